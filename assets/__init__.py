@@ -1,0 +1,1 @@
+"""strikecast: the tables and files that exist, one module per group."""

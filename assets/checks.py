@@ -1,0 +1,87 @@
+"""Asset checks, named after the invariant they hold, one per symbol."""
+
+import warnings
+from collections.abc import Iterable
+
+import dagster as dg
+
+from assets.partitions import SYMBOLS
+from pipelines.domain.invariants import Verdict
+
+#: A history with more than this share of its minutes missing is reported.
+MOST_MISSING_SHARE = 0.01
+#: Prices delivered daily are at most this old.
+OLDEST_NEWEST_BAR_HOURS = 26
+LOOKUP_READ_SLO_MS = 10.0
+
+
+def _check(asset: str, name: str, description: str, *, blocking: bool) -> dg.AssetCheckSpec:
+    with warnings.catch_warnings():
+        # A result per symbol rather than the last symbol's: a preview in Dagster 1.13.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return dg.AssetCheckSpec(name, asset=asset, description=description, blocking=blocking, partitions_def=SYMBOLS)
+
+
+def invariant(asset: str, name: str, description: str) -> dg.AssetCheckSpec:
+    """A check that keeps what depends on the asset from being built when it fails."""
+    return _check(asset, name, description, blocking=True)
+
+
+def warning(asset: str, name: str, description: str) -> dg.AssetCheckSpec:
+    """A check that is reported and stops nothing."""
+    return _check(asset, name, description, blocking=False)
+
+
+PRICE_HISTORY = [
+    warning(
+        "price_history",
+        "gap_share",
+        f"At most {MOST_MISSING_SHARE:.0%} of the minutes since the first bar are missing.",
+    ),
+    warning("price_history", "newest_bar_age", f"The newest bar is at most {OLDEST_NEWEST_BAR_HOURS} h old."),
+]
+FINGERPRINT = [
+    invariant("fingerprint", "cells_complete", "Every bucket has every horizon and every threshold."),
+    invariant("fingerprint", "percent_0_to_100", "Every cell is between 0 and 100, none is NaN."),
+    invariant("fingerprint", "monotone_in_move", "A larger move is never more probable than a smaller one."),
+    invariant(
+        "fingerprint", "n_adds_up_to_the_bars", "The buckets' n add up to the bars that have a bar t minutes later."
+    ),
+]
+LOOKUP = [
+    invariant(
+        "lookup", "cells_complete", "Every (TTC, bucket) has its row; a row without evidence is NULL on both sides."
+    ),
+    invariant("lookup", "percent_0_to_100", "Every stored cell is between 0 and 100 %."),
+    invariant("lookup", "monotone_in_move", "A strike further away is never more probable to be reached."),
+    invariant(
+        "lookup",
+        "equals_interpolation_at_nodes",
+        "Every stored cell equals the bilinear interpolation of its fingerprint.",
+    ),
+    warning("lookup", "read_p95", f"95 of 100 reads of a row take under {LOOKUP_READ_SLO_MS:.0f} ms."),
+]
+
+
+def results(verdicts: Iterable[Verdict], asset: str) -> list[dg.AssetCheckResult]:
+    """Verdicts as the results of an asset's checks."""
+    return [
+        dg.AssetCheckResult(
+            passed=verdict.holds,
+            check_name=verdict.name,
+            asset_key=asset,
+            metadata={
+                "broken": verdict.broken,
+                "of": verdict.total,
+                **({"where": verdict.worst} if verdict.worst else {}),
+            },
+        )
+        for verdict in verdicts
+    ]
+
+
+def warn(asset: str, name: str, passed: bool, metadata: dict[str, float | str]) -> dg.AssetCheckResult:
+    """Result of a check that stops nothing."""
+    return dg.AssetCheckResult(
+        passed=passed, check_name=name, asset_key=asset, severity=dg.AssetCheckSeverity.WARN, metadata=metadata
+    )

@@ -1,0 +1,1 @@
+"""strikecast: how strike probabilities are computed, stored and run."""

@@ -1,0 +1,292 @@
+"""The `strikecast` command."""
+
+import signal
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from pipelines import console
+from pipelines.domain.config import Profile
+from pipelines.domain.naming import valid_symbol
+from pipelines.errors import SettingsError, StrikecastError
+from pipelines.runtime import current_database, database_of, prepared, running_server
+from pipelines.settings import Settings, load_settings
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
+    help="Hourly strike probabilities from one-minute bars.\n\nTry `strikecast sample BTC`, `strikecast build BTC`, "
+    "`strikecast ladder BTC --price 95000 --ttc 900 --momentum 0.02`, then `strikecast up`.",
+)  # fmt: skip
+export_app = typer.Typer(no_args_is_help=True, help="Write tables as files.")
+import_app = typer.Typer(no_args_is_help=True, help="Take over files of the original system.")
+app.add_typer(export_app, name="export")
+app.add_typer(import_app, name="import")
+
+Symbol = Annotated[str, typer.Argument(help="Symbol in capitals, such as BTC.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """Entry of the console command: errors of ours are one line and exit code 1; Ctrl-C is exit code 130."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except StrikecastError as error:
+        console.progress.print(f"strikecast: {error}", style="bold red", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """SIGTERM ends a command as Ctrl-C does: orderly."""
+    raise KeyboardInterrupt
+
+
+def _settings(symbols: list[str] | None = None, overrides: dict[str, object] | None = None) -> Settings:
+    settings = load_settings(**(overrides or {}))
+    for symbol in symbols or []:
+        if not valid_symbol(symbol):
+            raise SettingsError(f"{symbol!r} is no symbol: capital letters and digits, such as BTC")
+        settings.require_symbol(symbol)
+    return settings
+
+
+@app.command()
+def up(port: Annotated[int | None, typer.Option(help="Port of the UI; 0 takes any free one.")] = None) -> None:
+    """Run everything in the foreground: database, migrations, Dagster's UI and daemon, and through it the live session.
+
+    Ctrl-C stops all of it. Example: `strikecast up --port 3001`
+    """
+    from pipelines import demo
+
+    demo.up(_settings(overrides={} if port is None else {"ui_port": port}))
+
+
+@app.command()
+def demo(
+    prices: Annotated[Path | None, typer.Option(help="Folder of price files; by default bars are generated.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Refresh for ten seconds, then stop everything.")] = False,
+    port: Annotated[int | None, typer.Option(help="Port of the UI; 0 takes any free one.")] = None,
+) -> None:
+    """From nothing to live probabilities: prices, build, live refresh, UI. Example: `strikecast demo --once`"""
+    from pipelines import demo as demonstration
+
+    overrides: dict[str, object] = {} if port is None else {"ui_port": port}
+    if prices is not None:
+        overrides["prices"] = prices
+    demonstration.demo(_settings(overrides=overrides), once=once)
+
+
+@app.command()
+def migrate() -> None:
+    """Create or upgrade the database's schema, roles included."""
+    from pipelines.storage import schema
+
+    settings = _settings()
+    with running_server(settings, console.say) as database:
+        found = schema.migrate(database)
+        done = "is current" if found.is_current else f"migrated from {found.found or 'nothing'} to {found.needed}"
+        console.result.print(f"schema of {database.described} {done}")
+
+
+@app.command()
+def ingest(
+    symbol: Symbol,
+    paths: Annotated[list[Path], typer.Argument(help="CSV, csv.gz, zip or Parquet files, or folders of them.")],
+    accept_corrections: Annotated[
+        bool, typer.Option(help="Store files even where they contradict most of the stored bars.")
+    ] = False,
+) -> None:
+    """Store price files. Incremental; the same file twice changes nothing; refused rows are kept with their reason.
+
+    Example: `strikecast ingest BTC ~/bars/btc_1m.parquet`
+    """
+    from pipelines.materialize import run_job
+
+    settings = _settings([symbol])
+    config = {"paths": [str(path.expanduser().absolute()) for path in paths], "accept_corrections": accept_corrections}
+    with prepared(settings, console.say):
+        run_job("ingest_prices", symbol, {"price_history": config}, console.say)
+
+
+@app.command()
+def sample(
+    symbol: Symbol,
+    days: Annotated[int, typer.Option(min=1, help="Days of bars, ending now.")] = 180,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bars for the same end.")] = 1,
+    until: Annotated[datetime | None, typer.Option(help="End of the bars, UTC; by default the running minute.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the file here and do not ingest it.")] = None,
+) -> None:
+    """Generate bars whose truth is known (volatility that clusters, jumps, gaps, no drift), and ingest them.
+
+    Example: `strikecast sample BTC --days 180 --seed 1`
+    """
+    from pipelines import demo as demonstration
+
+    settings = _settings([symbol])
+    end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
+    if output is not None:
+        console.result.print(str(demonstration.write_sample(symbol, days, seed, end, output)))
+        return
+    with prepared(settings, console.say):
+        demonstration.ingest_sample(settings, symbol, days, seed, end)
+
+
+@app.command()
+def build(
+    symbols: Annotated[list[str] | None, typer.Argument(help="Symbols; by default all that have bars.")] = None,
+    profile: Annotated[
+        Profile | None, typer.Option(help="sound is right; source gives the original's numbers.")
+    ] = None,
+) -> None:
+    """Rebuild momentum, fingerprints and lookup from the stored bars through Dagster, check and publish them.
+
+    Example: `strikecast build BTC ETH --profile sound`
+    """
+    from pipelines import demo as demonstration
+
+    settings = _settings(symbols)
+    with prepared(settings, console.say) as database:
+        for symbol in symbols or demonstration.symbols_with_bars(settings, database):
+            demonstration.build_symbol(symbol, profile)
+
+
+@app.command()
+def rollback(symbol: Symbol) -> None:
+    """Publish the generation before the published one, in one step. Example: `strikecast rollback BTC`"""
+    from pipelines.storage.database import Role
+    from pipelines.storage.generations import roll_back
+
+    with current_database(_settings([symbol]), console.say) as database:
+        with database.connect("rollback", Role.PIPELINE) as connection:
+            left, taken = roll_back(connection, symbol)
+        console.result.print(f"{symbol}: generation {left} -> {taken}")
+
+
+@app.command()
+def ladder(
+    symbol: Symbol,
+    price: Annotated[float, typer.Option(min=0.0, help="Price now, USD.")],
+    ttc: Annotated[float, typer.Option(min=0.0, help="Seconds to the market's close.")],
+    momentum: Annotated[
+        float | None, typer.Option(help="Momentum score, percent; without it the baseline answers.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """The probability of each of 21 strikes.
+
+    Example: `strikecast ladder BTC --price 95000 --ttc 900 --momentum 0.02`
+    """
+    from pipelines.answers import ladder_payload
+
+    settings = _settings([symbol])
+    with current_database(settings, console.say) as database:
+        payload = ladder_payload(database, symbol, settings.tier_usd(symbol), price, ttc, momentum)
+    if json:
+        console.print_json(payload)
+    else:
+        console.result.print(console.ladder_table(symbol, payload))
+
+
+@export_app.command("fingerprints")
+def export_fingerprints(symbol: Symbol, folder: Annotated[Path, typer.Argument(help="Folder to write to.")]) -> None:
+    """Write the published fingerprints as 62 CSV files in the original's shape.
+
+    Example: `strikecast export fingerprints BTC ./out`
+    """
+    from pipelines.storage import fingerprint_files
+    from pipelines.storage.database import Role
+    from pipelines.storage.generations import active_generation, read_version
+    from pipelines.storage.tables import read_fingerprints
+
+    with current_database(_settings([symbol]), console.say) as database:
+        with database.connect("export", Role.READER) as connection:
+            version = read_version(connection, active_generation(connection, symbol))
+            tables = read_fingerprints(connection, version)
+        paths = fingerprint_files.export_fingerprints(tables, symbol, folder)
+        console.result.print(f"{len(paths)} files of generation {version.generation} ({version.profile}) in {folder}")
+
+
+@import_app.command("fingerprints")
+def import_fingerprints(
+    symbol: Symbol,
+    folder: Annotated[Path, typer.Argument(help="Folder of exported CSV files, 1 to 62 of them.")],
+    publish: Annotated[bool, typer.Option("--publish", help="Make them what readers see.")] = False,
+    json: Json = False,
+) -> None:
+    """Store exported fingerprints as a generation, with a lookup, and report parity cell by cell.
+
+    Example: `strikecast import fingerprints BTC ./old`
+    """
+    from dataclasses import asdict
+
+    from pipelines.parity import import_tables
+    from pipelines.storage.fingerprint_files import read_fingerprint_files
+
+    settings = _settings([symbol])
+    imported = read_fingerprint_files(folder, symbol)
+    with current_database(settings, console.say) as database:
+        report = import_tables(database, symbol, imported, publish_it=publish)
+    if json:
+        console.print_json(asdict(report))
+    else:
+        console.print_import(report)
+
+
+@app.command()
+def live(
+    once: Annotated[bool, typer.Option("--once", help="One refresh, then stop.")] = False,
+    replay: Annotated[bool, typer.Option(help="Replay stored history as the price feed.")] = True,
+) -> None:
+    """Refresh the probability files in the foreground, without Dagster. Example: `strikecast live --once`"""
+    from pipelines.live.session import LiveSession
+
+    settings = _settings()
+    with current_database(settings, console.say) as database:
+        tiers = {symbol: known.strike_tier_usd for symbol, known in settings.symbols.items()}
+        session = LiveSession(database, settings.output_dir, tiers, replay=replay, say=console.say)
+        with suppress(KeyboardInterrupt):
+            session.run(once=once)
+        for symbol, refresher in session.refreshers.items():
+            console.say(f"{symbol}: {refresher.cycles} refreshes")
+        if once and not session.cycles:
+            raise SettingsError("nothing was refreshed: no symbol has a price")
+
+
+@app.command()
+def status(json: Json = False) -> None:
+    """Show settings (without secrets), symbols, generations and the live session."""
+    from pipelines.status import read_status, shown_settings
+
+    settings = _settings()
+    if settings.database_url is None and not settings.embedded_dir.exists():
+        state: dict[str, object] = {"settings": shown_settings(settings), "database": "not created yet"}
+    else:
+        with running_server(settings) as database:
+            state = read_status(settings, database)
+    if json:
+        console.print_json(state)
+        return
+    console.print_status(state)
+
+
+@app.command()
+def env() -> None:
+    """Print the variables that Dagster's own commands need: `eval "$(strikecast env)"; dagster run list`"""
+    import shlex
+
+    from pipelines.runtime import environment
+
+    settings = _settings()
+    for name, value in environment(settings, database_of(settings)).items():
+        console.result.print(f"export {name}={shlex.quote(value)}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

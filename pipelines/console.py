@@ -1,0 +1,130 @@
+"""What the command line prints."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from rich.bar import Bar
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.parity import ImportReport, Parity
+
+#: Progress and errors; standard output is for results.
+progress = Console(stderr=True, highlight=False)
+result = Console(highlight=False)
+_STARTED = time.monotonic()
+
+
+def say(message: str) -> None:
+    """A line of progress, with the seconds since the command began."""
+    progress.print(Text(f"{time.monotonic() - _STARTED:6.1f} s  ", style="dim") + Text(message))
+
+
+def print_json(value: object) -> None:
+    """A result for machines."""
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode() + "\n")
+
+
+def ladder_table(symbol: str, payload: Mapping[str, Any]) -> Table:
+    """A strike ladder, highest strike first; green is likely to be reached, red unlikely."""
+    title = f"{symbol} {payload['current_price']:,.2f}, {payload['ttc_seconds']} s to close"
+    facts = [
+        f"momentum {payload['momentum_score']:+.4f} %"
+        if payload.get("momentum_score") is not None
+        else "momentum unknown",
+        f"{payload['fingerprint_table']}",
+        f"generation {payload['model_version']}",
+        *([f"status {payload['status']}"] if "status" in payload else []),
+    ]
+    table = Table(title=title, caption=", ".join(facts), header_style="bold", title_style="bold")
+    for name in ("strike", "move %", "reach %", "stay %"):
+        table.add_column(name, justify="right")
+    table.add_column("probability to reach", width=24)
+    for row in sorted(payload["probabilities"], key=lambda row: row["strike"], reverse=True):
+        beyond = row["prob_beyond"]
+        style = "dim" if beyond is None else _style(beyond)
+        sign = "+" if row["direction"] == "above" else "-"
+        table.add_row(
+            f"{row['strike']:,}", f"{sign}{row['move_percent']:.3f}",
+            Text("-" if beyond is None else f"{beyond:.2f}", style=style),
+            Text("-" if beyond is None else f"{row['prob_within']:.2f}", style="dim"),
+            "" if beyond is None else Bar(100.0, 0.0, beyond, width=24, color=style),
+        )  # fmt: skip
+    return table
+
+
+def _style(percent: float) -> str:
+    return "green" if percent >= 40 else "yellow" if percent >= 15 else "dark_orange" if percent >= 3 else "red"
+
+
+def parity_table(title: str, rows: Sequence[Parity]) -> Table:
+    """A parity report."""
+    table = Table(title=title, header_style="bold", title_style="bold")
+    table.add_column("table")
+    for name in ("cells", "equal", "mean diff", "max diff"):
+        table.add_column(name, justify="right")
+    table.add_column("largest at")
+    for row in rows:
+        style = "green" if row.equal == row.cells else "yellow"
+        where = "" if row.equal == row.cells else row.worst
+        table.add_row(row.table, f"{row.cells:,}", Text(f"{row.equal:,}", style=style), f"{row.mean_difference:.4f}",
+                      f"{row.largest_difference:.2f}", where)  # fmt: skip
+    return table
+
+
+def print_import(report: ImportReport) -> None:
+    """An import's report."""
+    result.print(
+        parity_table(f"stored as generation {report.generation}, read back, against the files", report.with_files)
+    )
+    for verdict in report.verdicts:
+        mark = Text("holds ", style="green") if verdict.holds else Text("BROKEN", style="red")
+        detail = "" if verdict.holds else f" ({verdict.broken:,} of {verdict.total:,}; {verdict.worst})"
+        result.print(mark + Text(f" {verdict.name}{detail}"))
+    if report.with_active:
+        result.print(parity_table("the files against the generation published before", report.with_active))
+    if not report.published:
+        result.print("not published; --publish makes it the one that readers see")
+
+
+def print_status(state: Mapping[str, Any]) -> None:
+    """Settings, symbols and session."""
+    settings = Table(title="settings", header_style="bold", title_style="bold", show_header=False)
+    for name, value in state["settings"].items():
+        text = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
+        settings.add_row(name, text)
+    result.print(settings)
+    if "schema" not in state:
+        result.print(f"database {state['database']}: `strikecast up`, `sample` or `ingest` create it")
+        return
+    schema = state["schema"]
+    result.print(f"schema {schema['found']} (this code needs {schema['needed']}), UI {state['ui'] or 'not up'}")
+    table = Table(title="symbols", header_style="bold", title_style="bold")
+    columns = ("symbol", "bars", "first_bar_at", "last_bar_at", "quarantined", "generation", "profile", "published_at")
+    for name in columns:
+        table.add_column(
+            name.replace("_", " "), justify="right" if name in ("bars", "quarantined", "generation") else "left"
+        )
+    for row in state["symbols"]:
+        table.add_row(*(_cell(row[name]) for name in columns))
+    result.print(table)
+    session = state["live_session"]
+    if session is None:
+        result.print("no live session yet")
+    else:
+        alive = Text("alive", style="green") if session["alive"] else Text("not running", style="yellow")
+        work = f", {session['cycles']:,} refreshes, last sign of life {_cell(session['heartbeat_at'])}"
+        result.print(Text(f"live session {session['session_id']}: ") + alive + Text(work))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,53 @@
+"""The only assembly of the Dagster project. Nothing is read from the environment or the network when it loads."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from assets.fingerprints import fingerprint
+from assets.live import live_probabilities, price_log
+from assets.lookups import active_generation, lookup
+from assets.prices import momentum, price_files, price_gap, price_history
+from pipelines.jobs import build, ingest_prices, live_refresh
+from pipelines.resources import Strikecast
+from pipelines.sensors import live_supervisor
+
+# Dagster 1.13 warns of its own use of `owners` when it binds a resource to a sensor; remove when it does not.
+warnings.filterwarnings(
+    "ignore", message="Parameter `owners` of initializer `SensorDefinition", category=dg.BetaWarning
+)
+
+
+def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """The definitions; `resources` replace those of the same name, for tests."""
+    return dg.Definitions(
+        assets=[
+            price_files,
+            price_history,
+            price_gap,
+            momentum,
+            fingerprint,
+            lookup,
+            active_generation,
+            price_log,
+            live_probabilities,
+        ],
+        jobs=[ingest_prices, build, live_refresh],
+        sensors=[
+            live_supervisor,
+            dg.AutomationConditionSensorDefinition(
+                "rebuild_what_changed",
+                target=dg.AssetSelection.all(),
+                default_status=dg.DefaultSensorStatus.RUNNING,
+                minimum_interval_seconds=30,
+                description="New or corrected prices rebuild everything that depends on them.",
+            ),
+        ],
+        resources={"strikecast": Strikecast(), **(resources or {})},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

@@ -1,0 +1,152 @@
+"""`strikecast up` and `strikecast demo`: the whole system, in order."""
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from pipelines import console
+from pipelines.domain.config import Profile
+from pipelines.domain.sample import SAMPLE_START_PRICES_USD, SampleTruth, generate_bars
+from pipelines.errors import NoDataError, ServerUnavailableError, SettingsError
+from pipelines.live.output import probabilities_path
+from pipelines.materialize import run_job
+from pipelines.resources import price_paths
+from pipelines.runtime import prepared
+from pipelines.settings import Settings
+from pipelines.storage.database import Database, Role
+from pipelines.storage.prices import newest_bar_at
+from pipelines.supervisor import Running, dagster_processes, only_one
+
+SAMPLE_DAYS = 180
+ONCE_SECONDS = 10
+LIVE_TIMEOUT_SECONDS = 120
+
+
+def up(settings: Settings) -> None:
+    """Run the system until interrupted. Raises AlreadyRunningError, SettingsError, ServerUnavailableError."""
+    with only_one(settings), prepared(settings, console.say), dagster_processes(settings, console.say) as running:
+        console.result.print(f"Dagster UI: {running.ui_url}   files: {settings.output_dir}   Ctrl-C stops everything")
+        with suppress(KeyboardInterrupt):
+            running.watch()
+
+
+def demo(settings: Settings, *, once: bool) -> None:
+    """Prices, build, live refresh and UI; until interrupted, or with `once` for ten seconds of live refresh."""
+    with only_one(settings), prepared(settings, console.say) as database:
+        symbols = [symbol for symbol in settings.symbols if _has_prices(settings, database, symbol)]
+        if not symbols:
+            raise NoDataError(
+                f"{settings.prices} has no files named after {', '.join(settings.symbols)}, like btc_1m.parquet"
+            )
+        for symbol in symbols:
+            build_symbol(symbol, None)
+        with dagster_processes(settings, console.say) as running, suppress(KeyboardInterrupt):
+            _wait_for_live(settings, symbols, running)
+            if once:
+                console.say(f"live; refreshing for {ONCE_SECONDS} s")
+                before = {symbol: _payload(settings, symbol) for symbol in symbols}
+                running.watch(ONCE_SECONDS)
+                _require_refreshed(settings, before)
+            _print_ladders(settings, symbols)
+            console.result.print(f"Dagster UI: {running.ui_url}")
+            console.result.print(f"probability files: {settings.output_dir}")
+            if not once:
+                console.result.print("Ctrl-C stops everything")
+                running.watch()
+
+
+def write_sample(symbol: str, days: int, seed: int, end: datetime, path: Path) -> Path:
+    """Write generated bars, up to the minute of `end` (aware), as a Parquet file; replaced in one step."""
+    start_price = SAMPLE_START_PRICES_USD.get(symbol, 100.0)
+    # Symbols differ in their seed too, or all would move alike.
+    bars = generate_bars(SampleTruth(start_price), days, int(end.timestamp()) // 60, seed + sum(symbol.encode()))
+    frame = pl.DataFrame(
+        {
+            "timestamp": (pl.Series(bars.minutes) * 60_000_000).cast(pl.Datetime("us", "UTC")),
+            "open": bars.open, "high": bars.high, "low": bars.low, "close": bars.close, "volume": bars.volume,
+        }
+    )  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    frame.write_parquet(partial)
+    partial.replace(path)
+    return path
+
+
+def ingest_sample(settings: Settings, symbol: str, days: int, seed: int, end: datetime) -> None:
+    """Generate bars and ingest them through Dagster; `runtime.prepared` must be in effect."""
+    path = write_sample(symbol, days, seed, end, settings.home / "samples" / f"{symbol.lower()}_1m.parquet")
+    console.say(f"{symbol}: generated {days} days of bars, seed {seed}")
+    run_job("ingest_prices", symbol, {"price_history": {"paths": [str(path)]}}, console.say)
+
+
+def build_symbol(symbol: str, profile: Profile | None) -> None:
+    """Rebuild, check and publish one symbol through Dagster; `runtime.prepared` must be in effect."""
+    config: dict[str, Any] = {} if profile is None else {"profile": profile.name}
+    run_job("build", symbol, {"momentum": config, "fingerprint": config}, console.say)
+
+
+def symbols_with_bars(settings: Settings, database: Database) -> list[str]:
+    """Configured symbols that have bars. Raises NoDataError when none has."""
+    with database.connect("build", Role.PIPELINE) as connection:
+        symbols = [symbol for symbol in settings.symbols if newest_bar_at(connection, symbol) is not None]
+    if not symbols:
+        raise NoDataError("no symbol has bars: run `strikecast ingest SYMBOL PATH` or `strikecast sample SYMBOL`")
+    return symbols
+
+
+def _has_prices(settings: Settings, database: Database, symbol: str) -> bool:
+    """Ingest a symbol's files, or generate bars where there is no folder of files; False when it has no files."""
+    if settings.prices is not None:
+        if not settings.prices.is_dir():
+            raise SettingsError(f"{settings.prices} is not a folder of price files")
+        paths = price_paths(settings.prices, symbol)
+        if not paths:
+            return False
+        console.say(f"{symbol}: ingesting {', '.join(path.name for path in paths)}")
+        run_job("ingest_prices", symbol, {"price_history": {"paths": [str(path) for path in paths]}}, console.say)
+        return True
+    with database.connect("demo", Role.PIPELINE) as connection:
+        known = newest_bar_at(connection, symbol)
+    if known is None:
+        ingest_sample(settings, symbol, SAMPLE_DAYS, 1, datetime.now(UTC))
+    return True
+
+
+def _wait_for_live(settings: Settings, symbols: list[str], running: Running) -> None:
+    """Wait until every symbol's file is fresh. Raises ServerUnavailableError when that takes too long."""
+    console.say("waiting for the sensor to start the live session")
+    began = datetime.now(UTC)
+    while datetime.now(UTC) - began < timedelta(seconds=LIVE_TIMEOUT_SECONDS):
+        payloads = [_payload(settings, symbol) for symbol in symbols]
+        if all(payload and datetime.fromisoformat(payload["timestamp"]) > began for payload in payloads):
+            return
+        running.watch(0.5)
+    raise ServerUnavailableError(
+        f"no fresh probability file after {LIVE_TIMEOUT_SECONDS} s; see the run of live_refresh at {running.ui_url}"
+    )
+
+
+def _require_refreshed(settings: Settings, before: dict[str, dict[str, Any] | None]) -> None:
+    stuck = [symbol for symbol, payload in before.items() if _payload(settings, symbol) == payload]
+    if stuck:
+        raise ServerUnavailableError(f"{', '.join(stuck)}: the probability file was not refreshed for {ONCE_SECONDS} s")
+
+
+def _payload(settings: Settings, symbol: str) -> dict[str, Any] | None:
+    try:
+        payload: dict[str, Any] = orjson.loads(probabilities_path(settings.output_dir, symbol).read_bytes())
+    except FileNotFoundError:
+        return None
+    return payload
+
+
+def _print_ladders(settings: Settings, symbols: list[str]) -> None:
+    for symbol in symbols:
+        payload = _payload(settings, symbol)
+        if payload is not None:
+            console.result.print(console.ladder_table(symbol, payload))

@@ -1,0 +1,131 @@
+"""Everything that a fingerprint and its lookup depend on, as one validated value.
+
+A build stores its `ModelConfig` beside its numbers, so that each number can be recomputed.
+"""
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+MODEL_NAME = "momentum"
+
+
+class Profile(StrEnum):
+    """`sound` is right; `source` reproduces the original's numbers, for parity reports."""
+
+    SOUND = "sound"
+    SOURCE = "source"
+
+
+#: The original exported no column for 1.70 %.
+SOURCE_MISSING_MOVE_BPS = 170
+#: Weight of a base row by the calendar year it lies in; any other year weighs 1.
+SOURCE_YEAR_WEIGHTS = {2025: 5, 2024: 4, 2023: 3, 2022: 2, 2021: 1, 2020: 1}
+
+
+@dataclass(frozen=True)
+class AgeWeight:
+    """Base rows younger than `max_age_days` (against the newest bar) weigh `weight`."""
+
+    max_age_days: float
+    weight: int
+
+    def __post_init__(self) -> None:
+        if not self.max_age_days > 0:
+            raise ValueError(f"max_age_days must be positive, not {self.max_age_days}")
+        if self.weight < 1:
+            raise ValueError(f"weight must be 1 or more, not {self.weight}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Configuration of the momentum model, with the domain's defaults.
+
+    Moves are in basis points (1 % = 100 bps), horizons in minutes, lags in minutes (`source`: rows). Raises ValueError
+    when a value cannot be meant.
+    """
+
+    profile: Profile = Profile.SOUND
+    momentum_lags_minutes: tuple[int, ...] = (1, 2, 3, 4, 15, 30)
+    momentum_weights: tuple[float, ...] = (0.30, 0.25, 0.20, 0.15, 0.05, 0.05)
+    bucket_limit: int = 30
+    horizon_minutes: int = 60
+    move_step_bps: int = 5
+    move_max_bps: int = 200
+    #: Yearly steps as in the original, but counted back from the newest bar, so that they never go out of date.
+    age_weights: tuple[AgeWeight, ...] = (
+        AgeWeight(365.25, 5),
+        AgeWeight(730.5, 4),
+        AgeWeight(1095.75, 3),
+        AgeWeight(1461.0, 2),
+    )
+    oldest_weight: int = 1
+    lookup_ttc_step_seconds: int = 5
+    lookup_move_step_bps: int = 1
+    name: str = field(default=MODEL_NAME, init=False)
+
+    def __post_init__(self) -> None:
+        problems = []
+        lags = list(self.momentum_lags_minutes)
+        if len(self.momentum_weights) != len(lags):
+            problems.append("momentum_lags_minutes and momentum_weights differ in length")
+        if not lags or lags != sorted(set(lags)):
+            problems.append("momentum_lags_minutes must be a rising list")
+        elif lags[0] < 1:
+            problems.append("momentum_lags_minutes must be 1 or more")
+        if abs(sum(self.momentum_weights) - 1.0) > 1e-9:
+            problems.append(f"momentum_weights must add up to 1, not {sum(self.momentum_weights)}")
+        if not 1 <= self.bucket_limit <= 99:
+            problems.append("bucket_limit must be 1..99")
+        if not 1 <= self.horizon_minutes <= 60:
+            problems.append("horizon_minutes must be 1..60")
+        if self.move_step_bps < 1 or self.move_max_bps % self.move_step_bps:
+            problems.append("move_max_bps must be a multiple of move_step_bps")
+        if 60 % self.lookup_ttc_step_seconds:
+            problems.append("lookup_ttc_step_seconds must divide 60")
+        if self.lookup_move_step_bps < 1 or self.move_max_bps % self.lookup_move_step_bps:
+            problems.append("lookup_move_step_bps must divide move_max_bps")
+        ages = [band.max_age_days for band in self.age_weights]
+        if ages != sorted(set(ages)):
+            problems.append("age_weights must rise in max_age_days")
+        if self.oldest_weight < 1:
+            problems.append("oldest_weight must be 1 or more")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """Momentum buckets, lowest first."""
+        return tuple(range(-self.bucket_limit, self.bucket_limit + 1))
+
+    @property
+    def moves_bps(self) -> tuple[int, ...]:
+        """Thresholds of a fingerprint, in basis points, rising from 0."""
+        moves = range(0, self.move_max_bps + 1, self.move_step_bps)
+        if self.profile is Profile.SOURCE:
+            return tuple(move for move in moves if move != SOURCE_MISSING_MOVE_BPS)
+        return tuple(moves)
+
+    @property
+    def lookup_ttcs_seconds(self) -> range:
+        """TTC nodes of the lookup."""
+        return range(0, self.horizon_minutes * 60 + 1, self.lookup_ttc_step_seconds)
+
+    @property
+    def lookup_moves_bps(self) -> range:
+        """Move nodes of the lookup."""
+        return range(0, self.move_max_bps + 1, self.lookup_move_step_bps)
+
+    @property
+    def lookup_rows(self) -> int:
+        """Rows of a full lookup: one per (TTC, bucket)."""
+        return len(self.lookup_ttcs_seconds) * len(self.buckets)
+
+    @property
+    def lookup_cells(self) -> int:
+        """Cells of a full lookup: 8,840,181 with the defaults."""
+        return self.lookup_rows * len(self.lookup_moves_bps)
+
+    def as_json(self) -> dict[str, Any]:
+        """The configuration as plain JSON values."""
+        return {**asdict(self), "profile": str(self.profile)}

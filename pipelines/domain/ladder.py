@@ -1,0 +1,216 @@
+"""From a price and a lookup to the answers of a whole strike ladder, and to the live JSON."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.domain.bars import Floats
+from pipelines.domain.config import ModelConfig, Profile
+from pipelines.domain.lookup import LookupAxes, LookupRow, Reading, read_ladder
+from pipelines.domain.momentum import BPS_PER_UNIT, NO_BUCKET, PERCENT_PER_UNIT, bucket_of, weighted_return
+from pipelines.domain.surface import interpolate_beyond, scaled_move_bps
+
+STRIKES_PER_SIDE = 10
+STALE_AFTER_MS = 2_000
+#: A lagged price must be this young at its lag: feeds deliver at least once a minute, or momentum is not known.
+LAG_TOLERANCE_SECONDS = 90.0
+
+
+def base_strike_usd(price_usd: float, tier_usd: float) -> float:
+    """The strike nearest to the price: round(price / tier) * tier, halves to even."""
+    return round(price_usd / tier_usd) * tier_usd
+
+
+def ladder_strikes_usd(price_usd: float, tier_usd: float) -> Floats:
+    """The 21 strikes around the price, lowest first; those at or below zero are left out."""
+    base = base_strike_usd(price_usd, tier_usd)
+    strikes = base + tier_usd * np.arange(-STRIKES_PER_SIDE, STRIKES_PER_SIDE + 1, dtype=np.float64)
+    return strikes[strikes > 0]
+
+
+def next_market_close(now: datetime) -> datetime:
+    """The next top of the hour, UTC; `now` at a top of the hour belongs to the market that closes an hour later."""
+    return now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class LadderAnswers:
+    """Probabilities for a ladder of strikes, each array of the strikes' shape.
+
+    `buffer_usd` = |price - strike|; `move_bps` = buffer / price; `upward`: the strike is above the price;
+    `reading.beyond`: percent, NaN where there is no evidence.
+    """
+
+    strikes_usd: Floats
+    buffer_usd: Floats
+    move_bps: Floats
+    upward: npt.NDArray[np.bool_]
+    reading: Reading
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The answers in the contract's shape: `prob_beyond` and the others in percent, None where not known."""
+        beyond = [None if np.isnan(value) else round(float(value), 2) for value in self.reading.beyond]
+        return [
+            {
+                "strike": tidy(strike),
+                "buffer": round(buffer, 2),
+                "move_percent": round(move / PERCENT_PER_UNIT, 4),
+                "prob_beyond": past,
+                "prob_within": within,
+                "direction": "above" if up else "below",
+                "positive_prob": past if up else within,
+                "negative_prob": within if up else past,
+            }
+            for strike, buffer, move, up, past, within in zip(
+                self.strikes_usd.tolist(), self.buffer_usd.tolist(), self.move_bps.tolist(), self.upward.tolist(),
+                beyond, [None if past is None else round(100.0 - past, 2) for past in beyond], strict=True,
+            )
+        ]  # fmt: skip
+
+
+def answer_ladder(
+    price_usd: float, strikes_usd: Floats, ttc_seconds: float, rows: Mapping[int, LookupRow], axes: LookupAxes
+) -> LadderAnswers:
+    """Probabilities for every strike at one price and TTC, from the rows around that TTC.
+
+    A strike above the price uses the upward probability, any other the downward one.
+    """
+    upward = strikes_usd > price_usd
+    buffer = np.abs(strikes_usd - price_usd)
+    move_bps = buffer / price_usd * BPS_PER_UNIT
+    return LadderAnswers(strikes_usd, buffer, move_bps, upward, read_ladder(rows, axes, ttc_seconds, move_bps, upward))
+
+
+def answer_ladder_from(
+    price_usd: float,
+    strikes_usd: Floats,
+    ttc_seconds: float,
+    positive: Floats,
+    negative: Floats,
+    moves_bps: tuple[int, ...],
+    profile: Profile,
+    n_eff: float,
+) -> LadderAnswers:
+    """As `answer_ladder`, from one fingerprint ([h, m] percent per side): for the baseline, which has no lookup."""
+    upward = strikes_usd > price_usd
+    buffer = np.abs(strikes_usd - price_usd)
+    asked_bps = buffer / price_usd * BPS_PER_UNIT
+    sides = (interpolate_beyond(side, moves_bps, ttc_seconds, asked_bps, profile) for side in (positive, negative))
+    beyond = np.where(upward, *sides)
+    scaled = scaled_move_bps(ttc_seconds, asked_bps, profile)
+    clamped = (scaled > moves_bps[-1]) & (ttc_seconds > 0) & ~np.isnan(beyond)
+    return LadderAnswers(strikes_usd, buffer, asked_bps, upward, Reading(beyond, clamped, n_eff))
+
+
+def tidy(value: float) -> float | int:
+    """Whole numbers without their decimal point, so that a strike reads 95000 and not 95000.0."""
+    return int(value) if float(value).is_integer() else value
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A price at an instant (aware UTC)."""
+
+    at: datetime
+    price_usd: float
+
+
+class TickHistory:
+    """The recent prices of one symbol, oldest first, as far back as momentum looks."""
+
+    def __init__(self, config: ModelConfig, maximum: int = 20_000) -> None:
+        self._config = config
+        self._ticks: deque[Tick] = deque(maxlen=maximum)
+        self._depth = timedelta(minutes=config.momentum_lags_minutes[-1], seconds=LAG_TOLERANCE_SECONDS)
+
+    def use_config(self, config: ModelConfig) -> None:
+        """Compute momentum by another configuration from now on; its lags must not be deeper."""
+        self._config = config
+
+    @property
+    def latest(self) -> Tick | None:
+        """The newest tick."""
+        return self._ticks[-1] if self._ticks else None
+
+    def add(self, tick: Tick) -> bool:
+        """Append a tick; one that is not newer than the newest is left out, and False returned."""
+        if self._ticks and tick.at <= self._ticks[-1].at:
+            return False
+        self._ticks.append(tick)
+        while self._ticks[0].at < tick.at - self._depth:
+            self._ticks.popleft()
+        return True
+
+    def momentum(self) -> tuple[float | None, int | None]:
+        """Score in percent and bucket of the newest price; (None, None) while a lagged price is missing.
+
+        The price k minutes ago is the last one at or before that instant, if it is at most LAG_TOLERANCE_SECONDS older.
+        """
+        if not self._ticks:
+            return None, None
+        newest = self._ticks[-1]
+        lagged = [self._price_at(newest.at - timedelta(minutes=lag)) for lag in self._config.momentum_lags_minutes]
+        score = weighted_return(np.array([newest.price_usd]), np.array(lagged)[:, None], self._config)
+        if np.isnan(score[0]):
+            return None, None
+        bucket = int(bucket_of(score, self._config)[0])
+        return float(score[0]) * PERCENT_PER_UNIT, None if bucket == NO_BUCKET else bucket
+
+    def _price_at(self, instant: datetime) -> float:
+        for tick in reversed(self._ticks):
+            if tick.at <= instant:
+                age = (instant - tick.at).total_seconds()
+                return tick.price_usd if age <= LAG_TOLERANCE_SECONDS else float("nan")
+        return float("nan")
+
+
+@dataclass(frozen=True)
+class LiveState:
+    """What a live answer is made of, at `now` (aware UTC)."""
+
+    now: datetime
+    tick: Tick
+    momentum_score_pct: float | None
+    momentum_bucket: int | None
+    fingerprint_table: str | None
+    generation: int | None
+
+
+def live_payload(state: LiveState, tier_usd: float, answers: LadderAnswers, problems: Sequence[str]) -> dict[str, Any]:
+    """The live probability JSON (contract of the original first, newer fields after it). Never holds a NaN.
+
+    `status` is "stale" once the price is older than 2 s, else "degraded" when there are `problems`, else "ok".
+    """
+    age_ms = max(0, round((state.now - state.tick.at).total_seconds() * 1000))
+    known = not np.isnan(answers.reading.beyond).all()
+    degraded = [*problems, *([] if known else ["no evidence for this bucket"])]
+    close = next_market_close(state.now)
+    return {
+        "timestamp": state.now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "current_price": state.tick.price_usd,
+        "base_strike": tidy(base_strike_usd(state.tick.price_usd, tier_usd)),
+        "ttc_seconds": ttc_seconds(state.now),
+        "momentum_score": None if state.momentum_score_pct is None else round(state.momentum_score_pct, 4),
+        "strikes": [tidy(strike) for strike in answers.strikes_usd.tolist()],
+        "probabilities": answers.rows(),
+        "fingerprint_table": state.fingerprint_table,
+        "status": "stale" if age_ms > STALE_AFTER_MS else "degraded" if degraded else "ok",
+        "reasons": degraded,
+        "price_age_ms": age_ms,
+        "price_timestamp": state.tick.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "momentum_bucket": state.momentum_bucket,
+        "clamped": int(answers.reading.clamped.sum()),
+        "n_eff": round(answers.reading.n_eff, 1),
+        "model_version": state.generation,
+        "market_close": close.isoformat().replace("+00:00", "Z"),
+    }
+
+
+def ttc_seconds(now: datetime) -> int:
+    """Whole seconds to the next top of the hour, 1..3600, rounded up: a market is not over before its last second."""
+    return int(np.ceil((next_market_close(now) - now).total_seconds()))

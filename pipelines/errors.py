@@ -1,0 +1,55 @@
+"""Every error that strikecast raises on purpose.
+
+StrikecastError
+├── SettingsError         a setting is missing, unknown or out of range
+├── DatabaseError         the database cannot be used
+│   ├── ServerUnavailableError   no server answers, or it is not ready
+│   └── SchemaVersionError       the schema is older or newer than the code
+├── PriceFileError        a price file cannot be read as one
+├── FingerprintFileError  a fingerprint file is not in the exported shape
+├── NoDataError           what was asked for has not been built or stored yet
+├── BuildError            a build cannot go on, or its result broke an invariant
+└── AlreadyRunningError   another process holds what may exist only once
+
+A message says what failed, what was observed, what was expected and what to do, in one line.
+"""
+
+
+class StrikecastError(Exception):
+    """Base of all errors that a user can act upon; the command line prints it without a traceback."""
+
+
+class SettingsError(StrikecastError):
+    """A setting is missing, unknown or out of range."""
+
+
+class DatabaseError(StrikecastError):
+    """The database cannot be used."""
+
+
+class ServerUnavailableError(DatabaseError):
+    """No server answers, or it is not ready for connections."""
+
+
+class SchemaVersionError(DatabaseError):
+    """The database's schema is older or newer than this code."""
+
+
+class PriceFileError(StrikecastError):
+    """A price file cannot be read as one-minute bars."""
+
+
+class FingerprintFileError(StrikecastError):
+    """A fingerprint file is not in the exported shape."""
+
+
+class NoDataError(StrikecastError):
+    """What was asked for has not been built or stored yet."""
+
+
+class BuildError(StrikecastError):
+    """A build cannot go on, or its result broke an invariant."""
+
+
+class AlreadyRunningError(StrikecastError):
+    """Another process holds what may exist only once."""

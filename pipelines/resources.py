@@ -1,0 +1,46 @@
+"""What assets, jobs and sensors reach the outside through."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+
+from pipelines.domain.config import ModelConfig, Profile
+from pipelines.runtime import database_of
+from pipelines.settings import Settings, load_settings
+from pipelines.storage.database import Connection, Database, Role
+
+
+class Strikecast(dg.ConfigurableResource[object]):
+    """Settings and database of this deployment, read when a run needs them, not when code is loaded."""
+
+    def settings(self) -> Settings:
+        """Settings of this process. Raises SettingsError."""
+        return load_settings()
+
+    def database(self) -> Database:
+        """The database that the settings name."""
+        return database_of(self.settings())
+
+    @contextmanager
+    def pipeline(self, application: str) -> Iterator[Connection]:
+        """A connection that may build: one transaction, committed when left without an error."""
+        with self.database().connect(application, Role.PIPELINE) as connection:
+            yield connection
+
+    def model_config_for(self, profile: str | None) -> ModelConfig:
+        """The configured model, with another profile when one is named."""
+        configured = self.settings().model
+        if profile is None or Profile(profile) is configured.profile:
+            return configured
+        return replace(configured, profile=Profile(profile))
+
+
+def price_paths(folder: Path | None, symbol: str) -> list[Path]:
+    """A symbol's files in a folder of prices: `{symbol}_1m.*`, `{symbol}.*` or a folder `{symbol}`, by name."""
+    if folder is None or not folder.is_dir():
+        return []
+    stems = {symbol.lower(), f"{symbol.lower()}_1m"}
+    return sorted(path for path in folder.iterdir() if path.name.split(".")[0].lower() in stems)

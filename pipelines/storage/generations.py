@@ -1,0 +1,188 @@
+"""Generations: each build's numbers under a number of its own, and the one-row pointer that readers follow.
+
+A build writes its own generation and never touches another. Publishing, and going back, is a one-row UPDATE: a reader
+sees the old generation or the new one, whatever its isolation level, and never waits (postgres.md, section 1).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from pipelines.domain.bars import Closes
+from pipelines.domain.config import MODEL_NAME, AgeWeight, ModelConfig, Profile
+from pipelines.domain.lookup import LookupAxes
+from pipelines.errors import BuildError, NoDataError
+from pipelines.storage.database import Connection
+from pipelines.storage.queries import query
+from pipelines.storage.schema import MAINTENANCE_LOCK
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One row of `analytics.model_version`; times are UTC."""
+
+    generation: int
+    symbol: str
+    model: str
+    profile: str
+    origin: str
+    state: str
+    config: dict[str, Any]
+    move_thresholds_bps: list[int]
+    ttc_step_seconds: int
+    ttc_max_seconds: int
+    move_step_bps: int
+    move_max_bps: int
+    bucket_limit: int
+    code_version: str
+    first_bar_at: datetime | None
+    last_bar_at: datetime | None
+    bar_count: int | None
+    fingerprint_rows: int | None
+    lookup_rows: int | None
+    lookup_sha256: str | None
+    created_at: datetime
+    completed_at: datetime | None
+    published_at: datetime | None
+
+    @property
+    def axes(self) -> LookupAxes:
+        """What is needed to read this generation's lookup."""
+        return LookupAxes(
+            Profile(self.profile), self.ttc_step_seconds, self.ttc_max_seconds, self.move_step_bps, self.move_max_bps
+        )
+
+    @property
+    def model_config(self) -> ModelConfig:
+        """The configuration it was built with."""
+        stored = {key: value for key, value in self.config.items() if key != "name"}
+        stored["profile"] = Profile(stored["profile"])
+        stored["age_weights"] = tuple(AgeWeight(**band) for band in stored["age_weights"])
+        stored["momentum_lags_minutes"] = tuple(stored["momentum_lags_minutes"])
+        stored["momentum_weights"] = tuple(stored["momentum_weights"])
+        return ModelConfig(**stored)
+
+
+def code_version() -> str:
+    """Version of the installed strikecast."""
+    return metadata.version("strikecast")
+
+
+def start_generation(
+    connection: Connection,
+    symbol: str,
+    config: ModelConfig,
+    *,
+    closes: Closes | None = None,
+    origin: str = "built",
+    thresholds_bps: Sequence[int] | None = None,
+    run_id: str | None = None,
+) -> int:
+    """Record a new generation in state `building` and return its number."""
+
+    def instant(index: int) -> datetime | None:
+        return None if closes is None else datetime.fromtimestamp(int(closes.minutes[index]) * 60, UTC)
+
+    row = connection.execute(
+        query("start_generation"),
+        {
+            "symbol": symbol,
+            "model": config.name,
+            "profile": str(config.profile),
+            "origin": origin,
+            "config": Jsonb(config.as_json()),
+            "move_thresholds_bps": list(thresholds_bps or config.moves_bps),
+            "ttc_step_seconds": config.lookup_ttc_step_seconds,
+            "ttc_max_seconds": config.horizon_minutes * 60,
+            "move_step_bps": config.lookup_move_step_bps,
+            "move_max_bps": config.move_max_bps,
+            "bucket_limit": config.bucket_limit,
+            "code_version": code_version(),
+            "first_bar_at": instant(0),
+            "last_bar_at": instant(-1),
+            "bar_count": None if closes is None else len(closes),
+            "dagster_run_id": run_id,
+        },
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def read_version(connection: Connection, generation: int) -> ModelVersion:
+    """A generation's record. Raises NoDataError when there is none."""
+    with connection.cursor(row_factory=class_row(ModelVersion)) as cursor:
+        version = cursor.execute(query("model_version"), [generation]).fetchone()
+    if version is None:
+        raise NoDataError(f"there is no generation {generation}")
+    return version
+
+
+def latest_built_generation(connection: Connection, symbol: str, model: str = MODEL_NAME) -> int:
+    """The newest generation whose fingerprints are stored. Raises NoDataError when there is none."""
+    row = connection.execute(query("latest_generation"), [symbol, model]).fetchone()
+    if row is None or row[0] is None:
+        raise NoDataError(
+            f"{symbol} has no fingerprints: materialize `fingerprints`, or run `strikecast build {symbol}`"
+        )
+    return int(row[0])
+
+
+def generation_to_fill(connection: Connection, symbol: str, run_id: str | None) -> int:
+    """The newest generation, if its lookup is still missing; otherwise a new one with the same fingerprints.
+
+    A generation's numbers never change, so a lookup that is asked for again goes into a generation of its own.
+    """
+    latest = latest_built_generation(connection, symbol)
+    if read_version(connection, latest).lookup_rows is None:
+        return latest
+    row = connection.execute(
+        query("copy_of_generation"), {"generation": latest, "code_version": code_version(), "dagster_run_id": run_id}
+    ).fetchone()
+    assert row is not None
+    connection.execute(query("copy_of_fingerprints"), {"generation": latest, "copy": row[0]})
+    return int(row[0])
+
+
+def active_generation(connection: Connection, symbol: str, model: str = MODEL_NAME) -> int:
+    """The published generation. Raises NoDataError when none is."""
+    row = connection.execute(query("active_generation"), [symbol, model]).fetchone()
+    if row is None:
+        raise NoDataError(f"no generation is published for {symbol}: run `strikecast build {symbol}`")
+    return int(row[0])
+
+
+def judge(connection: Connection, generation: int, *, complete: bool) -> None:
+    """Mark a checked generation as complete, or as rejected; what is complete stays so."""
+    state = "complete" if complete else "rejected"
+    connection.execute(query("judge_generation"), {"generation": generation, "state": state})
+
+
+def publish(connection: Connection, generation: int) -> ModelVersion:
+    """Point readers to a complete generation; needs a transaction. Raises BuildError when it is not complete."""
+    version = read_version(connection, generation)
+    connection.execute(query("create_fingerprint_views"), [version.symbol])
+    connection.execute(query("publish_lock"), [MAINTENANCE_LOCK])
+    if connection.execute(query("publish"), [generation]).fetchone() is None:
+        raise BuildError(
+            f"generation {generation} of {version.symbol} is {version.state}, only a complete one is published"
+        )
+    connection.execute(query("record_publication"), [generation])
+    return version
+
+
+def roll_back(connection: Connection, symbol: str, model: str = MODEL_NAME) -> tuple[int, int]:
+    """Point readers to the generation published before the active one; needs a transaction.
+
+    Returns (left, taken). Raises NoDataError when there is nothing to go back to.
+    """
+    left = active_generation(connection, symbol, model)
+    row = connection.execute(query("previous_generation"), [symbol, model]).fetchone()
+    if row is None or row[0] is None:
+        raise NoDataError(f"{symbol} has no published generation before {left}")
+    publish(connection, int(row[0]))
+    return left, int(row[0])

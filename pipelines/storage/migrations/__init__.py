@@ -1,0 +1,1 @@
+"""Versioned schema changes: one module and one .sql file each."""

@@ -1,0 +1,157 @@
+"""Databases and schema: create what is missing, migrate to this code's version, refuse what is newer."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import psycopg
+import sqlalchemy
+from alembic import command, op
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from psycopg import sql
+
+from pipelines.errors import DatabaseError, SchemaVersionError, ServerUnavailableError
+from pipelines.storage.database import MINIMUM_SERVER_VERSION, Connection, Database, last_line
+from pipelines.storage.queries import query
+
+#: One key for everything that must not run at the same time as a schema change.
+MAINTENANCE_LOCK = 7_319_001
+MIGRATION_LOCK_WAIT_SECONDS = 300
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SchemaVersion:
+    """The schema's revision in the database (None: no schema yet) and the one this code needs."""
+
+    found: str | None
+    needed: str
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nothing needs to be done."""
+        return self.found == self.needed
+
+
+def run_migration_file(name: str, *, as_owner: bool = True) -> None:
+    """Run a migration's .sql file, of any number of statements, in the migration's transaction.
+
+    `as_owner`: what it creates belongs to the owner role; otherwise to the login that migrates.
+    """
+    text = resources.files("pipelines.storage.migrations").joinpath("versions", name).read_text(encoding="utf-8")
+    connection = op.get_bind().connection.driver_connection
+    assert isinstance(connection, psycopg.Connection)
+    if as_owner:
+        connection.execute(query("set_role_owner"))
+    connection.execute(text)
+    connection.execute(query("reset_role"))
+
+
+def ensure_database(database: Database, name: str | None = None) -> None:
+    """Create the database `name` (by default the URL's own) unless it exists. Raises ServerUnavailableError."""
+    wanted = name or str(database.parameters.get("dbname") or database.parameters.get("user") or "postgres")
+    try:
+        with psycopg.connect(database.url_for(wanted), connect_timeout=10):
+            return
+    except psycopg.OperationalError as error:
+        if "does not exist" not in str(error) or "database" not in str(error):
+            raise ServerUnavailableError(
+                f"cannot use the database at {database.described}: {last_line(error)}"
+            ) from error
+    try:
+        with psycopg.connect(database.url_for("postgres"), connect_timeout=10, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(wanted)))
+    except psycopg.errors.DuplicateDatabase:
+        pass
+    except psycopg.errors.UniqueViolation:
+        pass  # another process created it in the same instant
+    except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
+        raise DatabaseError(
+            f"database {wanted!r} does not exist at {database.described} and cannot be created: {last_line(error)}; "
+            f"create it yourself: CREATE DATABASE {wanted}"
+        ) from error
+
+
+def read_version(database: Database) -> SchemaVersion:
+    """The schema's revision. Raises ServerUnavailableError when no server answers."""
+    with database.connect("schema", None) as connection:
+        _require_server(connection, database)
+        exists = connection.execute(query("schema_version_exists")).fetchone()
+        row = connection.execute(query("schema_version")).fetchone() if exists and exists[0] else None
+    head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
+    assert head is not None
+    return SchemaVersion(row[0] if row else None, head)
+
+
+def require_current(database: Database) -> None:
+    """Raise SchemaVersionError unless the schema is the one that this code needs."""
+    version = read_version(database)
+    if version.is_current:
+        return
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
+    if version.found is not None and version.found not in known:
+        raise SchemaVersionError(
+            f"{database.described} has schema {version.found}, newer than this code's {version.needed}: "
+            "upgrade strikecast"
+        )
+    raise SchemaVersionError(
+        f"{database.described} has schema {version.found or 'none'}, this code needs {version.needed}: "
+        "run `strikecast migrate`"
+    )
+
+
+def migrate(database: Database) -> SchemaVersion:
+    """Bring the schema to this code's version; a no-op when it is there, safe against others doing the same.
+
+    Returns the version found before. Raises SchemaVersionError when the schema is newer than the code.
+    """
+    ensure_database(database)
+    with _only_migrator(database):
+        found = read_version(database)
+        if not found.is_current:
+            if found.found is not None:
+                _refuse_newer(database, found)
+            engine = sqlalchemy.create_engine(
+                "postgresql+psycopg://",
+                creator=lambda: psycopg.connect(database.conninfo("migrate", None)),
+                poolclass=sqlalchemy.NullPool,
+            )
+            with engine.connect() as connection:
+                configuration = _alembic_config()
+                configuration.attributes["connection"] = connection
+                command.upgrade(configuration, "head")
+                connection.commit()
+            _logger.info("schema %s -> %s", found.found, found.needed)
+    return found
+
+
+def _refuse_newer(database: Database, version: SchemaVersion) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
+    if version.found not in known:
+        require_current(database)
+
+
+@contextmanager
+def _only_migrator(database: Database) -> Iterator[None]:
+    """Hold the maintenance lock on a connection of its own, which no migration's rollback can take away."""
+    with database.connect("migration lock", None, autocommit=True) as connection:
+        connection.execute(query("set_lock_timeout"), [f"{MIGRATION_LOCK_WAIT_SECONDS}s"])
+        connection.execute(query("advisory_lock"), [MAINTENANCE_LOCK])
+        yield
+
+
+def _require_server(connection: Connection, database: Database) -> None:
+    version = connection.info.server_version
+    if version < MINIMUM_SERVER_VERSION:
+        raise DatabaseError(f"{database.described} is PostgreSQL {version // 10_000}; strikecast needs 15 or newer")
+
+
+def _alembic_config() -> Config:
+    configuration = Config()
+    configuration.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return configuration

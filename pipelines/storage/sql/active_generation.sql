@@ -1,0 +1,1 @@
+SELECT generation FROM analytics.active_generation WHERE symbol = %s AND model = %s

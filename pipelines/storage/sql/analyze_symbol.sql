@@ -1,0 +1,1 @@
+SELECT historical_data.analyze_symbol(%s)

@@ -1,0 +1,1 @@
+SELECT analytics.attach_lookup_table(%s)

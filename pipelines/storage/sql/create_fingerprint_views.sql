@@ -1,0 +1,1 @@
+SELECT analytics.create_fingerprint_views(%s)

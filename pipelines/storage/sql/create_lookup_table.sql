@@ -1,0 +1,1 @@
+SELECT analytics.create_lookup_table(%s)

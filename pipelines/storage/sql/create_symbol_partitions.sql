@@ -1,0 +1,1 @@
+SELECT historical_data.create_symbol_partitions(%s)

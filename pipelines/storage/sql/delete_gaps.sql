@@ -1,0 +1,1 @@
+DELETE FROM historical_data.price_gap WHERE symbol = %s

@@ -1,0 +1,1 @@
+DROP TABLE IF EXISTS rejected_line; DROP TABLE IF EXISTS rejected_scan

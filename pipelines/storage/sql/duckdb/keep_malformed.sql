@@ -1,0 +1,1 @@
+INSERT INTO refused SELECT $1, row, 'malformed', raw FROM malformed

@@ -1,0 +1,1 @@
+SELECT reason, count(*) FROM refused GROUP BY reason ORDER BY reason

@@ -1,0 +1,1 @@
+LISTEN strikecast_tick

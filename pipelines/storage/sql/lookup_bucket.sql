@@ -1,0 +1,3 @@
+SELECT prob_within_positive_hundredths, prob_within_negative_hundredths, n_eff
+FROM analytics.lookup WHERE generation = %s AND momentum_bucket = %s
+ORDER BY ttc_seconds

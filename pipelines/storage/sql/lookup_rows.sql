@@ -1,0 +1,3 @@
+SELECT ttc_seconds, prob_within_positive_hundredths, prob_within_negative_hundredths, n_eff
+FROM analytics.lookup
+WHERE generation = %s::integer AND momentum_bucket = %s::smallint AND ttc_seconds IN (%s::smallint, %s::smallint)

@@ -1,0 +1,1 @@
+UPDATE live_data.session SET heartbeat_at = clock_timestamp(), cycles = %(cycles)s WHERE session_id = %(session_id)s

@@ -1,0 +1,196 @@
+"""The numbers of a generation: its fingerprints and its lookup."""
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from psycopg import sql
+
+from pipelines.domain.bars import Floats
+from pipelines.domain.config import ModelConfig
+from pipelines.domain.fingerprint import FingerprintSet
+from pipelines.domain.invariants import Verdict, check_lookup_block, largest_difference
+from pipelines.domain.lookup import MISSING, LookupAxes, LookupBlock, LookupRow, build_lookup_block
+from pipelines.errors import NoDataError
+from pipelines.storage.binary_copy import HEADER, TRAILER, encode_rows, float4, int2, int2_array, int4, stack_arrays
+from pipelines.storage.database import Connection
+from pipelines.storage.generations import ModelVersion
+from pipelines.storage.queries import query
+
+#: Stands for "not known" in `n` and `n_eff` of imported tables.
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class LookupReport:
+    """What a lookup takes: rows, cells with data, SHA-256 of its arrays, bytes on disk with index."""
+
+    rows: int
+    cells: int
+    sha256: str
+    bytes_on_disk: int
+
+
+def write_fingerprints(connection: Connection, generation: int, fingerprints: FingerprintSet) -> int:
+    """Store a generation's fingerprints; needs a transaction. Returns the number of rows."""
+    rows = 0
+    with connection.cursor().copy(query("copy_fingerprints_in")) as copy:
+        for table, bucket in enumerate(fingerprints.buckets):
+            for horizon in range(fingerprints.horizons):
+                positive, negative = fingerprints.positive[table, horizon], fingerprints.negative[table, horizon]
+                known = fingerprints.n[table, horizon] != UNKNOWN
+                copy.write_row(
+                    (
+                        generation,
+                        bucket,
+                        horizon + 1,
+                        _array(positive),
+                        _array(negative),
+                        int(fingerprints.n[table, horizon]) if known else None,
+                        float(fingerprints.n_eff[table, horizon]) if known else None,
+                    )
+                )
+                rows += 1
+    connection.execute(query("record_fingerprints"), {"generation": generation, "rows": rows})
+    return rows
+
+
+def read_fingerprints(connection: Connection, version: ModelVersion, *, baseline_only: bool = False) -> FingerprintSet:
+    """A generation's fingerprints, baseline first. Raises NoDataError when they are not there."""
+    name = "baseline_fingerprint" if baseline_only else "fingerprints"
+    rows = connection.execute(query(name), [version.generation]).fetchall()
+    if not rows:
+        raise NoDataError(f"generation {version.generation} of {version.symbol} has no fingerprints")
+    buckets = tuple(dict.fromkeys(row[0] for row in rows))
+    shape = (len(buckets), len(rows) // len(buckets))
+    moves = tuple(version.move_thresholds_bps)
+    empty = [np.nan] * len(moves)
+    positive, negative = (
+        np.array([empty if row[side] is None else row[side] for row in rows]).reshape(*shape, len(moves))
+        for side in (2, 3)
+    )
+    n = np.array([UNKNOWN if row[4] is None else row[4] for row in rows], dtype=np.int64).reshape(shape)
+    n_eff = np.array([UNKNOWN if row[5] is None else row[5] for row in rows], dtype=np.float64).reshape(shape)
+    return FingerprintSet(buckets, moves, positive, negative, n, n_eff)
+
+
+def write_lookup(
+    connection: Connection, generation: int, blocks: Iterable[LookupBlock], config: ModelConfig
+) -> LookupReport:
+    """Store a generation's lookup as a partition of its own; needs a transaction.
+
+    Loaded and indexed before it is attached, so that no reader of another generation waits.
+    """
+    ttcs = np.array(config.lookup_ttcs_seconds)
+    rows = cells = 0
+    digest = hashlib.sha256()
+    connection.execute(query("create_lookup_table"), [generation])
+    statement = sql.SQL(query("copy_lookup_in")).format(table=sql.Identifier("analytics", f"lookup_{generation}"))
+    with connection.cursor().copy(statement) as copy:
+        copy.write(HEADER)
+        for block in blocks:
+            digest.update(block.within_positive.astype("<i2").tobytes())
+            digest.update(block.within_negative.astype("<i2").tobytes())
+            for part, with_data in ((block.has_data, True), (~block.has_data, False)):
+                if part.any():
+                    copy.write(_encode_block(generation, block, ttcs[part], part, with_data=with_data))
+            rows += len(ttcs)
+            cells += int(block.has_data.sum()) * block.within_positive.shape[1]
+        copy.write(TRAILER)
+    connection.execute(query("attach_lookup_table"), [generation])
+    connection.execute(query("record_lookup"), {"generation": generation, "rows": rows, "sha256": digest.hexdigest()})
+    size = connection.execute(query("lookup_size"), [generation]).fetchone()
+    assert size is not None
+    return LookupReport(rows, cells, digest.hexdigest(), int(size[0]))
+
+
+def _encode_block(generation: int, block: LookupBlock, ttcs: np.ndarray, part: np.ndarray, *, with_data: bool) -> bytes:
+    keys = [
+        int4(np.full(len(ttcs), generation)), int2(ttcs), int2(np.full(len(ttcs), block.bucket)),
+        float4(block.n_eff[part]),
+    ]  # fmt: skip
+    if not with_data:
+        return encode_rows([*keys, None, None])
+    return encode_rows([*keys, int2_array(block.within_positive[part]), int2_array(block.within_negative[part])])
+
+
+def read_lookup_block(connection: Connection, generation: int, bucket: int) -> LookupBlock:
+    """The stored lookup of one bucket. Raises NoDataError when it is not there."""
+    result = connection.cursor(binary=True).execute(query("lookup_bucket"), [generation, bucket]).pgresult
+    assert result is not None
+    if not result.ntuples:
+        raise NoDataError(f"generation {generation} has no lookup rows for bucket {bucket}")
+    # Whole column at once: as Python lists, 17 million numbers take ten times as long.
+    positive, negative = (
+        stack_arrays([result.get_value(row, side) for row in range(result.ntuples)], ">i2", MISSING) for side in (0, 1)
+    )
+    n_eff = np.frombuffer(b"".join(result.get_value(row, 2) or b"" for row in range(result.ntuples)), dtype=">f4")
+    return LookupBlock(bucket, positive.astype(np.int16), negative.astype(np.int16), n_eff.astype(np.float64))
+
+
+def verify_lookup(
+    connection: Connection, generation: int, fingerprints: FingerprintSet, config: ModelConfig
+) -> list[Verdict]:
+    """Read a stored lookup back, all of it, and compare it with its fingerprints cell by cell."""
+    outside = falls = torn = other = 0
+    largest = 0.0
+    cells = config.lookup_cells * 2
+    for bucket in config.buckets:
+        expected = build_lookup_block(fingerprints, bucket, config)
+        stored = read_lookup_block(connection, generation, bucket)
+        broken = check_lookup_block(stored)
+        outside, falls, torn = outside + broken[0], falls + broken[1], torn + broken[2]
+        torn += abs(len(stored.n_eff) - len(expected.n_eff))
+        difference = largest_difference(stored, expected)
+        other += int(difference > 0.0)
+        largest = max(largest, difference)
+    return [
+        Verdict("cells_complete", torn, cells, f"{config.lookup_rows} rows expected"),
+        Verdict("percent_0_to_100", outside, cells),
+        Verdict("monotone_in_move", falls, cells),
+        Verdict("equals_interpolation_at_nodes", other, len(config.buckets), f"largest difference {largest} points"),
+    ]
+
+
+def time_reads(connection: Connection, version: ModelVersion, reads: int) -> list[float]:
+    """Seconds of each of `reads` reads of a ladder's rows, spread over the lookup."""
+    rng = np.random.default_rng(version.generation)
+    seconds = []
+    for _ in range(reads):
+        bucket = int(rng.integers(-version.bucket_limit, version.bucket_limit + 1))
+        ttc = float(rng.uniform(0, version.ttc_max_seconds))
+        started = time.perf_counter()
+        read_lookup_rows(connection, version, bucket, ttc)
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def read_lookup_rows(
+    connection: Connection, version: ModelVersion, bucket: int, ttc_seconds: float
+) -> dict[int, LookupRow]:
+    """The rows for an answer at `ttc_seconds`, by TTC."""
+    parameters = lookup_parameters(version.generation, bucket, version.axes, ttc_seconds)
+    return lookup_rows(connection.execute(query("lookup_rows"), parameters, prepare=True, binary=True).fetchall())
+
+
+def lookup_parameters(generation: int, bucket: int, axes: LookupAxes, ttc_seconds: float) -> tuple[int, int, int, int]:
+    """Parameters of the statement `lookup_rows` for an answer at `ttc_seconds`."""
+    return (generation, bucket, *axes.nodes_around(ttc_seconds))
+
+
+def lookup_rows(records: Sequence[tuple[int, list[int] | None, list[int] | None, float]]) -> dict[int, LookupRow]:
+    """Records of the statement `lookup_rows`, by TTC."""
+
+    def hundredths(values: list[int] | None) -> np.ndarray | None:
+        return None if values is None else np.array(values, dtype=np.int16)
+
+    return {
+        ttc: LookupRow(ttc, hundredths(positive), hundredths(negative), n_eff)
+        for ttc, positive, negative, n_eff in records
+    }
+
+
+def _array(percents: Floats) -> list[float] | None:
+    return None if np.isnan(percents).any() else percents.tolist()
