@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOCKED := $(VENV)/.locked
 # Demonstration data stays apart from yours, and generated bars apart from real ones.
 DEMO_HOME = $(CURDIR)/.strikecast/$(if $(PRICES),prices,sample)
 
@@ -22,13 +23,16 @@ check: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m benchmarks
 
-$(READY): requirements.lock pyproject.toml
+$(READY): $(LOCKED) pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+$(LOCKED): requirements.lock
 	@echo "setting up $(VENV) (once; a minute or two)"
 	@$(PYTHON) -c 'import sys; sys.exit("strikecast needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $(READY)
+	@touch $(LOCKED)
 
 # Hashes, but no addresses: the lock serves whichever index pip is set up with.
 lock: $(READY)

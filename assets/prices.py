@@ -1,10 +1,10 @@
 """Bars, their gaps and their momentum."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
 from assets.checks import MOST_MISSING_SHARE, OLDEST_NEWEST_BAR_HOURS, PRICE_HISTORY, warn
 from assets.describe import AUTOMATION, OWNERS, table_metadata
@@ -30,7 +30,7 @@ price_files = dg.AssetSpec(
 class PriceFiles(dg.Config):
     """Which files to ingest; by default those of the symbol in the configured folder (STRIKECAST_PRICES)."""
 
-    paths: Sequence[str] = ()
+    paths: list[str] = Field(default_factory=list)
     accept_corrections: bool = False
 
 

@@ -161,6 +161,6 @@ def test_momentum_does_not_depend_on_the_unit_of_price() -> None:
     cents = np.cumsum(rng.integers(-3_000, 3_001, 400)) + 10_000_000
     minutes = np.arange(400, dtype=np.int64)
     in_cents = compute_momentum(Closes(minutes, cents.astype(np.float64), 100), SOUND)
-    in_mills = compute_momentum(Closes(minutes, cents * 10.0, 1000), SOUND)
+    in_mills = compute_momentum(Closes(minutes, (cents * 10).astype(np.float64), 1000), SOUND)
     np.testing.assert_allclose(in_cents.score_pct, in_mills.score_pct, rtol=1e-12, atol=1e-15)
     assert len(set(in_cents.buckets.tolist())) > 10

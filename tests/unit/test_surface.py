@@ -18,14 +18,16 @@ MOVES = {profile: ModelConfig(profile=profile).moves_bps for profile in Profile}
 def _table(profile: Profile, seed: int = 1) -> Floats:
     """60 rows of percentages that never rise with the move and differ in every cell."""
     falls = np.random.default_rng(seed).exponential(1.0, (60, len(MOVES[profile])))
-    return 60.0 - 50.0 * falls.cumsum(axis=1) / falls.sum(axis=1, keepdims=True)
+    table: Floats = 60.0 - 50.0 * falls.cumsum(axis=1) / falls.sum(axis=1, keepdims=True)
+    return table
 
 
 def _scipy(table: Floats, profile: Profile, ttc: Floats, moves: Floats) -> Floats:
     """Bilinear reading by scipy, clamped to the grid by hand."""
     axes = (np.arange(60.0, 3601.0, 60.0), np.array(MOVES[profile], dtype=np.float64))
     points = np.stack([np.clip(ttc, 60.0, 3600.0), np.minimum(moves, 200.0)], axis=-1)
-    return RegularGridInterpolator(axes, table, method="linear")(points)
+    read: Floats = RegularGridInterpolator(axes, table, method="linear")(points)
+    return read
 
 
 @pytest.mark.parametrize("profile", Profile)
