@@ -51,6 +51,6 @@ def ladder_payload(
         "fingerprint_table": fingerprint_table(symbol, bucket),
         "momentum_bucket": bucket,
         "clamped": int(answers.reading.clamped.sum()),
-        "n_eff": round(answers.reading.n_eff, 1),
+        "n_eff": answers.n_eff,
         "model_version": version.generation,
     }

@@ -59,6 +59,9 @@ def closes_from_usd(minutes: Ints, usd: Floats) -> Closes:
         scaled = np.rint(usd * scale)
         if np.array_equal(scaled / scale, usd):
             break
+    else:
+        finest = usd[scaled / scale != usd][0]
+        raise ValueError(f"close {finest!r} has more than {MAX_DECIMALS} decimals, which cannot be compared exactly")
     if len(usd) and scaled.max() > MAX_SCALED_PRICE:
         raise ValueError(f"close {usd.max()} with {decimals} decimals is beyond exact comparison")
     return Closes(minutes, scaled, scale)

@@ -73,18 +73,19 @@ class ModelConfig:
             problems.append("momentum_lags_minutes must be a rising list")
         elif lags[0] < 1:
             problems.append("momentum_lags_minutes must be 1 or more")
-        if abs(sum(self.momentum_weights) - 1.0) > 1e-9:
+        if not abs(sum(self.momentum_weights) - 1.0) <= 1e-9:
             problems.append(f"momentum_weights must add up to 1, not {sum(self.momentum_weights)}")
         if not 1 <= self.bucket_limit <= 99:
             problems.append("bucket_limit must be 1..99")
         if not 1 <= self.horizon_minutes <= 60:
             problems.append("horizon_minutes must be 1..60")
-        if self.move_step_bps < 1 or self.move_max_bps % self.move_step_bps:
-            problems.append("move_max_bps must be a multiple of move_step_bps")
-        if 60 % self.lookup_ttc_step_seconds:
+        if self.move_step_bps < 1 or self.move_max_bps < 1 or self.move_max_bps % self.move_step_bps:
+            problems.append("move_max_bps must be a positive multiple of move_step_bps")
+        if self.lookup_ttc_step_seconds < 1 or 60 % self.lookup_ttc_step_seconds:
             problems.append("lookup_ttc_step_seconds must divide 60")
-        if self.lookup_move_step_bps < 1 or self.move_max_bps % self.lookup_move_step_bps:
-            problems.append("lookup_move_step_bps must divide move_max_bps")
+        # Every threshold of the fingerprint must be a node of the lookup, or the lookup cuts its corners off.
+        if self.lookup_move_step_bps < 1 or self.move_step_bps % self.lookup_move_step_bps:
+            problems.append("lookup_move_step_bps must divide move_step_bps")
         ages = [band.max_age_days for band in self.age_weights]
         if ages != sorted(set(ages)):
             problems.append("age_weights must rise in max_age_days")

@@ -1,6 +1,6 @@
 """From a price and a lookup to the answers of a whole strike ladder, and to the live JSON."""
 
-from collections import deque
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.domain.bars import Floats
+from pipelines.domain.bars import SECONDS_PER_MINUTE, Floats
 from pipelines.domain.config import ModelConfig, Profile
 from pipelines.domain.lookup import LookupAxes, LookupRow, Reading, read_ladder
 from pipelines.domain.momentum import BPS_PER_UNIT, NO_BUCKET, PERCENT_PER_UNIT, bucket_of, weighted_return
-from pipelines.domain.surface import interpolate_beyond, scaled_move_bps
+from pipelines.domain.surface import interpolate_beyond, is_clamped
 
 STRIKES_PER_SIDE = 10
+#: Strikes are decimal prices: what is beyond this is noise of the multiplication.
+STRIKE_DECIMALS = 8
 STALE_AFTER_MS = 2_000
 #: A lagged price must be this young at its lag: feeds deliver at least once a minute, or momentum is not known.
 LAG_TOLERANCE_SECONDS = 90.0
@@ -23,13 +25,14 @@ LAG_TOLERANCE_SECONDS = 90.0
 
 def base_strike_usd(price_usd: float, tier_usd: float) -> float:
     """The strike nearest to the price: round(price / tier) * tier, halves to even."""
-    return round(price_usd / tier_usd) * tier_usd
+    return round(round(price_usd / tier_usd) * tier_usd, STRIKE_DECIMALS)
 
 
 def ladder_strikes_usd(price_usd: float, tier_usd: float) -> Floats:
     """The 21 strikes around the price, lowest first; those at or below zero are left out."""
     base = base_strike_usd(price_usd, tier_usd)
     strikes = base + tier_usd * np.arange(-STRIKES_PER_SIDE, STRIKES_PER_SIDE + 1, dtype=np.float64)
+    strikes = strikes.round(STRIKE_DECIMALS)
     return strikes[strikes > 0]
 
 
@@ -51,6 +54,11 @@ class LadderAnswers:
     move_bps: Floats
     upward: npt.NDArray[np.bool_]
     reading: Reading
+
+    @property
+    def n_eff(self) -> float | None:
+        """Effective bars behind the answers; None when not known (imported tables)."""
+        return None if self.reading.n_eff < 0 else round(self.reading.n_eff, 1)
 
     def rows(self) -> list[dict[str, Any]]:
         """The answers in the contract's shape: `prob_beyond` and the others in percent, None where not known."""
@@ -102,8 +110,7 @@ def answer_ladder_from(
     asked_bps = buffer / price_usd * BPS_PER_UNIT
     sides = (interpolate_beyond(side, moves_bps, ttc_seconds, asked_bps, profile) for side in (positive, negative))
     beyond = np.where(upward, *sides)
-    scaled = scaled_move_bps(ttc_seconds, asked_bps, profile)
-    clamped = (scaled > moves_bps[-1]) & (ttc_seconds > 0) & ~np.isnan(beyond)
+    clamped = is_clamped(ttc_seconds, asked_bps, len(positive) * SECONDS_PER_MINUTE, moves_bps[-1], profile)
     return LadderAnswers(strikes_usd, buffer, asked_bps, upward, Reading(beyond, clamped, n_eff))
 
 
@@ -123,27 +130,30 @@ class Tick:
 class TickHistory:
     """The recent prices of one symbol, oldest first, as far back as momentum looks."""
 
-    def __init__(self, config: ModelConfig, maximum: int = 20_000) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         self._config = config
-        self._ticks: deque[Tick] = deque(maxlen=maximum)
-        self._depth = timedelta(minutes=config.momentum_lags_minutes[-1], seconds=LAG_TOLERANCE_SECONDS)
+        self._instants: list[datetime] = []
+        self._prices_usd: list[float] = []
 
     def use_config(self, config: ModelConfig) -> None:
-        """Compute momentum by another configuration from now on; its lags must not be deeper."""
+        """Compute momentum by another configuration from now on."""
         self._config = config
 
     @property
     def latest(self) -> Tick | None:
         """The newest tick."""
-        return self._ticks[-1] if self._ticks else None
+        return Tick(self._instants[-1], self._prices_usd[-1]) if self._instants else None
 
     def add(self, tick: Tick) -> bool:
         """Append a tick; one that is not newer than the newest is left out, and False returned."""
-        if self._ticks and tick.at <= self._ticks[-1].at:
+        if self._instants and tick.at <= self._instants[-1]:
             return False
-        self._ticks.append(tick)
-        while self._ticks[0].at < tick.at - self._depth:
-            self._ticks.popleft()
+        self._instants.append(tick.at)
+        self._prices_usd.append(tick.price_usd)
+        depth = timedelta(minutes=self._config.momentum_lags_minutes[-1], seconds=LAG_TOLERANCE_SECONDS)
+        outdated = bisect_left(self._instants, tick.at - depth)
+        if outdated > len(self._instants) // 2:  # seldom, since it moves all that stays
+            del self._instants[:outdated], self._prices_usd[:outdated]
         return True
 
     def momentum(self) -> tuple[float | None, int | None]:
@@ -151,9 +161,9 @@ class TickHistory:
 
         The price k minutes ago is the last one at or before that instant, if it is at most LAG_TOLERANCE_SECONDS older.
         """
-        if not self._ticks:
+        newest = self.latest
+        if newest is None:
             return None, None
-        newest = self._ticks[-1]
         lagged = [self._price_at(newest.at - timedelta(minutes=lag)) for lag in self._config.momentum_lags_minutes]
         score = weighted_return(np.array([newest.price_usd]), np.array(lagged)[:, None], self._config)
         if np.isnan(score[0]):
@@ -162,11 +172,10 @@ class TickHistory:
         return float(score[0]) * PERCENT_PER_UNIT, None if bucket == NO_BUCKET else bucket
 
     def _price_at(self, instant: datetime) -> float:
-        for tick in reversed(self._ticks):
-            if tick.at <= instant:
-                age = (instant - tick.at).total_seconds()
-                return tick.price_usd if age <= LAG_TOLERANCE_SECONDS else float("nan")
-        return float("nan")
+        index = bisect_right(self._instants, instant) - 1
+        if index < 0 or (instant - self._instants[index]).total_seconds() > LAG_TOLERANCE_SECONDS:
+            return float("nan")
+        return self._prices_usd[index]
 
 
 @dataclass(frozen=True)
@@ -186,7 +195,7 @@ def live_payload(state: LiveState, tier_usd: float, answers: LadderAnswers, prob
 
     `status` is "stale" once the price is older than 2 s, else "degraded" when there are `problems`, else "ok".
     """
-    age_ms = max(0, round((state.now - state.tick.at).total_seconds() * 1000))
+    age_ms = max(0, int(np.ceil((state.now - state.tick.at).total_seconds() * 1000)))
     known = not np.isnan(answers.reading.beyond).all()
     degraded = [*problems, *([] if known else ["no evidence for this bucket"])]
     close = next_market_close(state.now)
@@ -205,7 +214,7 @@ def live_payload(state: LiveState, tier_usd: float, answers: LadderAnswers, prob
         "price_timestamp": state.tick.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "momentum_bucket": state.momentum_bucket,
         "clamped": int(answers.reading.clamped.sum()),
-        "n_eff": round(answers.reading.n_eff, 1),
+        "n_eff": answers.n_eff,
         "model_version": state.generation,
         "market_close": close.isoformat().replace("+00:00", "Z"),
     }

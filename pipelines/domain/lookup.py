@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pipelines.domain.bars import SECONDS_PER_MINUTE, Floats
 from pipelines.domain.config import ModelConfig, Profile
 from pipelines.domain.fingerprint import FingerprintSet
-from pipelines.domain.surface import interpolate_beyond, scaled_move_bps, settle, weights_on
+from pipelines.domain.surface import interpolate_beyond, is_clamped, scaled_move_bps, settle, weights_on
 
 Hundredths = npt.NDArray[np.int16]
 #: Stands for "no data" in an array of hundredths; stored as a NULL array.
@@ -68,7 +68,8 @@ def build_lookup_block(fingerprints: FingerprintSet, bucket: int, config: ModelC
     )
     rows = weights_on(np.arange(1, fingerprints.horizons + 1) * SECONDS_PER_MINUTE, ttcs)
     n_eff = fingerprints.n_eff[table]
-    weaker = np.minimum(n_eff[rows.lower], np.where(rows.share == 0.0, n_eff[rows.lower], n_eff[rows.upper]))
+    lower, upper = n_eff[rows.lower], n_eff[rows.upper]
+    weaker = np.where(rows.share == 0.0, lower, np.where(rows.share == 1.0, upper, np.minimum(lower, upper)))
     return LookupBlock(bucket, to_hundredths(positive), to_hundredths(negative), weaker)
 
 
@@ -139,10 +140,8 @@ def read_ladder(
 
     low, high = rows[low_node], rows[high_node]
     beyond = 100.0 - (within(low) * (1.0 - share) + within(high) * share)
-    certain = ttc_seconds <= 0.0 and axes.profile is Profile.SOUND
-    outside = (scaled > axes.move_max_bps) | (ttc_seconds > axes.ttc_max_seconds)
     return Reading(
         settle(beyond, ttc_seconds, moves_bps, axes.profile),
-        np.zeros(len(moves_bps), dtype=np.bool_) if certain else outside,
+        is_clamped(ttc_seconds, moves_bps, axes.ttc_max_seconds, axes.move_max_bps, axes.profile),
         min(low.n_eff, high.n_eff),
     )

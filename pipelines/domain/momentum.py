@@ -12,6 +12,7 @@ from pipelines.domain.config import ModelConfig, Profile
 NO_BUCKET = -128
 BPS_PER_UNIT = 10_000
 PERCENT_PER_UNIT = 100
+HALF_DECIMALS = 9
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,11 @@ def bucket_of(score: Floats, config: ModelConfig) -> npt.NDArray[np.int8]:
 
     `sound`: the outermost buckets are open-ended. `source`: a score beyond them has no bucket.
     """
-    bps = np.rint(score * BPS_PER_UNIT)
+    bps = score * BPS_PER_UNIT
+    if config.profile is Profile.SOUND:
+        # An exact half must be one: sums of quotients are off by a few units in the 16th digit.
+        bps = bps.round(HALF_DECIMALS)
+    bps = np.rint(bps)
     limit = config.bucket_limit
     missing = np.isnan(bps)
     if config.profile is Profile.SOURCE:

@@ -37,7 +37,8 @@ def parse_fingerprint_table(name: str) -> tuple[str, int | None] | None:
     if match is None:
         return None
     symbol, bucket = match.groups()
-    return symbol.upper(), None if bucket is None else int(bucket)
+    parsed = symbol.upper(), None if bucket is None else int(bucket)
+    return parsed if fingerprint_table(*parsed) == name else None
 
 
 def csv_row_label(ttc_minutes: int) -> str:

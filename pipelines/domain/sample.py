@@ -9,7 +9,8 @@ The log price moves each minute by sigma_t * z_t plus, rarely, a jump:
 - z_t is standard normal and independent of everything: there is no drift and no momentum to be found. A fingerprint of
   these bars that shows a direction shows noise; one that shows wide buckets at -30 and 30 shows volatility.
 
-High and low are drawn from the exact law of a Brownian bridge's extremes between open and close. Gaps remove whole runs
+High and low are each drawn from the law of a Brownian bridge's extreme between open and close, independently of one
+another. Gaps remove whole runs
 of minutes; the price keeps moving through them.
 """
 

@@ -48,7 +48,7 @@ def scaled_move_bps(ttc_seconds: npt.ArrayLike, moves_bps: npt.ArrayLike, profil
     if profile is Profile.SOURCE:
         return np.broadcast_to(moves, np.broadcast_shapes(ttc.shape, moves.shape)).copy()
     with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = moves * np.sqrt(SECONDS_PER_MINUTE / np.minimum(ttc, SECONDS_PER_MINUTE))
+        scaled = moves * np.sqrt(SECONDS_PER_MINUTE / np.clip(ttc, 0.0, SECONDS_PER_MINUTE))
     return np.where(moves == 0.0, 0.0, scaled)
 
 
@@ -59,6 +59,16 @@ def settle(beyond: Floats, ttc_seconds: npt.ArrayLike, moves_bps: npt.ArrayLike,
     at_close = np.asarray(ttc_seconds, dtype=np.float64) <= 0.0
     certain = np.where(np.asarray(moves_bps, dtype=np.float64) == 0.0, 100.0, 0.0)
     return np.where(at_close & ~np.isnan(beyond), certain, beyond)
+
+
+def is_clamped(
+    ttc_seconds: float, moves_bps: Floats, ttc_max_seconds: int, move_max_bps: int, profile: Profile
+) -> npt.NDArray[np.bool_]:
+    """Whether an answer is the nearest that the table has, not one inside of it; at TTC 0 `sound` knows for certain."""
+    if ttc_seconds <= 0.0 and profile is Profile.SOUND:
+        return np.zeros(moves_bps.shape, dtype=np.bool_)
+    outside = scaled_move_bps(ttc_seconds, moves_bps, profile) > move_max_bps
+    return outside | (ttc_seconds > ttc_max_seconds)
 
 
 def interpolate_beyond(

@@ -138,7 +138,7 @@ def translated(database: Database) -> Iterator[None]:
             raise DatabaseError(
                 f"{database.described} has no strikecast roles yet: run `strikecast migrate`"
             ) from error
-        raise ServerUnavailableError(f"cannot use the database at {database.described}: {last_line(error)}") from error
+        raise ServerUnavailableError(f"cannot use the database at {database.described}: {one_line(error)}") from error
 
 
 def first_line(error: Exception) -> str:
@@ -146,6 +146,6 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def last_line(error: Exception) -> str:
-    """Last line of a driver's message, where libpq says what happened with the last address it tried."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+def one_line(error: Exception) -> str:
+    """A driver's message without its line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__

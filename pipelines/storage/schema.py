@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 
 from pipelines.errors import DatabaseError, SchemaVersionError, ServerUnavailableError
-from pipelines.storage.database import MINIMUM_SERVER_VERSION, Connection, Database, last_line
+from pipelines.storage.database import MINIMUM_SERVER_VERSION, Connection, Database, one_line
 from pipelines.storage.queries import query
 
 #: One key for everything that must not run at the same time as a schema change.
@@ -61,7 +61,7 @@ def ensure_database(database: Database, name: str | None = None) -> None:
     except psycopg.OperationalError as error:
         if "does not exist" not in str(error) or "database" not in str(error):
             raise ServerUnavailableError(
-                f"cannot use the database at {database.described}: {last_line(error)}"
+                f"cannot use the database at {database.described}: {one_line(error)}"
             ) from error
     try:
         with psycopg.connect(database.url_for("postgres"), connect_timeout=10, autocommit=True) as connection:
@@ -72,7 +72,7 @@ def ensure_database(database: Database, name: str | None = None) -> None:
         pass  # another process created it in the same instant
     except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
         raise DatabaseError(
-            f"database {wanted!r} does not exist at {database.described} and cannot be created: {last_line(error)}; "
+            f"database {wanted!r} does not exist at {database.described} and cannot be created: {one_line(error)}; "
             f"create it yourself: CREATE DATABASE {wanted}"
         ) from error
 

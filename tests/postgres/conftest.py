@@ -1,0 +1,68 @@
+"""A real server: always the embedded one, and the one that STRIKECAST_TEST_DATABASE_URL names as well.
+
+Each test module gets a database of its own, migrated, dropped afterwards.
+"""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from pipelines.storage.database import Connection, Database, Role
+from pipelines.storage.embedded import EmbeddedServer
+from pipelines.storage.schema import migrate
+
+REAL_SERVER = os.environ.get("STRIKECAST_TEST_DATABASE_URL")
+SERVERS = ["embedded", *(["real"] if REAL_SERVER else [])]
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of an embedded server that lives as long as the test session."""
+    with EmbeddedServer(tmp_path_factory.mktemp("pg") / "postgres").in_use() as url:
+        yield url
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Database:
+    """A database of each server from which others can be created."""
+    if request.param == "real":
+        assert REAL_SERVER is not None
+        return Database(REAL_SERVER)
+    url: str = request.getfixturevalue("embedded_url")
+    return Database(url)
+
+
+@pytest.fixture(scope="module")
+def empty_database(server: Database) -> Iterator[Database]:
+    """A database of this module's own, not created yet; dropped at the end."""
+    name = f"strikecast_test_{os.getpid()}_{next(_numbers)}"
+    yield Database(server.url_for(name))
+    with psycopg.connect(server.url_for("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def database(empty_database: Database) -> Database:
+    """A migrated database of this module's own."""
+    migrate(empty_database)
+    return empty_database
+
+
+@pytest.fixture
+def pipeline(database: Database) -> Iterator[Connection]:
+    """A connection as the pipeline role; what a test leaves uncommitted is rolled back."""
+    with psycopg.connect(database.conninfo("test", Role.PIPELINE)) as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+def price_file(shared: Path) -> Path:
+    """Five real years of BTC bars."""
+    return shared / "data" / "prices" / "btc_1m.parquet"
