@@ -73,7 +73,7 @@ def results(verdicts: Iterable[Verdict], asset: str) -> list[dg.AssetCheckResult
             metadata={
                 "broken": verdict.broken,
                 "of": verdict.total,
-                **({"where": verdict.worst} if verdict.worst else {}),
+                **({"detail": verdict.worst} if verdict.worst else {}),
             },
         )
         for verdict in verdicts

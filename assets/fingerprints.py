@@ -67,8 +67,8 @@ def fingerprint(context: dg.AssetExecutionContext, config: Build, strikecast: St
             "n_smallest_bucket_60_min": int(tables.n[1:, -1].min()),
             "n_eff_smallest_bucket_60_min": float(tables.n_eff[1:, -1].min()),
             "compute_seconds": round(seconds, 3),
-            "baseline": baseline_heat_map(tables, symbol),
-            "by_bucket": bucket_lines(tables, symbol),
+            "baseline_heat_map": baseline_heat_map(tables, symbol),
+            "buckets_plot": bucket_lines(tables, symbol),
         },
         check_results=results(verdicts, "fingerprint"),
     )

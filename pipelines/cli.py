@@ -33,7 +33,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def main() -> None:
     """Entry of the console command: errors of ours are one line and exit code 1; Ctrl-C is exit code 130."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for ending in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
+        signal.signal(ending, _interrupt)
     try:
         app()
     except StrikecastError as error:
@@ -44,7 +45,7 @@ def main() -> None:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends a command as Ctrl-C does: orderly."""
+    """End a command in order, whichever signal asks for it."""
     raise KeyboardInterrupt
 
 

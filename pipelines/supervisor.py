@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from socket import AF_UNIX, SOCK_STREAM, socket
+from socket import AF_UNIX, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
 from typing import Any
 
 import dagster as dg
@@ -91,7 +91,11 @@ def dagster_processes(settings: Settings, say: Say = lambda _: None) -> Iterator
     code_socket = scratch / "code.sock"
     children: list[psutil.Popen] = []
     program = [sys.executable, "-m"]
-    location = ["--grpc-socket", str(code_socket)]
+    workspace = scratch / "workspace.yaml"
+    workspace.write_text(
+        f"load_from:\n  - grpc_server:\n      socket: {code_socket}\n      location_name: {LOCATION}\n",
+        encoding="utf-8",
+    )
     try:
         say("starting the code server")
         code = [
@@ -108,9 +112,9 @@ def dagster_processes(settings: Settings, say: Say = lambda _: None) -> Iterator
         children.append(_spawn([*program, *code], logs / "code_server.log", scratch))
         _wait(lambda: _accepts(code_socket), children, "the code server")
         say("starting the web server and the daemon")
-        web = ["dagster_webserver", "-h", settings.ui_host, "-p", str(port), *location]
+        web = ["dagster_webserver", "-h", settings.ui_host, "-p", str(port), "-w", str(workspace)]
         children.append(_spawn([*program, *web], logs / "webserver.log", scratch))
-        daemon = ["dagster._daemon", "run", *location]
+        daemon = ["dagster._daemon", "run", "-w", str(workspace)]
         children.append(_spawn([*program, *daemon], logs / "daemon.log", scratch))
         _write_state(settings, url, children)
         _wait(lambda: _answers(f"{url}/server_info"), children, "the web server")
@@ -212,6 +216,8 @@ def ui_url(settings: Settings) -> str | None:
 
 def _free_port(settings: Settings) -> int:
     with socket() as probe:
+        # As the web server does: or a restart fails for a minute on connections that the last one closed.
+        probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         try:
             probe.bind((settings.ui_host, settings.ui_port))
         except OSError as error:

@@ -15,12 +15,12 @@ import pwd
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_exception_type, retry_if_not_result, stop_after_delay, wait_fixed
 
 from pipelines.errors import ServerUnavailableError
 
@@ -125,14 +125,62 @@ class EmbeddedServer:
         if not (self.data / "PG_VERSION").exists():
             self._say("creating the embedded database")
             self._initialize()
-        pid_file = self.data / "postmaster.pid"
-        if pid_file.exists() and self._postmaster() is None:
-            self._say("the server was not shut down; recovering")
-            pid_file.unlink()
+        ready = Retrying(
+            retry=retry_if_not_result(bool), wait=wait_fixed(0.1), stop=stop_after_delay(START_TIMEOUT_SECONDS),
+            retry_error_callback=lambda _: False,
+        )  # fmt: skip
+        if not ready(self._start_and_ask):
+            raise ServerUnavailableError(
+                f"embedded PostgreSQL takes no connections after {START_TIMEOUT_SECONDS} s{self._log_tail()}"
+            )
+
+    def _start_and_ask(self) -> bool:
+        """Start the server unless it runs; whether it takes connections, which one that recovers does not yet.
+
+        Asked again and again, since a server that is just dying still looks alive.
+        """
         if not self.is_running():
+            if (self.data / "postmaster.pid").exists():
+                self._say("the server was not shut down; recovering")
+                self._clear_after_crash()
             self._say("starting the embedded server")
-        # Also where it runs already: `-w` waits until a server that still recovers takes connections.
-        self._start_and_wait()
+            self.socket_dir.mkdir(mode=0o700, exist_ok=True)
+            self._hand_over(self.socket_dir)
+            wait = ("-w", "-t", str(START_TIMEOUT_SECONDS))
+            self._pg_ctl("start", *wait, "-l", str(self.log), "-o", f"-k '{self.socket_dir}'")
+        with suppress(ServerUnavailableError):
+            self._run("pg_isready", "-q", "-h", str(self.socket_dir))
+            return True
+        return False
+
+    def _clear_after_crash(self) -> None:
+        """Remove a dead server's lock files, once its last backend has gone.
+
+        The pid in them may belong to another program by now, or to a zombie, which PostgreSQL takes for a live server.
+        Backends notice the death of their server, but one in mid-statement takes a moment, and must not share the data
+        with a new server.
+        """
+        for attempt in Retrying(
+            retry=retry_if_exception_type(ServerUnavailableError), wait=wait_fixed(0.1),
+            stop=stop_after_delay(STOP_TIMEOUT_SECONDS), reraise=True,
+        ):  # fmt: skip
+            with attempt:
+                backends = self._backends()
+                if backends:
+                    raise ServerUnavailableError(
+                        f"embedded PostgreSQL: the server died and left processes {backends} behind; end them first"
+                    )
+        for name in (self.data / "postmaster.pid", self.socket_dir / ".s.PGSQL.5432.lock"):
+            name.unlink(missing_ok=True)
+
+    def _backends(self) -> list[int]:
+        """Processes that work in the data directory; a server's processes do, and nothing else."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if process.cwd() == str(self.data.resolve()):
+                    found.append(process.pid)
+        return found
 
     def _initialize(self) -> None:
         partial = self.directory / "data.partial"
@@ -145,20 +193,6 @@ class EmbeddedServer:
         with (partial / "postgresql.conf").open("a") as configuration:
             configuration.write(CONFIGURATION)
         partial.rename(self.data)
-
-    def _start_and_wait(self) -> None:
-        self.socket_dir.mkdir(mode=0o700, exist_ok=True)
-        self._hand_over(self.socket_dir)
-        options = f"-k '{self.socket_dir}'"
-        wait = ("-w", "-t", str(START_TIMEOUT_SECONDS))
-        if not self.is_running():
-            self._pg_ctl("start", *wait, "-l", str(self.log), "-o", options)
-        for attempt in Retrying(
-            retry=retry_if_exception_type(ServerUnavailableError), wait=wait_fixed(0.2),
-            stop=stop_after_delay(START_TIMEOUT_SECONDS), reraise=True,
-        ):  # fmt: skip
-            with attempt:
-                self._run("pg_isready", "-q", "-h", str(self.socket_dir))
 
     def _postmaster(self) -> psutil.Process | None:
         """The server's process; None when the pid file is missing or names a process that is no server of ours."""
