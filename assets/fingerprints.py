@@ -46,7 +46,7 @@ def fingerprint(context: dg.AssetExecutionContext, config: Build, strikecast: St
         started = time.perf_counter()
         tables = compute_fingerprints(closes, scores, model)
         seconds = time.perf_counter() - started
-        generation = start_generation(connection, symbol, model, closes=closes, run_id=context.run_id)
+        generation = start_generation(connection, symbol, model, closes=closes, run_id=context.run.run_id)
         rows = write_fingerprints(connection, generation, tables)
         metadata = table_metadata(connection, "analytics.fingerprint", rows)
         verdicts = [

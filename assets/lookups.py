@@ -40,7 +40,7 @@ def lookup(context: dg.AssetExecutionContext, strikecast: Strikecast) -> dg.Mate
     symbol = context.partition_key
     started = time.perf_counter()
     with strikecast.pipeline("lookup") as connection:
-        generation = generation_to_fill(connection, symbol, context.run_id)
+        generation = generation_to_fill(connection, symbol, context.run.run_id)
         version = read_version(connection, generation)
         model = version.model_config
         tables = read_fingerprints(connection, version)

@@ -24,7 +24,10 @@ def ladder_payload(
     """
     numbers = [price_usd, ttc_seconds, *([] if momentum_pct is None else [momentum_pct])]
     if not np.isfinite(numbers).all() or price_usd <= 0 or ttc_seconds < 0:
-        raise SettingsError(f"price must be positive and TTC not negative, got price {price_usd} and TTC {ttc_seconds}")
+        raise SettingsError(
+            "price must be positive, TTC not negative and momentum a number, "
+            f"got price {price_usd}, TTC {ttc_seconds}, momentum {momentum_pct}"
+        )
     strikes = ladder_strikes_usd(price_usd, tier_usd)
     with database.connect("ladder", Role.READER) as connection:
         version = read_version(connection, active_generation(connection, symbol))

@@ -183,6 +183,7 @@ class EmbeddedServer:
         return found
 
     def _initialize(self) -> None:
+        self._open_paths()
         partial = self.directory / "data.partial"
         if partial.exists():
             subprocess.run(["rm", "-rf", str(partial)], check=True)
@@ -204,6 +205,7 @@ class EmbeddedServer:
             return None
 
     def _pg_ctl(self, action: str, *arguments: str) -> None:
+        self._open_paths()  # each time: others may tighten a temporary folder meanwhile
         self._run("pg_ctl", action, "-s", "-D", str(self.data), *arguments)
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -236,17 +238,18 @@ class EmbeddedServer:
         if os.geteuid() == 0:
             _ensure_system_user()
             self._hand_over(self.directory)
-            for path in (self.directory, self.socket_dir, client_programs()):
-                self._open_path_to(path)
 
     def _hand_over(self, path: Path) -> None:
         if os.geteuid() == 0:
             account = pwd.getpwnam(SYSTEM_USER)
             os.chown(path, account.pw_uid, account.pw_gid)
 
-    def _open_path_to(self, path: Path) -> None:
-        """Let the server's user pass through (not list) the folders above `path`; root only."""
-        for folder in path.parents:
+    def _open_paths(self) -> None:
+        """Let the server's user pass through (not list) the folders above what it needs; root only."""
+        if os.geteuid() != 0:
+            return
+        needed = (self.directory, self.socket_dir, client_programs())
+        for folder in {parent for path in needed for parent in path.parents}:
             mode = folder.stat().st_mode
             if not mode & 0o001:
                 self._say(f"letting user {SYSTEM_USER} pass through {folder}")

@@ -13,14 +13,14 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import IsolationLevel
+from small_builds import SMALL, build_generation
+from waiting import wait_until
 
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.database import Database, Role
 from pipelines.storage.embedded import EmbeddedServer, client_programs
 from pipelines.storage.generations import active_generation, judge, publish, read_version, roll_back
 from pipelines.storage.schema import migrate
-from postgres.conftest import SMALL, build_generation
-from waiting import wait_until
 
 Build = Callable[..., int]
 

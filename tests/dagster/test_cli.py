@@ -1,0 +1,226 @@
+"""The command line, as its user has it: a process, its output, its exit code."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from system import System
+from waiting import wait_until
+
+
+def test_help_names_every_command(system: System) -> None:
+    done = system.run("--help")
+    assert done.returncode == 0
+    for command in (
+        "up",
+        "demo",
+        "migrate",
+        "ingest",
+        "sample",
+        "build",
+        "rollback",
+        "ladder",
+        "live",
+        "status",
+        "export",
+        "import",
+    ):
+        assert re.search(rf"^│ {command} ", done.stdout, re.MULTILINE), command
+
+
+def test_a_ladder_for_machines_has_21_answers(system: System) -> None:
+    done = system.run("ladder", "BTC", "--price", "95000", "--ttc", "900", "--momentum", "0.02", "--json")
+    assert done.returncode == 0, done.stderr
+    payload = json.loads(done.stdout)
+    assert len(payload["probabilities"]) == 21
+    assert payload["base_strike"] == 95000
+    assert payload["momentum_bucket"] == 2
+    assert all(0 <= row["prob_beyond"] <= 100 for row in payload["probabilities"])
+
+
+def test_a_ladder_for_people_fits_80_columns(system: System) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "ladder", "BTC", "--price", "95000", "--ttc", "900"],
+        env={**system.variables, "COLUMNS": "80"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "95,000" in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["build", "XRP"],
+            "symbol 'XRP' is not configured (there are BTC, ETH): add [symbols.XRP] with strike_tier_usd",
+        ),
+        (["build", "btc"], "'btc' is no symbol: capital letters and digits, such as BTC"),
+        (
+            ["ladder", "ETH", "--price", "3500", "--ttc", "9"],
+            "no generation is published for ETH: run `strikecast build ETH`",
+        ),
+        (["rollback", "ETH"], "no generation is published for ETH"),
+        (["ingest", "BTC", "nowhere.csv"], "nowhere.csv does not exist"),
+        (["import", "fingerprints", "BTC", "nowhere"], "nowhere is not a folder"),
+        (["ladder", "BTC", "--price", "1", "--ttc", "9", "--momentum", "nan"], "momentum a number"),
+    ],
+)
+def test_an_error_is_one_line_with_the_remedy(system: System, arguments: list[str], message: str) -> None:
+    done = system.run(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_status_shows_settings_without_secrets(system: System) -> None:
+    done = system.run("status", "--json")
+    state = json.loads(done.stdout)
+    assert state["settings"]["database"] == "embedded"
+    assert state["symbols"][0]["symbol"] == "BTC"
+    assert state["symbols"][0]["bars"] > 20_000
+    assert state["symbols"][0]["generation"] >= 1
+    assert system.run("status").returncode == 0
+
+
+def test_a_password_is_never_shown(system: System) -> None:
+    url = "postgresql://someone:hunter2@127.0.0.1:1/strikecast"
+    for command in (["status"], ["migrate"], ["ladder", "BTC", "--price", "1", "--ttc", "1"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "pipelines.cli", *command],
+            env={**system.variables, "STRIKECAST_DATABASE_URL": url}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert "cannot use the database at 127.0.0.1:1/strikecast" in done.stderr.replace("\n", " ")
+        assert "hunter2" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("STRIKECAST_UI_PORT", "many", "ui_port"),
+        ("STRIKECAST_COLOUR", "blue", "unknown settings STRIKECAST_COLOUR"),
+        ("STRIKECAST_SYMBOLS", '{"b;": {"strike_tier_usd": 1}}', "capital letters"),
+        ("STRIKECAST_SYMBOLS", "{", "SYMBOLS"),
+        ("STRIKECAST_DATABASE_URL", "mysql://x", "must start with postgresql://"),
+        ("STRIKECAST_MODEL", '{"bucket_limit": 0}', "bucket_limit must be 1..99"),
+        ("STRIKECAST_CONFIG", "nowhere.toml", "which is not a file"),
+    ],
+)
+def test_a_wrong_setting_is_named(system: System, name: str, value: str, message: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "status"],
+        env={**system.variables, name: value}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert message.lower() in done.stderr.replace("\n", " ").lower()
+    assert "Traceback" not in done.stderr
+
+
+def test_the_settings_file_is_read_and_the_environment_wins(system: System, tmp_path: Path) -> None:
+    config = tmp_path / "strikecast.toml"
+    config.write_text('ui_port = 4000\ndagster_database = "other"\n[symbols.SOL]\nstrike_tier_usd = 1.0\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "status", "--json"],
+        env={**system.variables, "STRIKECAST_CONFIG": str(config), "STRIKECAST_UI_PORT": "4001"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    settings = json.loads(done.stdout)["settings"]
+    assert (settings["ui_port"], settings["dagster_database"], list(settings["symbols"])) == (4001, "other", ["SOL"])
+
+
+def test_one_refresh_writes_the_contract(system: System) -> None:
+    done = system.run("live", "--once")
+    assert done.returncode == 0, done.stderr
+    text = (system.home / "output" / "btc_live_probabilities.json").read_text()
+    payload = json.loads(text)
+    assert list(payload)[:8] == [
+        "timestamp", "current_price", "base_strike", "ttc_seconds", "momentum_score", "strikes", "probabilities",
+        "fingerprint_table",
+    ]  # fmt: skip
+    assert payload["status"] in {"ok", "stale"}
+    assert payload["momentum_bucket"] is not None
+
+
+def test_export_and_import_are_each_others_inverse(system: System, tmp_path: Path) -> None:
+    assert system.run("build", "BTC", "--profile", "source").returncode == 0
+    done = system.run("export", "fingerprints", "BTC", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").glob("*.csv"))) == 62
+    report = json.loads(system.run("import", "fingerprints", "BTC", str(tmp_path / "out"), "--json").stdout)
+    assert len(report["with_active"]) == 62
+    assert all(row["equal"] == row["cells"] == 4800 for row in report["with_active"] + report["with_files"])
+    assert system.run("build", "BTC").returncode == 0
+
+
+def test_rollback_goes_back_one_generation(system: System) -> None:
+    assert system.run("build", "BTC").returncode == 0
+    done = system.run("rollback", "BTC")
+    match = re.fullmatch(r"BTC: generation (\d+) -> (\d+)\n", done.stdout)
+    assert match is not None
+    assert int(match[2]) < int(match[1])
+
+
+def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(system: System, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipelines.cli", "up", "--port", "0"]
+    log = tmp_path / "up.log"
+    with log.open("w") as output:
+        up = subprocess.Popen(command, env=system.variables, stdout=output, stderr=output, text=True)
+    try:
+        wait_until(lambda: "Dagster UI: http://" in log.read_text() or up.poll() is not None, "the UI", 150)
+        assert up.poll() is None, log.read_text()
+        address = re.search(r"http://([\d.]+):(\d+)", log.read_text())
+        assert address is not None
+        wait_until(
+            lambda: json.loads(system.run("status", "--json").stdout)["live_session"]["alive"], "a live session", 120
+        )
+        second = system.run("up", "--port", "0")
+        assert second.returncode == 1
+        assert f"strikecast is already up at {address[0]}" in second.stderr.replace("\n", " ")
+        taken = subprocess.run(
+            [*command[:-1], address[2]], env={**system.variables, "STRIKECAST_HOME": str(tmp_path / "other")},
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert taken.returncode == 1
+        assert f"the UI cannot use 127.0.0.1:{address[2]}" in taken.stderr
+        members = family(up)
+        assert len(members) >= 4
+        up.send_signal(signal.SIGINT)
+        assert up.wait(timeout=90) == 0
+        assert [member for member in members if member.is_running()] == []
+    finally:
+        for member in [*family(up), up] if up.poll() is None else []:
+            member.kill()
+    state = json.loads(system.run("status", "--json").stdout)
+    assert state["ui"] is None
+    assert state["live_session"]["status"] == "stopped"
+    assert not state["live_session"]["alive"]
+
+
+def test_a_killed_up_is_cleared_away_by_the_next(system: System, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipelines.cli", "up", "--port", "0"]
+    log = tmp_path / "up.log"
+    with log.open("w") as output:
+        up = subprocess.Popen(command, env=system.variables, stdout=output, stderr=output, text=True)
+    wait_until(lambda: "Dagster UI: http://" in log.read_text() or up.poll() is not None, "the UI", 150)
+    orphans = family(up)
+    up.kill()
+    up.wait()
+    with log.open("w") as output:
+        again = subprocess.Popen(command, env=system.variables, stdout=output, stderr=output, text=True)
+    try:
+        wait_until(lambda: "Dagster UI: http://" in log.read_text() or again.poll() is not None, "the UI again", 150)
+        assert again.poll() is None, log.read_text()
+        wait_until(lambda: not [one for one in orphans if one.is_running()], "the orphans' end", 60)
+    finally:
+        again.send_signal(signal.SIGTERM)
+        assert again.wait(timeout=90) == 0

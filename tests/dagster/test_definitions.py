@@ -1,0 +1,77 @@
+"""The graph as it is meant to be: a change here is a decision, not an accident."""
+
+import dagster as dg
+import pytest
+
+from assets.partitions import SYMBOLS
+from pipelines.definitions import build_defs, defs
+
+GRAPH = {
+    "price_files": set(),
+    "price_history": {"price_files"},
+    "price_gap": {"price_history"},
+    "momentum": {"price_history"},
+    "fingerprint": {"momentum"},
+    "lookup": {"fingerprint"},
+    "active_generation": {"lookup"},
+    "price_log": set(),
+    "live_probabilities": {"price_log", "active_generation"},
+}
+CHECKS = {
+    "price_history": {"gap_share", "newest_bar_age"},
+    "fingerprint": {"cells_complete", "percent_0_to_100", "monotone_in_move", "n_adds_up_to_the_bars"},
+    "lookup": {"cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes", "read_p95"},
+}
+NOT_BLOCKING = {"gap_share", "newest_bar_age", "read_p95"}
+
+
+def specs() -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+def test_the_graph_is_this() -> None:
+    found = {name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in specs().items()}
+    assert found == GRAPH
+
+
+def test_every_asset_can_be_read_in_the_ui() -> None:
+    for name, spec in specs().items():
+        assert list(spec.owners) == ["team:strikecast"], name
+        assert spec.group_name in {"sources", "historical_data", "analytics", "live_data"}, name
+        assert spec.description, name
+        assert spec.kinds, name
+
+
+def test_tables_are_partitioned_by_symbol_versioned_and_rebuilt_when_prices_change() -> None:
+    tables = {name: spec for name, spec in specs().items() if name in GRAPH and spec.partitions_def is not None}
+    assert set(tables) == {"price_history", "price_gap", "momentum", "fingerprint", "lookup", "active_generation"}
+    for name, spec in tables.items():
+        assert spec.partitions_def == SYMBOLS, name
+        assert spec.code_version, name
+        assert (spec.automation_condition is None) == (name == "price_history"), name
+
+
+def test_every_check_is_there_and_invariants_block() -> None:
+    graph = defs.resolve_asset_graph()
+    found: dict[str, set[str]] = {}
+    for key in graph.asset_check_keys:
+        found.setdefault(key.asset_key.to_user_string(), set()).add(key.name)
+        assert graph.get_check_spec(key).blocking == (key.name not in NOT_BLOCKING), key
+        assert graph.get_check_spec(key).description, key
+    assert found == CHECKS
+
+
+def test_jobs_and_sensors_are_these() -> None:
+    jobs = {job.name: job.description for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
+    assert set(jobs) == {"ingest_prices", "build", "live_refresh"}
+    assert all(jobs.values())
+    sensors = {sensor.name: sensor.default_status for sensor in defs.sensors or ()}
+    assert sensors == {
+        "live_supervisor": dg.DefaultSensorStatus.RUNNING,
+        "rebuild_what_changed": dg.DefaultSensorStatus.RUNNING,
+    }
+
+
+def test_loading_reads_no_environment_and_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRIKECAST_DATABASE_URL", "not a url")
+    dg.Definitions.validate_loadable(build_defs())

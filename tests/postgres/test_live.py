@@ -1,0 +1,234 @@
+"""The live session: files that are whole, fresh or honest about it, from one writer."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+from waiting import wait_until
+
+from pipelines.domain.ladder import answer_ladder, ladder_strikes_usd
+from pipelines.errors import AlreadyRunningError
+from pipelines.live.output import probabilities_path, write_json
+from pipelines.live.session import LiveSession
+from pipelines.storage.database import Database, Role
+from pipelines.storage.generations import active_generation, read_version
+from pipelines.storage.live import session_is_alive
+from pipelines.storage.tables import read_lookup_rows
+
+Build = Callable[..., int]
+
+SESSION = """
+import sys
+from pathlib import Path
+from pipelines.live.session import LiveSession
+from pipelines.storage.database import Database
+LiveSession(Database(sys.argv[1]), Path(sys.argv[2]), {s: 0.25 for s in sys.argv[4:]}, replay=sys.argv[3] == "replay").run()
+"""
+
+
+@contextmanager
+def session(
+    database: Database, output: Path, *symbols: str, feed: str = "external"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A real live session in a process of its own, ended at the latest with the context."""
+    child = subprocess.Popen([sys.executable, "-c", SESSION, database.url, str(output), feed, *symbols])
+    try:
+        wait_until(lambda: alive(database) or child.poll() is not None, "the session to start")
+        assert child.poll() is None
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+        wait_until(lambda: not alive(database), "the lock to go with the process")
+
+
+def alive(database: Database) -> bool:
+    with database.connect("test", Role.PIPELINE) as connection:
+        return session_is_alive(connection)
+
+
+def tick(database: Database, symbol: str, price: float, at: datetime | None = None) -> None:
+    with database.connect("producer", Role.LIVE) as connection:
+        connection.execute(
+            "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES (%s, %s, %s, 'test')",
+            [symbol, at or datetime.now(UTC), price],
+        )
+
+
+def half_an_hour_of_ticks(database: Database, symbol: str, price: float) -> None:
+    now = datetime.now(UTC)
+    for minutes in range(32, 0, -1):
+        tick(database, symbol, price, now - timedelta(minutes=minutes))
+
+
+def read(output: Path, symbol: str) -> dict[str, Any] | None:
+    path = probabilities_path(output, symbol)
+    return orjson.loads(path.read_bytes()) if path.exists() else None
+
+
+def has(output: Path, symbol: str, **expected: object) -> Callable[[], bool]:
+    def check() -> bool:
+        payload = read(output, symbol)
+        return payload is not None and all(payload[name] == value for name, value in expected.items())
+
+    return check
+
+
+def test_a_tick_becomes_the_answers_of_the_published_lookup(database: Database, build: Build, tmp_path: Path) -> None:
+    generation = build("TICK", seed=1)
+    half_an_hour_of_ticks(database, "TICK", 100.0)
+    with session(database, tmp_path, "TICK"):
+        tick(database, "TICK", 100.01)
+        wait_until(has(tmp_path, "TICK", current_price=100.01, status="ok"), "the tick in the file")
+        payload = read(tmp_path, "TICK")
+    assert payload is not None
+    assert payload["momentum_bucket"] == 1
+    assert payload["fingerprint_table"] == "tick_fingerprint_directional_momentum_001"
+    assert payload["model_version"] == generation
+    with database.connect("test", Role.READER) as connection:
+        version = read_version(connection, active_generation(connection, "TICK"))
+        rows = read_lookup_rows(connection, version, 1, payload["ttc_seconds"])
+    answers = answer_ladder(100.01, ladder_strikes_usd(100.01, 0.25), payload["ttc_seconds"], rows, version.axes)
+    assert payload["probabilities"] == answers.rows()
+
+
+def test_a_source_that_stops_makes_the_file_stale_and_a_tick_makes_it_fresh(
+    database: Database, build: Build, tmp_path: Path
+) -> None:
+    build("STALE", seed=1)
+    half_an_hour_of_ticks(database, "STALE", 100.0)
+    with session(database, tmp_path, "STALE"):
+        tick(database, "STALE", 100.0)
+        wait_until(has(tmp_path, "STALE", status="ok"), "a fresh file")
+        wait_until(has(tmp_path, "STALE", status="stale"), "a stale file")
+        payload = read(tmp_path, "STALE")
+        assert payload is not None
+        assert payload["price_age_ms"] > 2_000
+        tick(database, "STALE", 100.02)
+        wait_until(has(tmp_path, "STALE", status="ok", current_price=100.02), "a fresh file again")
+
+
+def test_without_momentum_the_baseline_answers_and_says_so(database: Database, build: Build, tmp_path: Path) -> None:
+    build("BASE", seed=1)
+    with session(database, tmp_path, "BASE"):
+        tick(database, "BASE", 100.0)
+        wait_until(has(tmp_path, "BASE", status="degraded"), "a degraded file")
+        payload = read(tmp_path, "BASE")
+    assert payload is not None
+    assert payload["momentum_score"] is None
+    assert payload["fingerprint_table"] == "base_fingerprint_directional_baseline"
+    assert payload["reasons"] == ["momentum is not known: the baseline answers"]
+    assert payload["probabilities"][0]["prob_beyond"] is not None
+
+
+def test_a_symbol_without_a_generation_does_not_stop_the_others(
+    database: Database, build: Build, tmp_path: Path
+) -> None:
+    build("GOOD", seed=1)
+    half_an_hour_of_ticks(database, "GOOD", 100.0)
+    with session(database, tmp_path, "NOGEN", "GOOD", "NOTICK"):
+        tick(database, "NOGEN", 100.0)
+        tick(database, "GOOD", 100.0)
+        wait_until(has(tmp_path, "NOGEN", current_price=100.0), "an honest file of the symbol without a generation")
+        tick(database, "GOOD", 100.02)
+        wait_until(has(tmp_path, "GOOD", current_price=100.02, status="ok"), "the good symbol's file")
+        payload = read(tmp_path, "NOGEN")
+    assert payload is not None
+    assert payload["reasons"][0] == "no generation is published for NOGEN"
+    assert {row["prob_beyond"] for row in payload["probabilities"]} == {None}
+    assert read(tmp_path, "NOTICK") is None
+
+
+def test_a_publish_reaches_the_running_session(database: Database, build: Build, tmp_path: Path) -> None:
+    build("NEW", seed=1)
+    half_an_hour_of_ticks(database, "NEW", 100.0)
+    with session(database, tmp_path, "NEW"):
+        tick(database, "NEW", 100.0)
+        wait_until(has(tmp_path, "NEW", current_price=100.0), "a first file")
+        second = build("NEW", seed=2)
+        wait_until(has(tmp_path, "NEW", model_version=second), "the new generation in the file")
+
+
+def test_there_is_one_session_at_a_time_and_a_killed_one_is_succeeded(
+    database: Database, build: Build, tmp_path: Path
+) -> None:
+    build("ONE", seed=1)
+    with session(database, tmp_path, "ONE") as first:
+        with pytest.raises(AlreadyRunningError):
+            LiveSession(database, tmp_path, {"ONE": 0.25}).run(once=True)
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        wait_until(lambda: not alive(database), "the lock to go with the process")
+        tick(database, "ONE", 100.0)
+        LiveSession(database, tmp_path, {"ONE": 0.25}, replay=False).run(once=True)
+    assert read(tmp_path, "ONE") is not None
+    with database.connect("test", Role.READER) as connection:
+        states = connection.execute(
+            "SELECT status FROM live_data.session WHERE symbols = '{ONE}' ORDER BY session_id"
+        ).fetchall()
+    assert states == [("crashed",), ("stopped",)]
+
+
+def test_a_session_that_loses_its_database_ends_with_an_error(database: Database, build: Build, tmp_path: Path) -> None:
+    build("LOST", seed=1)
+    with session(database, tmp_path, "LOST") as child:
+        with database.connect("test", None, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND application_name = 'strikecast live session'"
+            )
+        assert child.wait(timeout=30) != 0
+
+
+def test_the_replay_feed_gives_momentum_at_once(database: Database, build: Build, tmp_path: Path) -> None:
+    build("PLAY", seed=1)
+    with database.connect("test", None) as connection:
+        connection.execute("SELECT historical_data.create_symbol_partitions('PLAY')")
+        connection.execute(
+            "INSERT INTO historical_data.price_history SELECT 'PLAY', '2026-01-01Z'::timestamptz + m * interval '1 minute', "
+            "100, 100.05, 100, 100.02, 1 FROM generate_series(0, 1500) AS m"
+        )
+    with session(database, tmp_path, "PLAY", feed="replay"):
+        wait_until(has(tmp_path, "PLAY", status="ok"), "a fresh file")
+        first = read(tmp_path, "PLAY")
+        assert first is not None
+        assert first["momentum_bucket"] is not None
+        wait_until(lambda: (read(tmp_path, "PLAY") or {})["timestamp"] > first["timestamp"], "a refresh")
+
+
+def test_a_reader_of_the_file_never_sees_half_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_json(path, {"n": -1, "rows": []})
+    stop = threading.Event()
+
+    def write() -> None:
+        n = 0
+        while not stop.is_set():
+            n += 1
+            write_json(path, {"n": n, "rows": [n] * (n % 2000)})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(3000):
+            payload = orjson.loads(path.read_bytes())
+            assert set(payload["rows"]) <= {payload["n"]}
+    finally:
+        stop.set()
+        writer.join()
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_absurd_prices_are_refused_by_the_database(database: Database) -> None:
+    for price in ("NaN", "Infinity", "-1", "0"):
+        with database.connect("producer", Role.LIVE) as connection, pytest.raises(psycopg.errors.CheckViolation):
+            connection.execute("INSERT INTO live_data.price_log VALUES ('BAD', now(), %s, 'test')", [price])
