@@ -62,23 +62,28 @@ class LadderAnswers:
 
     def rows(self) -> list[dict[str, Any]]:
         """The answers in the contract's shape: `prob_beyond` and the others in percent, None where not known."""
-        beyond = [None if np.isnan(value) else round(float(value), 2) for value in self.reading.beyond]
-        return [
-            {
-                "strike": tidy(strike),
-                "buffer": round(buffer, 2),
-                "move_percent": round(move / PERCENT_PER_UNIT, 4),
-                "prob_beyond": past,
-                "prob_within": within,
-                "direction": "above" if up else "below",
-                "positive_prob": past if up else within,
-                "negative_prob": within if up else past,
-            }
-            for strike, buffer, move, up, past, within in zip(
-                self.strikes_usd.tolist(), self.buffer_usd.tolist(), self.move_bps.tolist(), self.upward.tolist(),
-                beyond, [None if past is None else round(100.0 - past, 2) for past in beyond], strict=True,
+        known = ~np.isnan(self.reading.beyond)
+        columns = zip(
+            self.strikes_usd.tolist(), self.buffer_usd.round(2).tolist(),
+            (self.move_bps / PERCENT_PER_UNIT).round(4).tolist(), self.upward.tolist(), known.tolist(),
+            self.reading.beyond.round(2).tolist(), (100.0 - self.reading.beyond.round(2)).round(2).tolist(), strict=True,
+        )  # fmt: skip
+        rows = []
+        for strike, buffer, move_percent, up, there, reach, stay in columns:
+            past, within = (reach, stay) if there else (None, None)
+            rows.append(
+                {
+                    "strike": tidy(strike),
+                    "buffer": buffer,
+                    "move_percent": move_percent,
+                    "prob_beyond": past,
+                    "prob_within": within,
+                    "direction": "above" if up else "below",
+                    "positive_prob": past if up else within,
+                    "negative_prob": within if up else past,
+                }
             )
-        ]  # fmt: skip
+        return rows
 
 
 def answer_ladder(

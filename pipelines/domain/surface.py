@@ -45,7 +45,7 @@ def scaled_move_bps(ttc_seconds: npt.ArrayLike, moves_bps: npt.ArrayLike, profil
     broadcast; at 60 seconds or more nothing changes.
     """
     ttc, moves = np.asarray(ttc_seconds, dtype=np.float64), np.asarray(moves_bps, dtype=np.float64)
-    if profile is Profile.SOURCE:
+    if profile is Profile.SOURCE or bool((ttc >= SECONDS_PER_MINUTE).all()):
         return np.broadcast_to(moves, np.broadcast_shapes(ttc.shape, moves.shape)).copy()
     with np.errstate(divide="ignore", invalid="ignore"):
         scaled = moves * np.sqrt(SECONDS_PER_MINUTE / np.clip(ttc, 0.0, SECONDS_PER_MINUTE))

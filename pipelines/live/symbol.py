@@ -113,7 +113,7 @@ class SymbolRefresher:
         if any((bucket, node) not in self._cache for node in nodes):
             parameters = lookup_parameters(version.generation, bucket, version.axes, ttc)
             cursor = await connection.execute(query("lookup_rows"), parameters, prepare=True, binary=True)
-            for node, row in lookup_rows(await cursor.fetchall()).items():
+            for node, row in lookup_rows(cursor.pgresult).items():
                 self._cache[bucket, node] = row
             while len(self._cache) > CACHED_ROWS:
                 self._cache.popitem(last=False)

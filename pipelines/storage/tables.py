@@ -1,20 +1,32 @@
 """The numbers of a generation: its fingerprints and its lookup."""
 
 import hashlib
+import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from psycopg import sql
+from psycopg.pq.abc import PGresult
 
 from pipelines.domain.bars import Floats
 from pipelines.domain.config import ModelConfig
 from pipelines.domain.fingerprint import FingerprintSet
 from pipelines.domain.invariants import Verdict, check_lookup_block, largest_difference
-from pipelines.domain.lookup import MISSING, LookupAxes, LookupBlock, LookupRow, build_lookup_block
+from pipelines.domain.lookup import MISSING, Hundredths, LookupAxes, LookupBlock, LookupRow, build_lookup_block
 from pipelines.errors import NoDataError
-from pipelines.storage.binary_copy import HEADER, TRAILER, encode_rows, float4, int2, int2_array, int4, stack_arrays
+from pipelines.storage.binary_copy import (
+    HEADER,
+    TRAILER,
+    decode_array,
+    encode_rows,
+    float4,
+    int2,
+    int2_array,
+    int4,
+    stack_arrays,
+)
 from pipelines.storage.database import Connection
 from pipelines.storage.generations import ModelVersion
 from pipelines.storage.queries import query
@@ -172,7 +184,7 @@ def read_lookup_rows(
 ) -> dict[int, LookupRow]:
     """The rows for an answer at `ttc_seconds`, by TTC."""
     parameters = lookup_parameters(version.generation, bucket, version.axes, ttc_seconds)
-    return lookup_rows(connection.execute(query("lookup_rows"), parameters, prepare=True, binary=True).fetchall())
+    return lookup_rows(connection.execute(query("lookup_rows"), parameters, prepare=True, binary=True).pgresult)
 
 
 def lookup_parameters(generation: int, bucket: int, axes: LookupAxes, ttc_seconds: float) -> tuple[int, int, int, int]:
@@ -180,16 +192,21 @@ def lookup_parameters(generation: int, bucket: int, axes: LookupAxes, ttc_second
     return (generation, bucket, *axes.nodes_around(ttc_seconds))
 
 
-def lookup_rows(records: Sequence[tuple[int, list[int] | None, list[int] | None, float]]) -> dict[int, LookupRow]:
-    """Records of the statement `lookup_rows`, by TTC."""
+def lookup_rows(result: PGresult | None) -> dict[int, LookupRow]:
+    """The binary result of the statement `lookup_rows`, by TTC: a tenth of the time that Python lists take."""
+    assert result is not None
+    rows = {}
+    for row in range(result.ntuples):
+        ttc_data, positive, negative, n_eff = (result.get_value(row, column) for column in range(4))
+        assert ttc_data is not None
+        assert n_eff is not None
+        ttc = int.from_bytes(ttc_data, "big", signed=True)
+        rows[ttc] = LookupRow(ttc, _hundredths(positive), _hundredths(negative), float(struct.unpack("!f", n_eff)[0]))
+    return rows
 
-    def hundredths(values: list[int] | None) -> np.ndarray | None:
-        return None if values is None else np.array(values, dtype=np.int16)
 
-    return {
-        ttc: LookupRow(ttc, hundredths(positive), hundredths(negative), n_eff)
-        for ttc, positive, negative, n_eff in records
-    }
+def _hundredths(data: bytes | None) -> Hundredths | None:
+    return None if data is None else decode_array(data, ">i2").astype(np.int16)
 
 
 def _array(percents: Floats) -> list[float] | None:

@@ -1,0 +1,52 @@
+"""How a figure is written down."""
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row: what was measured, what beside, whether the aim was reached."""
+
+    what: str
+    measured: str
+    yardstick: str
+    aim: str
+    reached: bool
+    raw: dict[str, Any] = field(default_factory=dict)
+
+
+def seconds(work: Callable[[], object], repeats: int = 3) -> float:
+    """The best of some runs, in seconds: what the work takes when nothing else disturbs."""
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def percentiles_ms(samples: list[float]) -> dict[str, float]:
+    """p50, p95, p99 and the largest of samples in seconds, in milliseconds."""
+    ms = np.array(samples) * 1000
+    return {f"p{p}_ms": round(float(np.percentile(ms, p)), 3) for p in (50, 95, 99)} | {
+        "max_ms": round(float(ms.max()), 3)
+    }
+
+
+def machine() -> dict[str, str]:
+    """The machine that measured."""
+    with open("/proc/cpuinfo", encoding="utf-8") as info:  # noqa: PTH123
+        model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), platform.machine())
+    return {
+        "cpu": model,
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
