@@ -243,7 +243,6 @@ def import_fingerprints(
 @app.command()
 def live(
     once: Annotated[bool, typer.Option("--once", help="One refresh, then stop.")] = False,
-    replay: Annotated[bool, typer.Option(help="Replay stored history as the price feed.")] = True,
 ) -> None:
     """Refresh the probability files in the foreground, without Dagster. Example: `strikecast live --once`"""
     from pipelines.live.session import LiveSession
@@ -251,7 +250,7 @@ def live(
     settings = _settings()
     with current_database(settings, console.say) as database:
         tiers = {symbol: known.strike_tier_usd for symbol, known in settings.symbols.items()}
-        session = LiveSession(database, settings.output_dir, tiers, replay=replay, say=console.say)
+        session = LiveSession(database, settings.output_dir, tiers, replay=settings.replay, say=console.say)
         with suppress(KeyboardInterrupt):
             session.run(once=once)
         for symbol, refresher in session.refreshers.items():

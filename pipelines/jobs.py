@@ -57,6 +57,7 @@ def live_session(context: dg.OpExecutionContext, strikecast: Strikecast) -> None
         settings.output_dir,
         {symbol: known.strike_tier_usd for symbol, known in settings.symbols.items()},
         run_id=context.run.run_id,
+        replay=settings.replay,
         say=context.log.info,
         on_succession=fail_dead_runs,
         on_first_file=report_file,

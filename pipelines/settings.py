@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     output: Path | None = Field(default=None, description="where the probability files go; default: home/output")
     ui_host: str = Field(default="127.0.0.1", description="address of the Dagster UI")
     ui_port: int = Field(default=3000, ge=0, le=65535, description="port of the Dagster UI; 0: any free one")
+    replay: bool = Field(default=True, description="replay stored history as the price feed of the live session")
     symbols: dict[str, SymbolSettings] = Field(
         default={"BTC": SymbolSettings(strike_tier_usd=250.0), "ETH": SymbolSettings(strike_tier_usd=20.0)},
         min_length=1,

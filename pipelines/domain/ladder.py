@@ -66,7 +66,7 @@ class LadderAnswers:
         columns = zip(
             self.strikes_usd.tolist(), self.buffer_usd.round(2).tolist(),
             (self.move_bps / PERCENT_PER_UNIT).round(4).tolist(), self.upward.tolist(), known.tolist(),
-            self.reading.beyond.round(2).tolist(), (100.0 - self.reading.beyond.round(2)).round(2).tolist(), strict=True,
+            self.reading.beyond.round(2).tolist(), (100.0 - self.reading.beyond).round(2).tolist(), strict=True,
         )  # fmt: skip
         rows = []
         for strike, buffer, move_percent, up, there, reach, stay in columns:
