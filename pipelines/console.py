@@ -48,7 +48,7 @@ def ladder_table(symbol: str, payload: Mapping[str, Any]) -> Table:
     for row in sorted(payload["probabilities"], key=lambda row: row["strike"], reverse=True):
         beyond = row["prob_beyond"]
         style = "dim" if beyond is None else _style(beyond)
-        sign = "+" if row["direction"] == "above" else "-"
+        sign = "" if row["move_percent"] == 0 else "+" if row["direction"] == "above" else "-"
         table.add_row(
             f"{row['strike']:,}", f"{sign}{row['move_percent']:.3f}",
             Text("-" if beyond is None else f"{beyond:.2f}", style=style),
@@ -72,7 +72,8 @@ def parity_table(title: str, rows: Sequence[Parity]) -> Table:
     for row in rows:
         style = "green" if row.equal == row.cells else "yellow"
         where = "" if row.equal == row.cells else row.worst
-        table.add_row(row.table, f"{row.cells:,}", Text(f"{row.equal:,}", style=style), f"{row.mean_difference:.4f}",
+        name = row.table.split("_directional_")[-1]
+        table.add_row(name, f"{row.cells:,}", Text(f"{row.equal:,}", style=style), f"{row.mean_difference:.4f}",
                       f"{row.largest_difference:.2f}", where)  # fmt: skip
     return table
 

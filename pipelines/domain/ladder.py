@@ -62,15 +62,15 @@ class LadderAnswers:
 
     def rows(self) -> list[dict[str, Any]]:
         """The answers in the contract's shape: `prob_beyond` and the others in percent, None where not known."""
-        known = ~np.isnan(self.reading.beyond)
+        beyond = self.reading.beyond.round(2)
         columns = zip(
             self.strikes_usd.tolist(), self.buffer_usd.round(2).tolist(),
-            (self.move_bps / PERCENT_PER_UNIT).round(4).tolist(), self.upward.tolist(), known.tolist(),
-            self.reading.beyond.round(2).tolist(), (100.0 - self.reading.beyond).round(2).tolist(), strict=True,
+            (self.move_bps / PERCENT_PER_UNIT).round(4).tolist(), self.upward.tolist(), np.isnan(beyond).tolist(),
+            beyond.tolist(), (100.0 - beyond).round(2).tolist(), strict=True,
         )  # fmt: skip
         rows = []
-        for strike, buffer, move_percent, up, there, reach, stay in columns:
-            past, within = (reach, stay) if there else (None, None)
+        for strike, buffer, move_percent, up, unknown, reach, stay in columns:
+            past, within = (None, None) if unknown else (reach, stay)
             rows.append(
                 {
                     "strike": tidy(strike),

@@ -28,7 +28,10 @@ def export_fingerprints(fingerprints: FingerprintSet, symbol: str, folder: Path)
         labels = pl.Series("", [csv_row_label(horizon + 1) for horizon in range(fingerprints.horizons)])
         frame = pl.DataFrame(values, schema=csv_columns(fingerprints.moves_bps)).fill_nan(None)
         partial = path.with_name(f".{path.name}.partial")
-        frame.insert_column(0, labels).write_csv(partial)
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            # By hand, since the first column's name is empty, which polars would quote.
+            file.write(",".join(["", *frame.columns]) + "\n")
+            frame.insert_column(0, labels).write_csv(file, include_header=False)
         partial.replace(path)
         paths.append(path)
     return paths
