@@ -13,7 +13,7 @@ import typer
 from pipelines import console
 from pipelines.domain.config import Profile
 from pipelines.domain.naming import valid_symbol
-from pipelines.errors import SettingsError, StrikecastError
+from pipelines.errors import NoDataError, SettingsError, StrikecastError
 from pipelines.runtime import current_database, database_of, prepared, running_server
 from pipelines.settings import Settings, load_settings
 
@@ -256,7 +256,7 @@ def live(
         for symbol, refresher in session.refreshers.items():
             console.say(f"{symbol}: {refresher.cycles} refreshes")
         if once and not session.cycles:
-            raise SettingsError("nothing was refreshed: no symbol has a price")
+            raise NoDataError("nothing was refreshed: no symbol has a price")
 
 
 @app.command()

@@ -97,8 +97,7 @@ def print_status(state: Mapping[str, Any]) -> None:
     """Settings, symbols and session."""
     settings = Table(title="settings", header_style="bold", title_style="bold", show_header=False)
     for name, value in state["settings"].items():
-        text = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
-        settings.add_row(name, text)
+        settings.add_row(name, _setting(name, value))
     result.print(settings)
     if "schema" not in state:
         result.print(f"database {state['database']}: `strikecast up`, `sample` or `ingest` create it")
@@ -106,11 +105,13 @@ def print_status(state: Mapping[str, Any]) -> None:
     schema = state["schema"]
     result.print(f"schema {schema['found']} (this code needs {schema['needed']}), UI {state['ui'] or 'not up'}")
     table = Table(title="symbols", header_style="bold", title_style="bold")
-    columns = ("symbol", "bars", "first_bar_at", "last_bar_at", "quarantined", "generation", "profile", "published_at")
-    for name in columns:
-        table.add_column(
-            name.replace("_", " "), justify="right" if name in ("bars", "quarantined", "generation") else "left"
-        )
+    columns = {
+        "symbol": "symbol", "bars": "bars", "last_bar_at": "until", "quarantined": "refused",
+        "generation": "gen", "profile": "profile", "published_at": "published",
+    }  # fmt: skip
+    for name, heading in columns.items():
+        numeric = name in {"bars", "quarantined", "generation"}
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
     for row in state["symbols"]:
         table.add_row(*(_cell(row[name]) for name in columns))
     result.print(table)
@@ -121,6 +122,16 @@ def print_status(state: Mapping[str, Any]) -> None:
         alive = Text("alive", style="green") if session["alive"] else Text("not running", style="yellow")
         work = f", {session['cycles']:,} refreshes, last sign of life {_cell(session['heartbeat_at'])}"
         result.print(Text(f"live session {session['session_id']}: ") + alive + Text(work))
+
+
+def _setting(name: str, value: object) -> str:
+    if name == "model" and isinstance(value, dict):
+        return f"{value['name']}, profile {value['profile']} (all of it: --json)"
+    if name == "symbols" and isinstance(value, dict):
+        return ", ".join(
+            f"{symbol} (strikes {known['strike_tier_usd']:g} USD apart)" for symbol, known in value.items()
+        )
+    return "-" if value is None else str(value)
 
 
 def _cell(value: object) -> str:

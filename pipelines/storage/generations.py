@@ -123,7 +123,7 @@ def read_version(connection: Connection, generation: int) -> ModelVersion:
 
 
 def latest_built_generation(connection: Connection, symbol: str, model: str = MODEL_NAME) -> int:
-    """The newest generation whose fingerprints are stored. Raises NoDataError when there is none."""
+    """The newest generation whose fingerprints are stored and not rejected. Raises NoDataError when there is none."""
     row = connection.execute(query("latest_generation"), [symbol, model]).fetchone()
     if row is None or row[0] is None:
         raise NoDataError(
@@ -157,7 +157,7 @@ def active_generation(connection: Connection, symbol: str, model: str = MODEL_NA
 
 
 def judge(connection: Connection, generation: int, *, complete: bool) -> None:
-    """Mark a checked generation as complete, or as rejected; what is complete stays so."""
+    """Mark a checked generation as complete, or as rejected; a verdict is never changed."""
     state = "complete" if complete else "rejected"
     connection.execute(query("judge_generation"), {"generation": generation, "state": state})
 

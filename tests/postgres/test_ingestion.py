@@ -17,7 +17,6 @@ import polars as pl
 import pytest
 from waiting import wait_until
 
-from pipelines.domain.config import ModelConfig
 from pipelines.domain.invariants import Gap, find_gaps
 from pipelines.domain.sample import SampleTruth, generate_bars
 from pipelines.errors import PriceFileError, ServerUnavailableError, StrikecastError
@@ -28,7 +27,6 @@ from pipelines.storage.price_files import BarBlock, StagedBars
 
 NOW = datetime(2026, 8, 1, tzinfo=UTC)
 FIRST_MINUTE = 28_998_560
-CONFIG = ModelConfig()
 SAMPLE = generate_bars(SampleTruth(100.0, gaps_per_day=0.0), days=1, end_minute=29_000_000, seed=7)
 BARS = pl.DataFrame(
     {"time": SAMPLE.minutes, "open": SAMPLE.open, "high": SAMPLE.high, "low": SAMPLE.low, "close": SAMPLE.close,
@@ -267,10 +265,12 @@ def test_concurrent_ingestions_of_one_file_store_it_once(database: Database, tmp
     path = written(tmp_path, "all.csv", text_of(BARS) + "junk\n")
     ready = threading.Barrier(3, timeout=60)
 
+    def together(told: str) -> None:
+        if "storing" in told:
+            ready.wait()
+
     def run(_: int) -> IngestReport:
-        return ingest(
-            database, "SAME", [path], NOW, progress=lambda told: ready.wait() and None if "storing" in told else None
-        )
+        return ingest(database, "SAME", [path], NOW, progress=together)
 
     with ThreadPoolExecutor(3) as threads:
         reports = sorted(counts(report) for report in threads.map(run, range(3)))

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import numpy as np
+import psycopg
 import pytest
 
 from pipelines.domain.bars import Closes
@@ -10,7 +11,7 @@ from pipelines.domain.config import ModelConfig, Profile
 from pipelines.domain.invariants import Gap
 from pipelines.domain.momentum import NO_BUCKET, Momentum, compute_momentum
 from pipelines.domain.sample import SampleTruth, generate_bars
-from pipelines.errors import NoDataError
+from pipelines.errors import NoDataError, StrikecastError
 from pipelines.storage.database import Connection, Database, Role
 from pipelines.storage.prices import (
     MomentumReport,
@@ -78,7 +79,7 @@ def test_momentum_reads_back_as_it_was_written(database: Database) -> None:
 
 
 def test_a_score_without_a_bucket_is_kept_in_the_source_profile(database: Database) -> None:
-    store(database, "WILD", close={700: BARS.close[699] * 1.05})
+    store(database, "WILD", close={700: 110.0})
     refresh(database, "WILD", ModelConfig(profile=Profile.SOURCE))
     with database.connect("test", Role.READER) as connection:
         _, stored = reread(connection, "WILD")
@@ -118,14 +119,18 @@ def test_the_momentum_of_a_deleted_bar_disappears_with_all_that_looks_at_it(data
 
 
 def test_a_write_that_fails_leaves_the_momentum_as_it_was(database: Database) -> None:
+    def write_and_fail() -> None:
+        with database.connect("test", Role.PIPELINE) as connection:
+            closes = read_closes(connection, "FAIL")
+            assert write_momentum(connection, "FAIL", closes, compute_momentum(closes, CONFIG)).written == len(AFFECTED)
+            connection.execute("SELECT 1 / 0")
+
     store(database, "FAIL")
     refresh(database, "FAIL")
     before = written(database, "FAIL")
     store(database, "FAIL", close={700: BARS.close[700] + 1.0})
-    with pytest.raises(ZeroDivisionError), database.connect("test", Role.PIPELINE) as connection:
-        closes = read_closes(connection, "FAIL")
-        write_momentum(connection, "FAIL", closes, compute_momentum(closes, CONFIG))
-        raise ZeroDivisionError
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        write_and_fail()
     assert written(database, "FAIL") == before
 
 
@@ -156,6 +161,12 @@ def test_symbols_do_not_mix(database: Database) -> None:
         assert newest_bar_at(connection, "NONE") is None
         with pytest.raises(NoDataError, match="NONE has no bars: run `strikecast ingest NONE PATH`"):
             read_closes(connection, "NONE")
+
+
+def test_a_close_too_fine_to_compare_exactly_is_an_error_that_names_its_symbol(database: Database) -> None:
+    store(database, "FINE", close={700: 104.65350000000001})
+    with database.connect("test", Role.READER) as connection, pytest.raises(StrikecastError, match="FINE"):
+        read_closes(connection, "FINE")
 
 
 def test_a_gap_report_is_replaced_for_its_symbol_alone(database: Database, pipeline: Connection) -> None:
