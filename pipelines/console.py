@@ -107,7 +107,7 @@ def print_status(state: Mapping[str, Any]) -> None:
     table = Table(title="symbols", header_style="bold", title_style="bold")
     columns = {
         "symbol": "symbol", "bars": "bars", "last_bar_at": "until", "quarantined": "refused",
-        "generation": "gen", "profile": "profile", "published_at": "published",
+        "generation": "gen", "published_at": "published",
     }  # fmt: skip
     for name, heading in columns.items():
         numeric = name in {"bars", "quarantined", "generation"}
