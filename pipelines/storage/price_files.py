@@ -12,11 +12,13 @@ import hashlib
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -50,7 +52,10 @@ COLUMN_NAMES = {
 }  # fmt: skip
 KLINE_COLUMNS = ("opened", "open", "high", "low", "close", "volume")
 SUFFIXES = (".csv", ".csv.gz", ".zip", ".parquet")
+PACKED_SUFFIXES = (".gz", ".zip", ".parquet")
 DELIMITERS = ",;\t|"
+#: What may stand around a value: spaces, tabs, quotes, the rest of a line break.
+PADDING = ' \t\r"'
 BLOCK_ROWS = 262_144
 #: Microseconds per unit, by the largest plausible number of that unit (year 2286 in seconds, and so on).
 _UNITS = ((1e10, 1e6), (1e13, 1e3), (1e16, 1.0), (1e19, 1e-3))
@@ -116,9 +121,7 @@ class StagedBars:
         return dict(self._connection.execute(query("duckdb/refused_reasons")).fetchall())
 
     def _count(self, name: str) -> int:
-        row = self._connection.execute(query(f"duckdb/{name}")).fetchone()
-        assert row is not None
-        return int(row[0])
+        return int(_one(self._connection, name)[0])
 
 
 @contextmanager
@@ -149,144 +152,161 @@ def staged(paths: Sequence[Path], now: datetime, *, memory_limit: str = "1GB") -
 
 def _stage_file(connection: duckdb.DuckDBPyConnection, index: int, file: PriceFile, now: datetime) -> None:
     try:
-        connection.execute(query("duckdb/drop_rejects"))
-        raw = _open_csv(connection, file) if file.path.suffix != ".parquet" else connection.read_parquet(str(file.path))
-        columns = KLINE_COLUMNS if _has_no_header(raw) else _map_columns(raw.columns, file)
-        picked = raw.select(
-            *(duckdb.ColumnExpression(source).alias(target) for source, target in
-              zip(raw.columns if columns is KLINE_COLUMNS else columns, KLINE_COLUMNS, strict=False))
-        )  # fmt: skip
-        picked.create_view("raw", replace=True)
-        us_per_unit = _unit(connection, picked)
-        connection.execute(query("duckdb/parse"), {"us_per_unit": us_per_unit, "now_us": int(now.timestamp() * 1e6)})
-        if file.path.suffix != ".parquet":
-            header_lines = 0 if columns is KLINE_COLUMNS else 1
-            connection.execute(query("duckdb/collect_malformed"), {"header_lines": header_lines})
-            connection.execute(query("duckdb/renumber_parsed"))
-            connection.execute(query("duckdb/keep_malformed"), [index])
+        if _is_parquet(file.path):
+            _read_parquet(connection, file)
+        else:
+            _read_csv(connection, file)
+        parameters = {"us_per_unit": _unit(connection), "now_us": int(now.timestamp() * 1e6)}
+        connection.execute(query("duckdb/parse"), parameters)
         connection.execute(query("duckdb/keep_accepted"), [index])
         connection.execute(query("duckdb/keep_refused"), [index])
     except duckdb.Error as error:
         text = " ".join(str(error).split())
         raise PriceFileError(f"{file.name} cannot be read as prices: {text[:300]}; nothing was stored") from error
-    counted = connection.execute(query("duckdb/count_parsed")).fetchone()
-    if counted is None or counted[0] == 0:
+    if not _one(connection, "count_parsed")[0]:
         raise PriceFileError(f"{file.name} holds no rows; nothing was stored")
 
 
-def _open_csv(connection: duckdb.DuckDBPyConnection, file: PriceFile) -> duckdb.DuckDBPyRelation:
-    header = _first_line(file)
-    delimiter = max(DELIMITERS, key=header.count)
-    if header.count(delimiter) < len(KLINE_COLUMNS) - 1:
+def _read_parquet(connection: duckdb.DuckDBPyConnection, file: PriceFile) -> None:
+    rows = connection.read_parquet(str(file.path))
+    columns = zip(_map_columns(rows.columns, file), KLINE_COLUMNS, strict=True)
+    picked = rows.select(*(duckdb.ColumnExpression(rows.columns[at]).alias(name) for at, name in columns))
+    picked.create_view("picked", replace=True)
+    connection.execute(query("duckdb/read_parquet_rows"))
+
+
+def _read_csv(connection: duckdb.DuckDBPyConnection, file: PriceFile) -> None:
+    first = _first_line(file)
+    delimiter = max(DELIMITERS, key=first.count)
+    fields = [field.strip(PADDING) for field in first.split(delimiter)]
+    if len(fields) < len(KLINE_COLUMNS):
         raise PriceFileError(
-            f"{file.name} row 1: {len(header.split(delimiter))} columns, expected at least time, open, high, low, "
-            "close and volume; nothing was stored"
+            f"{file.name} row 1: {len(fields)} columns, expected at least time, open, high, low, close and volume; "
+            "nothing was stored"
         )
-    headless = all(_is_number(field) for field in header.split(delimiter)[: len(KLINE_COLUMNS)])
-    return connection.read_csv(
-        str(file.path), header=not headless, delimiter=delimiter, quotechar='"', escapechar='"', all_varchar=True,
-        auto_detect=False, compression="gzip" if file.path.suffix == ".gz" else "none",
-        columns={name.strip().strip('"').lstrip("\ufeff"): "VARCHAR" for name in header.split(delimiter)}
-        if not headless else {f"kline{i}": "VARCHAR" for i in range(header.count(delimiter) + 1)},
-        store_rejects=True, rejects_table="rejected_line", rejects_scan="rejected_scan", rejects_limit=0,
-    )  # fmt: skip
+    is_header = not all(_is_number(field) for field in fields[: len(KLINE_COLUMNS)])
+    at = _map_columns(fields, file) if is_header else tuple(range(len(KLINE_COLUMNS)))
+    connection.execute(
+        query("duckdb/read_csv_lines"),
+        {
+            "path": str(file.path),
+            "delimiter": delimiter,
+            "header_lines": int(is_header),
+            "width": len(fields),
+            "padding": PADDING,
+            **{name: position + 1 for name, position in zip(KLINE_COLUMNS, at, strict=True)},
+        },
+    )
 
 
 def _first_line(file: PriceFile) -> str:
-    try:
-        with gzip.open(file.path, "rb") if file.path.suffix == ".gz" else file.path.open("rb") as stream:
-            line = stream.readline(65_536)
-    except (OSError, EOFError) as error:
-        raise PriceFileError(f"{file.name} cannot be unpacked: {error}; nothing was stored") from error
+    with file.path.open("rb") as stream:
+        line = stream.readline(65_536)
     if not line.strip():
         raise PriceFileError(f"{file.name} is empty; nothing was stored")
     try:
-        return line.decode("utf-8").rstrip("\r\n")
+        return line.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
         raise PriceFileError(f"{file.name} is not a text file, and not Parquet or zip; nothing was stored") from None
 
 
-def _has_no_header(raw: duckdb.DuckDBPyRelation) -> bool:
-    return raw.columns[0] == "kline0"
-
-
-def _map_columns(present: Sequence[str], file: PriceFile) -> tuple[str, ...]:
-    by_name = {name.lower().strip().replace(" ", "_"): name for name in present}
+def _map_columns(present: Sequence[str], file: PriceFile) -> tuple[int, ...]:
+    """Position of each column of a bar among those present."""
+    by_name = {name.lower().strip().replace(" ", "_"): at for at, name in reversed(list(enumerate(present)))}
     found = {
         target: next((by_name[name] for name in names if name in by_name), None)
         for target, names in COLUMN_NAMES.items()
     }
     missing = [f"{target if target != 'opened' else 'time'} ({', '.join(COLUMN_NAMES[target][:4])}, ...)"
-               for target, name in found.items() if name is None]  # fmt: skip
+               for target, at in found.items() if at is None]  # fmt: skip
     if missing:
         raise PriceFileError(
             f"{file.name} row 1: no column for {'; '.join(missing)}; it has {', '.join(present)}; nothing was stored"
         )
-    return tuple(str(found[target]) for target in KLINE_COLUMNS)
+    return tuple(at for at in found.values() if at is not None)
 
 
-def _unit(connection: duckdb.DuckDBPyConnection, picked: duckdb.DuckDBPyRelation) -> float | None:
+def _unit(connection: duckdb.DuckDBPyConnection) -> float | None:
     """Microseconds per unit of a numeric time column, None when the column holds times rather than numbers."""
-    kind = str(picked.types[0])
-    if kind.startswith(("TIMESTAMP", "DATE")):
-        return None
-    row = connection.execute(query("duckdb/median_time")).fetchone()
-    median = None if row is None else row[0]
-    if median is None:
+    kind, median = _one(connection, "median_time")
+    if median is None or str(kind).startswith(("TIMESTAMP", "DATE")):
         return None
     return next((factor for limit, factor in _UNITS if abs(median) < limit), 1e-3)
 
 
+def _one(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[Any, ...]:
+    """The only row of a statement; fetched to the end, since an open result blocks the connection."""
+    rows: list[tuple[Any, ...]] = connection.execute(query(f"duckdb/{name}")).fetchall()
+    return rows[0]
+
+
 def _is_number(text: str) -> bool:
     try:
-        float(text.strip().strip('"'))
+        float(text)
     except ValueError:
         return False
     return True
 
 
 def _expand(paths: Sequence[Path], scratch: Path) -> Iterator[PriceFile]:
-    """The files behind `paths`: folders in order of name, archives unpacked."""
+    """The files behind `paths`: folders in order of name, archives unpacked.
+
+    Each gets a plain name in `scratch`, since DuckDB takes `*` and `[` in a path for a pattern.
+    """
     for path in paths:
         if path.is_dir():
-            found = sorted(child for child in path.rglob("*") if child.is_file() and child.name.endswith(SUFFIXES))
+            found = sorted(child for child in path.rglob("*") if child.is_file() and _is_price_name(child.name))
             if not found:
-                raise PriceFileError(f"{path} holds no price files ({', '.join(SUFFIXES)})")
+                raise PriceFileError(f"{path} holds no price files ({', '.join(SUFFIXES)}); nothing was stored")
             yield from _expand(found, scratch)
         elif not path.exists():
-            raise PriceFileError(f"{path} does not exist")
-        elif path.suffix == ".zip":
-            yield from _unpack(path, scratch)
+            raise PriceFileError(f"{path} does not exist; nothing was stored")
         else:
-            yield PriceFile(_with_known_suffix(path, scratch), path.name, _sha256(path))
+            yield from _unpacked(path, scratch)
 
 
-def _with_known_suffix(path: Path, scratch: Path) -> Path:
-    """The path itself; a Parquet or gzip file of another name under a name that says what it is."""
+def _unpacked(path: Path, scratch: Path) -> Iterator[PriceFile]:
+    plain = scratch / f"file-{len(list(scratch.iterdir()))}"
     with path.open("rb") as stream:
         magic = stream.read(4)
-    suffix = {b"PAR1": ".parquet"}.get(magic, ".gz" if magic[:2] == b"\x1f\x8b" else "")
-    if suffix in ("", path.suffix):
-        return path
-    link = scratch / f"{_sha256(path)[:16]}{suffix}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(path.absolute())
-    return link
-
-
-def _unpack(path: Path, scratch: Path) -> Iterator[PriceFile]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.infolist() if not m.is_dir() and m.filename.endswith((".csv", ".parquet"))]
-            if not members:
-                raise PriceFileError(f"{path.name} holds no .csv or .parquet file; nothing was stored")
-            for member in members:
-                target = scratch / f"{_sha256(path)[:16]}-{member.header_offset}{Path(member.filename).suffix}"
-                with archive.open(member) as packed, target.open("wb") as unpacked:
-                    shutil.copyfileobj(packed, unpacked)
-                yield PriceFile(target, f"{path.name}/{member.filename}", _sha256(target))
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        if magic == b"PK\x03\x04":
+            yield from _unzipped(path, plain)
+        elif magic[:2] == b"\x1f\x8b":
+            # Here rather than by DuckDB, which takes a damaged or shortened stream for its content.
+            with gzip.open(path, "rb") as packed, plain.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+            yield PriceFile(plain, path.name, _sha256(path))
+        elif path.suffix.lower() in PACKED_SUFFIXES and magic != b"PAR1":
+            raise PriceFileError(f"{path.name} is not a {path.suffix[1:].lower()} file; nothing was stored")
+        else:
+            plain.symlink_to(path.absolute())
+            yield PriceFile(plain, path.name, _sha256(path))
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise PriceFileError(f"{path.name} cannot be unpacked: {error}; nothing was stored") from error
+
+
+def _unzipped(path: Path, plain: Path) -> Iterator[PriceFile]:
+    with zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir() and _is_price_name(member.filename)]
+        if not members:
+            raise PriceFileError(f"{path.name} holds no .csv or .parquet file; nothing was stored")
+        for number, member in enumerate(members):
+            target = plain.with_name(f"{plain.name}-{number}")
+            with archive.open(member) as packed, target.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+            yield PriceFile(target, f"{path.name}/{member.filename}", _sha256(target))
+
+
+def _is_price_name(name: str) -> bool:
+    """Whether a file in a folder or archive is meant: hidden ones, which some systems add, are not."""
+    hidden = any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+    return not hidden and name.lower().endswith(SUFFIXES)
+
+
+def _is_parquet(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(4) == b"PAR1"
 
 
 def _sha256(path: Path) -> str:

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import dagster as dg
 import pytest
@@ -12,10 +14,10 @@ from pipelines.settings import load_settings
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system() -> Iterator[System]:
     """A system with 20 days of generated BTC bars, built and published through Dagster."""
-    home = tmp_path_factory.mktemp("system")
-    with pytest.MonkeyPatch.context() as patch:
+    with TemporaryDirectory(prefix="strikecast-test-") as folder, pytest.MonkeyPatch.context() as patch:
+        home = Path(folder)
         for name in [name for name in os.environ if name.startswith(("STRIKECAST_", "DAGSTER_"))]:
             patch.delenv(name)
         patch.setenv("STRIKECAST_HOME", str(home))

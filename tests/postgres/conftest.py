@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -24,9 +25,13 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of an embedded server that lives as long as the test session."""
-    with EmbeddedServer(tmp_path_factory.mktemp("pg") / "postgres").in_use() as url:
+def embedded_url() -> Iterator[str]:
+    """URL of an embedded server that lives as long as the test session.
+
+    Not below pytest's folder, whose permissions any other pytest that starts meanwhile tightens: root's server runs as
+    another user, which must get there.
+    """
+    with TemporaryDirectory(prefix="strikecast-test-") as folder, EmbeddedServer(Path(folder) / "pg").in_use() as url:
         yield url
 
 

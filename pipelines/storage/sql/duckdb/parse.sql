@@ -1,10 +1,9 @@
 CREATE OR REPLACE TEMP TABLE parsed AS
-WITH numbered AS (
-    SELECT row_number() OVER () AS source_row, * FROM raw
-),
-typed AS (
+WITH typed AS (
     SELECT
         source_row,
+        malformed,
+        line,
         {
             'opened': opened::VARCHAR, 'open': open::VARCHAR, 'high': high::VARCHAR, 'low': low::VARCHAR,
             'close': close::VARCHAR, 'volume': volume::VARCHAR
@@ -18,12 +17,13 @@ typed AS (
         TRY_CAST(low AS DOUBLE) AS low,
         TRY_CAST(close AS DOUBLE) AS close,
         TRY_CAST(volume AS DOUBLE) AS volume
-    FROM numbered
+    FROM raw
 ),
 judged AS (
     SELECT
         *,
         CASE
+            WHEN malformed THEN 'malformed'
             WHEN opened_us IS NULL THEN 'bad_time'
             -- Bitcoin's first block, 2009-01-03: nothing this system serves traded before.
             WHEN opened_us < 1230940800000000 THEN 'implausible_time'
@@ -40,5 +40,8 @@ judged AS (
 )
 SELECT
     source_row, opened_us // 60000000 AS minute, open, high, low, close, volume, reason,
-    CASE WHEN reason IS NOT NULL THEN replace(to_json(row_raw)::VARCHAR, '\u0000', '') END AS raw
+    CASE
+        WHEN reason = 'malformed' THEN to_json({'text': line})::VARCHAR
+        WHEN reason IS NOT NULL THEN to_json(row_raw)::VARCHAR
+    END AS raw
 FROM judged

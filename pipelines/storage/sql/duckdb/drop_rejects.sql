@@ -1,1 +1,0 @@
-DROP TABLE IF EXISTS rejected_line; DROP TABLE IF EXISTS rejected_scan

@@ -1,1 +1,0 @@
-INSERT INTO refused SELECT $1, row, 'malformed', raw FROM malformed
