@@ -9,7 +9,7 @@ from pipelines.domain.fingerprint import FingerprintSet
 from pipelines.domain.invariants import Verdict, check_fingerprints
 from pipelines.domain.lookup import build_lookup_block
 from pipelines.domain.naming import fingerprint_table
-from pipelines.errors import NoDataError
+from pipelines.errors import FingerprintFileError, NoDataError
 from pipelines.storage.database import Database, Role
 from pipelines.storage.fingerprint_files import ImportedTables
 from pipelines.storage.generations import active_generation, judge, publish, read_version, start_generation
@@ -74,7 +74,10 @@ def import_tables(database: Database, symbol: str, imported: ImportedTables, *, 
     invariant is kept as rejected; asking to publish it raises BuildError.
     """
     moves = imported.fingerprints.moves_bps
-    model = replace(ModelConfig(profile=Profile.SOURCE), move_max_bps=moves[-1])
+    try:
+        model = replace(ModelConfig(profile=Profile.SOURCE), move_max_bps=moves[-1])
+    except ValueError as error:
+        raise FingerprintFileError(f"thresholds up to {moves[-1] / 100:.2f} % fit no lookup: {error}") from error
     with database.connect("import fingerprints", Role.PIPELINE) as connection:
         generation = start_generation(connection, symbol, model, origin="imported", thresholds_bps=moves)
         write_fingerprints(connection, generation, imported.fingerprints)

@@ -129,6 +129,11 @@ def translated(database: Database) -> Iterator[None]:
         raise DatabaseError(
             f"{database.described} lacks tables of strikecast ({first_line(error)}): run `strikecast migrate`"
         ) from error
+    except psycopg.errors.LockNotAvailable as error:
+        raise DatabaseError(
+            f"{database.described}: another process is at the same work and did not finish within "
+            f"{database.lock_timeout_seconds} s: try again when it is done"
+        ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseError(f"{database.described} denies it: {first_line(error)}") from error
     except psycopg.OperationalError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pipelines.domain.config import ModelConfig
 from pipelines.domain.fingerprint import FingerprintSet
 from pipelines.domain.naming import csv_columns, csv_row_label, fingerprint_table, parse_fingerprint_table
 from pipelines.errors import FingerprintFileError
@@ -60,9 +61,11 @@ def read_fingerprint_files(folder: Path, symbol: str) -> ImportedTables:
     if not found:
         raise FingerprintFileError(f"{folder} holds no {fingerprint_table(symbol, None)}.csv or its momentum siblings")
     problems: list[str] = []
+    limit = ModelConfig().bucket_limit
+    problems += [f"{found[b].name}: buckets are -{limit} to {limit}" for b in found if b is not None and abs(b) > limit]
     buckets = sorted(found, key=lambda bucket: (bucket is not None, bucket or 0))
     tables = [_read_table(found[bucket], problems) for bucket in buckets]
-    moves = {moves for moves, _ in tables}
+    moves = {moves for moves, _ in tables if moves}
     if len(moves) > 1:
         problems.append("the files do not all have the same thresholds")
     if problems:
@@ -80,7 +83,7 @@ def _read_table(path: Path, problems: list[str]) -> tuple[tuple[int, ...], np.nd
     """Thresholds in bps, and float64[60, m, 2]; what is wrong is added to `problems`."""
     nothing: tuple[tuple[int, ...], np.ndarray] = ((), np.empty((60, 0, 2)))
     try:
-        frame = pl.read_csv(path, infer_schema=False)
+        frame = pl.read_csv(path.read_bytes(), infer_schema=False)  # a path with `[` would be a pattern
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         problems.append(f"{path.name}: {' '.join(str(error).split())[:120]}")
         return nothing

@@ -64,6 +64,7 @@ def ingest(
         progress(f"{bars.accepted:,} bars read, {bars.refused:,} rows refused; storing")
         with database.connect("ingest", Role.PIPELINE) as connection:
             connection.execute(query("create_symbol_partitions"), [symbol])
+            connection.commit()  # or other symbols' ingestions would wait for this one's end
             connection.execute(query("lock_symbol"), ["strikecast.ingest", symbol])
             row = connection.execute(query("has_bars"), [symbol]).fetchone()
             if row is not None and row[0]:

@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 from pipelines.domain.bars import Closes, Floats, Ints, closes_from_usd
 from pipelines.domain.invariants import Gap
 from pipelines.domain.momentum import NO_BUCKET, Momentum
-from pipelines.errors import NoDataError
+from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.binary_copy import (
     HEADER,
     TRAILER,
@@ -67,13 +67,19 @@ def quarantine_counts(connection: Connection, symbol: str) -> dict[str, int]:
 
 
 def read_closes(connection: Connection, symbol: str) -> Closes:
-    """All closes of a symbol, oldest first. Raises NoDataError when there are none."""
+    """All closes of a symbol, oldest first.
+
+    Raises NoDataError when there are none, BuildError when they are too fine or too large to compare exactly.
+    """
     opened_at, usd = _read_arrays(connection, "closes_as_arrays", symbol, (">i8", ">f8"))
     if not len(usd):
         raise NoDataError(
             f"{symbol} has no bars: run `strikecast ingest {symbol} PATH` or `strikecast sample {symbol}`"
         )
-    return closes_from_usd(minutes_of_timestamptz(opened_at), usd.astype(np.float64))
+    try:
+        return closes_from_usd(minutes_of_timestamptz(opened_at), usd.astype(np.float64))
+    except ValueError as error:
+        raise BuildError(f"{symbol}: {error}") from error
 
 
 def write_momentum(connection: Connection, symbol: str, closes: Closes, momentum: Momentum) -> MomentumReport:
