@@ -12,7 +12,14 @@ import numpy.typing as npt
 from pipelines.domain.bars import SECONDS_PER_MINUTE, Floats
 from pipelines.domain.config import ModelConfig, Profile
 from pipelines.domain.fingerprint import FingerprintSet
-from pipelines.domain.surface import interpolate_beyond, is_clamped, scaled_move_bps, settle, weights_on
+from pipelines.domain.surface import (
+    interpolate_beyond,
+    is_clamped,
+    scaled_move_bps,
+    settle,
+    weights_on,
+    weights_on_steps,
+)
 
 Hundredths = npt.NDArray[np.int16]
 #: Stands for "no data" in an array of hundredths; stored as a NULL array.
@@ -126,17 +133,16 @@ def read_ladder(
     row is read at the scaled move rather than interpolated between nodes that bend too much.
     """
     low_node, high_node = axes.nodes_around(ttc_seconds)
-    nodes = np.arange(0, axes.move_max_bps + 1, axes.move_step_bps)
     scaled = scaled_move_bps(ttc_seconds, moves_bps, axes.profile)
-    columns = weights_on(nodes, scaled)
-    share = weights_on([low_node, high_node], ttc_seconds).share if high_node > low_node else np.float64(0.0)
+    columns = weights_on_steps(axes.move_step_bps, axes.move_max_bps // axes.move_step_bps, scaled)
+    share = (ttc_seconds - low_node) / (high_node - low_node) if high_node > low_node else 0.0
 
     def within(row: LookupRow) -> Floats:
         if row.within_positive is None or row.within_negative is None:
             return np.full(len(moves_bps), np.nan)
         low = np.where(upward, row.within_positive[columns.lower], row.within_negative[columns.lower])
         high = np.where(upward, row.within_positive[columns.upper], row.within_negative[columns.upper])
-        return columns.between(low.astype(np.float64), high.astype(np.float64)) / 100.0
+        return (low + (high - low) * columns.share) / 100.0
 
     low, high = rows[low_node], rows[high_node]
     beyond = 100.0 - (within(low) * (1.0 - share) + within(high) * share)

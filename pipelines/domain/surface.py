@@ -37,6 +37,13 @@ def weights_on(nodes: npt.ArrayLike, points: npt.ArrayLike) -> Weights:
     return Weights(lower, upper, (values - axis[lower]) / width)
 
 
+def weights_on_steps(step: float, steps: int, points: Floats) -> Weights:
+    """As `weights_on` for the nodes 0, step, 2 step, ..., steps x step, without a search."""
+    position = np.minimum(points / step, steps)
+    lower = np.minimum(position.astype(np.intp), steps - 1)
+    return Weights(lower, lower + 1, position - lower)
+
+
 def scaled_move_bps(ttc_seconds: npt.ArrayLike, moves_bps: npt.ArrayLike, profile: Profile) -> Floats:
     """The move to look up in the 60-second row in place of `moves_bps` when less than 60 seconds are left.
 

@@ -108,8 +108,8 @@ class LiveSession:
             version = read_version(connection, generation)
             try:
                 baseline = read_fingerprints(connection, version, baseline_only=True)
-            except NoDataError:
-                baseline = read_fingerprints(connection, version)
+            except NoDataError:  # imported without one
+                baseline = None
             refresher.use_version(version, baseline)
             self._say(f"{symbol}: generation {generation}")
 

@@ -50,8 +50,8 @@ class SymbolRefresher:
     cycles: int = 0
     _cache: "OrderedDict[tuple[int, int], LookupRow]" = field(default_factory=OrderedDict)
 
-    def use_version(self, version: ModelVersion, baseline: FingerprintSet) -> None:
-        """Answer from another generation from now on."""
+    def use_version(self, version: ModelVersion, baseline: FingerprintSet | None) -> None:
+        """Answer from another generation from now on; `baseline` is None where it has none (imported tables)."""
         if self.version is None or self.version.generation != version.generation:
             self.version, self.baseline = version, baseline
             self.ticks.use_config(version.model_config)
@@ -93,16 +93,18 @@ class SymbolRefresher:
         self, connection: AsyncConnection, tick: Tick, strikes: Floats, bucket: int | None, ttc: int
     ) -> tuple[LadderAnswers, list[str]]:
         """Answers, and what is wrong with them in plain words."""
-        if self.version is None or self.baseline is None:
+        baseline = self.baseline
+        if self.version is None or (bucket is None and baseline is None):
             answers = answer_ladder_from(tick.price_usd, strikes, ttc, NOTHING, NOTHING, (0,), Profile.SOUND, 0.0)
-            return answers, [f"no generation is published for {self.symbol}"]
-        if bucket is None:
-            baseline = self.baseline
+            missing = "there is neither momentum nor a baseline" if self.version else "no generation is published"
+            return answers, [f"{missing} for {self.symbol}"]
+        if bucket is None and baseline is not None:
             answers = answer_ladder_from(
                 tick.price_usd, strikes, ttc, baseline.positive[0], baseline.negative[0], baseline.moves_bps,
                 Profile(self.version.profile), float(baseline.n_eff[0].min()),
             )  # fmt: skip
             return answers, ["momentum is not known: the baseline answers"]
+        assert bucket is not None
         rows = await self._lookup_rows(connection, self.version, bucket, ttc)
         return answer_ladder(tick.price_usd, strikes, ttc, rows, self.version.axes), []
 

@@ -19,7 +19,9 @@ from pipelines.domain.ladder import answer_ladder, ladder_strikes_usd
 from pipelines.errors import AlreadyRunningError
 from pipelines.live.output import probabilities_path, write_json
 from pipelines.live.session import LiveSession
+from pipelines.parity import import_tables
 from pipelines.storage.database import Database, Role
+from pipelines.storage.fingerprint_files import read_fingerprint_files
 from pipelines.storage.generations import active_generation, read_version
 from pipelines.storage.live import session_is_alive
 from pipelines.storage.tables import read_lookup_rows
@@ -30,6 +32,7 @@ SESSION = """
 import sys
 from pathlib import Path
 from pipelines.live.session import LiveSession
+from pipelines.parity import import_tables
 from pipelines.storage.database import Database
 LiveSession(Database(sys.argv[1]), Path(sys.argv[2]), {s: 0.25 for s in sys.argv[4:]}, replay=sys.argv[3] == "replay").run()
 """
@@ -232,3 +235,27 @@ def test_absurd_prices_are_refused_by_the_database(database: Database) -> None:
     for price in ("NaN", "Infinity", "-1", "0"):
         with database.connect("producer", Role.LIVE) as connection, pytest.raises(psycopg.errors.CheckViolation):
             connection.execute("INSERT INTO live_data.price_log VALUES ('BAD', now(), %s, 'test')", [price])
+
+
+def test_imported_tables_without_a_baseline_give_no_answer_until_momentum_is_known(
+    database: Database, shared: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    name = "btc_fingerprint_directional_momentum_000.csv"
+    (folder / name).write_bytes((shared / "data" / "reference" / name).read_bytes())
+    import_tables(database, "BARE", read_fingerprint_files(folder, "BTC"), publish_it=True)
+    tick(database, "BARE", 100.0)
+    LiveSession(database, tmp_path, {"BARE": 0.25}, replay=False).run(once=True)
+    payload = read(tmp_path, "BARE")
+    assert payload is not None
+    assert payload["reasons"][0] == "there is neither momentum nor a baseline for BARE"
+    assert {row["prob_beyond"] for row in payload["probabilities"]} == {None}
+    half_an_hour_of_ticks(database, "BARE", 100.0)
+    tick(database, "BARE", 100.0)
+    LiveSession(database, tmp_path, {"BARE": 0.25}, replay=False).run(once=True)
+    answered = read(tmp_path, "BARE")
+    assert answered is not None
+    assert answered["momentum_bucket"] == 0
+    assert {row["prob_beyond"] is None for row in answered["probabilities"]} == {False}
+    assert answered["n_eff"] is None
