@@ -15,7 +15,8 @@ from pipelines.domain.config import SOURCE_YEAR_WEIGHTS, ModelConfig, Profile
 from pipelines.domain.momentum import BPS_PER_UNIT, NO_BUCKET, Momentum
 
 MINUTES_PER_DAY = 24 * 60
-#: Base rows handled at a time: 64 kB per array keeps the working set in the L2 cache (1.1 s; 1.3 s at a quarter).
+#: Base rows handled at a time: 256 kB per array keep the working set in the cache. Five years of one symbol took 1.13 s
+#: with this, 1.30 s with a quarter of it, 1.14 s with four times as much.
 CHUNK_ROWS = 32_768
 
 
