@@ -1,11 +1,13 @@
 """Connections: every one names its application, its role, and how long it may take."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import conninfo
@@ -100,18 +102,41 @@ class Database:
             yield connection
 
     def pool(self, application: str, role: Role, *, maximum: int = 4) -> ConnectionPool[Connection]:
-        """A pool of autocommit connections; each is tested before use, so that a restarted server goes unnoticed."""
+        """A pool of autocommit connections; each is tested after idling, so that a restarted server goes unnoticed."""
         return ConnectionPool(
             self.conninfo(application, role), min_size=1, max_size=maximum, kwargs={"autocommit": True},
-            check=ConnectionPool.check_connection, open=False,
+            check=_check_if_idle, open=False,
         )  # fmt: skip
 
     def async_pool(self, application: str, role: Role, *, maximum: int = 4) -> AsyncConnectionPool[AsyncConnection]:
         """As `pool`, for asyncio."""
         return AsyncConnectionPool(
             self.conninfo(application, role), min_size=1, max_size=maximum, kwargs={"autocommit": True},
-            check=AsyncConnectionPool.check_connection, open=False,
+            check=_check_if_idle_async, open=False,
         )  # fmt: skip
+
+
+#: No server restarts faster than this, so a connection used more lately needs no test. A test is a round trip, as long
+#: as the read of a ladder itself.
+RECENTLY_SECONDS = 0.25
+_last_given: WeakKeyDictionary[object, float] = WeakKeyDictionary()
+
+
+def _was_idle(connection: object) -> bool:
+    now = time.monotonic()
+    before = _last_given.get(connection)
+    _last_given[connection] = now
+    return before is None or now - before > RECENTLY_SECONDS
+
+
+def _check_if_idle(connection: Connection) -> None:
+    if _was_idle(connection):
+        ConnectionPool.check_connection(connection)
+
+
+async def _check_if_idle_async(connection: AsyncConnection) -> None:
+    if _was_idle(connection):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pipelines.storage.binary_copy import (
     timestamptz_of_minutes,
 )
 from pipelines.storage.database import Connection, Database, Role
-from pipelines.storage.price_files import BarBlock, StagedBars, staged
+from pipelines.storage.price_files import MEMORY_LIMIT, BarBlock, StagedBars, staged
 from pipelines.storage.queries import query
 
 #: A file that contradicts more than this share of the stored closes it overlaps is taken for another time zone,
@@ -49,7 +49,7 @@ def ingest(
     now: datetime,
     *,
     accept_corrections: bool = False,
-    memory_limit: str = "1GB",
+    memory_limit: str = MEMORY_LIMIT,
     progress: Progress = lambda _: None,
 ) -> IngestReport:
     """Store the bars of files and folders; refused rows go to `quarantined_bar` with their reason.

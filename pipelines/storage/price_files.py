@@ -57,6 +57,8 @@ DELIMITERS = ",;\t|"
 #: What may stand around a value: spaces, tabs, quotes, the rest of a line break.
 PADDING = ' \t\r"'
 BLOCK_ROWS = 262_144
+#: Of DuckDB, which spills to disk beyond it; the process takes about 300 MB besides. 80 MB is the least that works.
+MEMORY_LIMIT = "400MB"
 #: Microseconds per unit, by the largest plausible number of that unit (year 2286 in seconds, and so on).
 _UNITS = ((1e10, 1e6), (1e13, 1e3), (1e16, 1.0), (1e19, 1e-3))
 
@@ -125,7 +127,7 @@ class StagedBars:
 
 
 @contextmanager
-def staged(paths: Sequence[Path], now: datetime, *, memory_limit: str = "1GB") -> Iterator[StagedBars]:
+def staged(paths: Sequence[Path], now: datetime, *, memory_limit: str = MEMORY_LIMIT) -> Iterator[StagedBars]:
     """Read and judge files and folders; what is accepted and refused can be read inside the context.
 
     `now`: aware; a minute that has not ended by then is refused. Files larger than `memory_limit` spill to disk.
@@ -152,11 +154,9 @@ def staged(paths: Sequence[Path], now: datetime, *, memory_limit: str = "1GB") -
 
 def _stage_file(connection: duckdb.DuckDBPyConnection, index: int, file: PriceFile, now: datetime) -> None:
     try:
-        if _is_parquet(file.path):
-            _read_parquet(connection, file)
-        else:
-            _read_csv(connection, file)
-        parameters = {"us_per_unit": _unit(connection), "now_us": int(now.timestamp() * 1e6)}
+        source = _read_parquet(connection, file) if _is_parquet(file.path) else _read_csv(connection, file)
+        unit = _unit(connection, source)
+        parameters = {"source": source, "us_per_unit": unit, "now_us": int(now.timestamp() * 1e6)}
         connection.execute(query("duckdb/parse"), parameters)
         connection.execute(query("duckdb/keep_accepted"), [index])
         connection.execute(query("duckdb/keep_refused"), [index])
@@ -167,15 +167,16 @@ def _stage_file(connection: duckdb.DuckDBPyConnection, index: int, file: PriceFi
         raise PriceFileError(f"{file.name} holds no rows; nothing was stored")
 
 
-def _read_parquet(connection: duckdb.DuckDBPyConnection, file: PriceFile) -> None:
+def _read_parquet(connection: duckdb.DuckDBPyConnection, file: PriceFile) -> str:
     rows = connection.read_parquet(str(file.path))
     columns = zip(_map_columns(rows.columns, file), KLINE_COLUMNS, strict=True)
     picked = rows.select(*(duckdb.ColumnExpression(rows.columns[at]).alias(name) for at, name in columns))
     picked.create_view("picked", replace=True)
     connection.execute(query("duckdb/read_parquet_rows"))
+    return "raw_parquet"
 
 
-def _read_csv(connection: duckdb.DuckDBPyConnection, file: PriceFile) -> None:
+def _read_csv(connection: duckdb.DuckDBPyConnection, file: PriceFile) -> str:
     first = _first_line(file)
     delimiter = max(DELIMITERS, key=first.count)
     fields = [field.strip(PADDING) for field in first.split(delimiter)]
@@ -197,6 +198,7 @@ def _read_csv(connection: duckdb.DuckDBPyConnection, file: PriceFile) -> None:
             **{name: position + 1 for name, position in zip(KLINE_COLUMNS, at, strict=True)},
         },
     )
+    return "raw_csv"
 
 
 def _first_line(file: PriceFile) -> str:
@@ -226,17 +228,19 @@ def _map_columns(present: Sequence[str], file: PriceFile) -> tuple[int, ...]:
     return tuple(at for at in found.values() if at is not None)
 
 
-def _unit(connection: duckdb.DuckDBPyConnection) -> float | None:
+def _unit(connection: duckdb.DuckDBPyConnection, source: str) -> float | None:
     """Microseconds per unit of a numeric time column, None when the column holds times rather than numbers."""
-    kind, median = _one(connection, "median_time")
+    kind, median = _one(connection, "median_time", {"source": source})
     if median is None or str(kind).startswith(("TIMESTAMP", "DATE")):
         return None
     return next((factor for limit, factor in _UNITS if abs(median) < limit), 1e-3)
 
 
-def _one(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[Any, ...]:
+def _one(
+    connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, object] | None = None
+) -> tuple[Any, ...]:
     """The only row of a statement; fetched to the end, since an open result blocks the connection."""
-    rows: list[tuple[Any, ...]] = connection.execute(query(f"duckdb/{name}")).fetchall()
+    rows: list[tuple[Any, ...]] = connection.execute(query(f"duckdb/{name}"), parameters).fetchall()
     return rows[0]
 
 
@@ -288,7 +292,10 @@ def _unpacked(path: Path, scratch: Path) -> Iterator[PriceFile]:
 
 def _unzipped(path: Path, plain: Path) -> Iterator[PriceFile]:
     with zipfile.ZipFile(path) as archive:
-        members = [member for member in archive.infolist() if not member.is_dir() and _is_price_name(member.filename)]
+        members = [
+            member for member in archive.infolist()
+            if _is_price_name(member.filename) and member.filename.lower().endswith((".csv", ".parquet"))
+        ]  # fmt: skip
         if not members:
             raise PriceFileError(f"{path.name} holds no .csv or .parquet file; nothing was stored")
         for number, member in enumerate(members):

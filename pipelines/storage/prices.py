@@ -118,7 +118,8 @@ def write_momentum(connection: Connection, symbol: str, closes: Closes, momentum
 def read_momentum(connection: Connection, symbol: str, closes: Closes) -> Momentum:
     """Stored momentum in the order of `closes`: NaN and NO_BUCKET where a bar has none.
 
-    Raises NoDataError when nothing is stored, or when the stored rows belong to other bars.
+    Raises NoDataError when nothing is stored, or when rows belong to bars that are gone. Bars added or corrected since
+    are not noticed here; the asset `fingerprint` compares with momentum computed anew.
     """
     minutes, scores, buckets = _read_stored_momentum(connection, symbol)
     if not len(minutes):

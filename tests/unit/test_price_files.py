@@ -190,7 +190,7 @@ ROWS = {
     "no volume": ("100,110,90,105,nan", "not_a_number"), "zero": ("0,110,0,105,1", "not_positive"),
     "negative": ("100,110,-90,105,1", "not_positive"), "negative volume": ("100,110,90,105,-1", "not_positive"),
     "high below low": ("100,80,90,105,1", "bad_ohlc"), "high below close": ("100,104,90,105,1", "bad_ohlc"),
-    "low above open": ("100,110,101,105,1", "bad_ohlc"),
+    "low above open": ("100,110,101,105,1", "bad_ohlc"), "NUL byte": ("100,110,90,10\x005,1", "not_a_number"),
 }  # fmt: skip
 TIMES = {
     "yesterday": "bad_time", "": "bad_time", "2024-13-01 00:00:00": "bad_time", "infinity": "bad_time",

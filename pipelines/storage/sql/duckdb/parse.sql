@@ -4,9 +4,11 @@ WITH typed AS (
         source_row,
         malformed,
         line,
+        -- PostgreSQL's jsonb holds no NUL.
         {
-            'opened': opened::VARCHAR, 'open': open::VARCHAR, 'high': high::VARCHAR, 'low': low::VARCHAR,
-            'close': close::VARCHAR, 'volume': volume::VARCHAR
+            'opened': replace(opened::VARCHAR, chr(0), ''), 'open': replace(open::VARCHAR, chr(0), ''),
+            'high': replace(high::VARCHAR, chr(0), ''), 'low': replace(low::VARCHAR, chr(0), ''),
+            'close': replace(close::VARCHAR, chr(0), ''), 'volume': replace(volume::VARCHAR, chr(0), '')
         } AS row_raw,
         CASE
             WHEN $us_per_unit IS NULL THEN epoch_us(TRY_CAST(opened AS TIMESTAMPTZ))
@@ -17,7 +19,7 @@ WITH typed AS (
         TRY_CAST(low AS DOUBLE) AS low,
         TRY_CAST(close AS DOUBLE) AS close,
         TRY_CAST(volume AS DOUBLE) AS volume
-    FROM raw
+    FROM query_table($source)
 ),
 judged AS (
     SELECT
@@ -41,7 +43,7 @@ judged AS (
 SELECT
     source_row, opened_us // 60000000 AS minute, open, high, low, close, volume, reason,
     CASE
-        WHEN reason = 'malformed' THEN to_json({'text': line})::VARCHAR
+        WHEN reason = 'malformed' THEN to_json({'text': replace(line, chr(0), '')})::VARCHAR
         WHEN reason IS NOT NULL THEN to_json(row_raw)::VARCHAR
     END AS raw
 FROM judged

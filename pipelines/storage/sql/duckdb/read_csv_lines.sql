@@ -1,10 +1,10 @@
 -- Line by line, split here rather than by the CSV reader: a line that does not fit is one refused row with its right
 -- number, and a quote that never closes swallows nothing. No price has a delimiter inside of quotes.
-CREATE OR REPLACE TEMP TABLE raw AS
+CREATE OR REPLACE TEMP TABLE raw_csv AS
 WITH numbered AS (
-    SELECT row_number() OVER () - $header_lines AS source_row, replace(line, chr(0), '') AS line
+    SELECT row_number() OVER () - $header_lines AS source_row, line
     FROM read_csv(
-        $path, delim = chr(31), quote = '', escape = '', header = false, auto_detect = false, compression = 'none',
+        $path, delim = chr(31) || chr(30) || chr(31), quote = '', escape = '', header = false, auto_detect = false, compression = 'none',
         columns = {'line': 'VARCHAR'}, strict_mode = false
     )
 ),
