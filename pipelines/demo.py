@@ -29,7 +29,7 @@ LIVE_TIMEOUT_SECONDS = 120
 def up(settings: Settings) -> None:
     """Run the system until interrupted. Raises AlreadyRunningError, SettingsError, ServerUnavailableError."""
     with only_one(settings), prepared(settings, console.say), dagster_processes(settings, console.say) as running:
-        console.result.print(f"Dagster UI: {running.ui_url}   files: {settings.output_dir}   Ctrl-C stops everything")
+        _print_places(settings, running)
         with suppress(KeyboardInterrupt):
             running.watch()
 
@@ -52,10 +52,8 @@ def demo(settings: Settings, *, once: bool) -> None:
                 running.watch(ONCE_SECONDS)
                 _require_refreshed(settings, before)
             _print_ladders(settings, symbols)
-            console.result.print(f"Dagster UI: {running.ui_url}")
-            console.result.print(f"probability files: {settings.output_dir}")
+            _print_places(settings, running)
             if not once:
-                console.result.print("Ctrl-C stops everything")
                 running.watch()
 
 
@@ -143,6 +141,15 @@ def _payload(settings: Settings, symbol: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return payload
+
+
+def _print_places(settings: Settings, running: Running) -> None:
+    for line in (
+        f"Dagster UI: {running.ui_url}",
+        f"probability files: {settings.output_dir}",
+        "Ctrl-C stops everything",
+    ):
+        console.result.print(line, soft_wrap=True)
 
 
 def _print_ladders(settings: Settings, symbols: list[str]) -> None:
