@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -166,6 +167,11 @@ def test_rollback_goes_back_one_generation(system: System) -> None:
     assert int(match[2]) < int(match[1])
 
 
+def live_session(system: System) -> dict[str, Any] | None:
+    session: dict[str, Any] | None = json.loads(system.run("status", "--json").stdout)["live_session"]
+    return session
+
+
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
@@ -180,9 +186,7 @@ def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(system: System, tm
         assert up.poll() is None, log.read_text()
         address = re.search(r"http://([\d.]+):(\d+)", log.read_text())
         assert address is not None
-        wait_until(
-            lambda: json.loads(system.run("status", "--json").stdout)["live_session"]["alive"], "a live session", 120
-        )
+        wait_until(lambda: (live_session(system) or {}).get("alive"), "a live session", 120)
         second = system.run("up", "--port", "0")
         assert second.returncode == 1
         assert f"strikecast is already up at {address[0]}" in second.stderr.replace("\n", " ")
