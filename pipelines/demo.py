@@ -29,8 +29,8 @@ LIVE_TIMEOUT_SECONDS = 120
 def up(settings: Settings) -> None:
     """Run the system until interrupted. Raises AlreadyRunningError, SettingsError, ServerUnavailableError."""
     with only_one(settings), prepared(settings, console.say), dagster_processes(settings, console.say) as running:
-        _print_places(settings, running)
         with suppress(KeyboardInterrupt):
+            _print_places(settings, running)
             running.watch()
 
 
