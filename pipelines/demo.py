@@ -28,10 +28,14 @@ LIVE_TIMEOUT_SECONDS = 120
 
 def up(settings: Settings) -> None:
     """Run the system until interrupted. Raises AlreadyRunningError, SettingsError, ServerUnavailableError."""
-    with only_one(settings), prepared(settings, console.say), dagster_processes(settings, console.say) as running:
-        with suppress(KeyboardInterrupt):
-            _print_places(settings, running)
-            running.watch()
+    with (
+        only_one(settings),
+        prepared(settings, console.say),
+        dagster_processes(settings, console.say) as running,
+        suppress(KeyboardInterrupt),
+    ):
+        _print_places(settings, running)
+        running.watch()
 
 
 def demo(settings: Settings, *, once: bool) -> None:
