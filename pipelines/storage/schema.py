@@ -93,12 +93,7 @@ def require_current(database: Database) -> None:
     version = read_version(database)
     if version.is_current:
         return
-    known = {script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
-    if version.found is not None and version.found not in known:
-        raise SchemaVersionError(
-            f"{database.described} has schema {version.found}, newer than this code's {version.needed}: "
-            "upgrade strikecast"
-        )
+    _refuse_newer(database, version)
     raise SchemaVersionError(
         f"{database.described} has schema {version.found or 'none'}, this code needs {version.needed}: "
         "run `strikecast migrate`"
@@ -114,8 +109,7 @@ def migrate(database: Database) -> SchemaVersion:
     with _only_migrator(database):
         found = read_version(database)
         if not found.is_current:
-            if found.found is not None:
-                _refuse_newer(database, found)
+            _refuse_newer(database, found)
             engine = sqlalchemy.create_engine(
                 "postgresql+psycopg://",
                 creator=lambda: psycopg.connect(database.conninfo("migrate", None)),
@@ -131,9 +125,13 @@ def migrate(database: Database) -> SchemaVersion:
 
 
 def _refuse_newer(database: Database, version: SchemaVersion) -> None:
+    """Raise SchemaVersionError when the schema found is one that this code does not know."""
     known = {script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
-    if version.found not in known:
-        require_current(database)
+    if version.found is not None and version.found not in known:
+        raise SchemaVersionError(
+            f"{database.described} has schema {version.found}, newer than this code's {version.needed}: "
+            "upgrade strikecast"
+        )
 
 
 @contextmanager
