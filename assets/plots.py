@@ -15,7 +15,7 @@ DPI = 96
 def baseline_heat_map(fingerprints: FingerprintSet, symbol: str) -> dg.MarkdownMetadataValue:
     """P(move at least h within t) of the baseline: falls in green, rises in blue; TTC down, move across."""
     table = fingerprints.index(None)
-    moves = np.array(fingerprints.moves_bps) / 100
+    moves = np.array(fingerprints.nodes) / 100
     percent = np.concatenate([fingerprints.negative[table][:, :0:-1], fingerprints.positive[table]], axis=1)
     figure = Figure(figsize=(7.2, 3.4), layout="constrained")
     axes = figure.subplots()
@@ -32,7 +32,7 @@ def baseline_heat_map(fingerprints: FingerprintSet, symbol: str) -> dg.MarkdownM
 
 def bucket_lines(fingerprints: FingerprintSet, symbol: str, move_bps: int = 50) -> dg.MarkdownMetadataValue:
     """P(move at least `move_bps` within 15 and 60 minutes), by momentum bucket, both directions."""
-    column = fingerprints.moves_bps.index(move_bps)
+    column = fingerprints.nodes.index(move_bps)
     buckets = [bucket for bucket in fingerprints.buckets if bucket is not None]
     tables = [fingerprints.index(bucket) for bucket in buckets]
     figure = Figure(figsize=(7.2, 3.0), layout="constrained")

@@ -47,7 +47,7 @@ def ladder(database: Database, tables: FingerprintSet) -> Figure:
                 rows = read_lookup_rows(connection, version, bucket, ttc)
             answer_ladder(price, ladder_strikes_usd(price, 250.0), ttc, rows, version.axes).rows()
             samples.append(time.perf_counter() - started)
-    points = np.array([(h * 60, m) for h in range(1, 61) for m in tables.moves_bps], dtype=np.float64)
+    points = np.array([(h * 60, m) for h in range(1, 61) for m in tables.nodes], dtype=np.float64)
     values = tables.positive[tables.index(0)].ravel()
     original = []
     for _ in range(3):

@@ -38,7 +38,7 @@ def ladder_payload(
         if bucket is None:
             baseline = read_fingerprints(connection, version, baseline_only=True)
             answers = answer_ladder_from(
-                price_usd, strikes, ttc_seconds, baseline.positive[0], baseline.negative[0], baseline.moves_bps,
+                price_usd, strikes, ttc_seconds, baseline.positive[0], baseline.negative[0], baseline.nodes,
                 Profile(version.profile), float(baseline.n_eff[0].min()),
             )  # fmt: skip
         else:

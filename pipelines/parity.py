@@ -30,8 +30,8 @@ class Parity:
 
 def compare(symbol: str, ours: FingerprintSet, theirs: FingerprintSet) -> list[Parity]:
     """Every table that both sets have, at the thresholds that both have, to two decimals."""
-    moves = [move for move in ours.moves_bps if move in theirs.moves_bps]
-    left, right = ([s.moves_bps.index(move) for move in moves] for s in (ours, theirs))
+    moves = [move for move in ours.nodes if move in theirs.nodes]
+    left, right = ([s.nodes.index(move) for move in moves] for s in (ours, theirs))
     reports = []
     for bucket in (bucket for bucket in theirs.buckets if bucket in ours.buckets):
         a, b = (
@@ -73,7 +73,7 @@ def import_tables(database: Database, symbol: str, imported: ImportedTables, *, 
     Buckets without a file have no evidence: their answers are NULL with a reason. A generation whose lookup breaks an
     invariant is kept as rejected; asking to publish it raises BuildError.
     """
-    moves = imported.fingerprints.moves_bps
+    moves = imported.fingerprints.nodes
     try:
         model = replace(ModelConfig(profile=Profile.SOURCE), move_max_bps=moves[-1])
     except ValueError as error:

@@ -3,6 +3,7 @@
 A build stores its `ModelConfig` beside its numbers, so that each number can be recomputed.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -108,6 +109,12 @@ class ModelConfig:
         return tuple(moves)
 
     @property
+    def evidence_step_bps(self) -> int:
+        """Distance of the moves at which evidence is kept: every fifth threshold, where that reaches the last one."""
+        coarse = 5 * self.move_step_bps
+        return self.move_step_bps if self.move_max_bps % coarse else coarse
+
+    @property
     def lookup_ttcs_seconds(self) -> range:
         """TTC nodes of the lookup."""
         return range(0, self.horizon_minutes * 60 + 1, self.lookup_ttc_step_seconds)
@@ -130,3 +137,13 @@ class ModelConfig:
     def as_json(self) -> dict[str, Any]:
         """The configuration as plain JSON values."""
         return {**asdict(self), "profile": str(self.profile)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "ModelConfig":
+        """The inverse of `as_json`."""
+        values = {key: value for key, value in stored.items() if key != "name"}
+        values["profile"] = Profile(values["profile"])
+        values["age_weights"] = tuple(AgeWeight(**band) for band in values["age_weights"])
+        for name in ("momentum_lags_minutes", "momentum_weights"):
+            values[name] = tuple(values[name])
+        return cls(**values)

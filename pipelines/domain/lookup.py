@@ -67,7 +67,7 @@ def build_lookup_block(fingerprints: FingerprintSet, bucket: int, config: ModelC
         100.0
         - np.concatenate(
             [
-                interpolate_beyond(side[table], fingerprints.moves_bps, part[:, None], moves[None, :], config.profile)
+                interpolate_beyond(side[table], fingerprints.nodes, part[:, None], moves[None, :], config.profile)
                 for part in parts
             ]
         )

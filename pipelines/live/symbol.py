@@ -100,7 +100,7 @@ class SymbolRefresher:
             return answers, [f"{missing} for {self.symbol}"]
         if bucket is None and baseline is not None:
             answers = answer_ladder_from(
-                tick.price_usd, strikes, ttc, baseline.positive[0], baseline.negative[0], baseline.moves_bps,
+                tick.price_usd, strikes, ttc, baseline.positive[0], baseline.negative[0], baseline.nodes,
                 Profile(self.version.profile), float(baseline.n_eff[0].min()),
             )  # fmt: skip
             return answers, ["momentum is not known: the baseline answers"]

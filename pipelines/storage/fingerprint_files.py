@@ -27,7 +27,7 @@ def export_fingerprints(fingerprints: FingerprintSet, symbol: str, folder: Path)
         sides = np.stack([fingerprints.positive[table], fingerprints.negative[table]], axis=-1)
         values = sides.reshape(fingerprints.horizons, -1).round(2)
         labels = pl.Series("", [csv_row_label(horizon + 1) for horizon in range(fingerprints.horizons)])
-        frame = pl.DataFrame(values, schema=csv_columns(fingerprints.moves_bps)).fill_nan(None)
+        frame = pl.DataFrame(values, schema=csv_columns(fingerprints.nodes)).fill_nan(None)
         partial = path.with_name(f".{path.name}.partial")
         with partial.open("w", encoding="utf-8", newline="") as file:
             # By hand, since the first column's name is empty, which polars would quote.

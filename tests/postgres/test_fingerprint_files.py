@@ -81,7 +81,7 @@ def test_the_reference_reads_as_what_it_says(reference: Path) -> None:
         for name in ("baseline", "momentum_-10", "momentum_000", "momentum_010")
     )
     assert tables.fingerprints.buckets == BUCKETS
-    assert tables.fingerprints.moves_bps == SOURCE_MOVES
+    assert tables.fingerprints.nodes == SOURCE_MOVES
     assert (tables.fingerprints.n == UNKNOWN).all()
     frame = pl.read_csv(reference / TEN)
     assert tables.fingerprints.positive[3].tolist() == frame[:, 1::2].to_numpy().tolist()

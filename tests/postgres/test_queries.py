@@ -116,7 +116,7 @@ def test_sql_python_and_interpolation_give_one_answer(database: Database, build:
             assert answer[4:] == (generation, None)
             side = tables.positive if row["direction"] == "above" else tables.negative
             move = abs(row["strike"] - price) / price * 10_000
-            exact = interpolate_beyond(side[table], tables.moves_bps, ttc, move, Profile.SOUND)
+            exact = interpolate_beyond(side[table], tables.nodes, ttc, move, Profile.SOUND)
             assert abs(float(exact) - row["prob_beyond"]) < 0.0101, (ttc, row)
 
 

@@ -212,7 +212,7 @@ def test_real_prices_give_fingerprints_that_hold_and_equal_a_count_by_hand(
             if later < REAL_BARS:
                 move = (cents[later] - cents[row]) * 10_000
                 n, up, down = n + 1, up + (move >= bps * cents[row]), down + (move <= -bps * cents[row])
-        cell = made.index(bucket), ttc - 1, made.moves_bps.index(bps)
+        cell = made.index(bucket), ttc - 1, made.nodes.index(bps)
         rounding = 0.005 + 1e-9 if profile is Profile.SOURCE else 1e-10
         assert made.n[cell[:2]] == n > 100
         assert made.positive[cell] == pytest.approx(100 * up / n, abs=rounding)

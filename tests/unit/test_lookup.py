@@ -87,7 +87,7 @@ def test_the_nodes_equal_interpolation_within_half_a_hundredth(
         moves[1:12] *= np.sqrt(60.0 / TTCS[1:12, None])
     points = np.stack([np.broadcast_to(np.maximum(TTCS, 60.0)[:, None], (721, 201)), np.minimum(moves, 200.0)], axis=-1)
     for side, within in ((made.positive, block.within_positive), (made.negative, block.within_negative)):
-        grid = np.arange(60.0, 3601.0, 60.0), np.array(made.moves_bps, dtype=np.float64)
+        grid = np.arange(60.0, 3601.0, 60.0), np.array(made.nodes, dtype=np.float64)
         expected = 100.0 - RegularGridInterpolator(grid, side[made.index(bucket)])(points)
         if profile is Profile.SOUND:
             expected[0] = np.where(MOVES == 0.0, 0.0, 100.0)
@@ -107,7 +107,7 @@ def test_reading_between_the_nodes_equals_interpolation_within_rounding(
     for ttc in map(float, ttcs):
         moves = np.concatenate([rng.uniform(0.0, 250.0, 15), rng.uniform(0.0, 10.0, 5), [0.0, 200.0]])
         read = read_ladder(rows, axes, ttc, moves, np.full(22, upward)).beyond
-        exact = interpolate_beyond(table, made.moves_bps, ttc, moves, profile)
+        exact = interpolate_beyond(table, made.nodes, ttc, moves, profile)
         np.testing.assert_allclose(read, exact, rtol=0, atol=0.01)
 
 
@@ -197,7 +197,7 @@ def test_a_ladder_straight_from_a_fingerprint_answers_as_its_lookup_does(
     rows, axes = _rows(build_lookup_block(made, -30, config), config), _axes(config)
     stored = answer_ladder(95_123.45, strikes, ttc, rows, axes)
     direct = answer_ladder_from(
-        95_123.45, strikes, ttc, made.positive[table], made.negative[table], made.moves_bps, profile, 5.0
+        95_123.45, strikes, ttc, made.positive[table], made.negative[table], made.nodes, profile, 5.0
     )
     np.testing.assert_array_equal(direct.upward, stored.upward)
     np.testing.assert_array_equal(direct.move_bps, stored.move_bps)

@@ -1,0 +1,133 @@
+"""What a model is.
+
+A fitted model is a set of tables, percent at or past each node of an axis, per bucket and horizon; a rule that gives
+each state of the market its bucket; and a rule that places a strike on the axis. Storage, lookup, live session, SQL and
+scoring need nothing else, so a model is one module in this package and nothing outside of it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from pipelines.domain.bars import Floats, Ints
+from pipelines.domain.config import ModelConfig
+from pipelines.domain.fingerprint import FingerprintSet
+from pipelines.domain.history import MarketHistory
+from pipelines.domain.momentum import NO_BUCKET
+from pipelines.domain.volatility import HALF_LIVES_MINUTES, VolatilityTrack, track_volatility
+
+
+class AxisKind(StrEnum):
+    """What a node of a table means."""
+
+    MOVE_BPS = "move_bps"
+    #: Hundredths of asinh(2 z), z the log return over sigma_t sqrt(t).
+    STANDARDISED_MOVE = "standardised_move"
+
+
+@dataclass(frozen=True)
+class MarketStates:
+    """What a model may know at n instants.
+
+    `instants`: float64[n], minutes since 1970 UTC; `score`: float64[n], momentum as a fraction, NaN = not known;
+    `variances`: float64[half-lives, n] as in `volatility`, by the season of the rule that asks; NaN = not known.
+    """
+
+    instants: Floats
+    score: Floats
+    variances: Floats
+
+
+class Rule(ABC):
+    """What turns a state and a strike into a place in the tables; rebuilt from its own `as_json`."""
+
+    axis: AxisKind
+    #: Season by which `MarketStates.variances` are to be computed; None when the rule does not look at them.
+    season: Floats | None = None
+
+    @abstractmethod
+    def buckets(self, states: MarketStates) -> Ints:
+        """Bucket of each state: int64[n]; NO_BUCKET where the state has none."""
+
+    @abstractmethod
+    def positions(self, states: MarketStates, ttc_minutes: float, moves_bps: Floats) -> Floats:
+        """Where strikes lie on the axis: float64[n or 1, k], >= 0. `moves_bps`: [k], signed, of the price."""
+
+    def sigma(self, states: MarketStates, ttc_minutes: float) -> Floats | None:
+        """Forecast volatility per square root of a minute, float64[n]; None for a rule without."""
+        del states, ttc_minutes
+        return None
+
+    @abstractmethod
+    def as_json(self) -> dict[str, Any]:
+        """All that was set or fitted besides the tables, as JSON values."""
+
+    def track(self, history: MarketHistory) -> VolatilityTrack:
+        """Volatility over the whole history by this rule's season; computed once."""
+        assert self.season is not None
+        key = ("track", self.season.tobytes())
+        if key not in history.shared:
+            history.shared[key] = track_volatility(history.log_close, history.first_minute, self.season)
+        track = history.shared[key]
+        assert isinstance(track, VolatilityTrack)
+        return track
+
+    def states(self, history: MarketHistory, rows: Ints) -> MarketStates:
+        """States at the closes of rows of the history's grid."""
+        variances = np.full((len(HALF_LIVES_MINUTES), len(rows)), np.nan)
+        if self.season is not None:
+            variances = self.track(history).variances[:, rows]
+        return MarketStates((history.first_minute + rows + 1).astype(np.float64), history.score[rows], variances)
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A model fitted on what was known at the instant `fitted_until` (minutes since 1970 UTC)."""
+
+    name: str
+    fitted_until: int
+    tables: FingerprintSet
+    rule: Rule
+
+    def prob_beyond(self, states: MarketStates, ttc_minutes: int, moves_bps: Floats) -> Floats:
+        """P(the close `ttc_minutes` later is at or past price x (1 + move)) as a fraction: float64[n, k].
+
+        Past means above for moves > 0, otherwise below. Linear between nodes, clamped at the last. A state without a
+        bucket is answered by the baseline. NaN without evidence.
+        """
+        nodes, labels = self.tables.nodes, self.tables.buckets
+        step = nodes[1] - nodes[0]
+        table = np.searchsorted([NO_BUCKET if label is None else label for label in labels], self.rule.buckets(states))
+        places = np.minimum(self.rule.positions(states, ttc_minutes, moves_bps), nodes[-1]) / step
+        lower = np.minimum(places.astype(np.intp), len(nodes) - 2)
+        share = places - lower
+        sides = np.stack([self.tables.negative[:, ttc_minutes - 1], self.tables.positive[:, ttc_minutes - 1]])
+        flat = sides.reshape(-1)
+        start = (table[:, None] + (moves_bps > 0)[None, :] * len(labels)) * len(nodes) + lower
+        low = flat[start]
+        return np.asarray((low + (flat[start + 1] - low) * share) / 100.0)
+
+
+class Model(ABC):
+    """A way of fitting. Subclasses are found by `registry`; `name` is how people call them."""
+
+    name: str
+
+    @abstractmethod
+    def walk(self, history: MarketHistory, instants: Sequence[int], config: ModelConfig) -> Iterator[FittedModel]:
+        """One fitted model per instant (rising), each from what was known then; whatever follows is not looked at.
+
+        Raises ValueError when too little was known at the first.
+        """
+
+    @abstractmethod
+    def rule(self, stored: Mapping[str, Any]) -> Rule:
+        """The rule of a fit that is stored, from its `as_json`."""
+
+    def fit(self, history: MarketHistory, until: int, config: ModelConfig) -> FittedModel:
+        """Fitted on what was known at `until`."""
+        return next(self.walk(history, [until], config))

@@ -1,0 +1,63 @@
+"""`momentum`: the fingerprints of old, by momentum bucket (domain.md, sections 3 and 4). The yardstick to beat."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.domain.bars import SECONDS_PER_MINUTE, Floats, Ints
+from pipelines.domain.config import ModelConfig
+from pipelines.domain.fingerprint import FingerprintSet, compute_fingerprints
+from pipelines.domain.history import MarketHistory
+from pipelines.domain.models.base import AxisKind, FittedModel, MarketStates, Model, Rule
+from pipelines.domain.momentum import bucket_of, compute_momentum
+from pipelines.domain.surface import scaled_move_bps
+
+
+@dataclass(frozen=True)
+class MomentumRule(Rule):
+    """The momentum bucket; strikes lie at their distance from the price."""
+
+    config: ModelConfig
+    axis = AxisKind.MOVE_BPS
+
+    def buckets(self, states: MarketStates) -> Ints:
+        """Momentum bucket, NO_BUCKET where momentum is not known."""
+        return bucket_of(states.score, self.config).astype(np.int64)
+
+    def positions(self, states: MarketStates, ttc_minutes: float, moves_bps: Floats) -> Floats:
+        """The move itself; below a minute the move of 60 seconds that is as rare."""
+        del states
+        return scaled_move_bps(ttc_minutes * SECONDS_PER_MINUTE, np.abs(moves_bps), self.config.profile)[None, :]
+
+    def as_json(self) -> dict[str, Any]:
+        """The configuration."""
+        return self.config.as_json()
+
+
+def fitted_fingerprints(history: MarketHistory, until: int, config: ModelConfig) -> FingerprintSet:
+    """All fingerprints from what was known at `until`; computed once per history, instant and configuration."""
+    key = ("fingerprints", until, config)
+    if key not in history.shared:
+        closes = history.until(until).closes()
+        history.shared[key] = compute_fingerprints(closes, compute_momentum(closes, config), config)
+    tables = history.shared[key]
+    assert isinstance(tables, FingerprintSet)
+    return tables
+
+
+class MomentumModel(Model):
+    """Fitted once, at the first instant: five years of history do not change in a quarter."""
+
+    name = "momentum"
+
+    def walk(self, history: MarketHistory, instants: Sequence[int], config: ModelConfig) -> Iterator[FittedModel]:
+        """As in the base class."""
+        tables = fitted_fingerprints(history, instants[0], config)
+        for _ in instants:
+            yield FittedModel(self.name, instants[0], tables, MomentumRule(config))
+
+    def rule(self, stored: Mapping[str, Any]) -> Rule:
+        """As in the base class."""
+        return MomentumRule(ModelConfig.from_json(stored))

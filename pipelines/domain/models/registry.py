@@ -1,0 +1,30 @@
+"""Finds the models: every module of this package that defines one."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+
+from pipelines.domain import models
+from pipelines.domain.models.base import Model
+
+
+@cache
+def all_models() -> Mapping[str, Model]:
+    """Every model by its name, in the order of the names."""
+    found: dict[str, Model] = {}
+    for module in pkgutil.iter_modules(models.__path__, f"{models.__name__}."):
+        for _, member in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            if issubclass(member, Model) and not inspect.isabstract(member):
+                found[member.name] = member()
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+def model_named(name: str) -> Model:
+    """A model by its name. Raises ValueError that lists those there are."""
+    try:
+        return all_models()[name]
+    except KeyError:
+        raise ValueError(f"there is no model {name!r}; there are {', '.join(all_models())}") from None

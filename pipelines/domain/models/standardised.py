@@ -1,0 +1,102 @@
+"""`standardised`: tables of the standardised move, by group of momentum over volatility, renewed daily."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.domain.bars import Floats, Ints
+from pipelines.domain.config import ModelConfig
+from pipelines.domain.history import MarketHistory
+from pipelines.domain.models.base import AxisKind, FittedModel, MarketStates, Model, Rule
+from pipelines.domain.momentum import BPS_PER_UNIT
+from pipelines.domain.standardised import (
+    GROUP_SIGMA_MINUTES,
+    HORIZON_MINUTES,
+    OLDEST_WEEKS,
+    AgedCounts,
+    StandardisedParameters,
+    axis_position,
+    count_outcomes,
+    fit_parameters,
+)
+from pipelines.domain.volatility import MINUTES_PER_WEEK, VolatilityTrack
+
+
+class StandardisedRule(Rule):
+    """Group of momentum over volatility; strikes lie where their log move over volatility puts them."""
+
+    axis = AxisKind.STANDARDISED_MOVE
+
+    def __init__(self, parameters: StandardisedParameters) -> None:
+        self.parameters = parameters
+        self.season = parameters.volatility.season
+
+    def sigma(self, states: MarketStates, ttc_minutes: float) -> Floats:
+        """Forecast over the next `ttc_minutes`."""
+        volatility = self.parameters.volatility
+        return volatility.sigma(volatility.log_states(states.variances), states.instants, ttc_minutes)
+
+    def buckets(self, states: MarketStates) -> Ints:
+        """1..9; 0, all together, where momentum is not known."""
+        return self.parameters.group_of(states.score, self.sigma(states, GROUP_SIGMA_MINUTES))
+
+    def positions(self, states: MarketStates, ttc_minutes: float, moves_bps: Floats) -> Floats:
+        """The log move over what is to be expected."""
+        log_moves = np.log1p(moves_bps / BPS_PER_UNIT)
+        # At TTC 0 the position is settled elsewhere; the season needs some time ahead.
+        sigma = self.sigma(states, max(ttc_minutes, 1e-9))
+        return axis_position(log_moves[None, :], sigma[:, None], ttc_minutes)
+
+    def as_json(self) -> dict[str, Any]:
+        """Season, weights, floor and edges."""
+        return self.parameters.as_json()
+
+
+def shared_parameters(history: MarketHistory, until: int) -> tuple[StandardisedParameters, VolatilityTrack]:
+    """Parameters from what was known at `until`, and the track by them over the whole history; computed once."""
+    key = ("standardised", until)
+    if key not in history.shared:
+        parameters = fit_parameters(history.until(until))
+        history.shared[key] = parameters, StandardisedRule(parameters).track(history)
+    found = history.shared[key]
+    assert isinstance(found, tuple)
+    return found
+
+
+class StandardisedModel(Model):
+    """Season, weights and edges are fitted at the first instant; the tables are renewed at each."""
+
+    name = "standardised"
+
+    def walk(self, history: MarketHistory, instants: Sequence[int], config: ModelConfig) -> Iterator[FittedModel]:
+        """As in the base class."""
+        del config
+        parameters, track = shared_parameters(history, instants[0])
+        for instant, aged in walk_counts(history, parameters, track, instants):
+            yield FittedModel(self.name, instant, aged.tables(), StandardisedRule(parameters))
+
+    def rule(self, stored: Mapping[str, Any]) -> Rule:
+        """As in the base class."""
+        return StandardisedRule(StandardisedParameters.from_json(stored))
+
+
+def walk_counts(
+    history: MarketHistory, parameters: StandardisedParameters, track: VolatilityTrack, instants: Sequence[int]
+) -> Iterator[tuple[int, AgedCounts]]:
+    """Counts as of each instant, of base rows whose longest horizon was known then. Raises ValueError without any."""
+    first_week = instants[0] // MINUTES_PER_WEEK
+    row = history.row((first_week - OLDEST_WEEKS + 1) * MINUTES_PER_WEEK - HORIZON_MINUTES)
+    aged = AgedCounts.empty((history.first_minute + row + HORIZON_MINUTES) // MINUTES_PER_WEEK)
+    for instant in instants:
+        last = history.row(instant) - HORIZON_MINUTES
+        while row < last:
+            week = (history.first_minute + row + HORIZON_MINUTES) // MINUTES_PER_WEEK
+            stop = min(last, (week + 1) * MINUTES_PER_WEEK - HORIZON_MINUTES - history.first_minute)
+            aged = aged.aged_to(week)
+            aged.add(count_outcomes(history, parameters, track, row, stop), week)
+            row = stop
+        aged = aged.aged_to(instant // MINUTES_PER_WEEK)
+        if not aged.n.any():
+            raise ValueError("no outcome is known yet")
+        yield instant, aged
