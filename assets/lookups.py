@@ -42,12 +42,12 @@ def lookup(context: dg.AssetExecutionContext, strikecast: Strikecast) -> dg.Mate
     with strikecast.pipeline("lookup") as connection:
         generation = generation_to_fill(connection, symbol, context.run.run_id)
         version = read_version(connection, generation)
-        model = version.model_config
+        axes = version.axes
         tables = read_fingerprints(connection, version)
-        blocks = (build_lookup_block(tables, bucket, model) for bucket in model.buckets)
-        report = write_lookup(connection, generation, blocks, model)
+        blocks = (build_lookup_block(tables, bucket, axes) for bucket in axes.buckets)
+        report = write_lookup(connection, generation, blocks, axes)
     with strikecast.pipeline("lookup checks") as connection:
-        verdicts = verify_lookup(connection, generation, tables, model)
+        verdicts = verify_lookup(connection, generation, tables, axes)
         p95_ms = float(np.percentile(time_reads(connection, version, reads=200), 95)) * 1000
         judge(connection, generation, complete=all(verdict.holds for verdict in verdicts))
         metadata = table_metadata(connection, "analytics.lookup", report.rows)

@@ -125,7 +125,7 @@ def _copy_plain_rows(connection: Connection, blocks: list[LookupBlock]) -> int:
         "CREATE TABLE plain_lookup (generation integer, momentum_bucket smallint, ttc_seconds smallint, "
         "move_bps smallint, within_positive smallint, within_negative smallint)"
     )
-    ttcs, moves = np.array(CONFIG.lookup_ttcs_seconds), np.array(CONFIG.lookup_moves_bps)
+    ttcs, moves = np.array(CONFIG.lookup_ttcs_seconds), np.array(CONFIG.lookup_nodes)
     with connection.cursor().copy("COPY plain_lookup FROM STDIN (FORMAT binary, FREEZE)") as copy:
         copy.write(HEADER)
         for block in blocks:

@@ -120,7 +120,7 @@ class ModelConfig:
         return range(0, self.horizon_minutes * 60 + 1, self.lookup_ttc_step_seconds)
 
     @property
-    def lookup_moves_bps(self) -> range:
+    def lookup_nodes(self) -> range:
         """Move nodes of the lookup."""
         return range(0, self.move_max_bps + 1, self.lookup_move_step_bps)
 
@@ -132,7 +132,7 @@ class ModelConfig:
     @property
     def lookup_cells(self) -> int:
         """Cells of a full lookup: 8,840,181 with the defaults."""
-        return self.lookup_rows * len(self.lookup_moves_bps)
+        return self.lookup_rows * len(self.lookup_nodes)
 
     def as_json(self) -> dict[str, Any]:
         """The configuration as plain JSON values."""

@@ -4,6 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy.typing as npt
 
 from pipelines.domain.bars import SECONDS_PER_MINUTE, Floats
 from pipelines.domain.config import ModelConfig, Profile
+from pipelines.domain.evidence import THIN_EVIDENCE, interval_pct
 from pipelines.domain.lookup import LookupAxes, LookupRow, Reading, read_ladder
 from pipelines.domain.momentum import BPS_PER_UNIT, NO_BUCKET, PERCENT_PER_UNIT, bucket_of, weighted_return
-from pipelines.domain.surface import interpolate_beyond, is_clamped
+from pipelines.domain.surface import interpolate_beyond, is_clamped, scaled_move_bps, served
 
 STRIKES_PER_SIDE = 10
 #: Strikes are decimal prices: what is beyond this is noise of the multiplication.
@@ -60,17 +62,29 @@ class LadderAnswers:
         """Effective bars behind the answers; None when not known (imported tables)."""
         return None if self.reading.n_eff < 0 else round(self.reading.n_eff, 1)
 
+    @property
+    def thin(self) -> bool:
+        """Whether an answer rests on fewer than THIN_EVIDENCE independent outcomes."""
+        return bool((self.reading.independent < THIN_EVIDENCE).any())
+
     def rows(self) -> list[dict[str, Any]]:
-        """The answers in the contract's shape: `prob_beyond` and the others in percent, None where not known."""
+        """The answers in the contract's shape, percentages to two decimals, None where not known.
+
+        `prob_beyond_low` and `_high` are the ends of the 95 % interval of `prob_beyond`, `n_independent` the
+        independent outcomes that it rests on.
+        """
         beyond = self.reading.beyond.round(2)
+        low, high = interval_pct(self.reading.beyond, self.reading.independent)
         columns = zip(
             self.strikes_usd.tolist(), self.buffer_usd.round(2).tolist(),
             (self.move_bps / PERCENT_PER_UNIT).round(4).tolist(), self.upward.tolist(), np.isnan(beyond).tolist(),
-            beyond.tolist(), (100.0 - beyond).round(2).tolist(), strict=True,
+            beyond.tolist(), (100.0 - beyond).round(2).tolist(), low.round(2).tolist(), high.round(2).tolist(),
+            self.reading.independent.round(0).tolist(), strict=True,
         )  # fmt: skip
         rows = []
-        for strike, buffer, move_percent, up, unknown, reach, stay in columns:
+        for strike, buffer, move_percent, up, unknown, reach, stay, least, most, independent in columns:
             past, within = (None, None) if unknown else (reach, stay)
+            without_interval = isnan(least)
             rows.append(
                 {
                     "strike": tidy(strike),
@@ -81,22 +95,33 @@ class LadderAnswers:
                     "direction": "above" if up else "below",
                     "positive_prob": past if up else within,
                     "negative_prob": within if up else past,
+                    "prob_beyond_low": None if without_interval else least,
+                    "prob_beyond_high": None if without_interval else most,
+                    "n_independent": None if without_interval else int(independent),
                 }
             )
         return rows
 
 
 def answer_ladder(
-    price_usd: float, strikes_usd: Floats, ttc_seconds: float, rows: Mapping[int, LookupRow], axes: LookupAxes
+    price_usd: float,
+    strikes_usd: Floats,
+    ttc_seconds: float,
+    rows: Mapping[int, LookupRow],
+    axes: LookupAxes,
+    positions: Floats | None = None,
 ) -> LadderAnswers:
     """Probabilities for every strike at one price and TTC, from the rows around that TTC.
 
-    A strike above the price uses the upward probability, any other the downward one.
+    A strike above the price uses the upward probability, any other the downward one. `positions`: where the strikes lie
+    on the axis, by the model's rule; without them by their move.
     """
     upward = strikes_usd > price_usd
     buffer = np.abs(strikes_usd - price_usd)
     move_bps = buffer / price_usd * BPS_PER_UNIT
-    return LadderAnswers(strikes_usd, buffer, move_bps, upward, read_ladder(rows, axes, ttc_seconds, move_bps, upward))
+    if positions is None:
+        positions = scaled_move_bps(ttc_seconds, move_bps, axes.profile)
+    return LadderAnswers(strikes_usd, buffer, move_bps, upward, read_ladder(rows, axes, ttc_seconds, positions, upward))
 
 
 def answer_ladder_from(
@@ -114,9 +139,10 @@ def answer_ladder_from(
     buffer = np.abs(strikes_usd - price_usd)
     asked_bps = buffer / price_usd * BPS_PER_UNIT
     sides = (interpolate_beyond(side, moves_bps, ttc_seconds, asked_bps, profile) for side in (positive, negative))
-    beyond = np.where(upward, *sides)
+    beyond = served(np.where(upward, *sides), ttc_seconds, profile)
     clamped = is_clamped(ttc_seconds, asked_bps, len(positive) * SECONDS_PER_MINUTE, moves_bps[-1], profile)
-    return LadderAnswers(strikes_usd, buffer, asked_bps, upward, Reading(beyond, clamped, n_eff))
+    reading = Reading(beyond, clamped, n_eff, np.full(len(strikes_usd), np.nan))
+    return LadderAnswers(strikes_usd, buffer, asked_bps, upward, reading)
 
 
 def tidy(value: float) -> float | int:

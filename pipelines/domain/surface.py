@@ -68,6 +68,17 @@ def settle(beyond: Floats, ttc_seconds: npt.ArrayLike, moves_bps: npt.ArrayLike,
     return np.where(at_close & ~np.isnan(beyond), certain, beyond)
 
 
+#: What is not settled yet is not certain: no answer is nearer to 0 or 100 than a file's last digit.
+LEAST_PCT = 0.01
+
+
+def served(beyond: Floats, ttc_seconds: float, profile: Profile) -> Floats:
+    """`beyond` as it is told: never exactly 0 or 100 before the close (`source`: as it is)."""
+    if profile is Profile.SOURCE or ttc_seconds <= 0.0:
+        return beyond
+    return np.clip(beyond, LEAST_PCT, 100.0 - LEAST_PCT)
+
+
 def is_clamped(
     ttc_seconds: float, moves_bps: Floats, ttc_max_seconds: int, move_max_bps: int, profile: Profile
 ) -> npt.NDArray[np.bool_]:

@@ -6,6 +6,7 @@ makes a block one structured numpy array: no Python loop over rows.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ TRAILER = b"\xff\xff"
 #: PostgreSQL counts microseconds from 2000-01-01.
 EPOCH_2000_MINUTES = 946_684_800 // 60
 MICROSECONDS_PER_MINUTE = 60_000_000
-INT2_OID = 21
+INT2_OID, FLOAT4_OID, FLOAT8_OID = 21, 700, 701
 #: Dimensions, flags, element type, length, lower bound.
 ARRAY_HEADER_INTS = 5
 
@@ -48,6 +49,11 @@ def float8(values: npt.ArrayLike) -> Column:
     return Column(np.dtype(">f8"), np.asarray(values).astype(">f8"))
 
 
+def date_of_days(days: npt.NDArray[np.int64]) -> Column:
+    """A date column from days since 1970-01-01."""
+    return Column(np.dtype(">i4"), (days - EPOCH_2000_MINUTES // 1440).astype(">i4"))
+
+
 def timestamptz_of_minutes(minutes: npt.NDArray[np.int64]) -> Column:
     """A timestamptz column from minutes since 1970-01-01 UTC."""
     return Column(np.dtype(">i8"), ((minutes - EPOCH_2000_MINUTES) * MICROSECONDS_PER_MINUTE).astype(">i8"))
@@ -61,14 +67,28 @@ def text_constant(value: str, n: int) -> Column:
 
 def int2_array(values: npt.NDArray[np.int16]) -> Column:
     """A smallint[] column from int16[n, k]: one dimension from 1 to k, no NULLs."""
+    return _array(values, INT2_OID, ">i2")
+
+
+def float4_array(values: npt.ArrayLike) -> Column:
+    """A real[] column from float[n, k]: one dimension from 1 to k, no NULLs."""
+    return _array(np.asarray(values), FLOAT4_OID, ">f4")
+
+
+def float8_array(values: npt.ArrayLike) -> Column:
+    """A double precision[] column from float[n, k]: one dimension from 1 to k, no NULLs."""
+    return _array(np.asarray(values), FLOAT8_OID, ">f8")
+
+
+def _array(values: npt.NDArray[Any], oid: int, element: str) -> Column:
     n, k = values.shape
     payload = np.dtype(
         [("ndim", ">i4"), ("has_null", ">i4"), ("oid", ">i4"), ("dim", ">i4"), ("lower", ">i4"),
-         ("items", [("length", ">i4"), ("value", ">i2")], (k,))]
+         ("items", [("length", ">i4"), ("value", element)], (k,))]
     )  # fmt: skip
     arrays = np.empty(n, dtype=payload)
-    arrays["ndim"], arrays["has_null"], arrays["oid"], arrays["dim"], arrays["lower"] = 1, 0, INT2_OID, k, 1
-    arrays["items"]["length"], arrays["items"]["value"] = 2, values
+    arrays["ndim"], arrays["has_null"], arrays["oid"], arrays["dim"], arrays["lower"] = 1, 0, oid, k, 1
+    arrays["items"]["length"], arrays["items"]["value"] = np.dtype(element).itemsize, values
     return Column(payload, arrays)
 
 

@@ -14,8 +14,11 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from pipelines.domain.bars import Closes
-from pipelines.domain.config import MODEL_NAME, AgeWeight, ModelConfig, Profile
-from pipelines.domain.lookup import LookupAxes
+from pipelines.domain.config import MODEL_NAME, ModelConfig, Profile
+from pipelines.domain.lookup import AxisKind, LookupAxes
+from pipelines.domain.models.base import Rule
+from pipelines.domain.models.momentum import MomentumRule
+from pipelines.domain.models.registry import model_named
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.database import Connection
 from pipelines.storage.queries import query
@@ -33,12 +36,15 @@ class ModelVersion:
     origin: str
     state: str
     config: dict[str, Any]
-    move_thresholds_bps: list[int]
+    nodes: list[int]
     ttc_step_seconds: int
     ttc_max_seconds: int
-    move_step_bps: int
-    move_max_bps: int
-    bucket_limit: int
+    axis_step: int
+    axis_max: int
+    axis: str
+    evidence_step: int | None
+    buckets: list[int]
+    borrowed_from: str | None
     code_version: str
     first_bar_at: datetime | None
     last_bar_at: datetime | None
@@ -54,18 +60,14 @@ class ModelVersion:
     def axes(self) -> LookupAxes:
         """What is needed to read this generation's lookup."""
         return LookupAxes(
-            Profile(self.profile), self.ttc_step_seconds, self.ttc_max_seconds, self.move_step_bps, self.move_max_bps
-        )
+            Profile(self.profile), self.ttc_step_seconds, self.ttc_max_seconds, self.axis_step, self.axis_max,
+            AxisKind(self.axis), self.evidence_step, tuple(self.buckets),
+        )  # fmt: skip
 
     @property
-    def model_config(self) -> ModelConfig:
-        """The configuration it was built with."""
-        stored = {key: value for key, value in self.config.items() if key != "name"}
-        stored["profile"] = Profile(stored["profile"])
-        stored["age_weights"] = tuple(AgeWeight(**band) for band in stored["age_weights"])
-        stored["momentum_lags_minutes"] = tuple(stored["momentum_lags_minutes"])
-        stored["momentum_weights"] = tuple(stored["momentum_weights"])
-        return ModelConfig(**stored)
+    def rule(self) -> Rule:
+        """What places a state and a strike in its tables."""
+        return model_named(self.model).rule(self.config)
 
 
 def code_version() -> str:
@@ -83,29 +85,55 @@ def start_generation(
     thresholds_bps: Sequence[int] | None = None,
     run_id: str | None = None,
 ) -> int:
-    """Record a new generation in state `building` and return its number."""
+    """Record a new generation of the momentum model in state `building` and return its number."""
+    nodes = tuple(thresholds_bps or config.moves_bps)
+    return record_generation(
+        connection, symbol, MODEL_NAME, MomentumRule(config), nodes, span=closes, origin=origin, run_id=run_id
+    )
+
+
+def record_generation(
+    connection: Connection,
+    symbol: str,
+    model: str,
+    rule: Rule,
+    nodes: Sequence[int],
+    *,
+    span: Closes | None = None,
+    origin: str = "built",
+    borrowed_from: str | None = None,
+    run_id: str | None = None,
+) -> int:
+    """Record a new generation of any model in state `building` and return its number.
+
+    `nodes`: of the tables, in the axis' unit; `span`: the bars that it is built from.
+    """
 
     def instant(index: int) -> datetime | None:
-        return None if closes is None else datetime.fromtimestamp(int(closes.minutes[index]) * 60, UTC)
+        return None if span is None else datetime.fromtimestamp(int(span.minutes[index]) * 60, UTC)
 
+    axes = rule.axes
     row = connection.execute(
         query("start_generation"),
         {
             "symbol": symbol,
-            "model": config.name,
-            "profile": str(config.profile),
+            "model": model,
+            "profile": str(axes.profile),
             "origin": origin,
-            "config": Jsonb(config.as_json()),
-            "move_thresholds_bps": list(thresholds_bps or config.moves_bps),
-            "ttc_step_seconds": config.lookup_ttc_step_seconds,
-            "ttc_max_seconds": config.horizon_minutes * 60,
-            "move_step_bps": config.lookup_move_step_bps,
-            "move_max_bps": config.move_max_bps,
-            "bucket_limit": config.bucket_limit,
+            "config": Jsonb(rule.as_json()),
+            "nodes": list(nodes),
+            "ttc_step_seconds": axes.ttc_step_seconds,
+            "ttc_max_seconds": axes.ttc_max_seconds,
+            "axis": str(axes.axis),
+            "axis_step": axes.axis_step,
+            "axis_max": axes.axis_max,
+            "evidence_step": axes.evidence_step,
+            "buckets": list(axes.buckets),
+            "borrowed_from": borrowed_from,
             "code_version": code_version(),
             "first_bar_at": instant(0),
             "last_bar_at": instant(-1),
-            "bar_count": None if closes is None else len(closes),
+            "bar_count": None if span is None else len(span),
             "dagster_run_id": run_id,
         },
     ).fetchone()
@@ -127,17 +155,17 @@ def latest_built_generation(connection: Connection, symbol: str, model: str = MO
     row = connection.execute(query("latest_generation"), [symbol, model]).fetchone()
     if row is None or row[0] is None:
         raise NoDataError(
-            f"{symbol} has no fingerprints: materialize `fingerprints`, or run `strikecast build {symbol}`"
+            f"{symbol} has no fingerprints of the model {model}: materialize them, or run `strikecast build {symbol}`"
         )
     return int(row[0])
 
 
-def generation_to_fill(connection: Connection, symbol: str, run_id: str | None) -> int:
+def generation_to_fill(connection: Connection, symbol: str, run_id: str | None, model: str = MODEL_NAME) -> int:
     """The newest generation, if its lookup is still missing; otherwise a new one with the same fingerprints.
 
     A generation's numbers never change, so a lookup that is asked for again goes into a generation of its own.
     """
-    latest = latest_built_generation(connection, symbol)
+    latest = latest_built_generation(connection, symbol, model)
     if read_version(connection, latest).lookup_rows is None:
         return latest
     row = connection.execute(
@@ -152,7 +180,7 @@ def active_generation(connection: Connection, symbol: str, model: str = MODEL_NA
     """The published generation. Raises NoDataError when none is."""
     row = connection.execute(query("active_generation"), [symbol, model]).fetchone()
     if row is None:
-        raise NoDataError(f"no generation is published for {symbol}: run `strikecast build {symbol}`")
+        raise NoDataError(f"no generation of {model} is published for {symbol}: run `strikecast build {symbol}`")
     return int(row[0])
 
 
@@ -165,7 +193,8 @@ def judge(connection: Connection, generation: int, *, complete: bool) -> None:
 def publish(connection: Connection, generation: int) -> ModelVersion:
     """Point readers to a complete generation; needs a transaction. Raises BuildError when it is not complete."""
     version = read_version(connection, generation)
-    connection.execute(query("create_fingerprint_views"), [version.symbol])
+    if version.model == MODEL_NAME:
+        connection.execute(query("create_fingerprint_views"), [version.symbol])
     connection.execute(query("publish_lock"), [MAINTENANCE_LOCK])
     if connection.execute(query("publish"), [generation]).fetchone() is None:
         raise BuildError(

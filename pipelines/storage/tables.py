@@ -11,10 +11,18 @@ from psycopg import sql
 from psycopg.pq.abc import PGresult
 
 from pipelines.domain.bars import Floats
-from pipelines.domain.config import ModelConfig
+from pipelines.domain.evidence import Evidence
 from pipelines.domain.fingerprint import FingerprintSet
 from pipelines.domain.invariants import Verdict, check_lookup_block, largest_difference
-from pipelines.domain.lookup import MISSING, Hundredths, LookupAxes, LookupBlock, LookupRow, build_lookup_block
+from pipelines.domain.lookup import (
+    MISSING,
+    Hundredths,
+    LookupAxes,
+    LookupBlock,
+    LookupGrid,
+    LookupRow,
+    build_lookup_block,
+)
 from pipelines.errors import NoDataError
 from pipelines.storage.binary_copy import (
     HEADER,
@@ -22,6 +30,7 @@ from pipelines.storage.binary_copy import (
     decode_array,
     encode_rows,
     float4,
+    float4_array,
     int2,
     int2_array,
     int4,
@@ -62,6 +71,7 @@ def write_fingerprints(connection: Connection, generation: int, fingerprints: Fi
                         _array(negative),
                         int(fingerprints.n[table, horizon]) if known else None,
                         float(fingerprints.n_eff[table, horizon]) if known else None,
+                        *_evidence_arrays(fingerprints.evidence, table, horizon),
                     )
                 )
                 rows += 1
@@ -77,19 +87,23 @@ def read_fingerprints(connection: Connection, version: ModelVersion, *, baseline
         raise NoDataError(f"generation {version.generation} of {version.symbol} has no fingerprints")
     buckets = tuple(dict.fromkeys(row[0] for row in rows))
     shape = (len(buckets), len(rows) // len(buckets))
-    moves = tuple(version.move_thresholds_bps)
-    empty = [np.nan] * len(moves)
-    positive, negative = (
-        np.array([empty if row[side] is None else row[side] for row in rows]).reshape(*shape, len(moves))
-        for side in (2, 3)
-    )
+    nodes = tuple(version.nodes)
+    positive, negative = (_stacked([row[side] for row in rows], len(nodes)).reshape(*shape, -1) for side in (2, 3))
     n = np.array([UNKNOWN if row[4] is None else row[4] for row in rows], dtype=np.int64).reshape(shape)
     n_eff = np.array([UNKNOWN if row[5] is None else row[5] for row in rows], dtype=np.float64).reshape(shape)
-    return FingerprintSet(buckets, moves, positive, negative, n, n_eff)
+    evidence = None
+    proofs = [next((row[side] for row in rows if row[side] is not None), None) for side in (6, 7)]
+    if version.evidence_step is not None and proofs[0] is not None and proofs[1] is not None:
+        width = len(proofs[0])
+        evidence = Evidence(
+            version.evidence_step,
+            *(_stacked([row[side] for row in rows], width).reshape(*shape, -1) for side in (6, 7)),
+        )
+    return FingerprintSet(buckets, nodes, positive, negative, n, n_eff, evidence)
 
 
 def write_lookup(
-    connection: Connection, generation: int, blocks: Iterable[LookupBlock], config: ModelConfig
+    connection: Connection, generation: int, blocks: Iterable[LookupBlock], config: LookupGrid
 ) -> LookupReport:
     """Store a generation's lookup as a partition of its own; needs a transaction.
 
@@ -124,8 +138,13 @@ def _encode_block(generation: int, block: LookupBlock, ttcs: np.ndarray, part: n
         float4(block.n_eff[part]),
     ]  # fmt: skip
     if not with_data:
-        return encode_rows([*keys, None, None])
-    return encode_rows([*keys, int2_array(block.within_positive[part]), int2_array(block.within_negative[part])])
+        return encode_rows([*keys, None, None, None, None])
+    sides = [int2_array(block.within_positive[part]), int2_array(block.within_negative[part])]
+    proofs = [
+        None if side is None else float4_array(side[part])
+        for side in (block.evidence_positive, block.evidence_negative)
+    ]
+    return encode_rows([*keys, *sides, *proofs])
 
 
 def read_lookup_block(connection: Connection, generation: int, bucket: int) -> LookupBlock:
@@ -143,12 +162,13 @@ def read_lookup_block(connection: Connection, generation: int, bucket: int) -> L
 
 
 def verify_lookup(
-    connection: Connection, generation: int, fingerprints: FingerprintSet, config: ModelConfig
+    connection: Connection, generation: int, fingerprints: FingerprintSet, config: LookupGrid
 ) -> list[Verdict]:
     """Read a stored lookup back, all of it, and compare it with its fingerprints cell by cell."""
     outside = falls = torn = other = 0
     largest = 0.0
-    cells = config.lookup_cells * 2
+    rows = len(config.lookup_ttcs_seconds) * len(config.buckets)
+    cells = rows * len(config.lookup_nodes) * 2
     for bucket in config.buckets:
         expected = build_lookup_block(fingerprints, bucket, config)
         stored = read_lookup_block(connection, generation, bucket)
@@ -159,7 +179,7 @@ def verify_lookup(
         other += int(difference > 0.0)
         largest = max(largest, difference)
     return [
-        Verdict("cells_complete", torn, cells, f"{config.lookup_rows} rows expected"),
+        Verdict("cells_complete", torn, cells, f"{rows} rows expected"),
         Verdict("percent_0_to_100", outside, cells),
         Verdict("monotone_in_move", falls, cells),
         Verdict("equals_interpolation_at_nodes", other, len(config.buckets), f"largest difference {largest} points"),
@@ -171,7 +191,7 @@ def time_reads(connection: Connection, version: ModelVersion, reads: int) -> lis
     rng = np.random.default_rng(version.generation)
     seconds = []
     for _ in range(reads):
-        bucket = int(rng.integers(-version.bucket_limit, version.bucket_limit + 1))
+        bucket = int(rng.choice(version.buckets))
         ttc = float(rng.uniform(0, version.ttc_max_seconds))
         started = time.perf_counter()
         read_lookup_rows(connection, version, bucket, ttc)
@@ -197,16 +217,30 @@ def lookup_rows(result: PGresult | None) -> dict[int, LookupRow]:
     assert result is not None
     rows = {}
     for row in range(result.ntuples):
-        ttc_data, positive, negative, n_eff = (result.get_value(row, column) for column in range(4))
+        ttc_data, positive, negative, n_eff, *proofs = (result.get_value(row, column) for column in range(6))
         assert ttc_data is not None
         assert n_eff is not None
         ttc = int.from_bytes(ttc_data, "big", signed=True)
-        rows[ttc] = LookupRow(ttc, _hundredths(positive), _hundredths(negative), float(struct.unpack("!f", n_eff)[0]))
+        rows[ttc] = LookupRow(
+            ttc, _hundredths(positive), _hundredths(negative), float(struct.unpack("!f", n_eff)[0]),
+            *(None if proof is None else decode_array(proof, ">f4").astype(np.float32) for proof in proofs),
+        )  # fmt: skip
     return rows
 
 
 def _hundredths(data: bytes | None) -> Hundredths | None:
     return None if data is None else decode_array(data, ">i2").astype(np.int16)
+
+
+def _stacked(arrays: list[list[float] | None], width: int) -> Floats:
+    empty = [np.nan] * width
+    return np.array([empty if array is None else array for array in arrays], dtype=np.float64)
+
+
+def _evidence_arrays(evidence: Evidence | None, table: int, horizon: int) -> list[list[float] | None]:
+    if evidence is None:
+        return [None, None]
+    return [side[table, horizon].tolist() for side in (evidence.positive, evidence.negative)]
 
 
 def _array(percents: Floats) -> list[float] | None:

@@ -64,7 +64,7 @@ def test_the_source_profile_builds_and_publishes_through_the_same_chain(in_syste
     with in_system.database.connect("test", Role.READER) as connection:
         version = read_version(connection, published(in_system))
     assert version.profile == "source"
-    assert len(version.move_thresholds_bps) == 40
+    assert len(version.nodes) == 40
     run_job("build", "BTC")
 
 

@@ -120,7 +120,7 @@ def test_an_imported_generation_says_where_it_is_from(database: Database, import
         version = read_version(connection, imported.generation)
         assert active_generation(connection, "BTC") == imported.generation
     assert (version.origin, version.profile, version.state) == ("imported", "source", "complete")
-    assert tuple(version.move_thresholds_bps) == SOURCE_MOVES
+    assert tuple(version.nodes) == SOURCE_MOVES
     assert version.lookup_rows == ModelConfig().lookup_rows
 
 

@@ -229,7 +229,7 @@ def test_a_generation_records_what_it_was_built_from(database: Database, build: 
     generation = build("INFO", seed=1)
     with database.connect("test", Role.READER) as connection:
         version = read_version(connection, generation)
-    assert version.model_config == SMALL
+    assert ModelConfig.from_json(version.config) == SMALL
     assert version.lookup_rows == SMALL.lookup_rows
     assert version.fingerprint_rows == (len(SMALL.buckets) + 1) * 60
     assert version.lookup_sha256 is not None

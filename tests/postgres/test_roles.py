@@ -36,7 +36,7 @@ ALLOWED = [
     (Role.PIPELINE, "SELECT historical_data.create_symbol_partitions('ROLE')"),
     (Role.PIPELINE, "INSERT INTO historical_data.price_gap VALUES ('ROLE', now(), now(), 1)"),
     (Role.LIVE, "INSERT INTO live_data.price_log VALUES ('ROLE', now(), 1, 'test')"),
-    (Role.LIVE, "SELECT * FROM analytics.lookup WHERE generation = 1 AND momentum_bucket = 0::smallint"),
+    (Role.LIVE, "SELECT * FROM analytics.lookup WHERE generation = 1 AND bucket = 0::smallint"),
     (Role.READER, "SELECT * FROM analytics.strike_probability('ROLE', 100, 101, 900, 0.01)"),
     (Role.READER, "SELECT count(*) FROM historical_data.price_history"),
     (Role.READER, 'SELECT * FROM analytics."role_fingerprint_directional_momentum_-01"'),

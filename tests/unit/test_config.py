@@ -36,7 +36,7 @@ def test_a_source_fingerprint_has_40_thresholds_and_no_170_bps() -> None:
 def test_the_default_lookup_has_8840181_cells(profile: Profile) -> None:
     config = ModelConfig(profile=profile)
     assert list(config.lookup_ttcs_seconds) == list(range(0, 3601, 5))
-    assert list(config.lookup_moves_bps) == list(range(201))
+    assert list(config.lookup_nodes) == list(range(201))
     assert config.lookup_rows == 721 * 61 == 43_981
     assert config.lookup_cells == 721 * 201 * 61 == 8_840_181
 

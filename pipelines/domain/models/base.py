@@ -8,7 +8,6 @@ scoring need nothing else, so a model is one module in this package and nothing 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -17,16 +16,10 @@ from pipelines.domain.bars import Floats, Ints
 from pipelines.domain.config import ModelConfig
 from pipelines.domain.fingerprint import FingerprintSet
 from pipelines.domain.history import MarketHistory
+from pipelines.domain.lookup import LookupAxes
 from pipelines.domain.momentum import NO_BUCKET
+from pipelines.domain.surface import served
 from pipelines.domain.volatility import HALF_LIVES_MINUTES, VolatilityTrack, track_volatility
-
-
-class AxisKind(StrEnum):
-    """What a node of a table means."""
-
-    MOVE_BPS = "move_bps"
-    #: Hundredths of asinh(2 z), z the log return over sigma_t sqrt(t).
-    STANDARDISED_MOVE = "standardised_move"
 
 
 @dataclass(frozen=True)
@@ -45,7 +38,6 @@ class MarketStates:
 class Rule(ABC):
     """What turns a state and a strike into a place in the tables; rebuilt from its own `as_json`."""
 
-    axis: AxisKind
     #: Season by which `MarketStates.variances` are to be computed; None when the rule does not look at them.
     season: Floats | None = None
 
@@ -61,6 +53,11 @@ class Rule(ABC):
         """Forecast volatility per square root of a minute, float64[n]; None for a rule without."""
         del states, ttc_minutes
         return None
+
+    @property
+    @abstractmethod
+    def axes(self) -> LookupAxes:
+        """Nodes and buckets of the lookup that goes with the tables."""
 
     @abstractmethod
     def as_json(self) -> dict[str, Any]:
@@ -96,8 +93,8 @@ class FittedModel:
     def prob_beyond(self, states: MarketStates, ttc_minutes: int, moves_bps: Floats) -> Floats:
         """P(the close `ttc_minutes` later is at or past price x (1 + move)) as a fraction: float64[n, k].
 
-        Past means above for moves > 0, otherwise below. Linear between nodes, clamped at the last. A state without a
-        bucket is answered by the baseline. NaN without evidence.
+        Past means above for moves > 0, otherwise below. Linear between nodes, clamped at the last, and never certain,
+        as answers are served. A state without a bucket is answered by the baseline. NaN without evidence.
         """
         nodes, labels = self.tables.nodes, self.tables.buckets
         step = nodes[1] - nodes[0]
@@ -109,7 +106,8 @@ class FittedModel:
         flat = sides.reshape(-1)
         start = (table[:, None] + (moves_bps > 0)[None, :] * len(labels)) * len(nodes) + lower
         low = flat[start]
-        return np.asarray((low + (flat[start + 1] - low) * share) / 100.0)
+        percent = low + (flat[start + 1] - low) * share
+        return served(percent, ttc_minutes, self.rule.axes.profile) / 100.0
 
 
 class Model(ABC):

@@ -9,12 +9,18 @@ from pipelines.domain.bars import Ints
 from pipelines.domain.config import ModelConfig
 from pipelines.domain.fingerprint import FingerprintSet
 from pipelines.domain.history import MarketHistory
+from pipelines.domain.lookup import LookupAxes
 from pipelines.domain.models.base import FittedModel, MarketStates, Model, Rule
-from pipelines.domain.models.momentum import MomentumRule, fitted_fingerprints
+from pipelines.domain.models.momentum import MomentumRule, fitted_fingerprints, move_axes
 
 
 class ClimatologyRule(MomentumRule):
     """One table for every state."""
+
+    @property
+    def axes(self) -> LookupAxes:
+        """Moves in basis points by TTC."""
+        return move_axes(self.config, (0,))
 
     def buckets(self, states: MarketStates) -> Ints:
         """Always the one table."""

@@ -14,8 +14,9 @@ from pipelines.domain.bars import Floats, Ints
 from pipelines.domain.config import ModelConfig
 from pipelines.domain.fingerprint import FingerprintSet
 from pipelines.domain.history import MarketHistory
+from pipelines.domain.lookup import LookupAxes
 from pipelines.domain.models.base import FittedModel, MarketStates, Model, Rule
-from pipelines.domain.models.standardised import StandardisedRule, shared_parameters, walk_counts
+from pipelines.domain.models.standardised import StandardisedRule, shared_parameters, standardised_axes, walk_counts
 from pipelines.domain.standardised import (
     AXIS_MAX,
     AXIS_STEP,
@@ -29,6 +30,11 @@ from pipelines.domain.standardised import (
 
 class ClosedFormRule(StandardisedRule):
     """One distribution for every state."""
+
+    @property
+    def axes(self) -> LookupAxes:
+        """Standardised moves for each whole minute."""
+        return standardised_axes((0,))
 
     def buckets(self, states: MarketStates) -> Ints:
         """Always the one table."""

@@ -10,7 +10,8 @@ from pipelines.domain.bars import SECONDS_PER_MINUTE, Floats, Ints
 from pipelines.domain.config import ModelConfig
 from pipelines.domain.fingerprint import FingerprintSet, compute_fingerprints
 from pipelines.domain.history import MarketHistory
-from pipelines.domain.models.base import AxisKind, FittedModel, MarketStates, Model, Rule
+from pipelines.domain.lookup import AxisKind, LookupAxes
+from pipelines.domain.models.base import FittedModel, MarketStates, Model, Rule
 from pipelines.domain.momentum import bucket_of, compute_momentum
 from pipelines.domain.surface import scaled_move_bps
 
@@ -20,7 +21,11 @@ class MomentumRule(Rule):
     """The momentum bucket; strikes lie at their distance from the price."""
 
     config: ModelConfig
-    axis = AxisKind.MOVE_BPS
+
+    @property
+    def axes(self) -> LookupAxes:
+        """Moves in basis points by TTC, for each momentum bucket."""
+        return move_axes(self.config, self.config.buckets)
 
     def buckets(self, states: MarketStates) -> Ints:
         """Momentum bucket, NO_BUCKET where momentum is not known."""
@@ -34,6 +39,14 @@ class MomentumRule(Rule):
     def as_json(self) -> dict[str, Any]:
         """The configuration."""
         return self.config.as_json()
+
+
+def move_axes(config: ModelConfig, buckets: tuple[int, ...]) -> LookupAxes:
+    """A lookup by move as configured, with these buckets."""
+    return LookupAxes(
+        config.profile, config.lookup_ttc_step_seconds, config.horizon_minutes * SECONDS_PER_MINUTE,
+        config.lookup_move_step_bps, config.move_max_bps, AxisKind.MOVE_BPS, config.evidence_step_bps, buckets,
+    )  # fmt: skip
 
 
 def fitted_fingerprints(history: MarketHistory, until: int, config: ModelConfig) -> FingerprintSet:

@@ -5,13 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.domain.bars import Floats, Ints
-from pipelines.domain.config import ModelConfig
+from pipelines.domain.bars import SECONDS_PER_MINUTE, Floats, Ints
+from pipelines.domain.config import ModelConfig, Profile
 from pipelines.domain.history import MarketHistory
-from pipelines.domain.models.base import AxisKind, FittedModel, MarketStates, Model, Rule
+from pipelines.domain.lookup import AxisKind, LookupAxes
+from pipelines.domain.models.base import FittedModel, MarketStates, Model, Rule
 from pipelines.domain.momentum import BPS_PER_UNIT
 from pipelines.domain.standardised import (
+    AXIS_MAX,
+    AXIS_STEP,
+    EVIDENCE_STEP,
     GROUP_SIGMA_MINUTES,
+    GROUPS,
     HORIZON_MINUTES,
     OLDEST_WEEKS,
     AgedCounts,
@@ -26,11 +31,14 @@ from pipelines.domain.volatility import MINUTES_PER_WEEK, VolatilityTrack
 class StandardisedRule(Rule):
     """Group of momentum over volatility; strikes lie where their log move over volatility puts them."""
 
-    axis = AxisKind.STANDARDISED_MOVE
-
     def __init__(self, parameters: StandardisedParameters) -> None:
         self.parameters = parameters
         self.season = parameters.volatility.season
+
+    @property
+    def axes(self) -> LookupAxes:
+        """Standardised moves for each whole minute: between minutes the tables are linear anyway."""
+        return standardised_axes(tuple(range(GROUPS + 1)))
 
     def sigma(self, states: MarketStates, ttc_minutes: float) -> Floats:
         """Forecast over the next `ttc_minutes`."""
@@ -51,6 +59,14 @@ class StandardisedRule(Rule):
     def as_json(self) -> dict[str, Any]:
         """Season, weights, floor and edges."""
         return self.parameters.as_json()
+
+
+def standardised_axes(buckets: tuple[int, ...]) -> LookupAxes:
+    """A lookup by standardised move with these buckets."""
+    return LookupAxes(
+        Profile.SOUND, SECONDS_PER_MINUTE, HORIZON_MINUTES * SECONDS_PER_MINUTE, AXIS_STEP, AXIS_MAX,
+        AxisKind.STANDARDISED_MOVE, EVIDENCE_STEP, buckets,
+    )  # fmt: skip
 
 
 def shared_parameters(history: MarketHistory, until: int) -> tuple[StandardisedParameters, VolatilityTrack]:

@@ -1,3 +1,3 @@
-SELECT momentum_bucket, ttc_minutes, positive, negative, n, n_eff
-FROM analytics.fingerprint WHERE generation = %s AND momentum_bucket IS NULL
+SELECT bucket, ttc_minutes, positive, negative, n, n_eff, evidence_positive, evidence_negative
+FROM analytics.fingerprint WHERE generation = %s AND bucket IS NULL
 ORDER BY ttc_minutes

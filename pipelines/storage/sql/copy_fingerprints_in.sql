@@ -1,1 +1,2 @@
-COPY analytics.fingerprint (generation, momentum_bucket, ttc_minutes, positive, negative, n, n_eff) FROM STDIN
+COPY analytics.fingerprint (generation, bucket, ttc_minutes, positive, negative, n, n_eff, evidence_positive, evidence_negative)
+ FROM STDIN

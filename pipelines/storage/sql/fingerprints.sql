@@ -1,3 +1,3 @@
-SELECT momentum_bucket, ttc_minutes, positive, negative, n, n_eff
+SELECT bucket, ttc_minutes, positive, negative, n, n_eff, evidence_positive, evidence_negative
 FROM analytics.fingerprint WHERE generation = %s
-ORDER BY momentum_bucket NULLS FIRST, ttc_minutes
+ORDER BY bucket NULLS FIRST, ttc_minutes
