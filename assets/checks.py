@@ -48,19 +48,33 @@ FINGERPRINT = [
         "fingerprint", "n_adds_up_to_the_bars", "The buckets' n add up to the bars that have a bar t minutes later."
     ),
 ]
-LOOKUP = [
+STANDARDISED_FINGERPRINT = [
+    invariant("standardised_fingerprint", "cells_complete", "Every group has every horizon and every node."),
+    invariant("standardised_fingerprint", "percent_0_to_100", "Every cell is between 0 and 100, none is NaN."),
     invariant(
-        "lookup", "cells_complete", "Every (TTC, bucket) has its row; a row without evidence is NULL on both sides."
+        "standardised_fingerprint", "monotone_in_move", "A larger move is never more probable than a smaller one."
     ),
-    invariant("lookup", "percent_0_to_100", "Every stored cell is between 0 and 100 %."),
-    invariant("lookup", "monotone_in_move", "A strike further away is never more probable to be reached."),
-    invariant(
-        "lookup",
-        "equals_interpolation_at_nodes",
-        "Every stored cell equals the bilinear interpolation of its fingerprint.",
-    ),
-    warning("lookup", "read_p95", f"95 of 100 reads of a row take under {LOOKUP_READ_SLO_MS:.0f} ms."),
 ]
+
+
+def _lookup_checks(asset: str) -> list[dg.AssetCheckSpec]:
+    return [
+        invariant(
+            asset, "cells_complete", "Every (TTC, bucket) has its row; a row without evidence is NULL on both sides."
+        ),
+        invariant(asset, "percent_0_to_100", "Every stored cell is between 0 and 100 %."),
+        invariant(asset, "monotone_in_move", "A strike further away is never more probable to be reached."),
+        invariant(
+            asset,
+            "equals_interpolation_at_nodes",
+            "Every stored cell equals the bilinear interpolation of its fingerprint.",
+        ),
+        warning(asset, "read_p95", f"95 of 100 reads of a row take under {LOOKUP_READ_SLO_MS:.0f} ms."),
+    ]
+
+
+LOOKUP = _lookup_checks("lookup")
+STANDARDISED_LOOKUP = _lookup_checks("standardised_lookup")
 
 
 def results(verdicts: Iterable[Verdict], asset: str) -> list[dg.AssetCheckResult]:

@@ -13,10 +13,11 @@ from assets.plots import baseline_heat_map, bucket_lines
 from assets.prices import Build, momentum
 from pipelines.domain.fingerprint import compute_fingerprints
 from pipelines.domain.invariants import bars_with_later_bar, check_fingerprints, check_n_adds_up
+from pipelines.domain.models.climatology import ClimatologyModel, ClimatologyRule, baseline_of
 from pipelines.domain.momentum import compute_momentum
 from pipelines.errors import BuildError
 from pipelines.resources import Strikecast
-from pipelines.storage.generations import judge, start_generation
+from pipelines.storage.generations import judge, record_generation, span_of, start_generation
 from pipelines.storage.prices import read_closes, read_momentum
 from pipelines.storage.tables import write_fingerprints
 
@@ -48,6 +49,11 @@ def fingerprint(context: dg.AssetExecutionContext, config: Build, strikecast: St
         seconds = time.perf_counter() - started
         generation = start_generation(connection, symbol, model, closes=closes, run_id=context.run.run_id)
         rows = write_fingerprints(connection, generation, tables)
+        baseline = record_generation(
+            connection, symbol, ClimatologyModel.name, ClimatologyRule(model), tables.nodes, bars=span_of(closes),
+            run_id=context.run.run_id,
+        )  # fmt: skip
+        write_fingerprints(connection, baseline, baseline_of(tables))
         metadata = table_metadata(connection, "analytics.fingerprint", rows)
         verdicts = [
             *check_fingerprints(tables, model),
@@ -55,6 +61,7 @@ def fingerprint(context: dg.AssetExecutionContext, config: Build, strikecast: St
         ]
         if not all(verdict.holds for verdict in verdicts):
             judge(connection, generation, complete=False)
+            judge(connection, baseline, complete=False)
     return dg.MaterializeResult(
         metadata={
             **metadata,

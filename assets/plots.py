@@ -2,12 +2,14 @@
 
 import base64
 import io
+from collections.abc import Mapping
 
 import dagster as dg
 import numpy as np
 from matplotlib.figure import Figure
 
 from pipelines.domain.fingerprint import FingerprintSet
+from pipelines.domain.volatility import QUARTERS_PER_DAY, VolatilityParameters
 
 DPI = 96
 
@@ -50,6 +52,36 @@ def bucket_lines(fingerprints: FingerprintSet, symbol: str, move_bps: int = 50) 
     axes.grid(alpha=0.3)
     axes.legend(ncols=2, fontsize=8)
     return _inline(figure, f"{symbol} by momentum bucket")
+
+
+def season_lines(parameters: VolatilityParameters, symbol: str) -> dg.MarkdownMetadataValue:
+    """Season by quarter-hour of the day (UTC), on weekdays and on weekends."""
+    figure = Figure(figsize=(7.2, 2.8), layout="constrained")
+    axes = figure.subplots()
+    hours = np.arange(QUARTERS_PER_DAY) / 4
+    for label, part in (("weekday", slice(0, QUARTERS_PER_DAY)), ("weekend", slice(QUARTERS_PER_DAY, None))):
+        axes.step(hours, np.sqrt(parameters.season[part]), where="post", label=label)
+    axes.set(
+        title=f"{symbol}: usual size of a minute's move, by quarter-hour", xlabel="hour, UTC", ylabel="1 = average",
+        xlim=(0, 24), ylim=(0, None),
+    )  # fmt: skip
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return _inline(figure, f"Season of {symbol}")
+
+
+def standardised_lines(tables: Mapping[str, FingerprintSet], symbol: str) -> dg.MarkdownMetadataValue:
+    """P(a rise of at least z sigmas within 60 minutes), on a log scale, for each model of the standardised move."""
+    figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+    axes = figure.subplots()
+    for name, table in tables.items():
+        z = np.sinh(np.array(table.nodes) / 100.0) / 2.0
+        shown = z <= 8.0
+        axes.semilogy(z[shown], np.maximum(table.positive[0, -1][shown], 1e-4), label=name)
+    axes.set(title=f"{symbol}: percent of rises of at least z sigmas within 60 minutes", xlabel="z", ylabel="%")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return _inline(figure, f"Distribution of the standardised move of {symbol}")
 
 
 def _inline(figure: Figure, alternative: str) -> dg.MarkdownMetadataValue:

@@ -178,17 +178,24 @@ def ladder(
     momentum: Annotated[
         float | None, typer.Option(help="Momentum score, percent; without it the baseline answers.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model: standardised, momentum, ...; without it the champion answers.")
+    ] = None,
+    sigma: Annotated[
+        float | None,
+        typer.Option(help="Volatility, percent per square root of a minute; without it that after the newest bar."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """The probability of each of 21 strikes.
 
-    Example: `strikecast ladder BTC --price 95000 --ttc 900 --momentum 0.02`
+    Example: `strikecast ladder BTC --price 95000 --ttc 900 --momentum 0.02 --model momentum`
     """
     from pipelines.answers import ladder_payload
 
     settings = _settings([symbol])
     with current_database(settings, console.say) as database:
-        payload = ladder_payload(database, symbol, settings.tier_usd(symbol), price, ttc, momentum)
+        payload = ladder_payload(database, symbol, settings.tier_usd(symbol), price, ttc, momentum, model, sigma)
     if json:
         console.print_json(payload)
     else:

@@ -38,11 +38,12 @@ def ladder_table(symbol: str, payload: Mapping[str, Any]) -> Table:
         if payload.get("momentum_score") is not None
         else "momentum unknown",
         f"{payload['fingerprint_table']}",
-        f"generation {payload['model_version']}",
+        f"{payload.get('model') or 'no model'}, generation {payload['model_version']}",
+        *([f"sigma {payload['sigma']:.4f} % per root minute"] if payload.get("sigma") is not None else []),
         *([f"status {payload['status']}"] if "status" in payload else []),
     ]
     table = Table(title=title, caption=", ".join(facts), header_style="bold", title_style="bold")
-    for name in ("strike", "move %", "reach %", "stay %"):
+    for name in ("strike", "move %", "reach %", "95 % interval", "stay %"):
         table.add_column(name, justify="right")
     table.add_column("probability to reach", width=24)
     for row in sorted(payload["probabilities"], key=lambda row: row["strike"], reverse=True):
@@ -52,10 +53,16 @@ def ladder_table(symbol: str, payload: Mapping[str, Any]) -> Table:
         table.add_row(
             f"{row['strike']:,}", f"{sign}{row['move_percent']:.3f}",
             Text("-" if beyond is None else f"{beyond:.2f}", style=style),
+            Text(_interval(row), style="dim"),
             Text("-" if beyond is None else f"{row['prob_within']:.2f}", style="dim"),
             "" if beyond is None else Bar(100.0, 0.0, beyond, width=24, color=style),
         )  # fmt: skip
     return table
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    low, high = row["prob_beyond_low"], row["prob_beyond_high"]
+    return "-" if low is None else f"{low:.2f} .. {high:.2f}"
 
 
 def _style(percent: float) -> str:

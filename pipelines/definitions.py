@@ -8,8 +8,9 @@ import dagster as dg
 
 from assets.fingerprints import fingerprint
 from assets.live import live_probabilities, price_log
-from assets.lookups import active_generation, lookup
+from assets.lookups import active_generation, active_standardised_generation, lookup, standardised_lookup
 from assets.prices import momentum, price_files, price_gap, price_history
+from assets.volatility import standardised_fingerprint, volatility
 from pipelines.jobs import build, ingest_prices, live_refresh
 from pipelines.resources import Strikecast
 from pipelines.sensors import live_supervisor
@@ -31,6 +32,10 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             fingerprint,
             lookup,
             active_generation,
+            volatility,
+            standardised_fingerprint,
+            standardised_lookup,
+            active_standardised_generation,
             price_log,
             live_probabilities,
         ],

@@ -25,7 +25,17 @@ ingest_prices = dg.define_asset_job(
 #: In process: on two cores the start of a process per step costs more than the steps (docs/performance.md).
 build = dg.define_asset_job(
     "build",
-    selection=dg.AssetSelection.assets("price_gap", "momentum", "fingerprint", "lookup", "active_generation"),
+    selection=dg.AssetSelection.assets(
+        "price_gap",
+        "momentum",
+        "fingerprint",
+        "lookup",
+        "active_generation",
+        "volatility",
+        "standardised_fingerprint",
+        "standardised_lookup",
+        "active_standardised_generation",
+    ),
     executor_def=dg.in_process_executor,
     description="Rebuild one symbol from its stored bars, check it, publish it.",
 )

@@ -8,7 +8,7 @@ from pipelines.errors import DatabaseError
 from pipelines.jobs import IN_PROGRESS, LIVE_JOB, live_refresh
 from pipelines.resources import Strikecast
 from pipelines.storage.database import Role
-from pipelines.storage.live import active_generations, session_is_alive
+from pipelines.storage.live import champion_generations, session_is_alive
 
 CHECK_SECONDS = 5
 #: A requested run takes this long to load code and take the lock; until then it is not missing.
@@ -28,7 +28,7 @@ def live_supervisor(context: dg.SensorEvaluationContext, strikecast: Strikecast)
     try:
         with strikecast.database().connect("live supervisor", Role.PIPELINE) as connection:
             alive = session_is_alive(connection)
-            published = active_generations(connection, list(settings.symbols))
+            published = champion_generations(connection, list(settings.symbols))
     except DatabaseError as error:
         return dg.SkipReason(str(error))
     if alive:

@@ -1,5 +1,6 @@
 """What must hold of every build, as pure checks: each returns what broke, and nothing when all is well."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,28 @@ class Verdict:
     def holds(self) -> bool:
         """Whether nothing broke."""
         return self.broken == 0
+
+
+def check_tables(tables: FingerprintSet) -> list[Verdict]:
+    """Of any model: every cell there, within 0..100, and never rising with the distance."""
+    sides = np.stack([tables.positive, tables.negative])
+    outside = (sides < 0.0) | (sides > 100.0)
+    rises = np.diff(sides, axis=-1) > MONOTONE_TOLERANCE_PCT
+    return [
+        Verdict("cells_complete", int(np.isnan(sides).sum()), sides.size),
+        Verdict("percent_0_to_100", int(outside.sum()), sides.size),
+        Verdict("monotone_in_move", int(rises.sum()), rises.size),
+    ]
+
+
+def merged(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """One verdict per name, over all tables that were checked."""
+    found: dict[str, Verdict] = {}
+    for verdict in verdicts:
+        sofar = found.get(verdict.name, Verdict(verdict.name, 0, 0))
+        worst = verdict.worst if verdict.broken or not sofar.worst else sofar.worst
+        found[verdict.name] = Verdict(verdict.name, sofar.broken + verdict.broken, sofar.total + verdict.total, worst)
+    return list(found.values())
 
 
 def check_fingerprints(fingerprints: FingerprintSet, config: ModelConfig) -> list[Verdict]:

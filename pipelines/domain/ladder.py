@@ -23,6 +23,7 @@ STRIKE_DECIMALS = 8
 STALE_AFTER_MS = 2_000
 #: A lagged price must be this young at its lag: feeds deliver at least once a minute, or momentum is not known.
 LAG_TOLERANCE_SECONDS = 90.0
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def base_strike_usd(price_usd: float, tier_usd: float) -> float:
@@ -145,6 +146,11 @@ def answer_ladder_from(
     return LadderAnswers(strikes_usd, buffer, asked_bps, upward, reading)
 
 
+def minutes_of(instant: datetime) -> float:
+    """An instant (aware) in minutes since 1970 UTC, exact to the microsecond."""
+    return (instant - EPOCH) / timedelta(minutes=1)
+
+
 def tidy(value: float) -> float | int:
     """Whole numbers without their decimal point, so that a strike reads 95000 and not 95000.0."""
     return int(value) if float(value).is_integer() else value
@@ -156,6 +162,11 @@ class Tick:
 
     at: datetime
     price_usd: float
+
+    @property
+    def minutes(self) -> float:
+        """The instant in minutes since 1970 UTC."""
+        return minutes_of(self.at)
 
 
 class TickHistory:
@@ -219,6 +230,9 @@ class LiveState:
     momentum_bucket: int | None
     fingerprint_table: str | None
     generation: int | None
+    model: str | None = None
+    sigma_pct: float | None = None
+    group: int | None = None
 
 
 def live_payload(state: LiveState, tier_usd: float, answers: LadderAnswers, problems: Sequence[str]) -> dict[str, Any]:
@@ -248,6 +262,10 @@ def live_payload(state: LiveState, tier_usd: float, answers: LadderAnswers, prob
         "n_eff": answers.n_eff,
         "model_version": state.generation,
         "market_close": close.isoformat().replace("+00:00", "Z"),
+        "model": state.model,
+        "sigma": None if state.sigma_pct is None else round(state.sigma_pct, 6),
+        "group": state.group,
+        "thin_evidence": answers.thin,
     }
 
 

@@ -189,8 +189,8 @@ def read_ladder(
     """Bilinear reading of the lookup for many strikes at one TTC.
 
     `rows`: by TTC, holding `axes.nodes_around(ttc_seconds)`; `positions`: float64[k], >= 0, where the strikes lie on
-    the axis at this very TTC (`Rule.positions`); `upward`: bool[k], the strike is above the price. Equals the tables within
-    rounding, also below 60 seconds, where the 60-second row is read at a position that time has scaled.
+    the axis at this very TTC (`Rule.positions`); `upward`: bool[k], the strike is above the price. Equals the tables
+    within rounding, also below 60 seconds, where the 60-second row is read at a position that time has scaled.
     """
     low_node, high_node = axes.nodes_around(ttc_seconds)
     columns = weights_on_steps(axes.axis_step, axes.axis_max // axes.axis_step, positions)

@@ -27,6 +27,13 @@ def fingerprint_table(symbol: str, bucket: int | None) -> str:
     return f"{symbol.lower()}_fingerprint_directional_{suffix}"
 
 
+def answers_view(symbol: str, model: str, bucket: int | None) -> str:
+    """The view that holds the table which answers: a fingerprint, or the lookup by standardised move."""
+    if model == "momentum":
+        return fingerprint_table(symbol, bucket)
+    return fingerprint_table(symbol, None) if model == "climatology" else "standardised_lookup_cell"
+
+
 def parse_fingerprint_table(name: str) -> tuple[str, int | None] | None:
     """Symbol and bucket of a fingerprint's name, None when it is not one.
 

@@ -169,7 +169,7 @@ class VolatilityState:
         if elapsed < 0 or not 0 < price < float("inf"):
             raise ValueError(f"no state for price {price} {elapsed} minutes after the bar's close")
         minute = int(np.ceil(instant)) - 1
-        if elapsed == 0.0 or elapsed > 1.0:
+        if elapsed == 0.0 or elapsed > 1.0 or self.close != self.close:
             return VolatilityState(max(minute, self.minute), price, self.usual_return, self.variances)
         quarter = int(quarter_of_week(np.array([minute]))[0])
         scaled = abs(float(np.log(price) - np.log(self.close))) / float(np.sqrt(season[quarter]))

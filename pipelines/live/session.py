@@ -15,14 +15,18 @@ from pathlib import Path
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from pipelines.domain.config import MODEL_NAME
+from pipelines.domain.ladder import minutes_of
+from pipelines.domain.live_volatility import LiveVolatility
 from pipelines.errors import AlreadyRunningError, NoDataError, ServerUnavailableError
 from pipelines.live.replay import LOOP_BARS, SOURCE, ReplayFeed
-from pipelines.live.symbol import SymbolRefresher
+from pipelines.live.symbol import Champion, SymbolRefresher
 from pipelines.storage.database import AsyncConnection, Connection, Database, Role
-from pipelines.storage.generations import read_version
-from pipelines.storage.live import active_generations, latest_bars, start_session, take_session_lock
+from pipelines.storage.generations import ModelVersion, read_version
+from pipelines.storage.live import champion_generations, latest_bars, minute_closes, start_session, take_session_lock
 from pipelines.storage.queries import query
 from pipelines.storage.tables import read_fingerprints
+from pipelines.storage.volatility import newest_state
 
 REFRESH_SECONDS = 1.0
 HEARTBEAT_SECONDS = 5.0
@@ -101,17 +105,27 @@ class LiveSession:
         return feeds
 
     def _load_generations(self, connection: Connection) -> None:
-        for symbol, generation in active_generations(connection, list(self.refreshers)).items():
+        for symbol, generation in champion_generations(connection, list(self.refreshers)).items():
             refresher = self.refreshers[symbol]
-            if refresher.version is not None and refresher.version.generation == generation:
+            if refresher.champion is not None and refresher.champion.version.generation == generation:
                 continue
-            version = read_version(connection, generation)
-            try:
-                baseline = read_fingerprints(connection, version, baseline_only=True)
-            except NoDataError:  # imported without one
-                baseline = None
-            refresher.use_version(version, baseline)
+            refresher.use(self._champion(connection, read_version(connection, generation)))
             self._say(f"{symbol}: generation {generation}")
+
+    def _champion(self, connection: Connection, version: ModelVersion) -> Champion:
+        """All that a generation needs to answer; its volatility goes on from the newest bar through the ticks since."""
+        rule, baseline, volatility = version.rule, None, None
+        if version.model == MODEL_NAME:
+            with suppress(NoDataError):  # imported without one
+                baseline = read_fingerprints(connection, version, baseline_only=True)
+        if rule.season is not None:
+            with suppress(NoDataError):
+                state = newest_state(connection, version.symbol)
+                volatility = LiveVolatility(state, rule.season)
+                since = datetime.fromtimestamp((state.minute + 1) * 60, UTC)
+                ticks = minute_closes(connection, version.symbol, since)
+                volatility.add_all((minutes_of(at), price) for at, price in ticks)
+        return Champion(version, rule, baseline, volatility)
 
     async def _serve_once(self) -> None:
         async with self._database.async_pool(APPLICATION, Role.LIVE) as pool:
@@ -134,7 +148,7 @@ class LiveSession:
     async def _refresh_forever(self, symbol: str, pool: AsyncConnectionPool[AsyncConnection]) -> None:
         """One symbol's loop. What goes wrong with it is said, and tried again with the next tick or second."""
         refresher, wake = self.refreshers[symbol], self._wake[symbol]
-        failing = False
+        failing, sampled = False, None
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(wake.wait(), REFRESH_SECONDS)
@@ -142,6 +156,7 @@ class LiveSession:
             try:
                 if await refresher.refresh(pool, datetime.now(UTC)) and refresher.cycles == 1:
                     self._on_first_file(symbol)
+                sampled = await self._sample(refresher, pool, sampled)
             except (psycopg.Error, PoolTimeout, OSError, ValueError, NoDataError, KeyError) as error:
                 if not failing:
                     self._say(f"{symbol}: {type(error).__name__}: {error}")
@@ -150,6 +165,25 @@ class LiveSession:
                 if failing:
                     self._say(f"{symbol}: refreshing again")
                 failing = False
+
+    @staticmethod
+    async def _sample(
+        refresher: SymbolRefresher, pool: AsyncConnectionPool[AsyncConnection], sampled: datetime | None
+    ) -> datetime | None:
+        """Keep the first answer of each minute, to be scored when its hour has passed; returns the minute kept last."""
+        answer = refresher.answer
+        if answer is None:
+            return sampled
+        minute: datetime = answer["answered_at"].replace(second=0, microsecond=0)
+        if minute == sampled:
+            return sampled
+        async with pool.connection() as connection:
+            try:
+                await connection.execute(query("insert_answer"), answer)
+            except psycopg.errors.CheckViolation:  # the day has no partition yet
+                await connection.execute(query("create_answer_partition"), [minute.date()])
+                await connection.execute(query("insert_answer"), answer)
+        return minute
 
     async def _feed(self, feeds: Mapping[str, ReplayFeed], pool: AsyncConnectionPool[AsyncConnection]) -> None:
         """Insert a tick of every symbol at each whole second."""

@@ -21,6 +21,7 @@ from pipelines.domain.models.momentum import MomentumRule
 from pipelines.domain.models.registry import model_named
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.database import Connection
+from pipelines.storage.prices import BarSummary
 from pipelines.storage.queries import query
 from pipelines.storage.schema import MAINTENANCE_LOCK
 
@@ -88,8 +89,9 @@ def start_generation(
     """Record a new generation of the momentum model in state `building` and return its number."""
     nodes = tuple(thresholds_bps or config.moves_bps)
     return record_generation(
-        connection, symbol, MODEL_NAME, MomentumRule(config), nodes, span=closes, origin=origin, run_id=run_id
-    )
+        connection, symbol, MODEL_NAME, MomentumRule(config), nodes, bars=None if closes is None else span_of(closes),
+        origin=origin, run_id=run_id,
+    )  # fmt: skip
 
 
 def record_generation(
@@ -99,18 +101,15 @@ def record_generation(
     rule: Rule,
     nodes: Sequence[int],
     *,
-    span: Closes | None = None,
+    bars: BarSummary | None = None,
     origin: str = "built",
     borrowed_from: str | None = None,
     run_id: str | None = None,
 ) -> int:
     """Record a new generation of any model in state `building` and return its number.
 
-    `nodes`: of the tables, in the axis' unit; `span`: the bars that it is built from.
+    `nodes`: of the tables, in the axis' unit; `bars`: what it is built from.
     """
-
-    def instant(index: int) -> datetime | None:
-        return None if span is None else datetime.fromtimestamp(int(span.minutes[index]) * 60, UTC)
 
     axes = rule.axes
     row = connection.execute(
@@ -131,14 +130,20 @@ def record_generation(
             "buckets": list(axes.buckets),
             "borrowed_from": borrowed_from,
             "code_version": code_version(),
-            "first_bar_at": instant(0),
-            "last_bar_at": instant(-1),
-            "bar_count": None if span is None else len(span),
+            "first_bar_at": None if bars is None else bars.first_bar_at,
+            "last_bar_at": None if bars is None else bars.last_bar_at,
+            "bar_count": None if bars is None else bars.bars,
             "dagster_run_id": run_id,
         },
     ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def span_of(closes: Closes) -> BarSummary:
+    """Count and range of bars in memory."""
+    first, last = (datetime.fromtimestamp(int(closes.minutes[index]) * 60, UTC) for index in (0, -1))
+    return BarSummary(len(closes), first, last)
 
 
 def read_version(connection: Connection, generation: int) -> ModelVersion:

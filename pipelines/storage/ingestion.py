@@ -24,6 +24,8 @@ from pipelines.storage.queries import query
 #: symbol or exchange; corrections touch a few bars.
 MOST_CORRECTED = 0.5
 LEAST_OVERLAP = 60
+#: Recorded as the oldest change when a symbol's first bars are stored.
+EVERYTHING = datetime(1970, 1, 1, tzinfo=UTC)
 
 Progress = Callable[[str], None]
 
@@ -68,10 +70,10 @@ def ingest(
             connection.execute(query("lock_symbol"), ["strikecast.ingest", symbol])
             row = connection.execute(query("has_bars"), [symbol]).fetchone()
             if row is not None and row[0]:
-                inserted, corrected = _merge(connection, symbol, bars, accept_corrections)
+                inserted, corrected, first_changed_at = _merge(connection, symbol, bars, accept_corrections)
             else:
                 _copy_bars(connection, "copy_price_history_in", symbol, bars)
-                inserted, corrected = bars.accepted, 0
+                inserted, corrected, first_changed_at = bars.accepted, 0, EVERYTHING if bars.accepted else None
             _quarantine(connection, symbol, bars)
             connection.execute(query("analyze_symbol"), [symbol])
             report = IngestReport(
@@ -95,18 +97,21 @@ def ingest(
                     "unchanged": report.unchanged,
                     "quarantined": report.quarantined,
                     "started_at": started_at,
+                    "first_changed_at": first_changed_at,
                 },
             )
     return report
 
 
-def _merge(connection: Connection, symbol: str, bars: StagedBars, accept_corrections: bool) -> tuple[int, int]:
+def _merge(
+    connection: Connection, symbol: str, bars: StagedBars, accept_corrections: bool
+) -> tuple[int, int, datetime | None]:
     connection.execute(query("create_incoming_bar"))
     _copy_bars(connection, "copy_incoming_bar_in", symbol, bars)
     connection.execute(query("analyze_incoming_bar"))
     row = connection.execute(query("compare_incoming_bars"), [symbol]).fetchone()
     assert row is not None
-    inserted, corrected, other_close, total = row
+    inserted, corrected, other_close, total, first_changed_at = row
     overlap = total - inserted
     if overlap >= LEAST_OVERLAP and other_close > MOST_CORRECTED * overlap and not accept_corrections:
         raise PriceFileError(
@@ -115,7 +120,7 @@ def _merge(connection: Connection, symbol: str, bars: StagedBars, accept_correct
             "zone, symbol or exchange? `strikecast ingest --accept-corrections` stores it all the same"
         )
     connection.execute(query("merge_incoming_bars"))
-    return inserted, corrected
+    return inserted, corrected, first_changed_at
 
 
 def _shift_hint(connection: Connection, symbol: str) -> str:

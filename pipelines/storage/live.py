@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pipelines.domain.config import MODEL_NAME
 from pipelines.storage.database import Connection
 from pipelines.storage.queries import query
 
@@ -50,6 +49,11 @@ def latest_bars(connection: Connection, symbol: str, count: int) -> list[Bar]:
     return [Bar(*row) for row in reversed(rows)]
 
 
-def active_generations(connection: Connection, symbols: Sequence[str]) -> dict[str, int]:
-    """The published generation of each symbol that has one."""
-    return dict(connection.execute(query("active_versions"), [MODEL_NAME, list(symbols)]).fetchall())
+def champion_generations(connection: Connection, symbols: Sequence[str]) -> dict[str, int]:
+    """The published generation of the champion of each symbol that has one."""
+    return dict(connection.execute(query("champion_generations"), [list(symbols)]).fetchall())
+
+
+def minute_closes(connection: Connection, symbol: str, since: datetime) -> list[tuple[datetime, float]]:
+    """The last tick of each minute after `since`, oldest first; one at the end of a minute belongs to that minute."""
+    return [(row[0], row[1]) for row in connection.execute(query("minute_closes"), [symbol, since]).fetchall()]

@@ -71,7 +71,16 @@ def read_closes(connection: Connection, symbol: str) -> Closes:
 
     Raises NoDataError when there are none, BuildError when they are too fine or too large to compare exactly.
     """
-    opened_at, usd = _read_arrays(connection, "closes_as_arrays", symbol, (">i8", ">f8"))
+    return _closes(symbol, *_read_arrays(connection, "closes_as_arrays", [symbol], (">i8", ">f8")))
+
+
+def read_closes_since(connection: Connection, symbol: str, minute: int) -> Closes:
+    """As `read_closes`, of bars that open at or after a minute since 1970 UTC."""
+    parameters = [symbol, _instant(max(minute, 0))]
+    return _closes(symbol, *_read_arrays(connection, "closes_since_as_arrays", parameters, (">i8", ">f8")))
+
+
+def _closes(symbol: str, opened_at: npt.NDArray[np.generic], usd: npt.NDArray[np.generic]) -> Closes:
     if not len(usd):
         raise NoDataError(
             f"{symbol} has no bars: run `strikecast ingest {symbol} PATH` or `strikecast sample {symbol}`"
@@ -134,7 +143,7 @@ def read_momentum(connection: Connection, symbol: str, closes: Closes) -> Moment
 
 
 def _read_stored_momentum(connection: Connection, symbol: str) -> tuple[Ints, Floats, npt.NDArray[np.int8]]:
-    opened_at, scores, buckets = _read_arrays(connection, "momentum_as_arrays", symbol, (">i8", ">f8", ">i2"))
+    opened_at, scores, buckets = _read_arrays(connection, "momentum_as_arrays", [symbol], (">i8", ">f8", ">i2"))
     return minutes_of_timestamptz(opened_at), scores.astype(np.float64), buckets.astype(np.int8)
 
 
@@ -156,9 +165,9 @@ def _instant(minute: int) -> datetime:
 
 
 def _read_arrays(
-    connection: Connection, statement: str, symbol: str, payloads: Sequence[str]
+    connection: Connection, statement: str, parameters: Sequence[object], payloads: Sequence[str]
 ) -> list[npt.NDArray[np.generic]]:
     cursor = connection.cursor(binary=True)
-    result = cursor.execute(query(statement), [symbol]).pgresult
+    result = cursor.execute(query(statement), parameters).pgresult
     assert result is not None
     return [decode_array(result.get_value(0, i), payload) for i, payload in enumerate(payloads)]

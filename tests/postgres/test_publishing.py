@@ -16,6 +16,7 @@ from psycopg import IsolationLevel
 from small_builds import SMALL, build_generation
 from waiting import wait_until
 
+from pipelines.domain.config import ModelConfig
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.database import Database, Role
 from pipelines.storage.embedded import EmbeddedServer, client_programs
@@ -27,7 +28,7 @@ Build = Callable[..., int]
 LADDER = """
     SELECT array_agg(DISTINCT lookup.generation), count(*), min(model_version.symbol)
     FROM analytics.active_generation JOIN analytics.model_version USING (generation) JOIN analytics.lookup USING (generation)
-    WHERE active_generation.symbol = %s AND momentum_bucket = 1::smallint
+    WHERE active_generation.symbol = %s AND active_generation.model = 'momentum' AND bucket = 1::smallint
 """
 VIEW = """
     SELECT array_agg(DISTINCT generation), count(*) / 201, min(symbol)

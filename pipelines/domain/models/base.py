@@ -18,6 +18,7 @@ from pipelines.domain.fingerprint import FingerprintSet
 from pipelines.domain.history import MarketHistory
 from pipelines.domain.lookup import LookupAxes
 from pipelines.domain.momentum import NO_BUCKET
+from pipelines.domain.standardised import Counts, StandardisedParameters
 from pipelines.domain.surface import served
 from pipelines.domain.volatility import HALF_LIVES_MINUTES, VolatilityTrack, track_volatility
 
@@ -53,6 +54,11 @@ class Rule(ABC):
         """Forecast volatility per square root of a minute, float64[n]; None for a rule without."""
         del states, ttc_minutes
         return None
+
+    def with_sigma(self, sigma: float) -> "Rule":
+        """The same rule with volatility given, per square root of a minute, instead of forecast."""
+        del sigma
+        return self
 
     @property
     @abstractmethod
@@ -125,6 +131,16 @@ class Model(ABC):
     @abstractmethod
     def rule(self, stored: Mapping[str, Any]) -> Rule:
         """The rule of a fit that is stored, from its `as_json`."""
+
+    def from_counts(
+        self, weeks: Mapping[int, Counts], week: int, parameters: StandardisedParameters, fitted_until: int
+    ) -> FittedModel | None:
+        """Fitted on stored counts as of a week, with evidence; None for a model that is not made of counts.
+
+        Raises ValueError when nothing was counted.
+        """
+        del weeks, week, parameters, fitted_until
+        return None
 
     def fit(self, history: MarketHistory, until: int, config: ModelConfig) -> FittedModel:
         """Fitted on what was known at `until`."""

@@ -5,6 +5,7 @@ to the counts of the standardised moves by maximum likelihood on a grid.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import erfc, sqrt
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from pipelines.domain.bars import Floats, Ints
 from pipelines.domain.config import ModelConfig
+from pipelines.domain.evidence import Evidence
 from pipelines.domain.fingerprint import FingerprintSet
 from pipelines.domain.history import MarketHistory
 from pipelines.domain.lookup import LookupAxes
@@ -24,7 +26,9 @@ from pipelines.domain.standardised import (
     HORIZON_MINUTES,
     TOP,
     AgedCounts,
+    Counts,
     StandardisedParameters,
+    fit_tables,
 )
 
 
@@ -114,6 +118,16 @@ class NormalModel(Model):
         tables = closed_form_tables(self.name, aged)
         for _ in instants:
             yield FittedModel(self.name, instants[0], tables, ClosedFormRule(parameters))
+
+    def from_counts(
+        self, weeks: Mapping[int, Counts], week: int, parameters: StandardisedParameters, fitted_until: int
+    ) -> FittedModel:
+        """As in the base class. The evidence is that of all outcomes together."""
+        counted = fit_tables(weeks, week).evidence
+        tables = closed_form_tables(self.name, AgedCounts.of(weeks, week))
+        if counted is not None:
+            tables = replace(tables, evidence=Evidence(counted.step, counted.positive[:1], counted.negative[:1]))
+        return FittedModel(self.name, fitted_until, tables, ClosedFormRule(parameters))
 
     def rule(self, stored: Mapping[str, Any]) -> Rule:
         """As in the base class."""

@@ -20,20 +20,26 @@ from pipelines.domain.standardised import (
     HORIZON_MINUTES,
     OLDEST_WEEKS,
     AgedCounts,
+    Counts,
     StandardisedParameters,
     axis_position,
     count_outcomes,
     fit_parameters,
+    fit_tables,
 )
 from pipelines.domain.volatility import MINUTES_PER_WEEK, VolatilityTrack
+
+#: The season is averaged over at least a second ahead.
+LEAST_AHEAD_MINUTES = 1 / 60
 
 
 class StandardisedRule(Rule):
     """Group of momentum over volatility; strikes lie where their log move over volatility puts them."""
 
-    def __init__(self, parameters: StandardisedParameters) -> None:
+    def __init__(self, parameters: StandardisedParameters, given_sigma: float | None = None) -> None:
         self.parameters = parameters
         self.season = parameters.volatility.season
+        self._given_sigma = given_sigma
 
     @property
     def axes(self) -> LookupAxes:
@@ -41,9 +47,12 @@ class StandardisedRule(Rule):
         return standardised_axes(tuple(range(GROUPS + 1)))
 
     def sigma(self, states: MarketStates, ttc_minutes: float) -> Floats:
-        """Forecast over the next `ttc_minutes`."""
+        """Forecast over the next `ttc_minutes`, or what was given instead."""
+        if self._given_sigma is not None:
+            return np.full(len(states.instants), self._given_sigma)
         volatility = self.parameters.volatility
-        return volatility.sigma(volatility.log_states(states.variances), states.instants, ttc_minutes)
+        ahead = min(ttc_minutes, HORIZON_MINUTES)
+        return volatility.sigma(volatility.log_states(states.variances), states.instants, ahead)
 
     def buckets(self, states: MarketStates) -> Ints:
         """1..9; 0, all together, where momentum is not known."""
@@ -51,10 +60,14 @@ class StandardisedRule(Rule):
 
     def positions(self, states: MarketStates, ttc_minutes: float, moves_bps: Floats) -> Floats:
         """The log move over what is to be expected."""
+        ttc = min(ttc_minutes, HORIZON_MINUTES)
         log_moves = np.log1p(moves_bps / BPS_PER_UNIT)
-        # At TTC 0 the position is settled elsewhere; the season needs some time ahead.
-        sigma = self.sigma(states, max(ttc_minutes, 1e-9))
-        return axis_position(log_moves[None, :], sigma[:, None], ttc_minutes)
+        sigma = self.sigma(states, max(ttc, LEAST_AHEAD_MINUTES))
+        return axis_position(log_moves[None, :], sigma[:, None], ttc)
+
+    def with_sigma(self, sigma: float) -> Rule:
+        """As in the base class."""
+        return type(self)(self.parameters, sigma)
 
     def as_json(self) -> dict[str, Any]:
         """Season, weights, floor and edges."""
@@ -91,6 +104,12 @@ class StandardisedModel(Model):
         parameters, track = shared_parameters(history, instants[0])
         for instant, aged in walk_counts(history, parameters, track, instants):
             yield FittedModel(self.name, instant, aged.tables(), StandardisedRule(parameters))
+
+    def from_counts(
+        self, weeks: Mapping[int, Counts], week: int, parameters: StandardisedParameters, fitted_until: int
+    ) -> FittedModel:
+        """As in the base class."""
+        return FittedModel(self.name, fitted_until, fit_tables(weeks, week), StandardisedRule(parameters))
 
     def rule(self, stored: Mapping[str, Any]) -> Rule:
         """As in the base class."""

@@ -8,7 +8,7 @@ ALTER TABLE analytics.model_version
     ADD COLUMN buckets smallint[],
     ADD COLUMN borrowed_from text;
 UPDATE analytics.model_version
-SET buckets = ARRAY(SELECT b::smallint FROM generate_series(-bucket_limit, bucket_limit) AS b);
+SET buckets = ARRAY(SELECT b::smallint FROM generate_series(-bucket_limit::integer, bucket_limit::integer) AS b);
 ALTER TABLE analytics.model_version ALTER COLUMN buckets SET NOT NULL, ALTER COLUMN axis DROP DEFAULT, DROP COLUMN bucket_limit;
 COMMENT ON COLUMN analytics.model_version.nodes IS 'Place on the axis of each element of the fingerprint''s arrays.';
 COMMENT ON COLUMN analytics.model_version.axis IS 'move_bps: basis points of the price. standardised_move: hundredths of asinh(2 z), z the log move over sigma sqrt(t).';

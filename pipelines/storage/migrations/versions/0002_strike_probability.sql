@@ -55,7 +55,7 @@ BEGIN
     sigma_pct := 100 * analytics.forecast_sigma(
         fitted,
         ARRAY[newest.variance_3_min[place], newest.variance_10_min[place], newest.variance_60_min[place], newest.variance_720_min[place]],
-        state_at, least(greatest(ttc_seconds, 0.001), 3600) / 60
+        state_at, least(greatest(ttc_seconds, 1), 3600) / 60
     );
 END
 $$;
@@ -129,7 +129,7 @@ BEGIN
         IF strike = price THEN
             place := 0;
         ELSIF ttc_seconds > 0 THEN
-            place := 100 * asinh(2 * abs(ln(strike / price)) / (sigma_pct / 100 * sqrt(ttc_seconds / 60)));
+            place := 100 * asinh(2 * abs(ln(strike / price)) / (sigma_pct / 100 * sqrt(least(ttc_seconds, version.ttc_max_seconds) / 60)));
         ELSE
             place := 'Infinity';
         END IF;

@@ -72,7 +72,6 @@ CREATE TABLE analytics.standardised_count (
     week smallint NOT NULL,
     ttc_minutes smallint NOT NULL CHECK (ttc_minutes BETWEEN 1 AND 60),
     parameters_id integer NOT NULL REFERENCES analytics.standardised_parameters,
-    counted_until timestamptz NOT NULL,
     counts smallint[] NOT NULL,
     PRIMARY KEY (symbol, week, ttc_minutes)
 );
@@ -81,13 +80,29 @@ COMMENT ON COLUMN analytics.standardised_count.symbol IS 'Symbol in capitals, su
 COMMENT ON COLUMN analytics.standardised_count.week IS 'Weeks since 1970-01-01 (a Thursday) in which the base rows were known to 60 minutes.';
 COMMENT ON COLUMN analytics.standardised_count.ttc_minutes IS 'Horizon, minutes.';
 COMMENT ON COLUMN analytics.standardised_count.parameters_id IS 'Parameters by which they were counted.';
-COMMENT ON COLUMN analytics.standardised_count.counted_until IS 'Base rows whose longest horizon had passed by then are counted, UTC.';
 COMMENT ON COLUMN analytics.standardised_count.counts IS 'Whole counts: 9 groups of momentum over volatility, each with 283 bins of asinh(2 z) of 0.05 (falls, none, rises).';
 
 ALTER TABLE ops.ingestion ADD COLUMN first_changed_at timestamptz;
 COMMENT ON COLUMN ops.ingestion.first_changed_at IS 'Oldest bar that it stored or corrected, UTC; NULL when nothing changed (and for ingestions before it was recorded, which count as a change of everything).';
-UPDATE ops.ingestion SET first_changed_at = '-infinity' WHERE inserted + corrected > 0;
+UPDATE ops.ingestion SET first_changed_at = '1970-01-01Z' WHERE inserted + corrected > 0;
 
+CREATE TABLE ops.progress (
+    symbol text NOT NULL,
+    asset text NOT NULL,
+    ingestion_id bigint NOT NULL,
+    parameters_id integer NOT NULL REFERENCES analytics.standardised_parameters,
+    done_until timestamptz NOT NULL,
+    PRIMARY KEY (symbol, asset)
+);
+COMMENT ON TABLE ops.progress IS 'How far an asset that grows by increments has come, one row per symbol and asset.';
+COMMENT ON COLUMN ops.progress.symbol IS 'Symbol in capitals, such as BTC.';
+COMMENT ON COLUMN ops.progress.asset IS 'Asset.';
+COMMENT ON COLUMN ops.progress.ingestion_id IS 'Newest ingestion that it has taken in.';
+COMMENT ON COLUMN ops.progress.parameters_id IS 'Parameters by which it was computed.';
+COMMENT ON COLUMN ops.progress.done_until IS 'All bars that had closed by then are taken in, UTC.';
+
+GRANT SELECT, INSERT, UPDATE ON ops.progress TO strikecast_pipeline;
+GRANT SELECT ON ops.progress TO strikecast_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON historical_data.volatility_day, analytics.standardised_count TO strikecast_pipeline;
 GRANT SELECT, INSERT ON analytics.standardised_parameters TO strikecast_pipeline;
 GRANT SELECT ON historical_data.volatility TO strikecast_pipeline;

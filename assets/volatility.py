@@ -1,0 +1,112 @@
+"""Volatility, and the models that standardise moves by it."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import Field
+
+from assets.checks import STANDARDISED_FINGERPRINT, results
+from assets.describe import AUTOMATION, OWNERS, table_metadata
+from assets.partitions import SYMBOLS
+from assets.plots import season_lines, standardised_lines
+from assets.prices import price_history
+from pipelines.domain.invariants import check_tables, merged
+from pipelines.domain.models.base import FittedModel
+from pipelines.errors import NoDataError
+from pipelines.resources import Strikecast
+from pipelines.storage.database import Connection
+from pipelines.storage.generations import judge, record_generation
+from pipelines.storage.prices import summarize_bars
+from pipelines.storage.renewal import renew_counts, renew_volatility
+from pipelines.storage.tables import write_fingerprints
+
+
+class Renewal(dg.Config):
+    """How to renew; by default by the bars that are new, and from all bars when the last fit is four weeks old."""
+
+    refit: bool = Field(default=False, description="Fit season, weights and momentum groups anew from all bars.")
+
+
+@dg.asset(
+    partitions_def=SYMBOLS,
+    deps=[price_history],
+    group_name="historical_data",
+    owners=OWNERS,
+    kinds={"postgres", "numpy", "polars"},
+    code_version="1",
+    automation_condition=AUTOMATION,
+    pool="volatility",
+    output_required=False,  # too little history: the models that need none go on
+)
+def volatility(
+    context: dg.AssetExecutionContext, config: Renewal, strikecast: Strikecast
+) -> Iterator[dg.MaterializeResult]:
+    """Season and decayed variances after each minute: the state from which volatility is forecast."""
+    symbol = context.partition_key
+    lenders = [other for other in strikecast.settings().symbols if other != symbol]
+    with strikecast.pipeline("volatility") as connection:
+        try:
+            renewed = renew_volatility(connection, symbol, lenders, refit=config.refit)
+        except NoDataError as error:
+            context.log.warning(str(error))
+            return
+        table = table_metadata(connection, "historical_data.volatility_day", renewed.days)
+    yield dg.MaterializeResult(
+        metadata={
+            **table,
+            "fit": renewed.fit or "none was due",
+            "borrowed_from": renewed.borrowed_from or "nobody",
+            "parameters_id": renewed.parameters_id,
+            "days_written": renewed.days_written,
+            "season_plot": season_lines(renewed.parameters.volatility, symbol),
+        }
+    )
+
+
+@dg.asset(
+    partitions_def=SYMBOLS,
+    deps=[volatility],
+    group_name="analytics",
+    owners=OWNERS,
+    kinds={"postgres", "numpy"},
+    check_specs=STANDARDISED_FINGERPRINT,
+    code_version="1",
+    automation_condition=AUTOMATION,
+    pool="standardised_fingerprint",
+)
+def standardised_fingerprint(context: dg.AssetExecutionContext, strikecast: Strikecast) -> dg.MaterializeResult:
+    """P(the move is at least so many sigmas within 1..60 minutes), by momentum group; and its closed-form relatives."""
+    symbol = context.partition_key
+    with strikecast.pipeline("standardised_fingerprint") as connection:
+        renewed = renew_counts(connection, symbol)
+        generations, verdicts = {}, []
+        for fitted in renewed.fitted:
+            checked = check_tables(fitted.tables)
+            generations[fitted.name] = _store(connection, symbol, fitted, renewed.borrowed_from, context.run.run_id)
+            if not all(verdict.holds for verdict in checked):
+                judge(connection, generations[fitted.name], complete=False)
+            verdicts += checked
+        rows = sum(len(fitted.tables.buckets) * fitted.tables.horizons for fitted in renewed.fitted)
+        table = table_metadata(connection, "analytics.fingerprint", rows)
+    tables = next(fitted.tables for fitted in renewed.fitted if fitted.name == "standardised")
+    return dg.MaterializeResult(
+        metadata={
+            **table,
+            "generations": ", ".join(f"{name} {generation}" for name, generation in generations.items()),
+            "borrowed_from": renewed.borrowed_from or "nobody",
+            "base_rows_counted": renewed.rows_counted,
+            "weeks": renewed.weeks,
+            "n_eff_60_min": float(tables.n_eff[0, -1]),
+            "distribution_plot": standardised_lines({f.name: f.tables for f in renewed.fitted}, symbol),
+        },
+        check_results=results(merged(verdicts), "standardised_fingerprint"),
+    )
+
+
+def _store(connection: Connection, symbol: str, fitted: FittedModel, borrowed_from: str | None, run_id: str) -> int:
+    generation = record_generation(
+        connection, symbol, fitted.name, fitted.rule, fitted.tables.nodes, bars=summarize_bars(connection, symbol),
+        borrowed_from=borrowed_from, run_id=run_id,
+    )  # fmt: skip
+    write_fingerprints(connection, generation, fitted.tables)
+    return generation

@@ -1,0 +1,1 @@
+SELECT symbol, champion, challenger, since, reason FROM analytics.champion WHERE symbol = %s

@@ -1,0 +1,1 @@
+SELECT count(*) FROM historical_data.volatility_day WHERE symbol = %s

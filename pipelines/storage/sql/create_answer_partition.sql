@@ -1,0 +1,1 @@
+SELECT live_data.create_answer_partition(%s)

@@ -1,0 +1,1 @@
+DELETE FROM historical_data.volatility_day WHERE symbol = %s AND day >= %s

@@ -1,0 +1,1 @@
+SELECT max(day) FROM historical_data.volatility_day WHERE symbol = %s
