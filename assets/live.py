@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.describe import OWNERS
-from assets.lookups import active_generation
+from assets.lookups import active_generation, active_standardised_generation
 
 price_log = dg.AssetSpec(
     "price_log",
@@ -16,7 +16,7 @@ price_log = dg.AssetSpec(
 
 live_probabilities = dg.AssetSpec(
     "live_probabilities",
-    deps=[price_log, active_generation],
+    deps=[price_log, active_generation, active_standardised_generation],
     description="`{symbol}_live_probabilities.json`: the probability of each of 21 strikes, replaced every second "
     "by the job `live_refresh`.",
     group_name="live_data",

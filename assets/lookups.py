@@ -96,7 +96,7 @@ def _fill(
     """Build, store and check the lookup of each model's newest generation."""
     symbol = context.partition_key
     started = time.perf_counter()
-    reports, generations, seconds = [], [], []
+    reports, generations, version_numbers, seconds = [], [], [], []
     verdicts: list[Verdict] = []
     for model in models:
         with strikecast.pipeline(asset) as connection:
@@ -112,12 +112,15 @@ def _fill(
             judge(connection, generation, complete=all(verdict.holds for verdict in checked))
             table = table_metadata(connection, "analytics.lookup", sum(report.rows for report in reports))
         verdicts += checked
+        version_numbers.append(generation)
         generations.append(f"{model} {generation}")
     p95_ms = float(np.percentile(seconds, 95)) * 1000
     metadata: dict[str, Any] = {
         **table,
+        "generation": version_numbers[0],
         "generations": ", ".join(generations),
-        "cells": sum(report.cells for report in reports),
+        "cells": reports[0].cells,
+        "cells_of_all_models": sum(report.cells for report in reports),
         "bytes_on_disk": sum(report.bytes_on_disk for report in reports),
         "sha256": reports[0].sha256,
         "read_p95_ms": round(p95_ms, 3),

@@ -69,6 +69,7 @@ def ladder_payload(
         "sigma": None if sigma is None else round(float(sigma[0]) * PERCENT_PER_UNIT, 6),
         "group": None if sigma is None else bucket,
         "thin_evidence": answers.thin,
+        "intervals": answers.intervals(),
     }
 
 
@@ -119,5 +120,7 @@ def _answers(
             Profile(version.profile), float(baseline.n_eff[0].min()),
         )  # fmt: skip
     rows = read_lookup_rows(connection, version, bucket, ttc_seconds)
-    positions = rule.positions(states, ttc_seconds / SECONDS_PER_MINUTE, (strikes / price_usd - 1.0) * BPS_PER_UNIT)
+    positions = rule.positions(
+        states, ttc_seconds / SECONDS_PER_MINUTE, (strikes - price_usd) / price_usd * BPS_PER_UNIT
+    )
     return answer_ladder(price_usd, strikes, ttc_seconds, rows, version.axes, positions[0])

@@ -46,22 +46,22 @@ def ladder_table(symbol: str, payload: Mapping[str, Any]) -> Table:
     for name in ("strike", "move %", "reach %", "95 % interval", "stay %"):
         table.add_column(name, justify="right")
     table.add_column("probability to reach", width=24)
-    for row in sorted(payload["probabilities"], key=lambda row: row["strike"], reverse=True):
+    for row, interval in reversed(list(zip(payload["probabilities"], payload["intervals"], strict=True))):
         beyond = row["prob_beyond"]
         style = "dim" if beyond is None else _style(beyond)
         sign = "" if row["move_percent"] == 0 else "+" if row["direction"] == "above" else "-"
         table.add_row(
             f"{row['strike']:,}", f"{sign}{row['move_percent']:.3f}",
             Text("-" if beyond is None else f"{beyond:.2f}", style=style),
-            Text(_interval(row), style="dim"),
+            Text(_interval(interval), style="dim"),
             Text("-" if beyond is None else f"{row['prob_within']:.2f}", style="dim"),
             "" if beyond is None else Bar(100.0, 0.0, beyond, width=24, color=style),
         )  # fmt: skip
     return table
 
 
-def _interval(row: Mapping[str, Any]) -> str:
-    low, high = row["prob_beyond_low"], row["prob_beyond_high"]
+def _interval(interval: Mapping[str, Any]) -> str:
+    low, high = interval["prob_beyond_low"], interval["prob_beyond_high"]
     return "-" if low is None else f"{low:.2f} .. {high:.2f}"
 
 

@@ -69,23 +69,16 @@ class LadderAnswers:
         return bool((self.reading.independent < THIN_EVIDENCE).any())
 
     def rows(self) -> list[dict[str, Any]]:
-        """The answers in the contract's shape, percentages to two decimals, None where not known.
-
-        `prob_beyond_low` and `_high` are the ends of the 95 % interval of `prob_beyond`, `n_independent` the
-        independent outcomes that it rests on.
-        """
+        """The answers in the contract's shape: `prob_beyond` and the others in percent, None where not known."""
         beyond = self.reading.beyond.round(2)
-        low, high = interval_pct(self.reading.beyond, self.reading.independent)
         columns = zip(
             self.strikes_usd.tolist(), self.buffer_usd.round(2).tolist(),
             (self.move_bps / PERCENT_PER_UNIT).round(4).tolist(), self.upward.tolist(), np.isnan(beyond).tolist(),
-            beyond.tolist(), (100.0 - beyond).round(2).tolist(), low.round(2).tolist(), high.round(2).tolist(),
-            self.reading.independent.round(0).tolist(), strict=True,
+            beyond.tolist(), (100.0 - beyond).round(2).tolist(), strict=True,
         )  # fmt: skip
         rows = []
-        for strike, buffer, move_percent, up, unknown, reach, stay, least, most, independent in columns:
+        for strike, buffer, move_percent, up, unknown, reach, stay in columns:
             past, within = (None, None) if unknown else (reach, stay)
-            without_interval = isnan(least)
             rows.append(
                 {
                     "strike": tidy(strike),
@@ -96,12 +89,22 @@ class LadderAnswers:
                     "direction": "above" if up else "below",
                     "positive_prob": past if up else within,
                     "negative_prob": within if up else past,
-                    "prob_beyond_low": None if without_interval else least,
-                    "prob_beyond_high": None if without_interval else most,
-                    "n_independent": None if without_interval else int(independent),
                 }
             )
         return rows
+
+    def intervals(self) -> list[dict[str, float | int | None]]:
+        """For each strike the 95 % interval of `prob_beyond`, percent to two decimals, and the independent outcomes
+        that it rests on; None where not known.
+        """
+        low, high = interval_pct(self.reading.beyond, self.reading.independent)
+        columns = zip(low.round(2).tolist(), high.round(2).tolist(), self.reading.independent.tolist(), strict=True)
+        return [
+            {"prob_beyond_low": None, "prob_beyond_high": None, "n_independent": None}
+            if isnan(least) else
+            {"prob_beyond_low": least, "prob_beyond_high": most, "n_independent": round(independent)}
+            for least, most, independent in columns
+        ]  # fmt: skip
 
 
 def answer_ladder(
@@ -266,6 +269,7 @@ def live_payload(state: LiveState, tier_usd: float, answers: LadderAnswers, prob
         "sigma": None if state.sigma_pct is None else round(state.sigma_pct, 6),
         "group": state.group,
         "thin_evidence": answers.thin,
+        "intervals": answers.intervals(),
     }
 
 

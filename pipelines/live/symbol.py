@@ -145,7 +145,7 @@ class SymbolRefresher:
             state = replace(state, sigma_pct=float(sigma[0]) * PERCENT_PER_UNIT, group=bucket)
             if state.momentum_score_pct is None and len(champion.version.buckets) > 1:
                 problems.append("momentum is not known: all momenta together answer")
-        moves_bps = (strikes / price - 1.0) * BPS_PER_UNIT
+        moves_bps = (strikes - price) / price * BPS_PER_UNIT
         positions = np.broadcast_to(
             champion.rule.positions(states, ttc / SECONDS_PER_MINUTE, moves_bps), (1, len(strikes))
         )

@@ -14,13 +14,20 @@ GRAPH = {
     "fingerprint": {"momentum"},
     "lookup": {"fingerprint"},
     "active_generation": {"lookup"},
+    "volatility": {"price_history"},
+    "standardised_fingerprint": {"volatility"},
+    "standardised_lookup": {"standardised_fingerprint"},
+    "active_standardised_generation": {"standardised_lookup"},
     "price_log": set(),
-    "live_probabilities": {"price_log", "active_generation"},
+    "live_probabilities": {"price_log", "active_generation", "active_standardised_generation"},
 }
+LOOKUP_CHECKS = {"cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes", "read_p95"}
 CHECKS = {
     "price_history": {"gap_share", "newest_bar_age"},
     "fingerprint": {"cells_complete", "percent_0_to_100", "monotone_in_move", "n_adds_up_to_the_bars"},
-    "lookup": {"cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes", "read_p95"},
+    "lookup": LOOKUP_CHECKS,
+    "standardised_fingerprint": {"cells_complete", "percent_0_to_100", "monotone_in_move"},
+    "standardised_lookup": LOOKUP_CHECKS,
 }
 NOT_BLOCKING = {"gap_share", "newest_bar_age", "read_p95"}
 
@@ -44,7 +51,7 @@ def test_every_asset_can_be_read_in_the_ui() -> None:
 
 def test_tables_are_partitioned_by_symbol_versioned_and_rebuilt_when_prices_change() -> None:
     tables = {name: spec for name, spec in specs().items() if name in GRAPH and spec.partitions_def is not None}
-    assert set(tables) == {"price_history", "price_gap", "momentum", "fingerprint", "lookup", "active_generation"}
+    assert set(tables) == set(GRAPH) - {"price_files", "price_log", "live_probabilities"}
     for name, spec in tables.items():
         assert spec.partitions_def == SYMBOLS, name
         assert spec.code_version, name

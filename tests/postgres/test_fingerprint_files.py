@@ -26,7 +26,7 @@ TEN = "btc_fingerprint_directional_momentum_010.csv"
 BUCKETS = (None, -10, 0, 10)
 SOURCE_MOVES = ModelConfig(profile=Profile.SOURCE).moves_bps
 ANSWER = """
-    SELECT prob_beyond, prob_within, direction, momentum_bucket, clamped, model_version, reason
+    SELECT prob_beyond, prob_within, direction, bucket, clamped, model_version, reason
     FROM analytics.strike_probability(%s, 100000, %s, %s, %s)
 """
 Edit = Callable[[list[list[str]]], list[list[str]]]

@@ -9,11 +9,13 @@ from pipelines.errors import SchemaVersionError, ServerUnavailableError
 from pipelines.storage.database import Database, Role
 from pipelines.storage.schema import migrate, read_version, require_current
 
+NEEDED = "0002"
+
 
 def test_concurrent_migrators_leave_one_schema(empty_database: Database) -> None:
     with ThreadPoolExecutor(3) as threads:
         found = list(threads.map(lambda _: migrate(empty_database).found, range(3)))
-    assert sorted(version or "" for version in found) == ["", "0001", "0001"]
+    assert sorted(version or "" for version in found) == ["", NEEDED, NEEDED]
     assert read_version(empty_database).is_current
 
 
@@ -25,13 +27,13 @@ def test_a_newer_schema_is_refused_with_the_remedy(database: Database) -> None:
     with psycopg.connect(database.url) as connection:
         connection.execute("UPDATE schema_version SET version_num = '9999'")
     try:
-        with pytest.raises(SchemaVersionError, match="newer than this code's 0001: upgrade strikecast"):
+        with pytest.raises(SchemaVersionError, match="newer than this code's 0002: upgrade strikecast"):
             require_current(database)
         with pytest.raises(SchemaVersionError, match="upgrade strikecast"):
             migrate(database)
     finally:
         with psycopg.connect(database.url) as connection:
-            connection.execute("UPDATE schema_version SET version_num = '0001'")
+            connection.execute("UPDATE schema_version SET version_num = '0002'")
 
 
 def test_a_server_that_is_down_is_one_clear_line() -> None:

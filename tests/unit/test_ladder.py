@@ -136,6 +136,8 @@ def test_the_json_says_what_was_known() -> None:
         "momentum_score": -0.0688, "fingerprint_table": "btc_fingerprint_directional_momentum_-07", "status": "ok",
         "reasons": [], "price_age_ms": 250, "price_timestamp": "2026-07-01T13:29:59.873Z", "momentum_bucket": -7,
         "clamped": 5, "n_eff": 123.5, "model_version": 42, "market_close": "2026-07-01T14:00:00Z",
+        "model": None, "sigma": None, "group": None, "thin_evidence": False,
+        "intervals": [{"prob_beyond_low": None, "prob_beyond_high": None, "n_independent": None}] * 21,
     }  # fmt: skip
 
 

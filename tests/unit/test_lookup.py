@@ -22,7 +22,7 @@ from pipelines.domain.lookup import (
 )
 from pipelines.domain.momentum import compute_momentum
 from pipelines.domain.sample import SampleTruth, generate_bars
-from pipelines.domain.surface import interpolate_beyond
+from pipelines.domain.surface import interpolate_beyond, scaled_move_bps, served
 
 CONFIGS = {profile: ModelConfig(profile=profile) for profile in Profile}
 TTCS = np.arange(0.0, 3601.0, 5.0)
@@ -57,7 +57,8 @@ def _rows(block: LookupBlock, config: ModelConfig) -> dict[int, LookupRow]:
 
 
 def _read(block: LookupBlock, config: ModelConfig, ttc: float, moves: Floats, upward: bool = True) -> Reading:
-    return read_ladder(_rows(block, config), _axes(config), ttc, moves, np.full(len(moves), upward))
+    places = scaled_move_bps(ttc, moves, config.profile)
+    return read_ladder(_rows(block, config), _axes(config), ttc, places, np.full(len(moves), upward))
 
 
 def test_a_full_lookup_holds_8840181_cells_and_each_of_them(fingerprints: dict[Profile, FingerprintSet]) -> None:
@@ -106,8 +107,8 @@ def test_reading_between_the_nodes_equals_interpolation_within_rounding(
     ttcs = [*rng.uniform(0.0, 3700.0, 250), *rng.uniform(0.0, 60.0, 100), *rng.integers(0, 3601, 100), 0, 5, 60, 3600]
     for ttc in map(float, ttcs):
         moves = np.concatenate([rng.uniform(0.0, 250.0, 15), rng.uniform(0.0, 10.0, 5), [0.0, 200.0]])
-        read = read_ladder(rows, axes, ttc, moves, np.full(22, upward)).beyond
-        exact = interpolate_beyond(table, made.nodes, ttc, moves, profile)
+        read = read_ladder(rows, axes, ttc, scaled_move_bps(ttc, moves, profile), np.full(22, upward)).beyond
+        exact = served(interpolate_beyond(table, made.nodes, ttc, moves, profile), ttc, profile)
         np.testing.assert_allclose(read, exact, rtol=0, atol=0.01)
 
 
@@ -183,7 +184,7 @@ def test_a_clamped_answer_is_the_nearest_that_the_table_has(fingerprints: dict[P
     block, table = build_lookup_block(made, 0, config), made.positive[made.index(0)]
     for ttc, move, nearest in ((1800.0, 900.0, table[29, 40]), (9e9, 50.0, table[59, 10]), (15.0, 101.0, table[0, 40])):
         read = _read(block, config, ttc, np.array([move]))
-        assert read.beyond.tolist() == pytest.approx([nearest], abs=0.005 + 1e-9)
+        assert read.beyond.tolist() == pytest.approx([max(nearest, 0.01)], abs=0.005 + 1e-9)
         assert read.clamped.all()
 
 

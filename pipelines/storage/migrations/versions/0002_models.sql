@@ -151,7 +151,6 @@ CREATE TABLE analytics.champion_change (
     dagster_run_id text,
     changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-CREATE INDEX champion_change_newest ON analytics.champion_change (symbol, champion_change_id DESC);
 COMMENT ON TABLE analytics.champion_change IS 'History of champions and challengers by symbol; rows are only added, the newest counts. See the view champion.';
 COMMENT ON COLUMN analytics.champion_change.champion_change_id IS 'Running number.';
 COMMENT ON COLUMN analytics.champion_change.symbol IS 'Symbol in capitals, such as BTC.';

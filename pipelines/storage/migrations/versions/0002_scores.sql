@@ -9,7 +9,6 @@ CREATE TABLE analytics.score_run (
     dagster_run_id text,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-CREATE INDEX score_run_symbol ON analytics.score_run (symbol, origin, score_run_id DESC);
 COMMENT ON TABLE analytics.score_run IS 'One row per scoring of models on outcomes that they had not seen.';
 COMMENT ON COLUMN analytics.score_run.score_run_id IS 'Running number.';
 COMMENT ON COLUMN analytics.score_run.symbol IS 'Symbol in capitals, such as BTC.';

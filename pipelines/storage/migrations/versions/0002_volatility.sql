@@ -7,7 +7,6 @@ CREATE TABLE analytics.standardised_parameters (
     code_version text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-CREATE INDEX standardised_parameters_newest ON analytics.standardised_parameters (symbol, parameters_id DESC);
 COMMENT ON TABLE analytics.standardised_parameters IS 'Season, volatility weights and momentum edges of the standardised model; fitted seldom, the newest of a symbol counts.';
 COMMENT ON COLUMN analytics.standardised_parameters.parameters_id IS 'Running number.';
 COMMENT ON COLUMN analytics.standardised_parameters.symbol IS 'Symbol in capitals, such as BTC.';
