@@ -77,6 +77,21 @@ LOOKUP = _lookup_checks("lookup")
 STANDARDISED_LOOKUP = _lookup_checks("standardised_lookup")
 
 
+CALIBRATION = [
+    warning(
+        "calibration",
+        "no_band_is_off",
+        "In no tenth of hours by volatility the champion is off by more than 3 points (|move| >= 0.5 % in 60 minutes).",
+    ),
+    warning(
+        "calibration",
+        "better_than_momentum",
+        "The champion's Brier score is better than momentum's, with the whole 95 % interval over weeks.",
+    ),
+    warning("calibration", "no_drift", "The champion's skill is at most a point lower than in the run of a month ago."),
+]
+
+
 def results(verdicts: Iterable[Verdict], asset: str) -> list[dg.AssetCheckResult]:
     """Verdicts as the results of an asset's checks."""
     return [

@@ -14,6 +14,17 @@ price_log = dg.AssetSpec(
     metadata={"dagster/table_name": "live_data.price_log"},
 )
 
+answer = dg.AssetSpec(
+    "answer",
+    deps=[price_log, active_generation, active_standardised_generation],
+    description="The live session's answers, one per symbol and minute with all strikes: live_data.answer, one "
+    "partition per day; scored when their hour has passed.",
+    group_name="live_data",
+    owners=OWNERS,
+    kinds={"postgres"},
+    metadata={"dagster/table_name": "live_data.answer"},
+)
+
 live_probabilities = dg.AssetSpec(
     "live_probabilities",
     deps=[price_log, active_generation, active_standardised_generation],

@@ -29,7 +29,7 @@ def baseline_heat_map(fingerprints: FingerprintSet, symbol: str) -> dg.MarkdownM
         title=f"{symbol}, all bars: percent of moves at or past a threshold", xlabel="move, %", ylabel="TTC, minutes"
     )
     figure.colorbar(image, ax=axes, label="%")
-    return _inline(figure, f"Heat map of the {symbol} baseline")
+    return inline(figure, f"Heat map of the {symbol} baseline")
 
 
 def bucket_lines(fingerprints: FingerprintSet, symbol: str, move_bps: int = 50) -> dg.MarkdownMetadataValue:
@@ -51,7 +51,7 @@ def bucket_lines(fingerprints: FingerprintSet, symbol: str, move_bps: int = 50) 
              xlabel="momentum bucket", ylabel="%", ylim=(0, None))  # fmt: skip
     axes.grid(alpha=0.3)
     axes.legend(ncols=2, fontsize=8)
-    return _inline(figure, f"{symbol} by momentum bucket")
+    return inline(figure, f"{symbol} by momentum bucket")
 
 
 def season_lines(parameters: VolatilityParameters, symbol: str) -> dg.MarkdownMetadataValue:
@@ -67,7 +67,7 @@ def season_lines(parameters: VolatilityParameters, symbol: str) -> dg.MarkdownMe
     )  # fmt: skip
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    return _inline(figure, f"Season of {symbol}")
+    return inline(figure, f"Season of {symbol}")
 
 
 def standardised_lines(tables: Mapping[str, FingerprintSet], symbol: str) -> dg.MarkdownMetadataValue:
@@ -81,10 +81,11 @@ def standardised_lines(tables: Mapping[str, FingerprintSet], symbol: str) -> dg.
     axes.set(title=f"{symbol}: percent of rises of at least z sigmas within 60 minutes", xlabel="z", ylabel="%")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    return _inline(figure, f"Distribution of the standardised move of {symbol}")
+    return inline(figure, f"Distribution of the standardised move of {symbol}")
 
 
-def _inline(figure: Figure, alternative: str) -> dg.MarkdownMetadataValue:
+def inline(figure: Figure, alternative: str) -> dg.MarkdownMetadataValue:
+    """A chart as metadata that the UI shows as a picture."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     encoded = base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -159,15 +159,80 @@ def build(
 
 
 @app.command()
-def rollback(symbol: Symbol) -> None:
+def rollback(
+    symbol: Symbol,
+    model: Annotated[str | None, typer.Option(help="Model; without it the champion.")] = None,
+) -> None:
     """Publish the generation before the published one, in one step. Example: `strikecast rollback BTC`"""
+    from pipelines.storage.champions import read_champion
     from pipelines.storage.database import Role
     from pipelines.storage.generations import roll_back
 
     with current_database(_settings([symbol]), console.say) as database:
         with database.connect("rollback", Role.PIPELINE) as connection:
-            left, taken = roll_back(connection, symbol)
-        console.result.print(f"{symbol}: generation {left} -> {taken}")
+            of = model or read_champion(connection, symbol).champion
+            left, taken = roll_back(connection, symbol, of)
+        console.result.print(f"{symbol}: {of} generation {left} -> {taken}")
+
+
+@app.command()
+def score(
+    symbol: Symbol,
+    start: Annotated[
+        datetime | None, typer.Option("--from", help="First forecast, UTC; by default a year before the newest bar.")
+    ] = None,
+    stop: Annotated[datetime | None, typer.Option("--to", help="No forecast from then on, UTC.")] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="Model to score, again for another; momentum_source is the source profile."),
+    ] = None,
+    train_to: Annotated[
+        datetime | None, typer.Option(help="Fit once on what was known then, UTC, and renew nothing.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Minutes between forecasts.")] = 5,
+    fold_months: Annotated[
+        int | None, typer.Option(min=1, help="Months per fold, each with a full fit at its start; else one fold.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Score the models on stored bars that they had not seen: Brier, log loss, skill, calibration by volatility.
+
+    Example: `strikecast score BTC --from 2025-07-17 --to 2026-07-17`
+    """
+    from pipelines import scoring
+
+    settings = _settings([symbol])
+    with current_database(settings, console.say) as database:
+        report = scoring.score_stored(
+            database, symbol, models or list(scoring.DEFAULT_MODELS), settings.model, start, stop,
+            every_minutes=every, fold_months=fold_months, train_to=train_to, progress=console.say,
+        )  # fmt: skip
+    if json:
+        console.print_json(report.as_json())
+    else:
+        console.print_scores(report)
+
+
+@app.command()
+def promote(
+    symbol: Symbol,
+    model: Annotated[str, typer.Option(help="Challenger that is to answer from now on.")],
+) -> None:
+    """Make another model the champion, if outcomes that neither had seen say so; refused otherwise.
+
+    Example: `strikecast promote BTC --model student_t`
+    """
+    from pipelines.domain.models.registry import model_named
+    from pipelines.materialize import run_job
+
+    settings = _settings([symbol])
+    try:
+        model_named(model)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    with prepared(settings, console.say):
+        run_job("promote", symbol, {"champion_change": {"model": model}}, console.say)
+    console.result.print(f"{symbol}: {model} answers from now on")
 
 
 @app.command()

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.domain.score_report import BAND_CELL
 from pipelines.parity import ImportReport, Parity
+from pipelines.scoring import ScoreReport
 
 #: Progress and errors; standard output is for results.
 progress = Console(stderr=True, highlight=False)
@@ -114,7 +116,7 @@ def print_status(state: Mapping[str, Any]) -> None:
     table = Table(title="symbols", header_style="bold", title_style="bold")
     columns = {
         "symbol": "symbol", "bars": "bars", "last_bar_at": "until", "quarantined": "refused",
-        "generation": "gen", "published_at": "published",
+        "model": "champion", "generation": "gen", "published_at": "published",
     }  # fmt: skip
     for name, heading in columns.items():
         numeric = name in {"bars", "quarantined", "generation"}
@@ -129,6 +131,59 @@ def print_status(state: Mapping[str, Any]) -> None:
         alive = Text("alive", style="green") if session["alive"] else Text("not running", style="yellow")
         work = f", {session['cycles']:,} refreshes, last sign of life {_cell(session['heartbeat_at'])}"
         result.print(Text(f"live session {session['session_id']}: ") + alive + Text(work))
+
+
+def print_scores(report: ScoreReport) -> None:
+    """Scores of a walk-forward: all cases, and a large move within the hour by volatility."""
+    first, last = report.span
+    pooled = [row for row in report.rows if row.dimension == "all"]
+    title = f"{report.symbol}, {first:%Y-%m-%d} to {last:%Y-%m-%d}, {pooled[0].n:,} cases"
+    table = Table(title=title, header_style="bold", title_style="bold")
+    table.add_column("model")
+    for name in ("Brier", "log loss", "skill %", "95 % interval", "calibration", "folds beating momentum"):
+        table.add_column(name, justify="right")
+    for row in pooled:
+        interval = "" if row.skill_low is None or row.skill_high is None else (
+            f"{100 * row.skill_low:.2f} .. {100 * row.skill_high:.2f}"
+        )  # fmt: skip
+        table.add_row(
+            row.model, f"{row.brier:.5f}", f"{row.log_loss:.5f}", "" if row.skill is None else f"{100 * row.skill:.2f}",
+            interval, f"{100 * (row.mean_probability - row.happened):+.2f}", _folds_won(report, row.model),
+        )  # fmt: skip
+    result.print(table)
+    result.print(_bands_table(report, [row.model for row in pooled]))
+
+
+def _bands_table(report: ScoreReport, models: Sequence[str]) -> Table:
+    """What was shown and what happened by volatility; red where it is more than 3 points off."""
+    table = Table(
+        title="a move of 0.5 % or more within 60 minutes, by tenth of volatility: shown, and happened, %",
+        header_style="bold", title_style="bold",
+    )  # fmt: skip
+    table.add_column("")
+    found = [row for row in report.rows if row.dimension == BAND_CELL]
+    levels = sorted({int(row.level) for row in found})
+    for level in levels:
+        table.add_column(str(level + 1), justify="right")
+    happened = {int(row.level): row.happened for row in found}
+    table.add_row(Text("happened", style="bold"), *(f"{100 * happened[level]:.1f}" for level in levels))
+    for model in models:
+        shown = {int(row.level): row.mean_probability for row in found if row.model == model}
+        off = {level: abs(shown[level] - happened[level]) > 0.03 for level in levels}
+        table.add_row(
+            model, *(Text(f"{100 * shown[level]:.1f}", style="red" if off[level] else "") for level in levels)
+        )
+    return table
+
+
+def _folds_won(report: ScoreReport, model: str) -> str:
+    quarters = [row for row in report.rows if row.dimension == "quarter"]
+    yardstick = {row.level: row.brier for row in quarters if row.model == "momentum"}
+    mine = {row.level: row.brier for row in quarters if row.model == model}
+    if model == "momentum" or not yardstick or not mine:
+        return ""
+    won = sum((mine[level] or 1.0) < (yardstick[level] or 0.0) for level in yardstick)
+    return f"{won} of {len(yardstick)}"
 
 
 def _setting(name: str, value: object) -> str:

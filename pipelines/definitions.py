@@ -6,13 +6,15 @@ from typing import Any
 
 import dagster as dg
 
+from assets.calibration import calibration, champion_change, live_calibration
 from assets.fingerprints import fingerprint
-from assets.live import live_probabilities, price_log
+from assets.live import answer, live_probabilities, price_log
 from assets.lookups import active_generation, active_standardised_generation, lookup, standardised_lookup
 from assets.prices import momentum, price_files, price_gap, price_history
 from assets.volatility import standardised_fingerprint, volatility
-from pipelines.jobs import build, ingest_prices, live_refresh
+from pipelines.jobs import build, calibrate, ingest_prices, live_refresh, promote, score_live_answers
 from pipelines.resources import Strikecast
+from pipelines.schedules import daily_live_calibration, weekly_calibration
 from pipelines.sensors import live_supervisor
 
 # Dagster 1.13 warns of its own use of `owners` when it binds a resource to a sensor; remove when it does not.
@@ -36,10 +38,15 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             standardised_fingerprint,
             standardised_lookup,
             active_standardised_generation,
+            calibration,
+            champion_change,
             price_log,
+            answer,
             live_probabilities,
+            live_calibration,
         ],
-        jobs=[ingest_prices, build, live_refresh],
+        jobs=[ingest_prices, build, calibrate, score_live_answers, promote, live_refresh],
+        schedules=[weekly_calibration, daily_live_calibration],
         sensors=[
             live_supervisor,
             dg.AutomationConditionSensorDefinition(

@@ -11,7 +11,7 @@ import polars as pl
 from pipelines import console
 from pipelines.domain.config import Profile
 from pipelines.domain.sample import SAMPLE_START_PRICES_USD, SampleTruth, generate_bars
-from pipelines.errors import NoDataError, ServerUnavailableError, SettingsError
+from pipelines.errors import BuildError, NoDataError, ServerUnavailableError, SettingsError
 from pipelines.live.output import probabilities_path
 from pipelines.materialize import run_job
 from pipelines.resources import price_paths
@@ -48,6 +48,7 @@ def demo(settings: Settings, *, once: bool) -> None:
             )
         for symbol in symbols:
             build_symbol(symbol, None)
+            _calibrate(symbol)
         with dagster_processes(settings, console.say) as running, suppress(KeyboardInterrupt):
             _wait_for_live(settings, symbols, running)
             if once:
@@ -90,6 +91,14 @@ def build_symbol(symbol: str, profile: Profile | None) -> None:
     """Rebuild, check and publish one symbol through Dagster; `runtime.prepared` must be in effect."""
     config: dict[str, Any] = {} if profile is None else {"profile": profile.name}
     run_job("build", symbol, {"momentum": config, "fingerprint": config}, console.say)
+
+
+def _calibrate(symbol: str) -> None:
+    """Score the models on what they had not seen, for the UI to show; a history too short for that is said."""
+    try:
+        run_job("calibrate", symbol, None, console.say)
+    except BuildError as error:
+        console.say(f"not scored: {error}")
 
 
 def symbols_with_bars(settings: Settings, database: Database) -> list[str]:

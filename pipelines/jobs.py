@@ -40,6 +40,27 @@ build = dg.define_asset_job(
     description="Rebuild one symbol from its stored bars, check it, publish it.",
 )
 
+calibrate = dg.define_asset_job(
+    "calibrate",
+    selection=dg.AssetSelection.assets("calibration"),
+    executor_def=dg.in_process_executor,
+    description="Score every model of one symbol on what it had not seen, and write the report.",
+)
+
+score_live_answers = dg.define_asset_job(
+    "score_live_answers",
+    selection=dg.AssetSelection.assets("live_calibration"),
+    executor_def=dg.in_process_executor,
+    description="Score yesterday's live answers of one symbol.",
+)
+
+promote = dg.define_asset_job(
+    "promote",
+    selection=dg.AssetSelection.assets("champion_change"),
+    executor_def=dg.in_process_executor,
+    description="Make a challenger the champion of one symbol, if outcomes that neither had seen say so.",
+)
+
 
 @dg.op(description="Refresh every symbol's probability file once a second until cancelled.")
 def live_session(context: dg.OpExecutionContext, strikecast: Strikecast) -> None:

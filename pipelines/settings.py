@@ -94,6 +94,11 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
 
     @property
+    def reports_dir(self) -> Path:
+        """Where reports go."""
+        return self.home / "reports"
+
+    @property
     def output_dir(self) -> Path:
         """Where the probability files go."""
         return self.output or self.home / "output"

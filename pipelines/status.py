@@ -5,7 +5,6 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
-from pipelines.domain.config import MODEL_NAME
 from pipelines.settings import Settings, config_file
 from pipelines.storage.database import Database, Role
 from pipelines.storage.live import session_is_alive
@@ -39,7 +38,7 @@ def read_status(settings: Settings, database: Database) -> dict[str, Any]:
     if schema.is_current:
         symbols: Sequence[str] = list(settings.symbols)
         with database.connect("status", Role.READER) as connection, connection.cursor(row_factory=dict_row) as cursor:
-            state["symbols"] = cursor.execute(query("status"), [symbols, MODEL_NAME]).fetchall()
+            state["symbols"] = cursor.execute(query("status"), [symbols]).fetchall()
             session = cursor.execute(query("current_session")).fetchone()
             if session is not None:
                 state["live_session"] = {**session, "alive": session_is_alive(connection)}

@@ -53,13 +53,15 @@ def entrants(names: Sequence[str], config: ModelConfig) -> list[Entrant]:
 class Plan:
     """What is scored. Instants are minutes since 1970 UTC: bars that close after `start`, up to `stop`, are base rows.
 
-    `fold_days`: a full fit at the start of each fold; None for one fold.
+    `fold_months`: a full fit at the start of each fold; None for one fold. `train_to`: everything is fitted once on
+    what was known then, and nothing is renewed; None for fits at each fold's start and daily renewals.
     """
 
     start: int
     stop: int
     every_minutes: int = 5
-    fold_days: int | None = None
+    fold_months: int | None = None
+    train_to: int | None = None
     ttcs_minutes: tuple[int, ...] = DEFAULT_TTCS_MINUTES
     moves_bps: tuple[int, ...] = DEFAULT_MOVES_BPS
 
@@ -68,11 +70,22 @@ class Plan:
             raise ValueError("nothing to score: the end is not after the start")
         if self.every_minutes < 1:
             raise ValueError(f"every_minutes must be 1 or more, not {self.every_minutes}")
+        if self.fold_months is not None and self.fold_months < 1:
+            raise ValueError(f"fold_months must be 1 or more, not {self.fold_months}")
+        if self.train_to is not None and self.train_to > self.start:
+            raise ValueError("train_to lies after the first forecast")
 
     def folds(self) -> list[tuple[int, int]]:
         """Start and stop of each fold; the last may be shorter."""
-        step = self.stop - self.start if self.fold_days is None else self.fold_days * MINUTES_PER_DAY
-        return list(pairwise([*range(self.start, self.stop, step), self.stop]))
+        starts = [self.start]
+        if self.fold_months is not None:
+            first = np.datetime64(self.start, "m")
+            within_month = first - first.astype("datetime64[M]").astype("datetime64[m]")
+            while starts[-1] < self.stop:
+                month = first.astype("datetime64[M]") + len(starts) * self.fold_months
+                starts.append(int((month.astype("datetime64[m]") + within_month).astype(np.int64)))
+            starts.pop()
+        return list(pairwise([*starts, self.stop]))
 
     def grid(self) -> ScoreGrid:
         """Dimensions of the tallies of one fold or of all."""
@@ -99,9 +112,10 @@ def walk_forward(
     for start, stop in plan.folds():
         fold = Fold(start, stop, {entrant.label: Tally(plan.grid()) for entrant in taking_part})
         rows_by_day = _base_rows(history, start, stop, plan.every_minutes)
-        bands = _volatility_bands(history, start, np.concatenate([rows for _, rows in rows_by_day]))
+        fit_at = start if plan.train_to is None else plan.train_to
+        bands = _volatility_bands(history, fit_at, np.concatenate([rows for _, rows in rows_by_day]))
         for entrant in taking_part:
-            days = [instant for instant, _ in rows_by_day]
+            days = [instant if plan.train_to is None else fit_at for instant, _ in rows_by_day]
             walk = model_named(entrant.model).walk(history, days, entrant.config)
             for fitted, (_, rows) in zip(walk, rows_by_day, strict=True):
                 _score_day(fold.tallies[entrant.label], fitted, history, rows, bands, plan)
