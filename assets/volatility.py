@@ -11,10 +11,8 @@ from assets.partitions import SYMBOLS
 from assets.plots import season_lines, standardised_lines
 from assets.prices import price_history
 from pipelines.domain.invariants import check_tables, merged
-from pipelines.domain.models.base import FittedModel
 from pipelines.errors import NoDataError
 from pipelines.resources import Strikecast
-from pipelines.storage.database import Connection
 from pipelines.storage.generations import judge, record_generation
 from pipelines.storage.prices import summarize_bars
 from pipelines.storage.renewal import renew_counts, renew_volatility
@@ -79,10 +77,14 @@ def standardised_fingerprint(context: dg.AssetExecutionContext, strikecast: Stri
     symbol = context.partition_key
     with strikecast.pipeline("standardised_fingerprint") as connection:
         renewed = renew_counts(connection, symbol)
-        generations, verdicts = {}, []
+        generations, verdicts, bars = {}, [], summarize_bars(connection, symbol)
         for fitted in renewed.fitted:
             checked = check_tables(fitted.tables)
-            generations[fitted.name] = _store(connection, symbol, fitted, renewed.borrowed_from, context.run.run_id)
+            generations[fitted.name] = record_generation(
+                connection, symbol, fitted.name, fitted.rule, fitted.tables.nodes, bars=bars,
+                borrowed_from=renewed.borrowed_from, run_id=context.run.run_id,
+            )  # fmt: skip
+            write_fingerprints(connection, generations[fitted.name], fitted.tables)
             if not all(verdict.holds for verdict in checked):
                 judge(connection, generations[fitted.name], complete=False)
             verdicts += checked
@@ -102,11 +104,3 @@ def standardised_fingerprint(context: dg.AssetExecutionContext, strikecast: Stri
         check_results=results(merged(verdicts), "standardised_fingerprint"),
     )
 
-
-def _store(connection: Connection, symbol: str, fitted: FittedModel, borrowed_from: str | None, run_id: str) -> int:
-    generation = record_generation(
-        connection, symbol, fitted.name, fitted.rule, fitted.tables.nodes, bars=summarize_bars(connection, symbol),
-        borrowed_from=borrowed_from, run_id=run_id,
-    )  # fmt: skip
-    write_fingerprints(connection, generation, fitted.tables)
-    return generation
