@@ -103,4 +103,3 @@ def standardised_fingerprint(context: dg.AssetExecutionContext, strikecast: Stri
         },
         check_results=results(merged(verdicts), "standardised_fingerprint"),
     )
-

@@ -153,9 +153,9 @@ def tables(years: dict[str, ScoreReport], folds: dict[str, ScoreReport], took: d
          [f"{took[s][1]:.2f} s" for s in symbols])  # fmt: skip
     for symbol in symbols:
         report = years[symbol]
-        lines += ["", f"{symbol}, test year: a move of 0.5 % or more within 60 minutes, in percent, by tenth of the hours",
-                  "by forecast volatility, calmest first:", "", "| | " + " | ".join(str(band + 1) for band in range(10)) + " |",
-                  "|---|" + "---:|" * 10]  # fmt: skip
+        title = f"{symbol}, test year: a move of 0.5 % or more within 60 minutes, in percent, by tenth of the hours"
+        header = "| | " + " | ".join(str(band + 1) for band in range(10)) + " |"
+        lines += ["", title, "by forecast volatility, calmest first:", "", header, "|---|" + "---:|" * 10]
         cells = [row_of(report, "standardised", BAND_CELL, str(band)) for band in range(10)]
         lines.append("| happened | " + " | ".join(f"{100 * cell.happened:.1f}" for cell in cells) + " |")
         for model in ("standardised", "student_t", "normal", "momentum"):

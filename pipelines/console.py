@@ -47,7 +47,7 @@ def ladder_table(symbol: str, payload: Mapping[str, Any]) -> Table:
     table = Table(title=title, caption=", ".join(facts), header_style="bold", title_style="bold")
     for name in ("strike", "move %", "reach %", "95 % interval", "stay %"):
         table.add_column(name, justify="right")
-    table.add_column("probability to reach", width=24)
+    table.add_column("to reach", width=12)
     for row, interval in reversed(list(zip(payload["probabilities"], payload["intervals"], strict=True))):
         beyond = row["prob_beyond"]
         style = "dim" if beyond is None else _style(beyond)
@@ -57,7 +57,7 @@ def ladder_table(symbol: str, payload: Mapping[str, Any]) -> Table:
             Text("-" if beyond is None else f"{beyond:.2f}", style=style),
             Text(_interval(interval), style="dim"),
             Text("-" if beyond is None else f"{row['prob_within']:.2f}", style="dim"),
-            "" if beyond is None else Bar(100.0, 0.0, beyond, width=24, color=style),
+            "" if beyond is None else Bar(100.0, 0.0, beyond, width=12, color=style),
         )  # fmt: skip
     return table
 

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from pipelines.domain.score_report import BAND_CELL, REFERENCE, ScoreRow
 
 WIDTH = 7.2
+#: A bin with fewer cases says nothing: minutes and strikes of one time are far from independent.
+FEWEST_CASES = 1000
 COLOURS = {"standardised": "#2f7ed8", "momentum": "#e07b39", "student_t": "#3a9a5b", "normal": "#9b59b6"}
 OBSERVED = "#7f7f7f"
 
@@ -20,13 +22,17 @@ def reliability_by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> Figu
     for axes, model in zip(panels, models, strict=True):
         axes.plot([0, 100], [0, 100], color=OBSERVED, linewidth=0.8, linestyle=":")
         for band in range(10):
-            bins = [row for row in _of(rows, model, "reliability") if row.level.startswith(f"{band}/")]
+            of_band = [row for row in _of(rows, model, "reliability") if row.level.startswith(f"{band}/")]
+            bins = [row for row in of_band if row.n >= FEWEST_CASES]
             shown, happened = [100 * row.mean_probability for row in bins], [100 * row.happened for row in bins]
             axes.plot(shown, happened, color=_band_colour(band), linewidth=1.2, marker=".", markersize=3,
                       label={0: "calmest tenth", 9: "wildest tenth"}.get(band))  # fmt: skip
-        axes.set(title=model, xlabel="shown, %", xlim=(0, 100), ylim=(0, 100))
+        axes.set(title=model, xlabel="shown, %")
         axes.grid(alpha=0.25)
-    panels[0].set_ylabel("happened, %")
+    largest = max((100 * max(row.mean_probability, row.happened) for row in _many(rows, models)), default=100.0)
+    panels[0].set(ylabel="happened, %", ylim=(0, min(100.0, 1.05 * largest)))
+    for axes in panels:
+        axes.set_xlim(0, min(100.0, 1.05 * largest))
     panels[0].legend(fontsize=8, frameon=False)
     return figure
 
@@ -79,6 +85,10 @@ def skill_by_quarter(rows: Sequence[ScoreRow], models: Sequence[str]) -> Figure:
         axes.set_xticks(range(len(known)), [each[0] for each in known], fontsize=8)
     _finish_skill(axes, "fold beginning")
     return figure
+
+
+def _many(rows: Sequence[ScoreRow], models: Sequence[str]) -> list[ScoreRow]:
+    return [row for model in models for row in _of(rows, model, "reliability") if row.n >= FEWEST_CASES]
 
 
 def _of(rows: Sequence[ScoreRow], model: str, dimension: str) -> list[ScoreRow]:

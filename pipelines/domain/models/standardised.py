@@ -51,7 +51,7 @@ class StandardisedRule(Rule):
         if self._given_sigma is not None:
             return np.full(len(states.instants), self._given_sigma)
         volatility = self.parameters.volatility
-        ahead = min(ttc_minutes, HORIZON_MINUTES)
+        ahead = min(max(ttc_minutes, LEAST_AHEAD_MINUTES), HORIZON_MINUTES)
         return volatility.sigma(volatility.log_states(states.variances), states.instants, ahead)
 
     def buckets(self, states: MarketStates) -> Ints:
@@ -62,8 +62,7 @@ class StandardisedRule(Rule):
         """The log move over what is to be expected."""
         ttc = min(ttc_minutes, HORIZON_MINUTES)
         log_moves = np.log1p(moves_bps / BPS_PER_UNIT)
-        sigma = self.sigma(states, max(ttc, LEAST_AHEAD_MINUTES))
-        return axis_position(log_moves[None, :], sigma[:, None], ttc)
+        return axis_position(log_moves[None, :], self.sigma(states, ttc)[:, None], ttc)
 
     def with_sigma(self, sigma: float) -> Rule:
         """As in the base class."""
