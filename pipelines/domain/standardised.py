@@ -47,7 +47,8 @@ GROUP_DAYS = 365
 #: Evidence is kept at every tenth node.
 EVIDENCE_STEP = 50
 
-Counts = npt.NDArray[np.int64]
+#: Whole numbers [60, groups, bins]; a week's fit into 16 bits.
+Counts = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -240,13 +241,21 @@ def own_share(n_eff: Floats) -> Floats:
     return np.asarray(n_eff / (n_eff + SHRINKAGE))
 
 
-def fit_tables(weeks: Mapping[int, Counts], week: int) -> FingerprintSet:
-    """Tables as of `week`, with their evidence. Raises ValueError when nothing was counted."""
+@dataclass(frozen=True)
+class Counted:
+    """What stored counts come to as of a week: their sums, and the tables with their evidence."""
+
+    aged: AgedCounts
+    tables: FingerprintSet
+
+
+def fit_tables(weeks: Mapping[int, Counts], week: int) -> Counted:
+    """Sums and tables as of `week`. Raises ValueError when nothing was counted."""
     aged = AgedCounts.of(weeks, week)
     if not aged.n.any():
         raise ValueError("no outcome is known yet")
     tables = aged.tables()
-    return replace(tables, evidence=_evidence(weeks, week, aged, tables))
+    return Counted(aged, replace(tables, evidence=_evidence(weeks, week, aged, tables)))
 
 
 def _evidence(weeks: Mapping[int, Counts], week: int, aged: AgedCounts, tables: FingerprintSet) -> Evidence:

@@ -39,6 +39,11 @@ def int4(values: npt.ArrayLike) -> Column:
     return Column(np.dtype(">i4"), np.asarray(values).astype(">i4"))
 
 
+def int8(values: npt.ArrayLike) -> Column:
+    """A bigint column."""
+    return Column(np.dtype(">i8"), np.asarray(values).astype(">i8"))
+
+
 def float4(values: npt.ArrayLike) -> Column:
     """A real column."""
     return Column(np.dtype(">f4"), np.asarray(values).astype(">f4"))

@@ -17,6 +17,7 @@ from pipelines.domain.standardised import (
     OLDEST_WEEKS,
     StandardisedParameters,
     count_weeks,
+    fit_tables,
     week_of_row,
 )
 from pipelines.domain.volatility import MINUTES_PER_DAY, MINUTES_PER_WEEK, track_volatility
@@ -151,9 +152,10 @@ def renew_counts(connection: Connection, symbol: str) -> RenewedCounts:
         weeks = read_counts(connection, stored.borrowed_from, 0, 2**15 - 1)
         week = max(weeks, default=week)
     try:
-        made = [model.from_counts(weeks, week, stored.parameters, end) for model in all_models().values()]
+        counted = fit_tables(weeks, week)
     except ValueError as error:
         raise BuildError(f"{symbol}: {error}") from error
+    made = [model.from_counts(counted, stored.parameters, end) for model in all_models().values()]
     record_progress(connection, symbol, COUNTS, ingestion, stored.parameters_id, end)
     return RenewedCounts(tuple(fitted for fitted in made if fitted), stored.borrowed_from, rows, len(weeks))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from psycopg import sql
 from psycopg.pq.abc import PGresult
 
@@ -31,15 +32,19 @@ from pipelines.storage.binary_copy import (
     encode_rows,
     float4,
     float4_array,
+    float8,
+    float8_array,
     int2,
     int2_array,
     int4,
+    int8,
     stack_arrays,
 )
 from pipelines.storage.database import Connection
 from pipelines.storage.generations import ModelVersion
 from pipelines.storage.queries import query
 
+Bools = npt.NDArray[np.bool_]
 #: Stands for "not known" in `n` and `n_eff` of imported tables.
 UNKNOWN = -1
 
@@ -56,27 +61,47 @@ class LookupReport:
 
 def write_fingerprints(connection: Connection, generation: int, fingerprints: FingerprintSet) -> int:
     """Store a generation's fingerprints; needs a transaction. Returns the number of rows."""
-    rows = 0
     with connection.cursor().copy(query("copy_fingerprints_in")) as copy:
-        for table, bucket in enumerate(fingerprints.buckets):
-            for horizon in range(fingerprints.horizons):
-                positive, negative = fingerprints.positive[table, horizon], fingerprints.negative[table, horizon]
-                known = fingerprints.n[table, horizon] != UNKNOWN
-                copy.write_row(
-                    (
-                        generation,
-                        bucket,
-                        horizon + 1,
-                        _array(positive),
-                        _array(negative),
-                        int(fingerprints.n[table, horizon]) if known else None,
-                        float(fingerprints.n_eff[table, horizon]) if known else None,
-                        *_evidence_arrays(fingerprints.evidence, table, horizon),
-                    )
-                )
-                rows += 1
+        copy.write(HEADER)
+        for table in range(len(fingerprints.buckets)):
+            for part in _equally_filled(fingerprints, table):
+                copy.write(_encode_fingerprints(generation, fingerprints, table, part))
+        copy.write(TRAILER)
+    rows = len(fingerprints.buckets) * fingerprints.horizons
     connection.execute(query("record_fingerprints"), {"generation": generation, "rows": rows})
     return rows
+
+
+def _equally_filled(fingerprints: FingerprintSet, table: int) -> list[Bools]:
+    """Horizons parted by which of their columns are NULL, since all rows of a block have the same width."""
+    filled = np.stack(
+        [
+            ~np.isnan(fingerprints.positive[table]).any(axis=1),
+            ~np.isnan(fingerprints.negative[table]).any(axis=1),
+            fingerprints.n[table] != UNKNOWN,
+        ]
+    )
+    kinds = np.unique(filled, axis=1)
+    return [(filled == kinds[:, [kind]]).all(axis=0) for kind in range(kinds.shape[1])]
+
+
+def _encode_fingerprints(generation: int, fingerprints: FingerprintSet, table: int, part: Bools) -> bytes:
+    n, bucket, evidence = int(part.sum()), fingerprints.buckets[table], fingerprints.evidence
+    positive, negative = fingerprints.positive[table, part], fingerprints.negative[table, part]
+    known = fingerprints.n[table, part][0] != UNKNOWN
+    proofs = (None, None) if evidence is None else (evidence.positive[table, part], evidence.negative[table, part])
+    return encode_rows(
+        [
+            int4(np.full(n, generation)),
+            None if bucket is None else int2(np.full(n, bucket)),
+            int2(np.flatnonzero(part) + 1),
+            None if np.isnan(positive[0]).any() else float8_array(positive),
+            None if np.isnan(negative[0]).any() else float8_array(negative),
+            int8(fingerprints.n[table, part]) if known else None,
+            float8(fingerprints.n_eff[table, part]) if known else None,
+            *(None if proof is None else float4_array(proof) for proof in proofs),
+        ]
+    )
 
 
 def read_fingerprints(connection: Connection, version: ModelVersion, *, baseline_only: bool = False) -> FingerprintSet:
@@ -235,13 +260,3 @@ def _hundredths(data: bytes | None) -> Hundredths | None:
 def _stacked(arrays: list[list[float] | None], width: int) -> Floats:
     empty = [np.nan] * width
     return np.array([empty if array is None else array for array in arrays], dtype=np.float64)
-
-
-def _evidence_arrays(evidence: Evidence | None, table: int, horizon: int) -> list[list[float] | None]:
-    if evidence is None:
-        return [None, None]
-    return [side[table, horizon].tolist() for side in (evidence.positive, evidence.negative)]
-
-
-def _array(percents: Floats) -> list[float] | None:
-    return None if np.isnan(percents).any() else percents.tolist()

@@ -219,7 +219,7 @@ def read_counts(connection: Connection, symbol: str, first_week: int, last_week:
     weeks = [
         int.from_bytes(result.get_value(row, 0) or b"", "big") for row in range(0, result.ntuples, HORIZON_MINUTES)
     ]
-    return {week: counts.astype(np.int64) for week, counts in zip(weeks, by_week, strict=True)}
+    return dict(zip(weeks, by_week.astype(np.int16), strict=True))
 
 
 def _date(day: int) -> date:

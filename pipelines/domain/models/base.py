@@ -18,7 +18,7 @@ from pipelines.domain.fingerprint import FingerprintSet
 from pipelines.domain.history import MarketHistory
 from pipelines.domain.lookup import LookupAxes
 from pipelines.domain.momentum import NO_BUCKET
-from pipelines.domain.standardised import Counts, StandardisedParameters
+from pipelines.domain.standardised import Counted, StandardisedParameters
 from pipelines.domain.surface import served
 from pipelines.domain.volatility import HALF_LIVES_MINUTES, VolatilityTrack, track_volatility
 
@@ -133,13 +133,10 @@ class Model(ABC):
         """The rule of a fit that is stored, from its `as_json`."""
 
     def from_counts(
-        self, weeks: Mapping[int, Counts], week: int, parameters: StandardisedParameters, fitted_until: int
+        self, counted: Counted, parameters: StandardisedParameters, fitted_until: int
     ) -> FittedModel | None:
-        """Fitted on stored counts as of a week, with evidence; None for a model that is not made of counts.
-
-        Raises ValueError when nothing was counted.
-        """
-        del weeks, week, parameters, fitted_until
+        """Fitted on stored counts, with evidence; None for a model that is not made of counts."""
+        del counted, parameters, fitted_until
         return None
 
     def fit(self, history: MarketHistory, until: int, config: ModelConfig) -> FittedModel:

@@ -26,9 +26,8 @@ from pipelines.domain.standardised import (
     HORIZON_MINUTES,
     TOP,
     AgedCounts,
-    Counts,
+    Counted,
     StandardisedParameters,
-    fit_tables,
 )
 
 
@@ -119,14 +118,11 @@ class NormalModel(Model):
         for _ in instants:
             yield FittedModel(self.name, instants[0], tables, ClosedFormRule(parameters))
 
-    def from_counts(
-        self, weeks: Mapping[int, Counts], week: int, parameters: StandardisedParameters, fitted_until: int
-    ) -> FittedModel:
+    def from_counts(self, counted: Counted, parameters: StandardisedParameters, fitted_until: int) -> FittedModel:
         """As in the base class. The evidence is that of all outcomes together."""
-        counted = fit_tables(weeks, week).evidence
-        tables = closed_form_tables(self.name, AgedCounts.of(weeks, week))
-        if counted is not None:
-            tables = replace(tables, evidence=Evidence(counted.step, counted.positive[:1], counted.negative[:1]))
+        tables, evidence = closed_form_tables(self.name, counted.aged), counted.tables.evidence
+        if evidence is not None:
+            tables = replace(tables, evidence=Evidence(evidence.step, evidence.positive[:1], evidence.negative[:1]))
         return FittedModel(self.name, fitted_until, tables, ClosedFormRule(parameters))
 
     def rule(self, stored: Mapping[str, Any]) -> Rule:

@@ -20,12 +20,11 @@ from pipelines.domain.standardised import (
     HORIZON_MINUTES,
     OLDEST_WEEKS,
     AgedCounts,
-    Counts,
+    Counted,
     StandardisedParameters,
     axis_position,
     count_outcomes,
     fit_parameters,
-    fit_tables,
 )
 from pipelines.domain.volatility import MINUTES_PER_WEEK, VolatilityTrack
 
@@ -104,11 +103,9 @@ class StandardisedModel(Model):
         for instant, aged in walk_counts(history, parameters, track, instants):
             yield FittedModel(self.name, instant, aged.tables(), StandardisedRule(parameters))
 
-    def from_counts(
-        self, weeks: Mapping[int, Counts], week: int, parameters: StandardisedParameters, fitted_until: int
-    ) -> FittedModel:
+    def from_counts(self, counted: Counted, parameters: StandardisedParameters, fitted_until: int) -> FittedModel:
         """As in the base class."""
-        return FittedModel(self.name, fitted_until, fit_tables(weeks, week), StandardisedRule(parameters))
+        return FittedModel(self.name, fitted_until, counted.tables, StandardisedRule(parameters))
 
     def rule(self, stored: Mapping[str, Any]) -> Rule:
         """As in the base class."""
