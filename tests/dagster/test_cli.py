@@ -25,6 +25,8 @@ def test_help_names_every_command(system: System) -> None:
         "sample",
         "build",
         "rollback",
+        "score",
+        "promote",
         "ladder",
         "live",
         "status",
@@ -40,7 +42,10 @@ def test_a_ladder_for_machines_has_21_answers(system: System) -> None:
     payload = json.loads(done.stdout)
     assert len(payload["probabilities"]) == 21
     assert payload["base_strike"] == 95000
-    assert payload["momentum_bucket"] == 2
+    assert (payload["model"], payload["momentum_bucket"]) == ("standardised", None)
+    assert payload["sigma"] > 0
+    assert payload["group"] in range(1, 10)
+    assert all(i["prob_beyond_low"] < i["prob_beyond_high"] for i in payload["intervals"])
     assert all(0 <= row["prob_beyond"] <= 100 for row in payload["probabilities"])
 
 
@@ -69,6 +74,18 @@ def test_a_ladder_for_people_fits_80_columns(system: System) -> None:
         (["ingest", "BTC", "nowhere.csv"], "nowhere.csv does not exist"),
         (["import", "fingerprints", "BTC", "nowhere"], "nowhere is not a folder"),
         (["ladder", "BTC", "--price", "1", "--ttc", "9", "--momentum", "nan"], "momentum a number"),
+        (["ladder", "BTC", "--price", "1", "--ttc", "9", "--sigma", "0"], "sigma must be positive"),
+        (
+            ["ladder", "BTC", "--price", "1", "--ttc", "9", "--model", "oracle"],
+            "there is no model 'oracle'; there are climatology, momentum, normal, standardised, student_t",
+        ),
+        (["score", "BTC", "--model", "oracle"], "there is no model 'oracle'"),
+        (["score", "BTC"], "BTC: 20 days of bars are too few to fit on 14 of them and to score the rest"),
+        (["score", "BTC", "--from", "2020-01-02", "--to", "2020-01-01"], "the end is not after the start"),
+        (["score", "BTC", "--from", "2020-01-01", "--to", "2020-02-01"], "no bars with momentum in the time to score"),
+        (["score", "ETH"], "ETH has no bars"),
+        (["promote", "BTC", "--model", "oracle"], "there is no model 'oracle'"),
+        (["promote", "BTC", "--model", "standardised"], "standardised is the champion of BTC already"),
     ],
 )
 def test_an_error_is_one_line_with_the_remedy(system: System, arguments: list[str], message: str) -> None:
@@ -162,7 +179,7 @@ def test_export_and_import_are_each_others_inverse(system: System, tmp_path: Pat
 def test_rollback_goes_back_one_generation(system: System) -> None:
     assert system.run("build", "BTC").returncode == 0
     done = system.run("rollback", "BTC")
-    match = re.fullmatch(r"BTC: generation (\d+) -> (\d+)\n", done.stdout)
+    match = re.fullmatch(r"BTC: standardised generation (\d+) -> (\d+)\n", done.stdout)
     assert match is not None
     assert int(match[2]) < int(match[1])
 

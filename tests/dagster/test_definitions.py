@@ -18,6 +18,10 @@ GRAPH = {
     "standardised_fingerprint": {"volatility"},
     "standardised_lookup": {"standardised_fingerprint"},
     "active_standardised_generation": {"standardised_lookup"},
+    "calibration": {"price_history", "volatility"},
+    "champion_change": {"calibration", "active_generation", "active_standardised_generation"},
+    "answer": {"price_log", "active_generation", "active_standardised_generation"},
+    "live_calibration": {"answer"},
     "price_log": set(),
     "live_probabilities": {"price_log", "active_generation", "active_standardised_generation"},
 }
@@ -28,8 +32,11 @@ CHECKS = {
     "lookup": LOOKUP_CHECKS,
     "standardised_fingerprint": {"cells_complete", "percent_0_to_100", "monotone_in_move"},
     "standardised_lookup": LOOKUP_CHECKS,
+    "calibration": {"no_band_is_off", "better_than_momentum", "no_drift"},
 }
-NOT_BLOCKING = {"gap_share", "newest_bar_age", "read_p95"}
+NOT_BLOCKING = {"gap_share", "newest_bar_age", "read_p95", *CHECKS["calibration"]}
+#: Made when it is their time or when asked, not whenever prices change.
+NOT_REBUILT = {"price_history", "calibration", "champion_change", "live_calibration"}
 
 
 def specs() -> dict[str, dg.AssetSpec]:
@@ -44,18 +51,18 @@ def test_the_graph_is_this() -> None:
 def test_every_asset_can_be_read_in_the_ui() -> None:
     for name, spec in specs().items():
         assert list(spec.owners) == ["team:strikecast"], name
-        assert spec.group_name in {"sources", "historical_data", "analytics", "live_data"}, name
+        assert spec.group_name in {"sources", "historical_data", "analytics", "live_data", "scores"}, name
         assert spec.description, name
         assert spec.kinds, name
 
 
 def test_tables_are_partitioned_by_symbol_versioned_and_rebuilt_when_prices_change() -> None:
     tables = {name: spec for name, spec in specs().items() if name in GRAPH and spec.partitions_def is not None}
-    assert set(tables) == set(GRAPH) - {"price_files", "price_log", "live_probabilities"}
+    assert set(tables) == set(GRAPH) - {"price_files", "price_log", "answer", "live_probabilities"}
     for name, spec in tables.items():
         assert spec.partitions_def == SYMBOLS, name
         assert spec.code_version, name
-        assert (spec.automation_condition is None) == (name == "price_history"), name
+        assert (spec.automation_condition is None) == (name in NOT_REBUILT), name
 
 
 def test_every_check_is_there_and_invariants_block() -> None:
@@ -70,13 +77,26 @@ def test_every_check_is_there_and_invariants_block() -> None:
 
 def test_jobs_and_sensors_are_these() -> None:
     jobs = {job.name: job.description for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
-    assert set(jobs) == {"ingest_prices", "build", "live_refresh"}
+    assert set(jobs) == {"ingest_prices", "build", "live_refresh", "calibrate", "score_live_answers", "promote"}
     assert all(jobs.values())
     sensors = {sensor.name: sensor.default_status for sensor in defs.sensors or ()}
     assert sensors == {
         "live_supervisor": dg.DefaultSensorStatus.RUNNING,
         "rebuild_what_changed": dg.DefaultSensorStatus.RUNNING,
     }
+
+
+def test_schedules_are_these_in_utc_and_on_by_default() -> None:
+    found = {schedule.name: (schedule.cron_schedule, schedule.job_name) for schedule in defs.schedules or ()}
+    assert found == {
+        "weekly_calibration": ("0 4 * * 0", "calibrate"),
+        "daily_live_calibration": ("10 0 * * *", "score_live_answers"),
+    }
+    for schedule in defs.schedules or ():
+        assert isinstance(schedule, dg.ScheduleDefinition)
+        assert schedule.execution_timezone == "UTC"
+        assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+        assert schedule.description
 
 
 def test_loading_reads_no_environment_and_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
