@@ -97,7 +97,7 @@ def _states(
     """What is known after the newest bar, with the momentum that was given."""
     score = np.array([np.nan if momentum_pct is None else momentum_pct / PERCENT_PER_UNIT])
     variances = np.full((len(HALF_LIVES_MINUTES), 1), np.nan)
-    if rule.season is None or given:
+    if rule.volatility is None or given:
         return MarketStates(np.zeros(1), score, variances)
     state = newest_state(connection, symbol)
     return MarketStates(np.array([state.minute + 1.0]), score, np.array(state.variances)[:, None])

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.domain.bars import Floats
-from pipelines.domain.volatility import VolatilityState
+from pipelines.domain.volatility import VolatilityParameters, VolatilityState
 
 
 class LiveVolatility:
@@ -16,8 +15,8 @@ class LiveVolatility:
     without a tick is missing, and the state is held.
     """
 
-    def __init__(self, state: VolatilityState, season: Floats) -> None:
-        self._season = season
+    def __init__(self, state: VolatilityState, parameters: VolatilityParameters) -> None:
+        self._parameters = parameters
         self._closed = state
         self._newest: tuple[float, float] | None = None
 
@@ -35,7 +34,7 @@ class LiveVolatility:
 
     def now(self) -> VolatilityState:
         """State at the newest tick."""
-        return self._closed if self._newest is None else self._closed.at(*self._newest, self._season)
+        return self._closed if self._newest is None else self._closed.at(*self._newest, self._parameters)
 
     def _close_minutes_before(self, minute: int) -> None:
         """Close the minute of the newest tick if it is over, and leave a gap up to `minute` if there is one."""
@@ -43,7 +42,7 @@ class LiveVolatility:
             running = int(np.ceil(self._newest[0])) - 1
             if running >= minute:
                 return
-            self._closed = self._closed.at(running + 1.0, self._newest[1], self._season)
+            self._closed = self._closed.at(running + 1.0, self._newest[1], self._parameters)
             self._newest = None
         if self._closed.minute < minute - 1:
             self._closed = replace(self._closed, minute=minute - 1, close=float("nan"))

@@ -280,10 +280,8 @@ def _evidence(weeks: Mapping[int, Counts], week: int, aged: AgedCounts, tables: 
             squares[:, 1:] += np.square(trust * own_off + (1.0 - trust) * all_off)
         variance = squares * len(used) / (len(used) - 1) if len(used) > 1 else np.full_like(squares, np.nan)
         share = side[..., ::every] / 100.0
-        at_most = np.maximum(
-            tables.n_eff, tables.n_eff[:1] * (1.0 - np.concatenate([np.ones((1, HORIZON_MINUTES)), trust[..., 0].T]))
-        )
-        sides.append(independent_outcomes(share, variance.swapaxes(0, 1), at_most[..., None]))
+        # A group leans on all rows, so all rows are the most that it can know.
+        sides.append(independent_outcomes(share, variance.swapaxes(0, 1), tables.n_eff[:1, :, None]))
     return Evidence(EVIDENCE_STEP, *sides)
 
 

@@ -24,17 +24,24 @@ from pipelines.domain.bars import Floats, Ints
 HALF_LIVES_MINUTES = (3, 10, 60, 720)
 USUAL_HALF_LIFE_MINUTES = 720
 CAP_IN_USUAL_RETURNS = 20.0
+#: What is usual is itself a mean, which one absurd tick must not move: a return counts as so many roots of the mean
+#: squared return of the fit at most.
+LARGEST_IN_TYPICAL_RETURNS = 50.0
 #: Horizons whose weights are fitted; between them weights are interpolated in the log of the horizon.
 KNOTS_MINUTES = (1, 2, 5, 10, 15, 30, 45, 60)
 MINUTES_PER_DAY = 1440
 MINUTES_PER_WEEK = 7 * MINUTES_PER_DAY
 QUARTERS_PER_DAY = 96
-#: Against the mean squared return: what a season adds to it before the logarithm, and the least variance there is.
+SEASON_MINUTES = 5
+#: Against the mean squared return: what a season adds to a variance before its logarithm, and the least variance.
 SEASON_OFFSET_SHARE = 3e-4
 FLOOR_SHARE = 2.5e-3
 FIT_DAYS = 730
 FIT_EVERY_MINUTES = 7
-FIT_ITERATIONS = 12
+#: Real bars take about 12 steps; a feed that froze for three hours in every nine takes 110.
+FIT_ITERATIONS = 300
+#: The fit has converged when no logarithm of a forecast changes by more.
+FIT_TOLERANCE = 1e-6
 FIT_CAP = 50.0
 
 
@@ -61,6 +68,11 @@ class VolatilityParameters:
     coefficients: Floats
     variance_floor: float
     fitted_until: int
+
+    @property
+    def largest_return(self) -> float:
+        """Most that an absolute return over the root of its season counts in what is usual."""
+        return LARGEST_IN_TYPICAL_RETURNS * float(np.sqrt(self.variance_floor / FLOOR_SHARE))
 
     @cached_property
     def season_by_minute(self) -> Floats:
@@ -131,16 +143,19 @@ def _decayed_mean(values: Floats, half_life: float, before: float) -> Floats:
 
 
 def track_volatility(
-    log_closes: Floats, first_minute: int, season: Floats, before: "VolatilityState | None" = None
+    log_closes: Floats, first_minute: int, parameters: VolatilityParameters, before: "VolatilityState | None" = None
 ) -> VolatilityTrack:
-    """States over a gapless grid of log closes that begins at `first_minute`, going on from `before` where given."""
+    """States over a gapless grid of log closes that begins at `first_minute`, going on from `before` where given.
+
+    Of the parameters only those that are fitted before any state matter: season and floor.
+    """
     opening = np.concatenate([[np.nan if before is None else np.log(before.close)], log_closes])
     if before is not None and before.minute != first_minute - 1:
         opening[0] = np.nan
     minutes = first_minute + np.arange(len(log_closes))
-    scaled = np.abs(log_returns(opening)[1:]) / np.sqrt(season[quarter_of_week(minutes)])
+    scaled = np.abs(log_returns(opening)[1:]) / np.sqrt(parameters.season[quarter_of_week(minutes)])
     start = [np.nan] * (len(HALF_LIVES_MINUTES) + 1) if before is None else [before.usual_return, *before.variances]
-    usual = _decayed_mean(scaled, USUAL_HALF_LIFE_MINUTES, start[0])
+    usual = _decayed_mean(np.minimum(scaled, parameters.largest_return), USUAL_HALF_LIFE_MINUTES, start[0])
     cap = CAP_IN_USUAL_RETURNS * np.concatenate([[start[0]], usual[:-1]])
     squared = np.square(np.where(scaled > cap, cap, scaled))
     variances = [
@@ -158,7 +173,7 @@ class VolatilityState:
     usual_return: float
     variances: tuple[float, ...]
 
-    def at(self, instant: float, price: float, season: Floats) -> "VolatilityState":
+    def at(self, instant: float, price: float, parameters: VolatilityParameters) -> "VolatilityState":
         """State at an instant after the close, up to one minute later, as if the minute ended with `price` there.
 
         A whole minute later it is the state after the next bar, exactly as `track_volatility` has it; before that each
@@ -172,7 +187,7 @@ class VolatilityState:
         if elapsed == 0.0 or elapsed > 1.0 or self.close != self.close:
             return VolatilityState(max(minute, self.minute), price, self.usual_return, self.variances)
         quarter = int(quarter_of_week(np.array([minute]))[0])
-        scaled = abs(float(np.log(price) - np.log(self.close))) / float(np.sqrt(season[quarter]))
+        scaled = abs(float(np.log(price) - np.log(self.close))) / float(np.sqrt(parameters.season[quarter]))
         cap = CAP_IN_USUAL_RETURNS * self.usual_return
         squared = min(scaled, cap) ** 2 if cap == cap else scaled**2  # noqa: PLR0124  NaN before the first return
 
@@ -183,25 +198,36 @@ class VolatilityState:
             return kept * mean + (1.0 - kept) * value / elapsed
 
         variances = tuple(decayed(v, squared, h) for v, h in zip(self.variances, HALF_LIVES_MINUTES, strict=True))
-        return VolatilityState(minute, price, decayed(self.usual_return, scaled, USUAL_HALF_LIFE_MINUTES), variances)
+        usual = decayed(self.usual_return, min(scaled, parameters.largest_return), USUAL_HALF_LIFE_MINUTES)
+        return VolatilityState(minute, price, usual, variances)
 
 
 def fit_season(returns: Floats, first_minute: int) -> tuple[Floats, float]:
     """Season float64[192] and the mean squared return, from one-minute log returns on a gapless grid.
 
-    exp of the mean log of the squared return in each quarter-hour, normalised to mean 1 over the bars. A quarter-hour
-    without a bar takes 1. Raises ValueError when no return differs from zero.
+    The season of a quarter-hour is exp of the mean log of the variance of its fives of minutes, normalised to mean 1
+    over the bars; a quarter-hour without a bar takes 1. Single minutes would not do: a thin market repeats its price
+    for minutes, and the log of nothing would make its quiet hours far too quiet. A return beyond 20 times the mean size
+    counts as 20 times: one tick at ten times the price would else put the least variance above that of two quiet
+    months. Raises ValueError when no return differs from zero.
     """
     known = ~np.isnan(returns)
-    squared = np.square(returns[known])
-    level = float(squared.mean()) if len(squared) else 0.0
+    sizes = np.abs(returns[known])
+    squared = np.zeros(len(returns))
+    squared[known] = np.square(np.minimum(sizes, CAP_IN_USUAL_RETURNS * sizes.mean())) if len(sizes) else sizes
+    level = float(squared[known].mean()) if len(sizes) else 0.0
     if not level > 0.0:
         raise ValueError("the price never moves: volatility cannot be fitted")
-    quarters = quarter_of_week(first_minute + np.flatnonzero(known))
-    counts = np.bincount(quarters, minlength=2 * QUARTERS_PER_DAY)
-    sums = np.bincount(quarters, np.log(squared + SEASON_OFFSET_SHARE * level), 2 * QUARTERS_PER_DAY)
+    fives = (first_minute + np.arange(len(returns))) // SEASON_MINUTES
+    fives -= fives[0]
+    in_five = np.bincount(fives, known)
+    there = in_five > 0
+    variances = np.bincount(fives, squared)[there] / in_five[there]
+    quarters = quarter_of_week((first_minute // SEASON_MINUTES + np.flatnonzero(there)) * SEASON_MINUTES)
+    counts = np.bincount(quarters, in_five[there], 2 * QUARTERS_PER_DAY)
+    logs = np.bincount(quarters, in_five[there] * np.log(variances + SEASON_OFFSET_SHARE * level), 2 * QUARTERS_PER_DAY)
     with np.errstate(invalid="ignore", divide="ignore"):
-        season = np.exp(sums / counts)
+        season = np.exp(logs / counts)
     season /= np.nansum(season * counts) / counts.sum()
     return np.where(counts > 0, season, 1.0), level
 
@@ -214,9 +240,9 @@ def fit_volatility(log_closes: Floats, first_minute: int) -> tuple[VolatilityPar
     """
     returns = log_returns(log_closes)
     season, level = fit_season(returns, first_minute)
-    track = track_volatility(log_closes, first_minute, season)
     end = first_minute + len(log_closes)
     empty = VolatilityParameters(season, np.zeros((len(KNOTS_MINUTES), 0)), FLOOR_SHARE * level, end)
+    track = track_volatility(log_closes, first_minute, empty)
     longest = KNOTS_MINUTES[-1]
     rows = np.arange(max(0, len(log_closes) - FIT_DAYS * MINUTES_PER_DAY), len(log_closes) - longest, FIT_EVERY_MINUTES)
     rows = rows[~np.isnan(log_closes[rows]) & ~np.isnan(track.variances[0, rows])]
@@ -230,19 +256,36 @@ def fit_volatility(log_closes: Floats, first_minute: int) -> tuple[VolatilityPar
         n = counts[rows + 1 + horizon] - counts[rows + 1]
         seasons = empty.mean_season(first_minute + rows + 1, horizon)
         realised = (squares[rows + 1 + horizon] - squares[rows + 1])[n > 0] / n[n > 0] / seasons[n > 0]
-        coefficients.append(_gamma_regression(design[n > 0], realised))
+        # Without the floor, weights run away after a freeze: no forecast is low enough for a variance of zero.
+        coefficients.append(_gamma_regression(design[n > 0], np.maximum(realised, empty.variance_floor)))
     return VolatilityParameters(season, np.stack(coefficients), empty.variance_floor, end), track
 
 
 def _gamma_regression(design: Floats, response: Floats) -> Floats:
-    """Coefficients of log E[response], by iteratively reweighted least squares; outliers count FIT_CAP at most."""
-    ridge = 1e-6 * len(design) * np.eye(design.shape[1])
-    gram = design.T @ design + ridge
+    """Coefficients of log E[response], by iteratively reweighted least squares; outliers count FIT_CAP at most.
+
+    `response` > 0. A step that would fit worse is halved until it does not. Raises ValueError when that does not
+    converge.
+    """
+    gram = design.T @ design + 1e-6 * len(design) * np.eye(design.shape[1])
+    log_response, log_cap = np.log(response), np.log(FIT_CAP)
+
+    def misfit(fitted: Floats) -> float:
+        """Half the gamma deviance but for a constant; linear in the logarithm beyond the cap."""
+        surprise = log_response - fitted
+        capped = np.minimum(surprise, log_cap)
+        return float((fitted + np.exp(capped) + FIT_CAP * (surprise - capped)).sum())
+
     coefficients = np.zeros(design.shape[1])
     coefficients[1] = 1.0  # the second half-life alone: the right order of magnitude to begin with
+    fitted = design @ coefficients
+    best = misfit(fitted)
     for _ in range(FIT_ITERATIONS):
-        surprise = np.minimum(response / np.exp(design @ coefficients), FIT_CAP) - 1.0
-        coefficients = coefficients + np.linalg.solve(gram, design.T @ surprise)
-    if not np.isfinite(coefficients).all():
-        raise ValueError("the volatility regression does not converge on these bars")
-    return coefficients
+        ratio = np.exp(np.minimum(log_response - fitted, log_cap))
+        step = np.linalg.solve(gram, design.T @ (ratio - 1.0))
+        while (tried := misfit(fitted + design @ step)) > best and np.abs(design @ step).max() > FIT_TOLERANCE:
+            step = step / 2.0
+        coefficients, fitted, best = coefficients + step, fitted + design @ step, tried
+        if np.abs(design @ step).max() <= FIT_TOLERANCE:
+            return coefficients
+    raise ValueError("the volatility regression does not converge on these bars")

@@ -118,10 +118,10 @@ class LiveSession:
         if version.model == MODEL_NAME:
             with suppress(NoDataError):  # imported without one
                 baseline = read_fingerprints(connection, version, baseline_only=True)
-        if rule.season is not None:
+        if rule.volatility is not None:
             with suppress(NoDataError):
                 state = newest_state(connection, version.symbol)
-                volatility = LiveVolatility(state, rule.season)
+                volatility = LiveVolatility(state, rule.volatility)
                 since = datetime.fromtimestamp((state.minute + 1) * 60, UTC)
                 ticks = minute_closes(connection, version.symbol, since)
                 volatility.add_all((minutes_of(at), price) for at, price in ticks)

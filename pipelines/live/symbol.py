@@ -126,7 +126,7 @@ class SymbolRefresher:
         if champion is None:
             return state, _no_answer(price, strikes, ttc), [f"no generation is published for {self.symbol}"]
         states = market_states(state, champion)
-        if champion.rule.season is not None and np.isnan(states.variances).any():
+        if champion.rule.volatility is not None and np.isnan(states.variances).any():
             return state, _no_answer(price, strikes, ttc), [f"volatility of {self.symbol} is not known"]
         bucket = int(champion.rule.buckets(states)[0])
         if bucket == NO_BUCKET:

@@ -100,7 +100,7 @@ def renew_volatility(
             borrowed_from, lent = lender if due.borrowed and lender is not None else (None, None)
             parameters = make_fit(due, history, lent)
             parameters_id = write_parameters(connection, symbol, parameters, borrowed_from)
-            track = track_volatility(history.log_close, history.first_minute, parameters.volatility.season)
+            track = track_volatility(history.log_close, history.first_minute, parameters.volatility)
             days_written = write_track(connection, symbol, parameters_id, track, history.first_minute)
     except ValueError as error:
         raise BuildError(f"{symbol}: {error}") from error
@@ -127,8 +127,7 @@ def _go_on(connection: Connection, symbol: str, stored: StoredParameters, end: i
     history = _history(closes)
     if before is not None:
         history = _beginning_at(history, begin)
-    season = stored.parameters.volatility.season
-    track = track_volatility(history.log_close, history.first_minute, season, before)
+    track = track_volatility(history.log_close, history.first_minute, stored.parameters.volatility, before)
     return write_track(connection, symbol, stored.parameters_id, track, history.first_minute)
 
 

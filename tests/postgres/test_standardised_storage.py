@@ -96,7 +96,7 @@ def assert_as_from_scratch(connection: Connection, symbol: str) -> None:
     stored = read_parameters(connection, symbol)
     assert stored is not None
     history = history_of(connection, symbol)
-    track = track_volatility(history.log_close, history.first_minute, stored.parameters.volatility.season)
+    track = track_volatility(history.log_close, history.first_minute, stored.parameters.volatility)
     found = read_track(connection, symbol, history.first_minute, history.end)
     np.testing.assert_array_equal(found.usual_return, track.usual_return)
     np.testing.assert_array_equal(found.variances, track.variances)

@@ -51,9 +51,8 @@ def state_at(history: MarketHistory, rule: StandardisedRule, row: int) -> Volati
 def test_a_day_replayed_tick_by_tick_gives_what_the_fit_has_to_1e_9(
     history: MarketHistory, rule: StandardisedRule
 ) -> None:
-    season = rule.parameters.volatility.season
     first = len(history) - DAY
-    live = LiveVolatility(state_at(history, rule, first - 1), season)
+    live = LiveVolatility(state_at(history, rule, first - 1), rule.parameters.volatility)
     ticks = TickHistory(ModelConfig())
     compared = 0
     moves = np.array([5.0, 50.0, -50.0, 150.0])
@@ -90,10 +89,10 @@ def test_volatility_rises_with_the_tick_and_not_only_with_the_bar(
     history: MarketHistory, rule: StandardisedRule
 ) -> None:
     start = state_at(history, rule, len(history) - 1)
-    live = LiveVolatility(start, rule.parameters.volatility.season)
+    live = LiveVolatility(start, rule.parameters.volatility)
     live.add(start.minute + 1.1, start.close * 1.01)
     assert live.now().variances[0] > 3 * start.variances[0]
-    calm = LiveVolatility(start, rule.parameters.volatility.season)
+    calm = LiveVolatility(start, rule.parameters.volatility)
     calm.add(start.minute + 1.9, start.close)
     assert calm.now().variances[0] < start.variances[0]
 
@@ -102,7 +101,7 @@ def test_a_gap_holds_the_state_and_the_first_tick_after_it_adds_no_return(
     history: MarketHistory, rule: StandardisedRule
 ) -> None:
     start = state_at(history, rule, len(history) - 1)
-    live = LiveVolatility(start, rule.parameters.volatility.season)
+    live = LiveVolatility(start, rule.parameters.volatility)
     live.add(start.minute + 300.5, start.close * 1.2)
     assert live.now().variances == start.variances
     live.add(start.minute + 301.0, start.close * 1.2)
@@ -112,7 +111,7 @@ def test_a_gap_holds_the_state_and_the_first_tick_after_it_adds_no_return(
 
 def test_ticks_of_the_past_change_nothing(history: MarketHistory, rule: StandardisedRule) -> None:
     start = state_at(history, rule, len(history) - 1)
-    live = LiveVolatility(start, rule.parameters.volatility.season)
+    live = LiveVolatility(start, rule.parameters.volatility)
     live.add_all([(start.minute - 5.0, 1.0), (start.minute + 1.0, 1.0)])
     assert live.now() == start
     live.add(start.minute + 1.5, start.close)

@@ -20,7 +20,7 @@ from pipelines.domain.lookup import LookupAxes
 from pipelines.domain.momentum import NO_BUCKET
 from pipelines.domain.standardised import Counted, StandardisedParameters
 from pipelines.domain.surface import served
-from pipelines.domain.volatility import HALF_LIVES_MINUTES, VolatilityTrack, track_volatility
+from pipelines.domain.volatility import HALF_LIVES_MINUTES, VolatilityParameters, VolatilityTrack, track_volatility
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class MarketStates:
     """What a model may know at n instants.
 
     `instants`: float64[n], minutes since 1970 UTC; `score`: float64[n], momentum as a fraction, NaN = not known;
-    `variances`: float64[half-lives, n] as in `volatility`, by the season of the rule that asks; NaN = not known.
+    `variances`: float64[half-lives, n] as in `volatility`, by the parameters of the rule that asks; NaN = not known.
     """
 
     instants: Floats
@@ -39,8 +39,8 @@ class MarketStates:
 class Rule(ABC):
     """What turns a state and a strike into a place in the tables; rebuilt from its own `as_json`."""
 
-    #: Season by which `MarketStates.variances` are to be computed; None when the rule does not look at them.
-    season: Floats | None = None
+    #: By which `MarketStates.variances` are to be computed; None when the rule does not look at them.
+    volatility: VolatilityParameters | None = None
 
     @abstractmethod
     def buckets(self, states: MarketStates) -> Ints:
@@ -70,11 +70,11 @@ class Rule(ABC):
         """All that was set or fitted besides the tables, as JSON values."""
 
     def track(self, history: MarketHistory) -> VolatilityTrack:
-        """Volatility over the whole history by this rule's season; computed once."""
-        assert self.season is not None
-        key = ("track", self.season.tobytes())
+        """Volatility over the whole history by this rule's parameters; computed once."""
+        assert self.volatility is not None
+        key = ("track", self.volatility.season.tobytes(), self.volatility.variance_floor)
         if key not in history.shared:
-            history.shared[key] = track_volatility(history.log_close, history.first_minute, self.season)
+            history.shared[key] = track_volatility(history.log_close, history.first_minute, self.volatility)
         track = history.shared[key]
         assert isinstance(track, VolatilityTrack)
         return track
@@ -82,7 +82,7 @@ class Rule(ABC):
     def states(self, history: MarketHistory, rows: Ints) -> MarketStates:
         """States at the closes of rows of the history's grid."""
         variances = np.full((len(HALF_LIVES_MINUTES), len(rows)), np.nan)
-        if self.season is not None:
+        if self.volatility is not None:
             variances = self.track(history).variances[:, rows]
         return MarketStates((history.first_minute + rows + 1).astype(np.float64), history.score[rows], variances)
 

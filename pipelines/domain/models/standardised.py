@@ -37,7 +37,7 @@ class StandardisedRule(Rule):
 
     def __init__(self, parameters: StandardisedParameters, given_sigma: float | None = None) -> None:
         self.parameters = parameters
-        self.season = parameters.volatility.season
+        self.volatility = parameters.volatility
         self._given_sigma = given_sigma
 
     @property

@@ -1,0 +1,181 @@
+"""Bars as bad as real ones can be: each gives a sane answer or a stated refusal."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipelines.domain.bars import closes_from_usd
+from pipelines.domain.config import ModelConfig
+from pipelines.domain.history import MarketHistory, market_history
+from pipelines.domain.models.base import FittedModel
+from pipelines.domain.models.registry import model_named
+from pipelines.domain.momentum import compute_momentum
+from pipelines.domain.renewal import LEAST_DAYS, OWN_DAYS, Fit, Fitted, borrow, due_fit
+from pipelines.domain.scoring import cells, pooled, skill
+from pipelines.domain.standardised import fit_parameters
+from pipelines.domain.walk_forward import Plan, entrants, walk_forward
+
+DAY = 1440
+FIRST = 29_000_000 // DAY * DAY
+MOVES = np.array([1.0, 5.0, 25.0, 100.0, 500.0])
+
+
+def history_of(usd: np.ndarray, minutes: np.ndarray | None = None, decimals: int = 2) -> MarketHistory:
+    closes = closes_from_usd(FIRST + np.arange(len(usd)) if minutes is None else minutes, np.round(usd, decimals))
+    return market_history(closes, compute_momentum(closes, ModelConfig()))
+
+
+@pytest.fixture(scope="module")
+def real(shared: Path) -> np.ndarray:
+    """Closes of 40 real days of BTC without a gap."""
+    frame = pl.read_parquet(shared / "data" / "prices" / "btc_1m.parquet", columns=["close"])
+    return frame["close"].to_numpy()[2_200_000 : 2_200_000 + 40 * DAY]
+
+
+def fit(history: MarketHistory) -> FittedModel:
+    return model_named("standardised").fit(history, history.end, ModelConfig())
+
+
+def assert_sane(history: MarketHistory, model: FittedModel, rows: np.ndarray) -> np.ndarray:
+    """Finite, within 0 and 1, falling with the distance; returns P(up) of the last TTC."""
+    states = model.rule.states(history, rows)
+    for ttc in (1, 15, 60):
+        for sign in (1, -1):
+            beyond = model.prob_beyond(states, ttc, sign * MOVES)
+            assert np.isfinite(beyond).all()
+            assert beyond.min() > 0
+            assert beyond.max() < 1
+            assert (np.diff(beyond, axis=1) <= 1e-12).all()
+    return model.prob_beyond(states, 60, MOVES)
+
+
+def sigma(history: MarketHistory, model: FittedModel, row: int) -> float:
+    found = model.rule.sigma(model.rule.states(history, np.array([row])), 60.0)
+    assert found is not None
+    return float(found[0])
+
+
+def test_too_little_history_says_how_much_is_needed() -> None:
+    for days, can_borrow, message in (
+        (3, False, r"3.0 days of bars are too few .*: it needs 7, or another symbol with 60 days to borrow from"),
+        (0.2, True, r"0.2 days of bars are too few .*: it needs 0.5$"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            due_fit(None, FIRST, FIRST + int(days * DAY), can_borrow=can_borrow, asked=False)
+    with pytest.raises(ValueError, match="too few"):
+        fit_parameters(history_of(100 + np.random.default_rng(1).random(300)))
+
+
+def test_when_a_fit_is_due() -> None:
+    def due(fitted: Fitted | None, days: float, *, can_borrow: bool = False, asked: bool = False) -> Fit | None:
+        return due_fit(fitted, FIRST, FIRST + int(days * DAY), can_borrow=can_borrow, asked=asked)
+
+    at = FIRST + 10 * DAY
+    assert due(None, LEAST_DAYS) == Fit("there are no parameters yet", borrowed=False)
+    assert due(None, 1, can_borrow=True) == Fit("there are no parameters yet", borrowed=True)
+    assert due(None, OWN_DAYS, can_borrow=True) == Fit("there are no parameters yet", borrowed=False)
+    assert due(Fitted(at, borrowed=False), 37) is None
+    assert due(Fitted(at, borrowed=False), 38) == Fit("the last fit is 28 days old", borrowed=False)
+    assert due(Fitted(at, borrowed=False), 11, asked=True) == Fit("asked for", borrowed=False)
+    assert due(Fitted(at, borrowed=True), 20, can_borrow=True) is None
+    assert due(Fitted(FIRST + 50 * DAY, borrowed=True), 60, can_borrow=True) == Fit(
+        "60 days of own bars", borrowed=False
+    )
+
+
+def test_a_gap_of_hours_is_no_move(real: np.ndarray) -> None:
+    minutes = FIRST + np.arange(len(real))
+    minutes[35 * DAY :] += 7 * 60
+    usd = real.copy()
+    usd[35 * DAY :] *= 1.3
+    history = history_of(usd, minutes)
+    model = fit(history)
+    after = 35 * DAY + 7 * 60
+    assert_sane(history, model, np.array([after + 40, after + 500]))
+    assert sigma(history, model, after) == pytest.approx(sigma(history, model, 35 * DAY - 1), rel=0.5)
+
+
+def test_a_frozen_feed_leaves_a_least_volatility_and_small_probabilities(real: np.ndarray) -> None:
+    usd = real.copy()
+    usd[36 * DAY :] = usd[36 * DAY]
+    history = history_of(usd)
+    model = fit(history_of(real))
+    row = len(usd) - 1
+    assert_sane(history, model, np.array([row]))
+    lowest = np.sqrt(model.rule.as_json()["variance_floor"])
+    assert lowest * 0.2 < sigma(history, model, row) < sigma(history, model, 36 * DAY - 1)
+    with pytest.raises(ValueError, match="the price never moves"):
+        fit(history_of(np.full(20 * DAY, 100.0)))
+
+
+def test_a_spike_of_one_absurd_tick_fades_within_hours(real: np.ndarray) -> None:
+    usd = real.copy()
+    usd[38 * DAY] *= 10
+    clean, spiked = history_of(real), history_of(usd)
+    model = fit(history_of(real[: 38 * DAY]))
+    rows = 38 * DAY + np.array([2, 45, 300])
+    assert_sane(spiked, model, rows)
+    worse = [sigma(spiked, model, row) / sigma(clean, model, row) for row in rows.tolist()]
+    assert worse[0] > 1.5, "it is not hidden"
+    assert worse[1] < 4
+    assert worse[2] < 2
+
+
+def test_a_spike_in_what_is_fitted_hardly_changes_the_tables(real: np.ndarray) -> None:
+    usd = real.copy()
+    usd[30 * DAY] *= 10
+    ours, theirs = fit(history_of(usd)).tables, fit(history_of(real)).tables
+    assert np.abs(ours.positive[0] - theirs.positive[0]).max() < 1.5
+
+
+def test_a_stablecoin_that_hardly_moves_is_resolved() -> None:
+    rng = np.random.default_rng(3)
+    usd = 1.0 + 2e-4 * np.cumsum(rng.normal(0, 0.02, 40 * DAY)) * np.exp(-0.0) + rng.normal(0, 1e-6, 40 * DAY)
+    history = history_of(usd - usd.mean() + 1.0, decimals=6)
+    model = fit(history)
+    beyond = assert_sane(history, model, np.array([len(usd) - 100]))
+    assert beyond[0, -1] <= 2e-4, "5 % in an hour does not happen"
+    table = model.tables.positive[0, 59]
+    assert (np.diff(table) < -0.5).sum() > 20, "the distribution spreads over many bins"
+    coarse = history_of(np.round(usd - usd.mean() + 1.0, 4), decimals=4)  # most minutes do not move at all
+    assert_sane(coarse, fit(coarse), np.array([len(usd) - 100]))
+
+
+def test_a_symbol_ten_times_wilder_has_the_same_standardised_tables(real: np.ndarray) -> None:
+    logs = np.log(real)
+    wild = np.exp(logs[0] + 10 * (logs - logs[0]) / 3)  # a tenfold would leave what can be compared exactly
+    calm, wilder = fit(history_of(real)), fit(history_of(wild, decimals=4))
+    assert np.abs(calm.tables.positive[0] - wilder.tables.positive[0]).max() < 1.5
+    ratio = sigma(history_of(wild, decimals=4), wilder, 39 * DAY) / sigma(history_of(real), calm, 39 * DAY)
+    assert ratio == pytest.approx(10 / 3, rel=0.1)
+
+
+def test_a_borrower_keeps_its_own_size(real: np.ndarray) -> None:
+    lender = fit_parameters(history_of(real))
+    young = history_of(np.exp(np.log(real[: 2 * DAY]) * 3 - 2 * np.log(real[0])), decimals=4)
+    lent = borrow(lender, young)
+    assert lent.volatility.variance_floor == pytest.approx(9 * lender.volatility.variance_floor, rel=0.9), (
+        "least variance by its own moves"
+    )
+    assert lent.momentum_edges == lender.momentum_edges
+    with pytest.raises(ValueError, match="the price never moves"):
+        borrow(lender, history_of(np.full(DAY, 5.0)))
+
+
+def test_bars_of_2017_with_frozen_minutes_are_still_calibrated(real: np.ndarray) -> None:
+    """A thin market: in the quiet hours two thirds of the minutes repeat the price before."""
+    rng = np.random.default_rng(5)
+    usd = np.concatenate([real, real[-1] * real / real[0]])
+    quiet = (np.arange(len(usd)) // 60) % 24 < 12
+    frozen = quiet & (rng.random(len(usd)) < 0.66)
+    at = np.where(frozen, 0, np.arange(len(usd)))
+    usd = usd[np.maximum.accumulate(at)]
+    history = history_of(usd)
+    plan = Plan(FIRST + 50 * DAY, history.end, every_minutes=15)
+    (fold,) = walk_forward(history, entrants(["climatology", "standardised"], ModelConfig()), plan)
+    ours = fold.tallies["standardised"]
+    assert skill(ours, fold.tallies["climatology"]) > 0
+    assert abs(pooled(ours).calibration) < 0.01
+    assert all(abs(cell.calibration) < 0.12 for cell in cells(ours, "volatility_band", 60, 50))
