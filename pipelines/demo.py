@@ -57,7 +57,7 @@ def demo(settings: Settings, *, once: bool) -> None:
                 running.watch(ONCE_SECONDS)
                 _require_refreshed(settings, before)
             _print_ladders(settings, symbols)
-            _print_places(settings, running)
+            _print_places(settings, running, stays=not once)
             if not once:
                 running.watch()
 
@@ -156,11 +156,12 @@ def _payload(settings: Settings, symbol: str) -> dict[str, Any] | None:
     return payload
 
 
-def _print_places(settings: Settings, running: Running) -> None:
+def _print_places(settings: Settings, running: Running, *, stays: bool = True) -> None:
     for line in (
         f"Dagster UI: {running.ui_url}",
         f"probability files: {settings.output_dir}",
-        "Ctrl-C stops everything",
+        *(f"calibration report: {path}" for path in sorted(settings.reports_dir.glob("*_calibration.html"))),
+        *(["Ctrl-C stops everything"] if stays else []),
     ):
         console.result.print(line, soft_wrap=True)
 
