@@ -1,13 +1,18 @@
-"""Generated bars as files, ingested as a user's would be."""
+"""Generated bars as files, ingested as a user's would be, and the models made of them."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
+from pipelines.domain.lookup import build_lookup_block
 from pipelines.domain.sample import SampleBars, SampleTruth, generate_bars
-from pipelines.storage.database import Database
+from pipelines.storage.database import Database, Role
+from pipelines.storage.generations import judge, publish, record_generation
 from pipelines.storage.ingestion import ingest
+from pipelines.storage.prices import summarize_bars
+from pipelines.storage.renewal import RenewedCounts, renew_counts, renew_volatility
+from pipelines.storage.tables import verify_lookup, write_fingerprints, write_lookup
 
 #: 2025-03-01, a Saturday.
 END_MINUTE = 29_012_000
@@ -32,3 +37,32 @@ def store(
     path = folder / f"{symbol}_{first}_{last}.parquet"
     frame.write_parquet(path)
     ingest(database, symbol, [path], datetime.now(UTC), accept_corrections=True)
+
+
+def renew(database: Database, symbol: str, *lenders: str) -> RenewedCounts:
+    """Bring volatility and counts up to the newest bar."""
+    with database.connect("test", Role.PIPELINE) as connection:
+        renew_volatility(connection, symbol, lenders)
+    with database.connect("test", Role.PIPELINE) as connection:
+        return renew_counts(connection, symbol)
+
+
+def publish_all(database: Database, symbol: str, renewed: RenewedCounts) -> dict[str, int]:
+    """Store, check and publish every model that is made of counts; returns their generations."""
+    generations = {}
+    with database.connect("test", Role.PIPELINE) as connection:
+        for fitted in renewed.fitted:
+            axes = fitted.rule.axes
+            generation = record_generation(
+                connection, symbol, fitted.name, fitted.rule, fitted.tables.nodes,
+                bars=summarize_bars(connection, symbol), borrowed_from=renewed.borrowed_from,
+            )  # fmt: skip
+            write_fingerprints(connection, generation, fitted.tables)
+            blocks = (build_lookup_block(fitted.tables, bucket, axes) for bucket in axes.buckets)
+            write_lookup(connection, generation, blocks, axes)
+            verdicts = verify_lookup(connection, generation, fitted.tables, axes)
+            assert [verdict.name for verdict in verdicts if not verdict.holds] == []
+            judge(connection, generation, complete=True)
+            publish(connection, generation)
+            generations[fitted.name] = generation
+    return generations

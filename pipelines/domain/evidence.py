@@ -55,12 +55,16 @@ class BlockSums:
         self.blocks += 1
 
     def variance(self, share: Floats, total: Floats) -> Floats:
-        """Variance of p = `share` under the block bootstrap; `total`: the sum of weighted rows; NaN below 2 blocks."""
+        """Variance of p = `share` under the block bootstrap; `total`: the sum of weighted rows.
+
+        NaN where all rows lie in one block, which tells nothing of how much blocks differ.
+        """
         if self.blocks < 2:
             return np.full(share.shape, np.nan)
         with np.errstate(invalid="ignore", divide="ignore"):
             spread = self._kk - 2.0 * share * self._kn + share**2 * self._nn
-            return np.asarray(np.maximum(spread, 0.0) / total**2 * self.blocks / (self.blocks - 1))
+            variance = np.maximum(spread, 0.0) / total**2 * self.blocks / (self.blocks - 1)
+        return np.where(total**2 > self._nn * (1.0 + 1e-9), variance, np.nan)
 
 
 def independent_outcomes(share: Floats, variance: Floats, at_most: Floats) -> Floats:

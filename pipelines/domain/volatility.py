@@ -27,6 +27,9 @@ CAP_IN_USUAL_RETURNS = 20.0
 #: What is usual is itself a mean, which one absurd tick must not move: a return counts as so many roots of the mean
 #: squared return of the fit at most.
 LARGEST_IN_TYPICAL_RETURNS = 50.0
+#: Up to so many of them a return counts in full whatever is usual: after a feed that froze for days nothing is, and
+#: a forecast would take hours to find back.
+FULL_IN_TYPICAL_RETURNS = 3.0
 #: Horizons whose weights are fitted; between them weights are interpolated in the log of the horizon.
 KNOTS_MINUTES = (1, 2, 5, 10, 15, 30, 45, 60)
 MINUTES_PER_DAY = 1440
@@ -72,7 +75,16 @@ class VolatilityParameters:
     @property
     def largest_return(self) -> float:
         """Most that an absolute return over the root of its season counts in what is usual."""
-        return LARGEST_IN_TYPICAL_RETURNS * float(np.sqrt(self.variance_floor / FLOOR_SHARE))
+        return LARGEST_IN_TYPICAL_RETURNS * self._typical_return
+
+    @property
+    def full_return(self) -> float:
+        """Up to here an absolute return over the root of its season counts in full in the variances."""
+        return FULL_IN_TYPICAL_RETURNS * self._typical_return
+
+    @property
+    def _typical_return(self) -> float:
+        return float(np.sqrt(self.variance_floor / FLOOR_SHARE))
 
     @cached_property
     def season_by_minute(self) -> Floats:
@@ -156,7 +168,7 @@ def track_volatility(
     scaled = np.abs(log_returns(opening)[1:]) / np.sqrt(parameters.season[quarter_of_week(minutes)])
     start = [np.nan] * (len(HALF_LIVES_MINUTES) + 1) if before is None else [before.usual_return, *before.variances]
     usual = _decayed_mean(np.minimum(scaled, parameters.largest_return), USUAL_HALF_LIFE_MINUTES, start[0])
-    cap = CAP_IN_USUAL_RETURNS * np.concatenate([[start[0]], usual[:-1]])
+    cap = np.maximum(CAP_IN_USUAL_RETURNS * np.concatenate([[start[0]], usual[:-1]]), parameters.full_return)
     squared = np.square(np.where(scaled > cap, cap, scaled))
     variances = [
         _decayed_mean(squared, half_life, past) for half_life, past in zip(HALF_LIVES_MINUTES, start[1:], strict=True)
@@ -188,8 +200,8 @@ class VolatilityState:
             return VolatilityState(max(minute, self.minute), price, self.usual_return, self.variances)
         quarter = int(quarter_of_week(np.array([minute]))[0])
         scaled = abs(float(np.log(price) - np.log(self.close))) / float(np.sqrt(parameters.season[quarter]))
-        cap = CAP_IN_USUAL_RETURNS * self.usual_return
-        squared = min(scaled, cap) ** 2 if cap == cap else scaled**2  # noqa: PLR0124  NaN before the first return
+        cap = np.maximum(CAP_IN_USUAL_RETURNS * self.usual_return, parameters.full_return)
+        squared = min(scaled, float(cap)) ** 2 if cap == cap else scaled**2  # noqa: PLR0124  NaN before the first return
 
         def decayed(mean: float, value: float, half_life: float) -> float:
             if mean != mean:  # noqa: PLR0124
@@ -214,8 +226,10 @@ def fit_season(returns: Floats, first_minute: int) -> tuple[Floats, float]:
     known = ~np.isnan(returns)
     sizes = np.abs(returns[known])
     squared = np.zeros(len(returns))
-    squared[known] = np.square(np.minimum(sizes, CAP_IN_USUAL_RETURNS * sizes.mean())) if len(sizes) else sizes
-    level = float(squared[known].mean()) if len(sizes) else 0.0
+    squared[known] = np.square(np.minimum(sizes, CAP_IN_USUAL_RETURNS * sizes.mean()))
+    if not len(sizes):
+        raise ValueError("there is not one return: volatility cannot be fitted without bars a minute apart")
+    level = float(squared[known].mean())
     if not level > 0.0:
         raise ValueError("the price never moves: volatility cannot be fitted")
     fives = (first_minute + np.arange(len(returns))) // SEASON_MINUTES

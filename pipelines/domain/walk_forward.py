@@ -51,7 +51,7 @@ def entrants(names: Sequence[str], config: ModelConfig) -> list[Entrant]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is scored. Instants are minutes since 1970 UTC: bars that close after `start`, up to `stop`, are base rows.
+    """What is scored. Instants are minutes since 1970 UTC: bars that close at `start` to `stop` - 1 are base rows.
 
     `fold_months`: a full fit at the start of each fold; None for one fold. `train_to`: everything is fitted once on
     what was known then, and nothing is renewed; None for fits at each fold's start and daily renewals.

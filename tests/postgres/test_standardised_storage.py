@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
-from sample_bars import END_MINUTE, sample, store
+from sample_bars import END_MINUTE, publish_all, renew, sample, store
 
 from pipelines.answers import ladder_payload
 from pipelines.domain.config import ModelConfig
 from pipelines.domain.history import MarketHistory, market_history
-from pipelines.domain.lookup import build_lookup_block
 from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.standardised import StandardisedRule
 from pipelines.domain.momentum import compute_momentum
@@ -24,10 +23,8 @@ from pipelines.domain.volatility import HALF_LIVES_MINUTES, MINUTES_PER_WEEK, tr
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.champions import change_champion, read_champion
 from pipelines.storage.database import Connection, Database, Role
-from pipelines.storage.generations import judge, publish, record_generation
-from pipelines.storage.prices import read_closes, summarize_bars
-from pipelines.storage.renewal import RenewedCounts, renew_counts, renew_volatility
-from pipelines.storage.tables import verify_lookup, write_fingerprints, write_lookup
+from pipelines.storage.prices import read_closes
+from pipelines.storage.renewal import renew_counts, renew_volatility
 from pipelines.storage.volatility import (
     newest_state,
     read_counts,
@@ -57,33 +54,6 @@ def published(database: Database, bars: SampleBars, tmp_path_factory: pytest.Tem
 def reader(database: Database) -> Iterator[Connection]:
     with database.connect("test", Role.READER, autocommit=True) as connection:
         yield connection
-
-
-def renew(database: Database, symbol: str, *lenders: str) -> RenewedCounts:
-    with database.connect("test", Role.PIPELINE) as connection:
-        renew_volatility(connection, symbol, lenders)
-    with database.connect("test", Role.PIPELINE) as connection:
-        return renew_counts(connection, symbol)
-
-
-def publish_all(database: Database, symbol: str, renewed: RenewedCounts) -> dict[str, int]:
-    generations = {}
-    with database.connect("test", Role.PIPELINE) as connection:
-        for fitted in renewed.fitted:
-            axes = fitted.rule.axes
-            generation = record_generation(
-                connection, symbol, fitted.name, fitted.rule, fitted.tables.nodes,
-                bars=summarize_bars(connection, symbol), borrowed_from=renewed.borrowed_from,
-            )  # fmt: skip
-            write_fingerprints(connection, generation, fitted.tables)
-            blocks = (build_lookup_block(fitted.tables, bucket, axes) for bucket in axes.buckets)
-            write_lookup(connection, generation, blocks, axes)
-            verdicts = verify_lookup(connection, generation, fitted.tables, axes)
-            assert [verdict.name for verdict in verdicts if not verdict.holds] == []
-            judge(connection, generation, complete=True)
-            publish(connection, generation)
-            generations[fitted.name] = generation
-    return generations
 
 
 def history_of(connection: Connection, symbol: str) -> MarketHistory:

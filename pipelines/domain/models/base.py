@@ -100,13 +100,13 @@ class FittedModel:
         """P(the close `ttc_minutes` later is at or past price x (1 + move)) as a fraction: float64[n, k].
 
         Past means above for moves > 0, otherwise below. Linear between nodes, clamped at the last, and never certain,
-        as answers are served. A state without a bucket is answered by the baseline. NaN without evidence.
+        as answers are served. A state without a bucket is answered by the baseline. NaN without evidence or forecast.
         """
         nodes, labels = self.tables.nodes, self.tables.buckets
-        step = nodes[1] - nodes[0]
         table = np.searchsorted([NO_BUCKET if label is None else label for label in labels], self.rule.buckets(states))
-        places = np.minimum(self.rule.positions(states, ttc_minutes, moves_bps), nodes[-1]) / step
-        lower = np.minimum(places.astype(np.intp), len(nodes) - 2)
+        # The nodes of `source` lack one, so they are not a step apart everywhere.
+        places = np.interp(self.rule.positions(states, ttc_minutes, moves_bps), nodes, np.arange(len(nodes)))
+        lower = np.minimum(np.nan_to_num(places).astype(np.intp), len(nodes) - 2)
         share = places - lower
         sides = np.stack([self.tables.negative[:, ttc_minutes - 1], self.tables.positive[:, ttc_minutes - 1]])
         flat = sides.reshape(-1)

@@ -81,12 +81,13 @@ def fit_t(counts: Floats) -> tuple[Floats, Floats]:
 
 
 def symmetric_tables(survival: Floats, aged: AgedCounts) -> FingerprintSet:
-    """One table from float64[60, nodes], the same on both sides."""
-    percent = 100.0 * survival[None]
+    """One table from float64[60, nodes], the same on both sides; NaN where no outcome was counted."""
     rows, squares = aged.weighted.sum(axis=(1, 2)), aged.squares.sum(axis=1)
+    percent = np.where(rows[:, None] > 0, 100.0 * survival, np.nan)[None]
+    n_eff = rows**2 / np.where(rows > 0, squares, 1.0)
     return FingerprintSet(
         (0,), tuple(range(0, AXIS_MAX + 1, AXIS_STEP)), percent, percent, aged.n.sum(axis=1)[None],
-        (rows**2 / squares)[None],
+        n_eff[None],
     )  # fmt: skip
 
 

@@ -54,6 +54,8 @@ def fitted_fingerprints(history: MarketHistory, until: int, config: ModelConfig)
     key = ("fingerprints", until, config)
     if key not in history.shared:
         closes = history.until(until).closes()
+        if not len(closes):
+            raise ValueError("no bar is known yet")
         history.shared[key] = compute_fingerprints(closes, compute_momentum(closes, config), config)
     tables = history.shared[key]
     assert isinstance(tables, FingerprintSet)
