@@ -225,10 +225,10 @@ def fit_season(returns: Floats, first_minute: int) -> tuple[Floats, float]:
     """
     known = ~np.isnan(returns)
     sizes = np.abs(returns[known])
-    squared = np.zeros(len(returns))
-    squared[known] = np.square(np.minimum(sizes, CAP_IN_USUAL_RETURNS * sizes.mean()))
     if not len(sizes):
         raise ValueError("there is not one return: volatility cannot be fitted without bars a minute apart")
+    squared = np.zeros(len(returns))
+    squared[known] = np.square(np.minimum(sizes, CAP_IN_USUAL_RETURNS * sizes.mean()))
     level = float(squared[known].mean())
     if not level > 0.0:
         raise ValueError("the price never moves: volatility cannot be fitted")

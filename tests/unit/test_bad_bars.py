@@ -179,3 +179,100 @@ def test_bars_of_2017_with_frozen_minutes_are_still_calibrated(real: np.ndarray)
     assert skill(ours, fold.tallies["climatology"]) > 0
     assert abs(pooled(ours).calibration) < 0.01
     assert all(abs(cell.calibration) < 0.12 for cell in cells(ours, "volatility_band", 60, 50))
+
+
+def walk_of(moving: np.ndarray, sd: float = 1e-3, seed: int = 4) -> np.ndarray:
+    """A price whose log moves by normal steps in the minutes that are `moving`, and stands still in the others."""
+    steps = np.where(moving, np.random.default_rng(seed).normal(0, sd, len(moving)), 0.0)
+    return np.asarray(10_000 * np.exp(np.cumsum(steps)))
+
+
+def test_a_feed_that_froze_for_hours_again_and_again_is_still_forecast() -> None:
+    """Without a least variance in the fit the weights ran away: forecasts were wrong by a factor of a hundred."""
+    minute = np.arange(40 * DAY)
+    history = history_of(walk_of((minute // 180) % 3 != 0))
+    model = fit(history)
+    into = minute % 540
+    later = minute[10 * DAY : -60]
+    assert_sane(history, model, later[::997])
+    for after, low, high in ((300, 0.7, 1.3), (500, 0.5, 1.3), (170, 0.02, 1.0)):
+        rows = later[into[later] == after]
+        found = model.rule.sigma(model.rule.states(history, rows), 15.0)
+        assert found is not None
+        assert low < np.median(found) / 1e-3 < high, after
+
+
+@pytest.mark.parametrize("days", [1, 3, 7])
+def test_a_feed_that_thaws_after_days_is_believed_within_minutes(days: int) -> None:
+    moving = np.ones(30 * DAY, dtype=np.bool_)
+    moving[20 * DAY : (20 + days) * DAY] = False
+    history = history_of(walk_of(moving))
+    model = fit(history_of(walk_of(np.ones(15 * DAY, dtype=np.bool_), seed=5)))
+    thaw = (20 + days) * DAY
+    frozen, soon, later = (sigma(history, model, row) for row in (thaw - 1, thaw + 30, thaw + 180))
+    assert frozen < 0.75e-3
+    assert soon > 0.6e-3
+    assert 0.7e-3 < later < 1.4e-3
+    assert_sane(history, model, np.array([thaw - 1, thaw, thaw + 30]))
+
+
+def test_bars_that_are_mostly_one_long_freeze_can_be_fitted() -> None:
+    for moving in (np.arange(60 * DAY) >= 40 * DAY, np.arange(60 * DAY) < 20 * DAY):
+        history = history_of(walk_of(moving))
+        model = fit(history)
+        rows = np.flatnonzero(moving)[2 * DAY : -DAY : 311]
+        assert_sane(history, model, rows)
+        found = model.rule.sigma(model.rule.states(history, rows), 60.0)
+        assert found is not None
+        assert 0.8 < np.median(found) / 1e-3 < 1.25
+
+
+def test_two_equal_closes_at_the_very_beginning_do_not_hold_volatility_down_for_hours() -> None:
+    moving = np.ones(20 * DAY, dtype=np.bool_)
+    moving[:2] = False
+    history = history_of(walk_of(moving))
+    assert sigma(history, fit(history), 60) > 0.6e-3
+
+
+def test_one_tick_at_ten_times_the_price_leaves_the_other_forecasts_as_they_were(real: np.ndarray) -> None:
+    usd = real.copy()
+    usd[20 * DAY] *= 10
+    clean, spiked = history_of(real), history_of(usd)
+    rows = np.arange(25 * DAY, 40 * DAY, 501)
+    before, after = (
+        model.rule.sigma(model.rule.states(history, rows), 60.0)
+        for history, model in ((clean, fit(clean)), (spiked, fit(spiked)))
+    )
+    assert before is not None
+    assert after is not None
+    assert np.abs(np.log(after / before)).max() < 0.15
+    floors = [fit_parameters(history).volatility.variance_floor for history in (clean, spiked)]
+    assert floors[1] / floors[0] == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_stablecoin_of_four_decimals_knows_ties_from_moves() -> None:
+    steps = np.random.default_rng(8).choice([-1, 0, 1], 40 * DAY, p=[0.02, 0.96, 0.02])
+    level = np.cumsum(steps)
+    level = np.abs((level + 10) % 40 - 20) - 10  # reflected: never more than ten steps from par
+    history = history_of(1.0 + 1e-4 * level, decimals=4)
+    model = fit(history)
+    rows = np.arange(30 * DAY, 40 * DAY - 60, 977)
+    assert_sane(history, model, rows)
+    states = model.rule.states(history, rows)
+    assert model.prob_beyond(states, 60, np.array([100.0, -100.0])).max() <= 2e-4
+    up, down = (model.tables.positive[0, 0], model.tables.negative[0, 0])
+    assert up[0] + down[0] > 190, "nearly every minute is a tie, which is at or past the price on both sides"
+    assert 1.0 < up[1] < 3.5
+
+
+def test_a_symbol_exactly_ten_times_wilder_answers_tenfold_moves_alike(real: np.ndarray) -> None:
+    logs = np.log(real[: 20 * DAY])
+    calm, wild = history_of(real[: 20 * DAY]), history_of(np.exp(6 + 10 * (logs - logs[0])), decimals=6)
+    rows = np.arange(15 * DAY, 20 * DAY, 499)
+    for ttc in (5, 60):
+        answers = []
+        for history, factor in ((calm, 1), (wild, 10)):
+            model = fit(history)
+            moves = np.expm1(factor * np.array([-0.004, -0.001, 0.001, 0.004])) * 10_000
+            answers.append(model.prob_beyond(model.rule.states(history, rows), ttc, moves))
+        assert np.abs(answers[0] - answers[1]).max() < 0.01
