@@ -170,7 +170,8 @@ class Reading:
     """prob_beyond in percent for a ladder of strikes; NaN where there is no evidence.
 
     `beyond`: float64[k]; `clamped`: bool[k], the answer is the nearest the table has; `n_eff` of the weaker row;
-    `independent`: float64[k], independent outcomes behind each, NaN where not known.
+    `independent`: float64[k], independent outcomes behind each, NaN where not known, and at the close,
+    which needs none.
     """
 
     beyond: Floats
@@ -207,11 +208,12 @@ def read_ladder(
     beyond = 100.0 - (within(low) * (1.0 - share) + within(high) * share)
     outside = (positions > axes.axis_max) | (ttc_seconds > axes.ttc_max_seconds)
     certain = ttc_seconds <= 0.0 and axes.profile is Profile.SOUND
+    independent = (_independent(row, axes, positions, upward) for row in (low, high))
     return Reading(
         served(settle(beyond, ttc_seconds, positions, axes.profile), ttc_seconds, axes.profile),
         np.zeros_like(outside) if certain else outside,
         min(low.n_eff, high.n_eff),
-        np.minimum(_independent(low, axes, positions, upward), _independent(high, axes, positions, upward)),
+        np.full(len(positions), np.nan) if certain else np.minimum(*independent),
     )
 
 

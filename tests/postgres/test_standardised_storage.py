@@ -239,6 +239,7 @@ def test_sql_and_python_give_one_answer_of_every_model(
                             assert abs(float(answer[end]) - interval[name]) < 0.0301, where
                     assert 0.01 <= row["prob_beyond"] <= 99.99, where
                 else:
+                    assert interval["prob_beyond_low"] is None, "the close needs no interval"
                     assert row["prob_beyond"] == (100.0 if row["strike"] == 100.0 else 0.0)
 
 
