@@ -137,7 +137,6 @@ def renew_counts(connection: Connection, symbol: str) -> RenewedCounts:
     Raises NoDataError without volatility, BuildError when no outcome is known yet.
     """
     connection.execute(query("lock_symbol"), ["strikecast.counts", symbol])
-    ingestion = newest_ingestion(connection, symbol)
     stored = read_parameters(connection, symbol)
     source = read_progress(connection, symbol, VOLATILITY)
     if stored is None or source is None:
@@ -155,7 +154,8 @@ def renew_counts(connection: Connection, symbol: str) -> RenewedCounts:
     except ValueError as error:
         raise BuildError(f"{symbol}: {error}") from error
     made = [model.from_counts(counted, stored.parameters, end) for model in all_models().values()]
-    record_progress(connection, symbol, COUNTS, ingestion, stored.parameters_id, end)
+    # What volatility has not taken in yet is not counted yet either, so it stays to be done.
+    record_progress(connection, symbol, COUNTS, source.ingestion_id, stored.parameters_id, end)
     return RenewedCounts(tuple(fitted for fitted in made if fitted), stored.borrowed_from, rows, len(weeks))
 
 

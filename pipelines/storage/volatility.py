@@ -46,10 +46,12 @@ class StoredParameters:
 class Progress:
     """How far an asset has come; instants are minutes since 1970 UTC.
 
-    `done_until`: bars closed by then are taken in; `changed_from`: oldest minute whose bar changed since, None if none.
+    `ingestion_id`: newest ingestion taken in; `done_until`: bars closed by then are taken in; `changed_from`: oldest
+    minute whose bar changed since, None if none.
     """
 
     parameters_id: int
+    ingestion_id: int
     done_until: int
     changed_from: int | None
 
@@ -90,7 +92,7 @@ def read_progress(connection: Connection, symbol: str, asset: str) -> Progress |
     row = connection.execute(query("progress"), [symbol, asset]).fetchone()
     if row is None:
         return None
-    return Progress(row[0], _minute(row[1]), None if row[2] is None else _minute(row[2]))
+    return Progress(row[0], row[1], _minute(row[2]), None if row[3] is None else _minute(row[3]))
 
 
 def newest_ingestion(connection: Connection, symbol: str) -> int:

@@ -7,7 +7,9 @@ import dagster as dg
 import pytest
 from system import System
 
+from pipelines.answers import ladder_payload
 from pipelines.definitions import defs
+from pipelines.demo import write_sample
 from pipelines.errors import BuildError
 from pipelines.materialize import register_symbols, run_job
 from pipelines.report import report_path
@@ -125,6 +127,20 @@ def test_yesterdays_live_answers_are_settled_and_scored(
     assert row[0] == 8, "two answers of four strikes; the one without a closing price is left out"
     assert row[1:] == pytest.approx((0.375, 0.25, expected), abs=1e-6)
     assert unsettled == (0,)
+
+
+def test_a_symbol_too_young_for_volatility_is_built_and_answered_by_momentum(
+    in_system: System, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"SOL": {"strike_tier_usd": 1.0}}')  # nobody to borrow from
+    path = write_sample("SOL", 3, 4, datetime.now(UTC), in_system.home / "sol.parquet")
+    run_job("ingest_prices", "SOL", {"price_history": {"paths": [str(path)]}})
+    run_job("build", "SOL")
+    with in_system.database.connect("test", Role.READER) as connection:
+        assert read_champion(connection, "SOL").champion == "momentum"
+    payload = ladder_payload(in_system.database, "SOL", 1.0, 100.0, 900.0, 0.01)
+    assert payload["model"] == "momentum"
+    instance.delete_dynamic_partition("symbol", "SOL")
 
 
 def test_each_schedule_asks_for_a_run_per_symbol(in_system: System, instance: dg.DagsterInstance) -> None:

@@ -114,6 +114,23 @@ def test_a_corrected_bar_changes_everything_after_it_and_nothing_else_is_left_be
     assert_as_from_scratch(reader, "MENDED")
 
 
+def test_bars_that_come_between_volatility_and_counts_are_counted_the_next_time(
+    database: Database, bars: SampleBars, reader: Connection, tmp_path: Path
+) -> None:
+    store(database, "BETWEEN", bars, tmp_path)
+    with database.connect("test", Role.PIPELINE) as connection:
+        renew_volatility(connection, "BETWEEN", [])
+    at = len(bars.minutes) - 9 * DAY
+    mended = replace(bars, close=bars.close.copy(), low=bars.low.copy())
+    mended.close[at] = round(mended.close[at] * 0.997, 2)
+    mended.low[at] = min(mended.low[at], mended.close[at])
+    store(database, "BETWEEN", mended, tmp_path, at, at + 1)
+    with database.connect("test", Role.PIPELINE) as connection:
+        renew_counts(connection, "BETWEEN")
+    renew(database, "BETWEEN")
+    assert_as_from_scratch(reader, "BETWEEN")
+
+
 def test_nothing_new_computes_nothing(database: Database, bars: SampleBars, tmp_path: Path) -> None:
     store(database, "SAME", bars, tmp_path)
     renew(database, "SAME")

@@ -1,4 +1,4 @@
-SELECT progress.parameters_id, progress.done_until,
+SELECT progress.parameters_id, progress.ingestion_id, progress.done_until,
     (
         SELECT min(first_changed_at) FROM ops.ingestion
         WHERE ingestion.symbol = progress.symbol AND ingestion.ingestion_id > progress.ingestion_id
