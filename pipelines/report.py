@@ -35,13 +35,18 @@ figure svg { width: 100%; height: auto; }
 {{ stop }} (UTC), a base minute every {{ every }}, {{ folds }} fold{{ "s" if folds != 1 }}. Written {{ now }}.</p>
 <h2>All cases</h2>
 <div class="wide"><table><tr><th>model</th><th>Brier</th><th>log loss</th><th>skill, %</th><th>95 % interval</th>
-<th>calibration, points</th></tr>
+<th>calibration, points</th><th>reliability</th><th>resolution</th></tr>
 {% for row in pooled %}<tr><td>{{ row.model }}</td><td>{{ "%.5f"|format(row.brier) }}</td>
 <td>{{ "%.5f"|format(row.log_loss) }}</td>
 <td>{{ "%.2f"|format(100 * row.skill) if row.skill is not none else "0" }}</td>
 <td>{{ "%.2f .. %.2f"|format(100 * row.skill_low, 100 * row.skill_high) if row.skill is not none else "" }}</td>
-<td>{{ "%+.2f"|format(100 * (row.mean_probability - row.happened)) }}</td></tr>
+<td>{{ "%+.2f"|format(100 * (row.mean_probability - row.happened)) }}</td>
+<td>{{ "%.5f"|format(murphy[row.model].reliability) }}</td>
+<td>{{ "%.5f"|format(murphy[row.model].resolution) }}</td></tr>
 {% endfor %}</table></div>
+<p>Skill is counted from climatology. Reliability is what a wrong scale costs (0 is right), resolution what telling the
+cases apart gains; Brier = reliability - resolution + uncertainty ({{ "%.5f"|format(uncertainty) }}) and a small rest
+within bins.</p>
 <h2>By volatility: a move of 0.5 % or more within 60 minutes</h2>
 <figure>{{ bands }}</figure>
 <div class="wide"><table><tr><th>tenth of hours, calmest first</th>
@@ -74,7 +79,8 @@ def write_report(report: ScoreReport, folder: Path, now: datetime) -> Path:
         symbol=report.symbol, cases=f"{pooled[0].n:,}", start=start.date(), stop=stop.date(),
         every=f"{report.plan.every_minutes} minutes", folds=len(report.folds),
         now=f"{now.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
-        pooled=pooled, models=models, by_band=_by_band(rows, models), bands=_svg(shown_and_happened(rows, models)),
+        pooled=pooled, murphy=report.murphy, uncertainty=report.murphy[pooled[0].model].uncertainty, models=models,
+        by_band=_by_band(rows, models), bands=_svg(shown_and_happened(rows, models)),
         reliability=_svg(reliability_by_band(rows, models)), ttc=_svg(skill_by_ttc(rows, shown)),
         quarters=_svg(skill_by_quarter(rows, shown)),
     )  # fmt: skip

@@ -8,7 +8,8 @@ from typing import Any
 from pipelines.domain.config import ModelConfig
 from pipelines.domain.history import MarketHistory, market_history
 from pipelines.domain.momentum import compute_momentum
-from pipelines.domain.score_report import ScoreRow, score_rows
+from pipelines.domain.score_report import ScoreRow, merged_tallies, score_rows
+from pipelines.domain.scoring import Murphy, murphy
 from pipelines.domain.volatility import MINUTES_PER_DAY
 from pipelines.domain.walk_forward import Fold, Plan, entrants, walk_forward
 from pipelines.errors import NoDataError, SettingsError
@@ -38,11 +39,17 @@ class ScoreReport:
         first, last = (datetime.fromtimestamp(minute * 60, UTC) for minute in (self.plan.start, self.plan.stop))
         return first, last
 
+    @property
+    def murphy(self) -> dict[str, Murphy]:
+        """Each model's Brier score in parts: reliability (0 is right), resolution, uncertainty, and the rest."""
+        return {label: murphy(tally) for label, tally in merged_tallies(self.folds).items()}
+
     def as_json(self) -> dict[str, Any]:
         """Everything, as plain JSON values."""
         first, last = self.span
         return {
             "symbol": self.symbol, "from": first.isoformat(), "to": last.isoformat(), "plan": self.plan_as_json(),
+            "murphy": {label: asdict(parts) for label, parts in self.murphy.items()},
             "scores": [asdict(row) for row in self.rows],
         }  # fmt: skip
 

@@ -163,6 +163,10 @@ def test_the_command_scores_for_machines(scored: System) -> None:
     skills = {row["model"]: row["skill"] for row in report["scores"] if row["dimension"] == "all"}
     assert skills["standardised"] > skills["momentum"]
     assert report["plan"]["models"] == ["climatology", "standardised", "momentum"]
+    brier = {row["model"]: row["brier"] for row in report["scores"] if row["dimension"] == "all"}
+    for model, parts in report["murphy"].items():
+        summed = parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts["within_bin"]
+        assert summed == pytest.approx(brier[model], abs=1e-9)
     people = scored.run("score", "BTC", "--model", "standardised", "--every", "30", "--train-to", "2026-01-01")
     assert people.returncode == 1, "train-to lies before the first bar"
     assert "Traceback" not in people.stderr

@@ -205,3 +205,29 @@ def test_coarse_tails_are_the_fine_ones_at_their_nodes(seed: int, every: int) ->
     np.testing.assert_array_equal(up[:, 0] + down[:, 0], counts.sum(axis=1) + counts[:, 21])
     np.testing.assert_array_equal(up[:, 20], counts[:, -1])
     np.testing.assert_array_equal(down[:, 20], counts[:, 0])
+
+
+def test_a_thin_group_has_the_error_of_its_mixture_with_all_groups() -> None:
+    """Ten rows a week in one group and two hundred in the others: its table is mostly theirs, and so is its error."""
+    rng, weeks = np.random.default_rng(30), {}
+    for week in range(4_000, 4_040):
+        counts = np.zeros((HORIZON_MINUTES, GROUPS, BINS), dtype=np.int64)
+        of_week = rng.beta(3, 7)  # weeks differ, and all groups with them
+        rows = np.array([10] + [200] * (GROUPS - 1))
+        ups = rng.binomial(rows, of_week, (HORIZON_MINUTES, GROUPS))
+        counts[..., -1], counts[..., 0] = ups, rows - ups
+        weeks[week] = counts
+    tables = fit_tables(weeks, 4_039).tables
+    assert tables.evidence is not None
+    trust = float(own_share(tables.n_eff[1, :1])[0])
+    assert 0.1 < trust < 0.4
+    weights = np.array([week_weight(4_039 - week) for week in sorted(weeks)])
+    drawn = rng.multinomial(40, np.full(40, 1 / 40), 20_000) * weights
+    rows = np.stack([weeks[week][7].sum(axis=1) for week in sorted(weeks)])
+    ups = np.stack([weeks[week][7][:, -1] for week in sorted(weeks)])
+    own = (drawn @ ups[:, 0]) / (drawn @ rows[:, 0])
+    common = (drawn @ ups.sum(axis=1)) / (drawn @ rows.sum(axis=1))
+    expected = (trust * own + (1 - trust) * common).std()
+    share = tables.positive[1, 7, 0] / 100
+    closed = np.sqrt(share * (1 - share) / tables.evidence.positive[1, 7, 0])
+    assert closed == pytest.approx(expected, rel=0.06)
