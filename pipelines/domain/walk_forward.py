@@ -179,6 +179,12 @@ def _score_day(
     for i, ttc in enumerate(plan.ttcs_minutes):
         probabilities[:, i] = fitted.prob_beyond(states, ttc, moves.astype(np.float64))
         outcome[:, i], known[:, i] = happened(history, rows, ttc, moves)
+    unanswered = int((np.isnan(probabilities).any(axis=2) & known).sum())
+    if unanswered:
+        raise ValueError(
+            f"{fitted.name} has no answer for {unanswered} cases of a day: too little was known at the fit for every "
+            "state to have evidence"
+        )
     instants = history.first_minute + rows + 1
     labels = {
         "volatility_band": bands(rows),

@@ -86,6 +86,26 @@ def test_nothing_after_the_longest_horizon_of_the_last_base_row_changes_a_score(
     assert not np.array_equal(ours.tallies["normal"].totals, worse.tallies["normal"].totals)
 
 
+def test_each_day_is_forecast_by_models_that_saw_nothing_of_it(history: MarketHistory) -> None:
+    """The sums of probabilities are those of models that are handed bars up to the day's beginning and no more."""
+    start = history.first_minute + 30 * DAY
+    plan = plan_of(start, start + 2 * DAY)
+    (fold,) = walk_forward(history, entrants(EVERYONE, ModelConfig()), plan)
+    for entrant in entrants(EVERYONE, ModelConfig()):
+        expected = np.zeros((len(TTCS), len(MOVES)))
+        for day in (start, start + DAY):
+            known = history.until(day)
+            *_, model = model_named(entrant.model).walk(known, sorted({start, day}), entrant.config)
+            rows = np.arange(day, day + DAY, 10) - 1 - history.first_minute
+            rows = rows[~(np.isnan(history.scaled[rows]) | np.isnan(history.score[rows]))]
+            states = model.rule.states(history, rows)
+            for i, ttc in enumerate(TTCS):
+                there = ~np.isnan(history.scaled[rows + ttc])
+                expected[i] += model.prob_beyond(states, ttc, np.array(MOVES, dtype=np.float64))[there].sum(axis=0)
+        found = fold.tallies[entrant.label].by_level("hour")[:, 1].sum(axis=0)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, err_msg=entrant.label)
+
+
 def one_fold(history: MarketHistory, plan: Plan) -> Fold:
     (fold,) = walk_forward(history, entrants(["climatology"], ModelConfig()), plan)
     return fold
