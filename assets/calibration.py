@@ -56,7 +56,8 @@ def calibration(context: dg.AssetExecutionContext, strikecast: Strikecast) -> dg
         history = read_history(connection, symbol, settings.model)
         champion = read_champion(connection, symbol).champion
         earlier = previous_skills(connection, symbol, WALK_FORWARD, DRIFT_AGE)
-    report = score_symbol(history, symbol, DEFAULT_MODELS, settings.model, progress=context.log.info)
+    models = [*DEFAULT_MODELS, champion]
+    report = score_symbol(history, symbol, models, settings.model, progress=context.log.info)
     with strikecast.pipeline("calibration") as connection:
         number = write_scores(
             connection, symbol, WALK_FORWARD, report.span, report.plan_as_json(), report.rows, context.run.run_id
