@@ -25,7 +25,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 860px; margin: 2rem auto
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
 p.lead { color: gray; margin-top: 0; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .25rem .4rem; font-size: .92em; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { text-align: right; padding: .25rem .4rem; font-size: .92em; white-space: nowrap; }
+th, td { border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
 figure { margin: .5rem 0; background: #fff; border-radius: 6px; padding: .4rem; }
 figure svg { width: 100%; height: auto; }
