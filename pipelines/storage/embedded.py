@@ -109,6 +109,12 @@ class EmbeddedServer:
         """Whether a server runs on this data directory, ready or still recovering."""
         return self._postmaster() is not None
 
+    def revive(self) -> None:
+        """Start the server again if it died; for whoever has it in use. Raises ServerUnavailableError."""
+        if not self.is_running():
+            with self._starting():
+                self._ensure_running()
+
     def stop(self) -> None:
         """Stop the server; clients are disconnected, what is committed stays."""
         if self.is_running():

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pipelines.storage.database import Connection
+from pipelines.storage.database import AsyncConnection, Connection
 from pipelines.storage.queries import query
 
-#: Whoever holds this lock is the one that writes the probability files.
+#: Whoever holds this lock is the one that writes.
 SESSION_LOCK = 7_319_002
+#: Held with the hash of a Dagster run's id by the process of that run, whether it waits or writes.
+RUN_LOCK = 7_319_003
 
 
 @dataclass(frozen=True)
@@ -20,27 +22,45 @@ class Bar:
     close: float
 
 
-def take_session_lock(connection: Connection) -> bool:
-    """Become the one session, for as long as the connection lives; False when another is."""
-    row = connection.execute(query("try_session_lock"), [SESSION_LOCK]).fetchone()
-    return bool(row and row[0])
+@dataclass(frozen=True)
+class LockState:
+    """Who holds the session lock (None: nobody), how many wait for it, and the newest session recorded as running.
+
+    `hands_over_at` is aware UTC; `heartbeat_age_seconds` by the server's clock.
+    """
+
+    holder_pid: int | None
+    waiting: int
+    session: int | None
+    run_id: str | None
+    hands_over_at: datetime | None
+    heartbeat_age_seconds: float | None
+
+
+async def read_lock_state(connection: AsyncConnection) -> LockState:
+    """The session lock now."""
+    cursor = await connection.execute(query("session_lock_state"), {"lock": SESSION_LOCK})
+    row = await cursor.fetchone()
+    assert row is not None
+    return LockState(*row)
+
+
+def lock_state(connection: Connection) -> LockState:
+    """As `read_lock_state`, without asyncio."""
+    row = connection.execute(query("session_lock_state"), {"lock": SESSION_LOCK}).fetchone()
+    assert row is not None
+    return LockState(*row)
 
 
 def session_is_alive(connection: Connection) -> bool:
     """Whether some session holds the lock; a killed process loses it with its connection."""
-    row = connection.execute(query("session_lock_is_held"), [SESSION_LOCK]).fetchone()
+    return lock_state(connection).holder_pid is not None
+
+
+def run_is_alive(connection: Connection, run_id: str) -> bool:
+    """Whether the process of a run of the live job lives, waiting or writing."""
+    row = connection.execute(query("run_lock_is_held"), {"class": RUN_LOCK, "run_id": run_id}).fetchone()
     return bool(row and row[0])
-
-
-def start_session(connection: Connection, symbols: Sequence[str], run_id: str | None) -> tuple[int, list[str]]:
-    """Record a session that holds the lock; those still recorded as running are dead, and marked as crashed.
-
-    Returns the session's number and the Dagster runs of the dead ones.
-    """
-    row = connection.execute(query("start_session"), [run_id, list(symbols)]).fetchone()
-    assert row is not None
-    dead = connection.execute(query("crash_dead_sessions"), [row[0]]).fetchall()
-    return int(row[0]), [run for (run,) in dead if run is not None]
 
 
 def latest_bars(connection: Connection, symbol: str, count: int) -> list[Bar]:

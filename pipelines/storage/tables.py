@@ -232,9 +232,12 @@ def read_lookup_rows(
     return lookup_rows(connection.execute(query("lookup_rows"), parameters, prepare=True, binary=True).pgresult)
 
 
-def lookup_parameters(generation: int, bucket: int, axes: LookupAxes, ttc_seconds: float) -> tuple[int, int, int, int]:
-    """Parameters of the statement `lookup_rows` for an answer at `ttc_seconds`."""
-    return (generation, bucket, *axes.nodes_around(ttc_seconds))
+def lookup_parameters(
+    generation: int, bucket: int, axes: LookupAxes, ttc_seconds: float, ahead_seconds: int = 0
+) -> tuple[int, int, int, int]:
+    """Parameters of the statement `lookup_rows` for an answer at `ttc_seconds`, and those of the time after it."""
+    lower, upper = axes.nodes_around(ttc_seconds)
+    return generation, bucket, max(0, lower - ahead_seconds), upper
 
 
 def lookup_rows(result: PGresult | None) -> dict[int, LookupRow]:

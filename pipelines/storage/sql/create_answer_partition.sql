@@ -1,1 +1,0 @@
-SELECT live_data.create_answer_partition(%s)

@@ -1,0 +1,1 @@
+SELECT live_data.create_day_partition(%s, %s)
