@@ -1,6 +1,7 @@
 """Bars, their gaps and their momentum."""
 
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 
 import dagster as dg
@@ -9,6 +10,7 @@ from pydantic import Field
 from assets.checks import MOST_MISSING_SHARE, OLDEST_NEWEST_BAR_HOURS, PRICE_HISTORY, warn
 from assets.describe import AUTOMATION, OWNERS, table_metadata
 from assets.partitions import SYMBOLS
+from pipelines.backfill import from_exchange, from_ticks
 from pipelines.domain.config import Profile
 from pipelines.domain.invariants import find_gaps
 from pipelines.domain.momentum import compute_momentum
@@ -17,6 +19,7 @@ from pipelines.storage.ingestion import ingest
 from pipelines.storage.prices import read_closes, summarize_bars, write_gaps, write_momentum
 
 GROUP = "historical_data"
+Metadata = dict[str, int | str]
 
 price_files = dg.AssetSpec(
     "price_files",
@@ -27,11 +30,25 @@ price_files = dg.AssetSpec(
 )
 
 
-class PriceFiles(dg.Config):
-    """Which files to ingest; by default those of the symbol in the configured folder (STRIKECAST_PRICES)."""
+class Origin(StrEnum):
+    """Where new bars come from."""
 
+    FILES = "files"
+    EXCHANGE = "exchange"
+    TICKS = "ticks"
+
+
+class NewPrices(dg.Config):
+    """Which bars to store: by default the symbol's files in the configured folder (STRIKECAST_PRICES).
+
+    `exchange` and `ticks` store the finished minutes that are missing since `since` (ISO 8601; by default since the
+    newest bar), as the exchange has them or as other producers' ticks give them.
+    """
+
+    origin: Origin = Origin.FILES
     paths: list[str] = Field(default_factory=list)
     accept_corrections: bool = False
+    since: str | None = None
 
 
 class Build(dg.Config):
@@ -53,25 +70,15 @@ class Build(dg.Config):
     ),
     pool="price_history",
 )
-def price_history(
-    context: dg.AssetExecutionContext, config: PriceFiles, strikecast: Strikecast
-) -> dg.MaterializeResult:
+def price_history(context: dg.AssetExecutionContext, config: NewPrices, strikecast: Strikecast) -> dg.MaterializeResult:
     """One-minute OHLCV bars in USD, UTC. A missing minute is absent; refused rows are in `quarantined_bar`."""
     symbol = context.partition_key
     now = datetime.now(UTC)
     strikecast.settings().require_symbol(symbol)
-    paths = [Path(path) for path in config.paths] or price_paths(strikecast.settings().prices, symbol)
-    metadata: dict[str, int | str] = {"rows_read": 0}
-    if paths:
-        report = ingest(
-            strikecast.database(), symbol, paths, now,
-            accept_corrections=config.accept_corrections, progress=context.log.info,
-        )  # fmt: skip
-        metadata = {
-            "files": ", ".join(report.files), "rows_read": report.rows_read, "inserted": report.inserted,
-            "corrected": report.corrected, "unchanged": report.unchanged, "quarantined": report.quarantined,
-            **{f"quarantined_{reason}": count for reason, count in report.reasons.items()},
-        }  # fmt: skip
+    if config.origin is Origin.FILES:
+        metadata = _from_files(context, config, strikecast, now)
+    else:
+        metadata = _from_elsewhere(context, config, strikecast, now)
     with strikecast.pipeline("price_history") as connection:
         bars = summarize_bars(connection, symbol)
         table = table_metadata(connection, "historical_data.price_history", bars.bars)
@@ -94,6 +101,41 @@ def price_history(
             ),
         ],
     )  # fmt: skip
+
+
+def _from_files(
+    context: dg.AssetExecutionContext, config: NewPrices, strikecast: Strikecast, now: datetime
+) -> Metadata:
+    symbol = context.partition_key
+    paths = [Path(path) for path in config.paths] or price_paths(strikecast.settings().prices, symbol)
+    if not paths:
+        return {"rows_read": 0}
+    report = ingest(
+        strikecast.database(), symbol, paths, now,
+        accept_corrections=config.accept_corrections, progress=context.log.info,
+    )  # fmt: skip
+    return {
+        "files": ", ".join(report.files), "rows_read": report.rows_read, "inserted": report.inserted,
+        "corrected": report.corrected, "unchanged": report.unchanged, "quarantined": report.quarantined,
+        **{f"quarantined_{reason}": count for reason, count in report.reasons.items()},
+    }  # fmt: skip
+
+
+def _from_elsewhere(
+    context: dg.AssetExecutionContext, config: NewPrices, strikecast: Strikecast, now: datetime
+) -> Metadata:
+    symbol, settings, database = context.partition_key, strikecast.settings(), strikecast.database()
+    since = None if config.since is None else datetime.fromisoformat(config.since)
+    if config.origin is Origin.TICKS:
+        report = from_ticks(database, symbol, now, context.log.info)
+    else:
+        market = settings.market_of(symbol)
+        report = from_exchange(database, symbol, settings.exchange, market, since, now, context.log.info)
+    return {
+        "origin": report.origin, "since": report.since.isoformat(), "until": report.until.isoformat(),
+        "asked_minutes": report.asked_minutes, "inserted": report.inserted, "corrected": report.corrected,
+        "quarantined": report.quarantined, "still_missing_minutes": report.still_missing_minutes,
+    }  # fmt: skip
 
 
 @dg.asset(

@@ -8,7 +8,10 @@ StrikecastError
 ├── PriceFileError        a price file cannot be read as one
 ├── FingerprintFileError  a fingerprint file is not in the exported shape
 ├── NoDataError           what was asked for has not been built or stored yet
+├── StateError            a session's state cannot be stored as it is
+├── FeedError             a price source does not deliver
 ├── BuildError            a build cannot go on, or its result broke an invariant
+├── SupersededError       another session has taken over
 └── AlreadyRunningError   another process holds what may exist only once
 
 A message says what failed, what was observed, what was expected and what to do, in one line.
@@ -47,9 +50,21 @@ class NoDataError(StrikecastError):
     """What was asked for has not been built or stored yet."""
 
 
+class StateError(StrikecastError):
+    """A session's state holds what cannot be stored, or lacks a field."""
+
+
+class FeedError(StrikecastError):
+    """A price source does not deliver, or delivers what is no price."""
+
+
 class BuildError(StrikecastError):
     """A build cannot go on, or its result broke an invariant."""
 
 
 class AlreadyRunningError(StrikecastError):
     """Another process holds what may exist only once."""
+
+
+class SupersededError(StrikecastError):
+    """Another session has taken over; this one may not write any more."""

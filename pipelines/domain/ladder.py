@@ -1,6 +1,5 @@
 """From a price and a lookup to the answers of a whole strike ladder, and to the live JSON."""
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,19 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.domain.bars import SECONDS_PER_MINUTE, Floats
-from pipelines.domain.config import ModelConfig, Profile
+from pipelines.domain.config import Profile
 from pipelines.domain.evidence import THIN_EVIDENCE, interval_pct
 from pipelines.domain.lookup import LookupAxes, LookupRow, Reading, read_ladder
-from pipelines.domain.momentum import BPS_PER_UNIT, NO_BUCKET, PERCENT_PER_UNIT, bucket_of, weighted_return
+from pipelines.domain.momentum import BPS_PER_UNIT, PERCENT_PER_UNIT
 from pipelines.domain.surface import interpolate_beyond, is_clamped, scaled_move_bps, served
+from pipelines.domain.ticks import Tick
 
 STRIKES_PER_SIDE = 10
 #: Strikes are decimal prices: what is beyond this is noise of the multiplication.
 STRIKE_DECIMALS = 8
 STALE_AFTER_MS = 2_000
-#: A lagged price must be this young at its lag: feeds deliver at least once a minute, or momentum is not known.
-LAG_TOLERANCE_SECONDS = 90.0
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def base_strike_usd(price_usd: float, tier_usd: float) -> float:
@@ -149,78 +146,9 @@ def answer_ladder_from(
     return LadderAnswers(strikes_usd, buffer, asked_bps, upward, reading)
 
 
-def minutes_of(instant: datetime) -> float:
-    """An instant (aware) in minutes since 1970 UTC, exact to the microsecond."""
-    return (instant - EPOCH) / timedelta(minutes=1)
-
-
 def tidy(value: float) -> float | int:
     """Whole numbers without their decimal point, so that a strike reads 95000 and not 95000.0."""
     return int(value) if float(value).is_integer() else value
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A price at an instant (aware UTC)."""
-
-    at: datetime
-    price_usd: float
-
-    @property
-    def minutes(self) -> float:
-        """The instant in minutes since 1970 UTC."""
-        return minutes_of(self.at)
-
-
-class TickHistory:
-    """The recent prices of one symbol, oldest first, as far back as momentum looks."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        self._config = config
-        self._instants: list[datetime] = []
-        self._prices_usd: list[float] = []
-
-    def use_config(self, config: ModelConfig) -> None:
-        """Compute momentum by another configuration from now on."""
-        self._config = config
-
-    @property
-    def latest(self) -> Tick | None:
-        """The newest tick."""
-        return Tick(self._instants[-1], self._prices_usd[-1]) if self._instants else None
-
-    def add(self, tick: Tick) -> bool:
-        """Append a tick; one that is not newer than the newest is left out, and False returned."""
-        if self._instants and tick.at <= self._instants[-1]:
-            return False
-        self._instants.append(tick.at)
-        self._prices_usd.append(tick.price_usd)
-        depth = timedelta(minutes=self._config.momentum_lags_minutes[-1], seconds=LAG_TOLERANCE_SECONDS)
-        outdated = bisect_left(self._instants, tick.at - depth)
-        if outdated > len(self._instants) // 2:  # seldom, since it moves all that stays
-            del self._instants[:outdated], self._prices_usd[:outdated]
-        return True
-
-    def momentum(self) -> tuple[float | None, int | None]:
-        """Score in percent and bucket of the newest price; (None, None) while a lagged price is missing.
-
-        The price k minutes ago is the last one at or before that instant, if it is at most LAG_TOLERANCE_SECONDS older.
-        """
-        newest = self.latest
-        if newest is None:
-            return None, None
-        lagged = [self._price_at(newest.at - timedelta(minutes=lag)) for lag in self._config.momentum_lags_minutes]
-        score = weighted_return(np.array([newest.price_usd]), np.array(lagged)[:, None], self._config)
-        if np.isnan(score[0]):
-            return None, None
-        bucket = int(bucket_of(score, self._config)[0])
-        return float(score[0]) * PERCENT_PER_UNIT, None if bucket == NO_BUCKET else bucket
-
-    def _price_at(self, instant: datetime) -> float:
-        index = bisect_right(self._instants, instant) - 1
-        if index < 0 or (instant - self._instants[index]).total_seconds() > LAG_TOLERANCE_SECONDS:
-            return float("nan")
-        return self._prices_usd[index]
 
 
 @dataclass(frozen=True)
@@ -236,12 +164,16 @@ class LiveState:
     model: str | None = None
     sigma_pct: float | None = None
     group: int | None = None
+    session: int | None = None
 
 
-def live_payload(state: LiveState, tier_usd: float, answers: LadderAnswers, problems: Sequence[str]) -> dict[str, Any]:
+def live_payload(
+    state: LiveState, tier_usd: float, answers: LadderAnswers, problems: Sequence[str], *, last: bool = False
+) -> dict[str, Any]:
     """The live probability JSON (contract of the original first, newer fields after it). Never holds a NaN.
 
-    `status` is "stale" once the price is older than 2 s, else "degraded" when there are `problems`, else "ok".
+    `status` is "stale" once the price is older than 2 s or nobody will renew the file (`last`), else "degraded" when
+    there are `problems`, else "ok".
     """
     age_ms = max(0, int(np.ceil((state.now - state.tick.at).total_seconds() * 1000)))
     known = not np.isnan(answers.reading.beyond).all()
@@ -256,7 +188,7 @@ def live_payload(state: LiveState, tier_usd: float, answers: LadderAnswers, prob
         "strikes": [tidy(strike) for strike in answers.strikes_usd.tolist()],
         "probabilities": answers.rows(),
         "fingerprint_table": state.fingerprint_table,
-        "status": "stale" if age_ms > STALE_AFTER_MS else "degraded" if degraded else "ok",
+        "status": "stale" if last or age_ms > STALE_AFTER_MS else "degraded" if degraded else "ok",
         "reasons": degraded,
         "price_age_ms": age_ms,
         "price_timestamp": state.tick.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -270,6 +202,7 @@ def live_payload(state: LiveState, tier_usd: float, answers: LadderAnswers, prob
         "group": state.group,
         "thin_evidence": answers.thin,
         "intervals": answers.intervals(),
+        "session": state.session,
     }
 
 

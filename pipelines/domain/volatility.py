@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import polars as pl
 
 from pipelines.domain.bars import Floats, Ints
 
@@ -149,6 +148,8 @@ def log_returns(log_closes: Floats) -> Floats:
 
 
 def _decayed_mean(values: Floats, half_life: float, before: float) -> Floats:
+    import polars as pl  # 24 MB that a live session has no use for
+
     series = pl.Series(np.concatenate([[before], values]), nan_to_null=True)
     means = series.ewm_mean(half_life=half_life, adjust=False, ignore_nulls=True).fill_null(strategy="forward")
     return means.to_numpy()[1:]

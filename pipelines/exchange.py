@@ -1,0 +1,87 @@
+"""An exchange through ccxt: its client, and its errors as ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+from ccxt import async_support, pro
+
+from pipelines.errors import FeedError, SettingsError
+from pipelines.settings import ExchangeSettings
+
+Client = Any
+#: ccxt raises its own errors for what an exchange says, and whatever Python raises for what nobody foresaw: an answer
+#: of another shape ends as a KeyError or TypeError inside of it. All of them mean that there is no price to be had.
+FAILURES = (
+    async_support.BaseError, aiohttp.ClientError, OSError, TimeoutError, ValueError, LookupError, TypeError,
+    AttributeError,
+)  # fmt: skip
+LONGEST_MESSAGE = 200
+
+
+def new_client(settings: ExchangeSettings) -> Client:
+    """A client of the configured exchange, not connected yet. Raises SettingsError for an exchange unknown to ccxt."""
+    known = async_support.exchanges
+    if settings.name not in known:
+        raise SettingsError(f"ccxt knows no exchange {settings.name!r}; it knows {', '.join(known)}")
+    maker = getattr(pro if settings.name in pro.exchanges else async_support, settings.name)
+    spot = {"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}}  # or Binance is asked for futures as well
+    client = maker({"enableRateLimit": True, "timeout": int(settings.timeout_seconds * 1000), "options": spot})
+    client.enableLastJsonResponse = True  # see `fetch_candles`
+    for path, url in settings.urls.items():
+        *parents, name = path.split(".")
+        urls = client.urls["api"]
+        for parent in parents:
+            urls = urls.get(parent, {})
+        if name not in urls:
+            raise SettingsError(f"{settings.name} has no API {path!r} whose address could be changed")
+        urls[name] = url
+    return client
+
+
+@contextmanager
+def as_feed_error(what: str) -> Iterator[None]:
+    """Turn whatever goes wrong with an exchange into one line of ours."""
+    try:
+        yield
+    except FAILURES as error:
+        said = " ".join(str(error).split())[:LONGEST_MESSAGE]
+        raise FeedError(f"{what}: {type(error).__name__}{f': {said}' if said else ''}") from error
+
+
+async def load_markets(client: Client, name: str) -> None:
+    """Learn the exchange's markets, once. Raises FeedError."""
+    with as_feed_error(f"{name}: markets"):
+        await client.load_markets()
+
+
+def require_market(client: Client, name: str, market: str) -> None:
+    """Raise FeedError unless the exchange has a market; its markets must be loaded."""
+    if market not in client.markets:
+        base = market.split("/", maxsplit=1)[0]
+        near = sorted(known for known in client.markets if known.split("/")[0] == base and ":" not in known)
+        raise FeedError(f"{name} has no market {market}{f', but {near}' if near else ''}")
+
+
+async def fetch_candles(client: Client, name: str, market: str, since: datetime, limit: int) -> list[list[float]]:
+    """One-minute candles from an instant on: [milliseconds, open, high, low, close, volume]. Raises FeedError.
+
+    ccxt takes an answer that is no JSON, or of another shape, for one without candles; here that is an error, or the
+    minutes would be passed over.
+    """
+    with as_feed_error(f"{name}: candles of {market}"):
+        candles: list[list[float]] = await client.fetch_ohlcv(market, "1m", int(since.timestamp()) * 1000, limit)
+        if not candles and not _holds_list(client.last_json_response):
+            raise ValueError(f"no list of candles in {str(client.last_http_response)[:60]!r}")
+        return candles
+
+
+def _holds_list(answer: object) -> bool:
+    return isinstance(answer, list) or (isinstance(answer, dict) and any(_holds_list(v) for v in answer.values()))
+
+
+def at(milliseconds: float | None) -> datetime | None:
+    """ccxt's time, aware UTC."""
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
