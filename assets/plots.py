@@ -3,13 +3,17 @@
 import base64
 import io
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import numpy as np
-from matplotlib.figure import Figure
 
 from pipelines.domain.fingerprint import FingerprintSet
 from pipelines.domain.volatility import QUARTERS_PER_DAY, VolatilityParameters
+from pipelines.figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DPI = 96
 
@@ -19,7 +23,7 @@ def baseline_heat_map(fingerprints: FingerprintSet, symbol: str) -> dg.MarkdownM
     table = fingerprints.index(None)
     moves = np.array(fingerprints.nodes) / 100
     percent = np.concatenate([fingerprints.negative[table][:, :0:-1], fingerprints.positive[table]], axis=1)
-    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    figure = new_figure(7.2, 3.4)
     axes = figure.subplots()
     image = axes.imshow(
         percent, aspect="auto", cmap="viridis", vmin=0, vmax=50, origin="upper",
@@ -37,7 +41,7 @@ def bucket_lines(fingerprints: FingerprintSet, symbol: str, move_bps: int = 50) 
     column = fingerprints.nodes.index(move_bps)
     buckets = [bucket for bucket in fingerprints.buckets if bucket is not None]
     tables = [fingerprints.index(bucket) for bucket in buckets]
-    figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+    figure = new_figure(7.2, 3.0)
     axes = figure.subplots()
     for minutes, style in ((15, "--"), (60, "-")):
         row = min(minutes, fingerprints.horizons) - 1
@@ -56,7 +60,7 @@ def bucket_lines(fingerprints: FingerprintSet, symbol: str, move_bps: int = 50) 
 
 def season_lines(parameters: VolatilityParameters, symbol: str) -> dg.MarkdownMetadataValue:
     """Season by quarter-hour of the day (UTC), on weekdays and on weekends."""
-    figure = Figure(figsize=(7.2, 2.8), layout="constrained")
+    figure = new_figure(7.2, 2.8)
     axes = figure.subplots()
     hours = np.arange(QUARTERS_PER_DAY) / 4
     for label, part in (("weekday", slice(0, QUARTERS_PER_DAY)), ("weekend", slice(QUARTERS_PER_DAY, None))):
@@ -72,7 +76,7 @@ def season_lines(parameters: VolatilityParameters, symbol: str) -> dg.MarkdownMe
 
 def standardised_lines(tables: Mapping[str, FingerprintSet], symbol: str) -> dg.MarkdownMetadataValue:
     """P(a rise of at least z sigmas within 60 minutes), on a log scale, for each model of the standardised move."""
-    figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+    figure = new_figure(7.2, 3.0)
     axes = figure.subplots()
     for name, table in tables.items():
         z = np.sinh(np.array(table.nodes) / 100.0) / 2.0
@@ -84,7 +88,7 @@ def standardised_lines(tables: Mapping[str, FingerprintSet], symbol: str) -> dg.
     return inline(figure, f"Distribution of the standardised move of {symbol}")
 
 
-def inline(figure: Figure, alternative: str) -> dg.MarkdownMetadataValue:
+def inline(figure: "Figure", alternative: str) -> dg.MarkdownMetadataValue:
     """A chart as metadata that the UI shows as a picture."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)

@@ -1,12 +1,15 @@
 """Charts of scores, from the rows that are stored. Nothing is computed here but what a chart needs."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from pipelines.domain.score_report import BAND_CELL, REFERENCE, ScoreRow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH = 7.2
 #: A bin with fewer cases says nothing: minutes and strikes of one time are far from independent.
@@ -15,9 +18,16 @@ COLOURS = {"standardised": "#2f7ed8", "momentum": "#e07b39", "student_t": "#3a9a
 OBSERVED = "#7f7f7f"
 
 
-def reliability_by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> Figure:
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of so many inches. matplotlib is loaded by who draws: a live session has no 30 MB for it."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def reliability_by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
     """Forecast against outcome in the volatility bands, one panel per model; the diagonal is right."""
-    figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
+    figure = new_figure(WIDTH, 3.5)
     panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
     for axes, model in zip(panels, models, strict=True):
         axes.plot([0, 100], [0, 100], color=OBSERVED, linewidth=0.8, linestyle=":")
@@ -37,9 +47,9 @@ def reliability_by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> Figu
     return figure
 
 
-def shown_and_happened(rows: Sequence[ScoreRow], models: Sequence[str]) -> Figure:
+def shown_and_happened(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
     """P(|move| >= 0.5 % within 60 minutes) by volatility band: what models showed, and what happened."""
-    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    figure = new_figure(WIDTH, 2.9)
     axes = figure.subplots()
     places = np.arange(1, 11)
     for number, model in enumerate(models):
@@ -57,9 +67,9 @@ def shown_and_happened(rows: Sequence[ScoreRow], models: Sequence[str]) -> Figur
     return figure
 
 
-def skill_by_ttc(rows: Sequence[ScoreRow], models: Sequence[str]) -> Figure:
+def skill_by_ttc(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
     """Skill over climatology by time to close."""
-    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    figure = new_figure(WIDTH, 2.9)
     axes = figure.subplots()
     base = {row.level: row.brier for row in _of(rows, REFERENCE, "ttc_minutes")}
     for model in models:
@@ -70,9 +80,9 @@ def skill_by_ttc(rows: Sequence[ScoreRow], models: Sequence[str]) -> Figure:
     return figure
 
 
-def skill_by_quarter(rows: Sequence[ScoreRow], models: Sequence[str]) -> Figure:
+def skill_by_quarter(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
     """Skill over climatology of each fold, with its 95 % interval."""
-    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    figure = new_figure(WIDTH, 2.9)
     axes = figure.subplots()
     for number, model in enumerate(models):
         found = sorted(_of(rows, model, "quarter"), key=lambda row: row.level)
@@ -95,7 +105,7 @@ def _of(rows: Sequence[ScoreRow], model: str, dimension: str) -> list[ScoreRow]:
     return [row for row in rows if row.model == model and row.dimension == dimension]
 
 
-def _finish_skill(axes: Axes, xlabel: str) -> None:
+def _finish_skill(axes: "Axes", xlabel: str) -> None:
     axes.axhline(0.0, color=OBSERVED, linewidth=0.8)
     axes.set(xlabel=xlabel, ylabel="skill over climatology, %")
     axes.grid(alpha=0.25, axis="y")

@@ -1,12 +1,25 @@
 """Jobs: what the sensor, the schedules and the command line run."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
 import dagster as dg
 
+from pipelines.live.feeds.choose import configured_feed
 from pipelines.live.output import probabilities_path
-from pipelines.live.session import LiveSession
+from pipelines.live.session import LiveSession, SessionReport
+from pipelines.live.succession import Seat
+from pipelines.live_report import session_metadata
 from pipelines.resources import Strikecast
+from pipelines.storage.database import Role
+from pipelines.storage.live import run_is_alive
 
 LIVE_JOB = "live_refresh"
+#: A requested run takes so long to load code and ask for the session lock; until then it is not missing.
+START_GRACE = timedelta(seconds=60)
+#: As above, for a run that Dagster says has started.
+STARTED_GRACE = timedelta(seconds=10)
 IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -62,18 +75,36 @@ promote = dg.define_asset_job(
 )
 
 
-@dg.op(description="Refresh every symbol's probability file once a second until cancelled.")
-def live_session(context: dg.OpExecutionContext, strikecast: Strikecast) -> None:
-    """Run a live session as this run; an earlier session found dead has its run marked as failed."""
-    settings = strikecast.settings()
+def _should_hold_its_lock(record: dg.RunRecord, now: datetime) -> bool:
+    """Whether a run of the live job has had the time to tell the database that it is there."""
+    if record.start_time is not None:
+        return now.timestamp() - record.start_time > STARTED_GRACE.total_seconds()
+    return now - record.create_timestamp > START_GRACE
 
-    def fail_dead_runs(run_ids: object) -> None:
-        """A run whose process was killed stays STARTED for ever: its successor knows that it is dead."""
-        assert isinstance(run_ids, list)
-        for run_id in run_ids:
-            run = context.instance.get_run_by_id(run_id)
-            if run is not None and run.status in IN_PROGRESS:
-                context.instance.report_run_failed(run, "the live session died; its successor took over")
+
+@dg.op(description="Refresh every symbol's probability file at least once a second, until its market closes.")
+def live_session(context: dg.OpExecutionContext, strikecast: Strikecast) -> None:
+    """Be one live session: wait for the one before to end, then refresh until a successor waits at the hour."""
+    settings = strikecast.settings()
+    database = strikecast.database()
+
+    def fail_dead_runs(seat: Seat) -> None:
+        """A run whose process was killed stays STARTED for ever: its successor looks whether it lives."""
+        del seat
+        now = datetime.now(UTC)
+        records = context.instance.get_run_records(dg.RunsFilter(job_name=LIVE_JOB, statuses=IN_PROGRESS))
+        others = [
+            record.dagster_run
+            for record in records
+            if record.dagster_run.run_id != context.run.run_id and _should_hold_its_lock(record, now)
+        ]
+        with database.connect("live session", Role.LIVE) as connection:
+            dead = [run for run in others if not run_is_alive(connection, run.run_id)]
+        for run in dead:
+            if run.status is dg.DagsterRunStatus.CANCELING:
+                context.instance.report_run_canceled(run)
+            else:
+                context.instance.report_run_failed(run, "the process of this live session died; another took over")
 
     def report_file(symbol: str) -> None:
         context.log_event(
@@ -83,24 +114,40 @@ def live_session(context: dg.OpExecutionContext, strikecast: Strikecast) -> None
             )
         )  # fmt: skip
 
-    session = LiveSession(
-        strikecast.database(),
-        settings.output_dir,
-        {symbol: known.strike_tier_usd for symbol, known in settings.symbols.items()},
-        run_id=context.run.run_id,
-        replay=settings.replay,
-        say=context.log.info,
-        on_succession=fail_dead_runs,
-        on_first_file=report_file,
-    )
-    session.run()
+    def report_session(report: SessionReport) -> None:
+        ended = "so far" if report.ended is None else f"ended: {report.ended}"
+        context.log_event(
+            dg.AssetObservation(
+                "live_probabilities", description=f"session {report.session} {ended}", metadata=session_metadata(report)
+            )
+        )
+
+    # Dagster writes events into its database at once: the event loop must not wait for that.
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="dagster events") as events:
+        LiveSession(
+            database,
+            settings.output_dir,
+            settings.tiers_usd,
+            configured_feed(settings),
+            run_id=context.run.run_id,
+            wait=True,
+            say=lambda text: _submit(events, context.log.info, text),
+            on_start=fail_dead_runs,
+            on_first_file=lambda symbol: _submit(events, report_file, symbol),
+            on_report=report_session,
+        ).run()
+
+
+def _submit(executor: ThreadPoolExecutor, work: Callable[[str], None], text: str) -> None:
+    executor.submit(work, text)
 
 
 @dg.job(
     name=LIVE_JOB,
     executor_def=dg.in_process_executor,
-    description="The live session: one run refreshes the probability files of all symbols, each second, until "
-    "cancelled. The sensor `live_supervisor` starts it whenever none is alive.",
+    description="The live session: one run refreshes the probability files of all symbols, each second, until the "
+    "market closes on the hour and the next run takes over. The sensor `live_supervisor` requests it a minute early, "
+    "and whenever none is alive. Its latencies and counts are in its observations of `live_probabilities`.",
 )
 def live_refresh() -> None:
     """One op, one process, one asyncio loop."""

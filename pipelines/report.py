@@ -4,14 +4,17 @@ import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from pipelines.domain.score_report import BAND_CELL, ScoreRow
 from pipelines.figures import reliability_by_band, shown_and_happened, skill_by_quarter, skill_by_ttc
 from pipelines.scoring import ScoreReport
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COMPARED = ("momentum", "standardised")
 
@@ -105,7 +108,7 @@ def _by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> list[dict[str, 
     ]
 
 
-def _svg(figure: Figure) -> object:
+def _svg(figure: "Figure") -> object:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

@@ -39,6 +39,12 @@ def running_server(settings: Settings, say: Say = lambda _: None) -> Iterator[Da
         yield database
 
 
+def keep_server_running(settings: Settings, say: Say) -> None:
+    """Start the embedded server again if it died; inside of `running_server`. Raises ServerUnavailableError."""
+    if settings.database_url is None:
+        EmbeddedServer(settings.embedded_dir, say).revive()
+
+
 @contextmanager
 def current_database(settings: Settings, say: Say = lambda _: None) -> Iterator[Database]:
     """A running server whose schema is this code's, migrated if need be on the embedded one.

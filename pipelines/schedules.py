@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.partitions import SYMBOLS
-from pipelines.jobs import calibrate, score_live_answers
+from pipelines.jobs import calibrate, ingest_prices, score_live_answers
+from pipelines.resources import Strikecast
+from pipelines.settings import FeedKind
 
 
 def _each_symbol(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
@@ -37,3 +39,28 @@ def weekly_calibration(context: dg.ScheduleEvaluationContext) -> Iterator[dg.Run
 def daily_live_calibration(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
     """One run per symbol."""
     yield from _each_symbol(context)
+
+
+#: Where the live session's prices come from says where its finished minutes are to be had. Replayed ones are no news.
+_ORIGINS = {FeedKind.EXCHANGE: "EXCHANGE", FeedKind.EXTERNAL: "TICKS"}
+
+
+@dg.schedule(
+    job=ingest_prices,
+    cron_schedule="20 0 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Store the finished minutes since the newest bar, from the exchange or from other producers' ticks, "
+    "for each symbol: daily 00:20 UTC. Skipped with the replay feed.",
+)
+def daily_backfill(
+    context: dg.ScheduleEvaluationContext, strikecast: Strikecast
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """One run per symbol, unless prices are replayed."""
+    feed = strikecast.settings().feed
+    if feed not in _ORIGINS:
+        yield dg.SkipReason(f"the feed is {feed}: there are no new minutes")
+        return
+    config = {"ops": {"price_history": {"config": {"origin": _ORIGINS[feed]}}}}
+    for request in _each_symbol(context):
+        yield dg.RunRequest(run_key=request.run_key, partition_key=request.partition_key, run_config=config)

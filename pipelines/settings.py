@@ -5,6 +5,7 @@ folder; nested values are tables in the file (`[symbols.BTC]`) and JSON in the e
 """
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,48 @@ class SymbolSettings(BaseModel):
 
     #: Distance of neighbouring strikes of its hourly markets, USD.
     strike_tier_usd: float = Field(gt=0, allow_inf_nan=False)
+    #: Its market on the exchange, such as BTC/USDT; by default the symbol against the exchange's `quote`.
+    market: str | None = Field(default=None, pattern=r"^[A-Z0-9]+/[A-Z0-9]+$")
+
+
+class FeedKind(StrEnum):
+    """Where the live session's prices come from."""
+
+    REPLAY = "replay"
+    EXCHANGE = "exchange"
+    EXTERNAL = "external"
+
+
+class ReplaySettings(BaseModel):
+    """How stored history is replayed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: Minutes of history per minute.
+    speed: float = Field(default=1.0, gt=0, le=10_000, allow_inf_nan=False)
+    ticks_per_second: float = Field(default=1.0, ge=0.2, le=1000, allow_inf_nan=False)
+
+
+class Transport(StrEnum):
+    """How an exchange is listened to: `websocket` where it and the free ccxt offer one, else `polling`."""
+
+    WEBSOCKET = "websocket"
+    POLLING = "polling"
+
+
+class ExchangeSettings(BaseModel):
+    """An exchange by its ccxt name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(default="coinbaseexchange", pattern=r"^[a-z0-9]+$")
+    quote: str = Field(default="USD", pattern=r"^[A-Z0-9]+$")
+    transport: Transport = Transport.WEBSOCKET
+    #: Between two requests for one symbol; the exchange's own rate limit holds besides.
+    poll_seconds: float = Field(default=1.0, gt=0, le=60, allow_inf_nan=False)
+    timeout_seconds: float = Field(default=5.0, gt=0, le=60, allow_inf_nan=False)
+    #: Another address for each of its APIs (`public`, `ws`, ... by ccxt's names), for a proxy.
+    urls: dict[str, str] = Field(default_factory=dict)
 
 
 def default_home() -> Path:
@@ -50,7 +93,12 @@ class Settings(BaseSettings):
     output: Path | None = Field(default=None, description="where the probability files go; default: home/output")
     ui_host: str = Field(default="127.0.0.1", description="address of the Dagster UI")
     ui_port: int = Field(default=3000, ge=0, le=65535, description="port of the Dagster UI; 0: any free one")
-    replay: bool = Field(default=True, description="replay stored history as the price feed of the live session")
+    feed: FeedKind = Field(
+        default=FeedKind.REPLAY, description="prices of the live session: replay, exchange, external"
+    )
+    replay: ReplaySettings = Field(default=ReplaySettings(), description="how stored history is replayed")
+    exchange: ExchangeSettings = Field(default=ExchangeSettings(), description="the exchange of feed and backfill")
+    hot_standby: bool = Field(default=False, description="keep a second live session waiting, always")
     symbols: dict[str, SymbolSettings] = Field(
         default={"BTC": SymbolSettings(strike_tier_usd=250.0), "ETH": SymbolSettings(strike_tier_usd=20.0)},
         min_length=1,
@@ -113,10 +161,20 @@ class Settings(BaseSettings):
         """The embedded server's files."""
         return self.home / "postgres"
 
+    @property
+    def tiers_usd(self) -> dict[str, float]:
+        """Distance of strikes of each symbol."""
+        return {symbol: known.strike_tier_usd for symbol, known in self.symbols.items()}
+
     def tier_usd(self, symbol: str) -> float:
         """Distance of a symbol's strikes; raises SettingsError for a symbol that is not configured."""
         self.require_symbol(symbol)
         return self.symbols[symbol].strike_tier_usd
+
+    def market_of(self, symbol: str) -> str:
+        """A symbol's market on the exchange, such as BTC/USD."""
+        self.require_symbol(symbol)
+        return self.symbols[symbol].market or f"{symbol}/{self.exchange.quote}"
 
     def require_symbol(self, symbol: str) -> None:
         """Raise SettingsError unless `symbol` is configured."""

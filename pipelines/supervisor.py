@@ -39,6 +39,8 @@ class Running:
 
     ui_url: str
     children: tuple[psutil.Popen, ...]
+    #: Called again and again by `watch`: what else must not stay down.
+    look_after: Callable[[], None] = lambda: None
 
     def dead_child(self) -> str | None:
         """Name of a child that has ended, None while all live."""
@@ -51,6 +53,7 @@ class Running:
         """Wait until the time is up; raises ServerUnavailableError as soon as a child has ended."""
         deadline = None if seconds is None else time.monotonic() + seconds
         while deadline is None or time.monotonic() < deadline:
+            self.look_after()
             dead = self.dead_child()
             if dead is not None:
                 raise ServerUnavailableError(f"{dead}; see its log in the data folder's logs/")
@@ -75,7 +78,9 @@ def only_one(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def dagster_processes(settings: Settings, say: Say = lambda _: None) -> Iterator[Running]:
+def dagster_processes(
+    settings: Settings, say: Say = lambda _: None, look_after: Callable[[], None] = lambda: None
+) -> Iterator[Running]:
     """Dagster's code server, web server and daemon, ready for use; all ended on leaving, runs cancelled first.
 
     DAGSTER_HOME and the rest of `runtime.environment` must be set. Raises SettingsError when the port is taken,
@@ -118,7 +123,7 @@ def dagster_processes(settings: Settings, say: Say = lambda _: None) -> Iterator
         children.append(_spawn([*program, *daemon], logs / "daemon.log", scratch))
         _write_state(settings, url, children)
         _wait(lambda: _answers(f"{url}/server_info"), children, "the web server")
-        yield Running(url, tuple(children))
+        yield Running(url, tuple(children), look_after)
     finally:
         _stop(children, say)
         (settings.home / "up.json").unlink(missing_ok=True)

@@ -1,11 +1,27 @@
-"""The probability files."""
+"""The probability files, and who may write them.
 
+A session that was paused and overtaken still holds its memory and its open files when it wakes up. So the folder has a
+fence, `.session`, with the number of the session that may write; every write looks at it under a file lock.
+"""
+
+import fcntl
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from pipelines.errors import AlreadyRunningError, SupersededError
+
+FENCE = ".session"
+#: The lock is held for as long as a rename takes. Whoever holds it for longer is paused or dead slow.
+LOCK_PATIENCE_SECONDS = 1.0
 
 
 def probabilities_path(folder: Path, symbol: str) -> Path:
@@ -13,11 +29,106 @@ def probabilities_path(folder: Path, symbol: str) -> Path:
     return folder / f"{symbol.lower()}_live_probabilities.json"
 
 
-def write_json(path: Path, payload: Mapping[str, Any]) -> None:
-    """Replace a JSON file in one step: a reader sees the old content or the new one, whole.
+@dataclass(frozen=True)
+class Writer:
+    """A session as the fence knows it: `database` says where its number comes from, `pid` and `started` who it is."""
 
-    Not synced to disk: after a power cut the next second's file is worth more than the last one's.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(orjson.dumps(payload, option=orjson.OPT_INDENT_2))
-    partial.replace(path)
+    session: int
+    database: str
+    pid: int
+    started: float
+
+
+class ProbabilityFiles:
+    """The files of one session. Nothing can be written before `claim`."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._fence = os.open(folder / FENCE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._claim: bytes | None = None
+
+    def close(self) -> None:
+        """Give the fence's file back."""
+        os.close(self._fence)
+
+    def claim(self, session: int, database: str) -> None:
+        """Shut out all sessions before this one. Raises SupersededError when a later one of the same database has.
+
+        A holder of the lock that does not let go is a session that was overtaken in mid-write: it is ended, since it
+        could finish its write at any time. Raises AlreadyRunningError when that is not possible.
+        """
+        process = psutil.Process()
+        claim = orjson.dumps(asdict(Writer(session, database, process.pid, process.create_time())))
+        with self._locked():
+            before = self._read()
+            if before is not None and before.database == database and before.session > session:
+                raise SupersededError(f"session {session} woke up after session {before.session} had taken over")
+            os.pwrite(self._fence, claim, 0)
+            os.ftruncate(self._fence, len(claim))
+        self._claim = claim
+
+    def write(self, symbol: str, payload: Mapping[str, Any]) -> None:
+        """Replace a symbol's file in one step: a reader sees the old content or the new one, whole.
+
+        Not synced to disk: after a power cut the next second's file is worth more than the last one's. Raises
+        SupersededError when another session has claimed the folder.
+        """
+        path = probabilities_path(self.folder, symbol)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial.write_bytes(orjson.dumps(payload, option=orjson.OPT_INDENT_2))
+        with self._locked():
+            if self._claim is None or os.pread(self._fence, 4096, 0) != self._claim:
+                partial.unlink()
+                raise SupersededError("another session writes the probability files now")
+            partial.replace(path)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            fcntl.flock(self._fence, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._wait_for_lock()
+        try:
+            yield
+        finally:
+            fcntl.flock(self._fence, fcntl.LOCK_UN)
+
+    def _wait_for_lock(self) -> None:
+        waiting = Retrying(
+            retry=retry_if_exception_type(BlockingIOError), wait=wait_fixed(0.002),
+            stop=stop_after_delay(LOCK_PATIENCE_SECONDS), reraise=True,
+        )  # fmt: skip
+        with suppress(BlockingIOError):
+            return waiting(fcntl.flock, self._fence, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        holder = self._read()
+        if holder is None or not _end(holder):
+            raise AlreadyRunningError(
+                f"{self.folder / FENCE} has been locked for {LOCK_PATIENCE_SECONDS:g} s by {holder or 'a process'}, "
+                "which cannot be ended from here: end it"
+            )
+        return waiting(fcntl.flock, self._fence, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _read(self) -> Writer | None:
+        with suppress(ValueError, TypeError):
+            return Writer(**orjson.loads(os.pread(self._fence, 4096, 0)))
+        return None
+
+
+def _end(holder: Writer) -> bool:
+    """End the process that claimed the fence; False when it is not on this machine, or not ours to end."""
+    with suppress(psutil.Error):
+        process = psutil.Process(holder.pid)
+        if process.create_time() == holder.started and holder.pid != os.getpid():
+            process.kill()
+            process.wait(timeout=LOCK_PATIENCE_SECONDS)
+            return True
+    return False
+
+
+def remove_leftovers(folder: Path, older_than_seconds: float = 60.0) -> None:
+    """Remove partial files that killed sessions left behind."""
+    for partial in folder.glob(".*_live_probabilities.json.*.partial"):
+        with suppress(FileNotFoundError):
+            if time.time() - partial.stat().st_mtime > older_than_seconds:
+                partial.unlink()

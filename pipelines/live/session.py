@@ -1,224 +1,315 @@
-"""A live session: an asyncio loop in one process that refreshes the files of all symbols, until it is stopped.
+"""A live session: one process that refreshes the files of all symbols until its market closes and another takes over.
 
-It holds an advisory lock for as long as it lives, so there is one session at a time; the connection that holds it also
-listens for ticks and published generations. A session that loses that connection has lost its right to write, and ends.
+Until it is its turn it waits, warm: it follows ticks and generations, and writes nothing. Then it holds the session
+lock (see `succession`), refreshes each file at least once a second, and keeps a record of itself.
 """
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from pipelines.domain.config import MODEL_NAME
-from pipelines.domain.ladder import minutes_of
-from pipelines.domain.live_volatility import LiveVolatility
-from pipelines.errors import AlreadyRunningError, NoDataError, ServerUnavailableError
-from pipelines.live.replay import LOOP_BARS, SOURCE, ReplayFeed
-from pipelines.live.symbol import Champion, SymbolRefresher
-from pipelines.storage.database import AsyncConnection, Connection, Database, Role
-from pipelines.storage.generations import ModelVersion, read_version
-from pipelines.storage.live import champion_generations, latest_bars, minute_closes, start_session, take_session_lock
+from pipelines.domain.ticks import EPOCH, QuoteGate
+from pipelines.errors import NoDataError, ServerUnavailableError, StrikecastError
+from pipelines.live.cycle import Cycle
+from pipelines.live.feeding import SourceRunner
+from pipelines.live.feeds.base import Feed
+from pipelines.live.feeds.choose import MakeFeed
+from pipelines.live.metrics import SessionMetrics, added
+from pipelines.live.output import ProbabilityFiles, remove_leftovers
+from pipelines.live.state import live_state, save_as_crashed, totals_of
+from pipelines.live.succession import Seat, holding_lock, take_seat
+from pipelines.live.symbol import SymbolRefresher
+from pipelines.live.tick_log import PASSING, TickLog
+from pipelines.storage.database import Database, Role, one_line
+from pipelines.storage.live import read_lock_state
 from pipelines.storage.queries import query
-from pipelines.storage.tables import read_fingerprints
-from pipelines.storage.volatility import newest_state
+from pipelines.storage.state_store import SnapshotType, save_state
 
-REFRESH_SECONDS = 1.0
-HEARTBEAT_SECONDS = 5.0
-STATEMENT_TIMEOUT_SECONDS = 5
 APPLICATION = "live session"
+STATEMENT_TIMEOUT_SECONDS = 5
+HEARTBEAT_SECONDS = 1.0
+#: Between two looks whether a successor waits, once the market has closed.
+HAND_OVER_CHECK_SECONDS = 0.1
+#: A cancelled session has this long to say goodbye.
+LEAVE_SECONDS = 1.5
+REPORT_EVERY_MINUTES = 10
+HANDED_OVER = "its market closed and its successor waited"
+ONCE = "one refresh was asked for"
 
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class SessionReport:
+    """A session so far; `ended`: why it ended, None while it runs; `totals`: counts with those of the ones before."""
+
+    session: int
+    feed: str
+    started_at: datetime
+    metrics: SessionMetrics
+    totals: Mapping[str, float]
+    ended: str | None
+
+
 class LiveSession:
-    """Refreshes the probability files of `tiers_usd`'s symbols (symbol -> distance of strikes in USD)."""
+    """Refreshes the probability files of `tiers_usd`'s symbols (symbol -> distance of strikes in USD).
+
+    `period`: it hands over at each whole multiple of it, an hour for hourly markets.
+    `wait`: wait for the session that runs to end, rather than raise AlreadyRunningError.
+    """
 
     def __init__(
         self,
         database: Database,
         output_dir: Path,
         tiers_usd: Mapping[str, float],
+        feed: MakeFeed,
         *,
         run_id: str | None = None,
-        replay: bool = True,
+        period: timedelta = timedelta(hours=1),
+        wait: bool = False,
         say: Callable[[str], None] = _logger.info,
-        on_succession: Callable[[Sequence[str]], None] = lambda _: None,
+        on_start: Callable[[Seat], None] = lambda _: None,
         on_first_file: Callable[[str], None] = lambda _: None,
+        on_report: Callable[[SessionReport], None] = lambda _: None,
     ) -> None:
         self._database = replace(database, statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS)
+        self._make_feed = feed
         self._run_id = run_id
-        self._replay = replay
+        self._period = period
+        self._wait = wait
         self._say = say
-        self._on_succession = on_succession
-        self._on_first_file = on_first_file
-        output_dir.mkdir(parents=True, exist_ok=True)
-        self.refreshers = {symbol: SymbolRefresher(symbol, tier, output_dir) for symbol, tier in tiers_usd.items()}
-        self._wake = {symbol: asyncio.Event() for symbol in tiers_usd}
-        self._session_id = 0
+        self._on_start = on_start
+        self._on_report = on_report
+        self.metrics = SessionMetrics()
+        self._files = ProbabilityFiles(output_dir)
+        self.refreshers = {
+            symbol: SymbolRefresher(symbol, tier, self._files, self.metrics) for symbol, tier in tiers_usd.items()
+        }
+        self._cycle = Cycle(self._database, APPLICATION, self.refreshers, self.metrics, say, on_first_file)
+        self._signal: signal.Signals | None = None
+        self._totals_before: Mapping[str, Any] = {}
+        self._last_report: SessionReport | None = None
 
     @property
     def cycles(self) -> int:
         """Refreshes so far, of all symbols together."""
-        return sum(refresher.cycles for refresher in self.refreshers.values())
+        return self.metrics.cycles
 
     def run(self, *, once: bool = False) -> None:
-        """Refresh until cancelled, or one time. Raises AlreadyRunningError when another session runs.
+        """Refresh until the hand-over or a signal, or one time.
 
-        Raises ServerUnavailableError when there is no server, or when it goes away.
+        Raises AlreadyRunningError when another session runs and this one is not to wait, ServerUnavailableError when
+        there is no server or it goes away, SupersededError when another took over meanwhile. A signal is raised again
+        when everything is in order.
         """
-        with self._database.connect(APPLICATION, Role.LIVE, autocommit=True) as connection:
-            if not take_session_lock(connection):
-                raise AlreadyRunningError("another live session is running; it refreshes the files every second")
-            symbols = list(self.refreshers)
-            self._session_id, dead_runs = start_session(connection, symbols, self._run_id)
-            if dead_runs:
-                self._on_succession(dead_runs)
-            feeds = self._feeds(connection)
-            self._load_generations(connection)
-            self._say(f"session {self._session_id}: {', '.join(symbols)}")
+        handlers = {sign: signal.getsignal(sign) for sign in (signal.SIGINT, signal.SIGTERM)}
+        try:
             try:
-                asyncio.run(self._serve_once() if once else self._serve(connection, feeds))
+                asyncio.run(self._main(once))
+            finally:  # the lock has been given back: a successor writes already
+                if self._last_report is not None:
+                    self._on_report(self._last_report)
+        except asyncio.CancelledError:
+            if self._signal is None:
+                raise
+            for sign, handler in handlers.items():
+                signal.signal(sign, handler)
+            signal.raise_signal(self._signal)
+        except BaseExceptionGroup as group:
+            raise _first_of(group) from group
+        except psycopg.OperationalError as error:
+            raise _lost(error) from error
+        finally:
+            self._files.close()
+
+    async def _main(self, once: bool) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        for sign in (signal.SIGINT, signal.SIGTERM):
+            with suppress(ValueError, RuntimeError):  # not the main thread: whoever owns that handles signals
+                asyncio.get_running_loop().add_signal_handler(sign, self._interrupt, sign, task)
+        await self._cycle.load_champions()
+        feed = await asyncio.to_thread(self._new_feed)
+        async with self._cycle.pool, asyncio.TaskGroup() as group:
+            background = [group.create_task(self._cycle.follow()), group.create_task(self._cycle.listen())]
+            try:
+                await feed.prepare()
+                async with holding_lock(
+                    self._database, APPLICATION, self._run_id, wait=self._wait, say=self._say
+                ) as connection:
+                    await self._serve(connection, feed, once)
             finally:
-                with suppress(psycopg.OperationalError):
-                    parameters = {"session_id": self._session_id, "cycles": self.cycles}
-                    connection.execute(query("end_session"), parameters)
+                for one in background:
+                    one.cancel()
+                await feed.close()
 
-    def _feeds(self, connection: Connection) -> dict[str, ReplayFeed]:
-        """A replay per symbol that has bars; its warm-up ticks are stored, so that momentum is known at once."""
-        feeds = {}
-        for symbol in self.refreshers if self._replay else ():
-            bars = latest_bars(connection, symbol, LOOP_BARS)
-            if not bars:
-                self._say(f"{symbol} has no bars to replay")
-                continue
-            feeds[symbol] = ReplayFeed(tuple(bar.open for bar in bars), tuple(bar.close for bar in bars))
-            with connection.cursor() as cursor:
-                now = datetime.now(UTC).replace(microsecond=0)
-                ticks = [*feeds[symbol].warm_up(now), feeds[symbol].tick_at(now)]
-                cursor.executemany(query("insert_tick"), [(symbol, t.at, t.price_usd, SOURCE) for t in ticks])
-        return feeds
+    def _interrupt(self, sign: signal.Signals, task: "asyncio.Task[None]") -> None:
+        self._signal = sign
+        task.cancel()
 
-    def _load_generations(self, connection: Connection) -> None:
-        for symbol, generation in champion_generations(connection, list(self.refreshers)).items():
-            refresher = self.refreshers[symbol]
-            if refresher.champion is not None and refresher.champion.version.generation == generation:
-                continue
-            refresher.use(self._champion(connection, read_version(connection, generation)))
-            self._say(f"{symbol}: generation {generation}")
+    def _new_feed(self) -> Feed:
+        with self._database.connect(APPLICATION, Role.LIVE) as connection:
+            return self._make_feed(connection)
 
-    def _champion(self, connection: Connection, version: ModelVersion) -> Champion:
-        """All that a generation needs to answer; its volatility goes on from the newest bar through the ticks since."""
-        rule, baseline, volatility = version.rule, None, None
-        if version.model == MODEL_NAME:
-            with suppress(NoDataError):  # imported without one
-                baseline = read_fingerprints(connection, version, baseline_only=True)
-        if rule.volatility is not None:
-            with suppress(NoDataError):
-                state = newest_state(connection, version.symbol)
-                volatility = LiveVolatility(state, rule.volatility)
-                since = datetime.fromtimestamp((state.minute + 1) * 60, UTC)
-                ticks = minute_closes(connection, version.symbol, since)
-                volatility.add_all((minutes_of(at), price) for at, price in ticks)
-        return Champion(version, rule, baseline, volatility)
+    async def _serve(self, connection: psycopg.AsyncConnection[tuple[Any, ...]], feed: Feed, once: bool) -> None:
+        now = datetime.now(UTC)
+        hands_over_at = _next_multiple(now, self._period)
+        seat = await take_seat(connection, list(self.refreshers), self._run_id, feed.name, hands_over_at)
+        ended: str | None = None
+        log = TickLog(connection, feed.name)
+        try:
+            self._files.claim(seat.session, seat.identity)
+            self._say(f"session {seat.session}: {', '.join(self.refreshers)}, prices by {feed.name}")
+            await self._cycle.begin(seat.session, log, feed)
+            if once:
+                ended = ONCE
+                return
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(work) for work in self._work(seat, feed, log)]
+                ended = await self._until_hand_over(hands_over_at)
+                for task in tasks:
+                    task.cancel()
+        except BaseException as error:
+            ended = self._reason(error)
+            raise
+        finally:
+            await self._leave(seat, feed, ended or "it failed")
 
-    async def _serve_once(self) -> None:
-        async with self._database.async_pool(APPLICATION, Role.LIVE) as pool:
-            for refresher in self.refreshers.values():
-                await refresher.refresh(pool, datetime.now(UTC))
+    def _work(self, seat: Seat, feed: Feed, log: TickLog) -> list[Any]:
+        """Everything that goes on at the same time."""
+        gates = {symbol: QuoteGate(one.ticks.latest) for symbol, one in self.refreshers.items()}
+        runners = [SourceRunner(one, gates, self.metrics, self._cycle.deliver, self._say) for one in feed.sources]
+        self._cycle.runners = runners
+        return [
+            *(runner.run() for runner in runners),
+            *(self._cycle.refresh_forever(symbol) for symbol in self.refreshers),
+            self._cycle.look_for_champions(),
+            self._beat(seat),
+            self._keep_record(seat, feed, log),
+        ]
 
-    async def _serve(self, connection: Connection, feeds: Mapping[str, ReplayFeed]) -> None:
-        async with self._database.async_pool(APPLICATION, Role.LIVE) as pool:
-            tasks = [self._refresh_forever(symbol, pool) for symbol in self.refreshers]
-            tasks += [self._watch(connection), self._keep_record(connection)]
-            if feeds:
-                tasks.append(self._feed(feeds, pool))
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for task in tasks:
-                        group.create_task(task)
-            except* psycopg.OperationalError as lost:
-                raise ServerUnavailableError(f"lost the database: {lost.exceptions[0]}") from lost
-
-    async def _refresh_forever(self, symbol: str, pool: AsyncConnectionPool[AsyncConnection]) -> None:
-        """One symbol's loop. What goes wrong with it is said, and tried again with the next tick or second."""
-        refresher, wake = self.refreshers[symbol], self._wake[symbol]
-        failing, sampled = False, None
+    async def _until_hand_over(self, hands_over_at: datetime) -> str:
+        """Return once the market has closed and a successor waits; without one, go on: better late than a gap."""
+        while (left := (hands_over_at - datetime.now(UTC)).total_seconds()) > 0:
+            await asyncio.sleep(min(left, 60.0))  # by the clock, which may be set
+        said = False
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), REFRESH_SECONDS)
-            wake.clear()
-            try:
-                if await refresher.refresh(pool, datetime.now(UTC)) and refresher.cycles == 1:
-                    self._on_first_file(symbol)
-                sampled = await self._sample(refresher, pool, sampled)
-            except (psycopg.Error, PoolTimeout, OSError, ValueError, NoDataError, KeyError) as error:
-                if not failing:
-                    self._say(f"{symbol}: {type(error).__name__}: {error}")
-                failing = True
-            else:
-                if failing:
-                    self._say(f"{symbol}: refreshing again")
-                failing = False
+            waiting = 0
+            with suppress(psycopg.Error):  # a lost server ends the session elsewhere
+                async with self._cycle.pool.connection() as connection:
+                    waiting = (await read_lock_state(connection)).waiting
+            if waiting:
+                return HANDED_OVER
+            if not said:
+                said = True
+                self._say("its market closed, but no successor waits: the session goes on until one does")
+            await asyncio.sleep(HAND_OVER_CHECK_SECONDS)
 
-    @staticmethod
-    async def _sample(
-        refresher: SymbolRefresher, pool: AsyncConnectionPool[AsyncConnection], sampled: datetime | None
-    ) -> datetime | None:
-        """Keep the first answer of each minute, to be scored when its hour has passed; returns the minute kept last."""
-        answer = refresher.answer
-        if answer is None:
-            return sampled
-        minute: datetime = answer["answered_at"].replace(second=0, microsecond=0)
-        if minute == sampled:
-            return sampled
-        async with pool.connection() as connection:
-            try:
-                await connection.execute(query("insert_answer"), answer)
-            except psycopg.errors.CheckViolation:  # the day has no partition yet
-                await connection.execute(query("create_answer_partition"), [minute.date()])
-                await connection.execute(query("insert_answer"), answer)
-        return minute
-
-    async def _feed(self, feeds: Mapping[str, ReplayFeed], pool: AsyncConnectionPool[AsyncConnection]) -> None:
-        """Insert a tick of every symbol at each whole second."""
-        while True:
-            now = datetime.now(UTC)
-            await asyncio.sleep(1.0 - now.microsecond / 1e6)
-            instant = datetime.now(UTC).replace(microsecond=0)
-            ticks = [(symbol, feed.tick_at(instant)) for symbol, feed in feeds.items()]
-            try:
-                async with pool.connection() as connection, connection.cursor() as cursor:
-                    rows = [(symbol, tick.at, tick.price_usd, SOURCE) for symbol, tick in ticks]
-                    await cursor.executemany(query("insert_tick"), rows)
-            except (psycopg.OperationalError, PoolTimeout) as error:
-                self._say(f"feed: {error}")
-
-    async def _watch(self, holder: Connection) -> None:
-        """Wake a symbol when it ticks, and take over a generation when it is published."""
-        conninfo = self._database.conninfo(APPLICATION, Role.LIVE)
-        async with await AsyncConnection.connect(conninfo, autocommit=True) as listener:
-            await listener.execute(query("listen_ticks"))
-            await listener.execute(query("listen_generations"))
-            async for notification in listener.notifies():
-                if notification.channel == "strikecast_generation":
-                    await asyncio.to_thread(self._load_generations, holder)
-                elif notification.payload in self._wake:
-                    self._wake[notification.payload].set()
-
-    async def _keep_record(self, holder: Connection) -> None:
-        """Heartbeat on the connection that holds the lock: without it the session ends. Generations, should a NOTIFY
-        have been lost.
-        """
+    async def _beat(self, seat: Seat) -> None:
+        """Say that the session lives. Without its connection, or its row, it has been replaced, and ends."""
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            await asyncio.to_thread(self._beat, holder)
+            parameters = {"session_id": seat.session, "cycles": self.metrics.cycles}
+            try:
+                cursor = await seat.connection.execute(query("session_heartbeat"), parameters, prepare=True)
+            except PASSING as error:
+                self._say(f"heartbeat: {one_line(error)}")
+                continue
+            if await cursor.fetchone() is None:
+                raise NoDataError(f"session {seat.session} is no longer recorded as running: it ends")
 
-    def _beat(self, holder: Connection) -> None:
-        holder.execute(query("session_heartbeat"), {"session_id": self._session_id, "cycles": self.cycles})
-        self._load_generations(holder)
+    async def _keep_record(self, seat: Seat, feed: Feed, log: TickLog) -> None:
+        """Snapshots and reports; the partitions of the days to come."""
+        try:
+            await asyncio.to_thread(self._look_back, seat)
+        except (StrikecastError, psycopg.Error) as error:  # the past can wait: the files cannot
+            self._say(f"what the sessions before this one left is not known: {one_line(error)}")
+        await self._snapshot(seat, feed, SnapshotType.INITIAL, "running")
+        remove_leftovers(self._files.folder)
+        minutes = 0
+        while True:
+            minute = datetime.now(UTC).replace(second=0, microsecond=0)
+            await asyncio.sleep((minute + timedelta(minutes=1) - datetime.now(UTC)).total_seconds())
+            self.metrics.close_minute(minute)
+            try:
+                await self._snapshot(seat, feed, SnapshotType.PERIODIC, "running")
+                if minutes % 60 == 0:
+                    await log.make_days(datetime.now(UTC))
+            except PASSING as error:
+                self._say(f"record: {one_line(error)}")
+            minutes += 1
+            if minutes == 1 or minutes % REPORT_EVERY_MINUTES == 0:
+                await asyncio.to_thread(self._on_report, self._report(seat, feed, None))
+
+    def _look_back(self, seat: Seat) -> None:
+        """Close the books of sessions that died, and go on from the counts of the one before."""
+        for session in seat.dead:
+            save_as_crashed(self._database, APPLICATION, session)
+        self._totals_before = totals_of(self._database, APPLICATION, seat.before)
+        self._on_start(seat)
+
+    async def _snapshot(self, seat: Seat, feed: Feed, kind: SnapshotType, status: str) -> None:
+        totals = added(self.metrics.counters(), self._totals_before)
+        config = {
+            "feed": feed.name,
+            "symbols": {symbol: one.tier_usd for symbol, one in self.refreshers.items()},
+            "dagster_run_id": self._run_id,
+            "latencies_ms": self.metrics.latencies_ms(),
+        }
+        state = live_state(seat.session, seat.started_at, config, totals, int(totals["cycles"]), status)
+        await save_state(seat.connection, state, kind)
+
+    async def _leave(self, seat: Seat, feed: Feed, ended: str) -> None:
+        """Last words, as far as they still can be said."""
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                if ended not in (HANDED_OVER, ONCE):
+                    self._cycle.write_last(f"the live session ended: {ended}")
+                self.metrics.close_minute(datetime.now(UTC).replace(second=0, microsecond=0))
+                stopped = {"session_id": seat.session, "cycles": self.metrics.cycles, "status": "stopped"}
+                await self._snapshot(seat, feed, SnapshotType.ON_STOP, "stopped")
+                await seat.connection.execute(query("end_session"), {**stopped, "ended_because": ended})
+        except (psycopg.Error, TimeoutError, StrikecastError, OSError) as error:
+            self._say(f"session {seat.session} could not say goodbye: {one_line(error)}")
+        self._last_report = self._report(seat, feed, ended)
+        self._say(f"session {seat.session} ended after {self.metrics.cycles} refreshes: {ended}")
+
+    def _report(self, seat: Seat, feed: Feed, ended: str | None) -> SessionReport:
+        totals = added(self.metrics.counters(), self._totals_before)
+        return SessionReport(seat.session, feed.name, seat.started_at, self.metrics, totals, ended)
+
+    def _reason(self, error: BaseException) -> str:
+        if isinstance(error, asyncio.CancelledError) and self._signal is not None:
+            return f"stopped by {self._signal.name}"
+        first = _first_of(error) if isinstance(error, BaseExceptionGroup) else error
+        return f"{type(first).__name__}: {one_line(first)}" if isinstance(first, Exception) else type(first).__name__
+
+
+def _next_multiple(now: datetime, period: timedelta) -> datetime:
+    """The next whole multiple of a period since 1970 UTC; of an hour, the next market close."""
+    return EPOCH + ((now - EPOCH) // period + 1) * period
+
+
+def _lost(error: psycopg.OperationalError) -> ServerUnavailableError:
+    return ServerUnavailableError(f"lost the database: {one_line(error)}")
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error behind a group of them; what the others say follows from it."""
+    leaves: Sequence[BaseException] = [group]
+    while any(isinstance(leaf, BaseExceptionGroup) for leaf in leaves):
+        leaves = [
+            inner for leaf in leaves for inner in (leaf.exceptions if isinstance(leaf, BaseExceptionGroup) else [leaf])
+        ]
+    ours = [leaf for leaf in leaves if isinstance(leaf, StrikecastError)]
+    lost = [leaf for leaf in leaves if isinstance(leaf, psycopg.OperationalError)]
+    return ours[0] if ours else _lost(lost[0]) if lost else leaves[0]

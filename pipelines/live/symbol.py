@@ -1,11 +1,12 @@
 """One symbol within a live session: its recent ticks, its champion's generation, its file."""
 
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from psycopg_pool import AsyncConnectionPool
@@ -16,13 +17,10 @@ from pipelines.domain.fingerprint import FingerprintSet
 from pipelines.domain.ladder import (
     LadderAnswers,
     LiveState,
-    Tick,
-    TickHistory,
     answer_ladder,
     answer_ladder_from,
     ladder_strikes_usd,
     live_payload,
-    minutes_of,
     next_market_close,
     ttc_seconds,
 )
@@ -32,8 +30,10 @@ from pipelines.domain.models.base import MarketStates, Rule
 from pipelines.domain.models.momentum import MomentumRule
 from pipelines.domain.momentum import BPS_PER_UNIT, NO_BUCKET, PERCENT_PER_UNIT
 from pipelines.domain.naming import answers_view
+from pipelines.domain.ticks import Tick, TickHistory, minutes_of
 from pipelines.domain.volatility import HALF_LIVES_MINUTES
-from pipelines.live.output import probabilities_path, write_json
+from pipelines.live.metrics import SessionMetrics
+from pipelines.live.output import ProbabilityFiles
 from pipelines.storage.database import AsyncConnection
 from pipelines.storage.generations import ModelVersion
 from pipelines.storage.queries import query
@@ -41,7 +41,8 @@ from pipelines.storage.tables import lookup_parameters, lookup_rows
 
 #: One (bucket, TTC) row is 2 kB in memory; an hour at one bucket needs 710.
 CACHED_ROWS = 4096
-HISTORY = timedelta(minutes=33)
+#: Rows are read for at least so long ahead: one read a minute and bucket, not one in five seconds.
+AHEAD_SECONDS = 60
 #: A fingerprint side without evidence.
 NOTHING = np.full((1, 1), np.nan)
 
@@ -51,13 +52,15 @@ class Champion:
     """Who answers: a published generation, its rule, and what it needs besides.
 
     `baseline`: for the momentum model while momentum is unknown, None where it has none (imported tables, other
-    models); `volatility`: the state that goes on with each tick, None for a rule that does not look at it.
+    models); `volatility`: the state that goes on with each tick, None for a rule that does not look at it; `loaded_at`
+    (aware UTC): up to when ticks were read for it.
     """
 
     version: ModelVersion
     rule: Rule
     baseline: FingerprintSet | None
     volatility: LiveVolatility | None
+    loaded_at: datetime
 
 
 @dataclass
@@ -66,44 +69,70 @@ class SymbolRefresher:
 
     symbol: str
     tier_usd: float
-    output_dir: Path
+    files: ProbabilityFiles
+    metrics: SessionMetrics
+    session: int | None = None
     champion: Champion | None = None
     ticks: TickHistory = field(default_factory=lambda: TickHistory(ModelConfig()))
-    cycles: int = 0
     #: The last refresh as a row of `live_data.answer`, None before the first that had an answer.
     answer: Mapping[str, Any] | None = None
+    _last: tuple[LiveState, LadderAnswers, Sequence[str]] | None = None
     _cache: "OrderedDict[tuple[int, int], LookupRow]" = field(default_factory=OrderedDict)
 
     def use(self, champion: Champion) -> None:
         """Answer from another generation from now on."""
+        if champion.volatility is not None:  # what ticked while it was loaded; older ones change nothing
+            champion.volatility.add_all((tick.minutes, tick.price_usd) for tick in self.ticks.since(champion.loaded_at))
         self.champion = champion
         self.ticks.use_config(champion.rule.config if isinstance(champion.rule, MomentumRule) else ModelConfig())
         self._cache.clear()
 
-    async def refresh(self, pool: AsyncConnectionPool[AsyncConnection], now: datetime) -> bool:
-        """Read the new ticks, answer the ladder, replace the file; False when there is no price at all yet."""
-        async with pool.connection() as connection:
-            await self._read_ticks(connection, now)
-            tick = self.ticks.latest
-            if tick is None:
-                return False
-            state = self._state(tick, now)
-            strikes = ladder_strikes_usd(tick.price_usd, self.tier_usd)
-            state, answers, problems = await self._answer(connection, state, strikes, ttc_seconds(now))
-        payload = live_payload(state, self.tier_usd, answers, problems)
-        write_json(probabilities_path(self.output_dir, self.symbol), payload)
-        self.cycles += 1
-        self.answer = self._row(state, answers, str(payload["status"]))
+    def take(self, tick: Tick) -> bool:
+        """Take in a tick; one that is not newer than the newest changes nothing, and False is returned."""
+        if not self.ticks.add(tick):
+            return False
+        if self.champion is not None and self.champion.volatility is not None:
+            self.champion.volatility.add(tick.minutes, tick.price_usd)
         return True
 
-    async def _read_ticks(self, connection: AsyncConnection, now: datetime) -> None:
-        latest = self.ticks.latest
-        since = now - HISTORY if latest is None else latest.at
-        cursor = await connection.execute(query("live_tick_history"), [self.symbol, since], prepare=True)
-        for ticked_at, price in await cursor.fetchall():
-            tick = Tick(ticked_at, price)
-            if ticked_at <= now and self.ticks.add(tick) and self.champion and self.champion.volatility:
-                self.champion.volatility.add(tick.minutes, price)
+    async def refresh(
+        self, pool: AsyncConnectionPool[AsyncConnection], now: datetime, problems: Sequence[str] = ()
+    ) -> str | None:
+        """Answer the ladder, replace the file; its status, or None when there is no price at all yet.
+
+        `problems`: what is wrong with the prices, in plain words. Raises SupersededError when this session may not
+        write any more.
+        """
+        tick = self.ticks.latest
+        if tick is None:
+            return None
+        began = time.perf_counter()
+        state = self._state(tick, now)
+        strikes = ladder_strikes_usd(tick.price_usd, self.tier_usd)
+        state, answers, found = await self._answer(pool, state, strikes, ttc_seconds(now))
+        payload = live_payload(state, self.tier_usd, answers, [*problems, *found])
+        computed = time.perf_counter()
+        self.files.write(self.symbol, payload)
+        self.metrics.record("compute", computed - began)
+        self.metrics.record("write", time.perf_counter() - computed)
+        self.answer = self._row(state, answers, str(payload["status"]))
+        self._last = state, answers, found
+        return str(payload["status"])
+
+    def write_failure(self, now: datetime, why: str) -> None:
+        """Say in the file that there is no answer, and why; nothing without a price."""
+        tick = self.ticks.latest
+        if tick is not None:
+            strikes = ladder_strikes_usd(tick.price_usd, self.tier_usd)
+            answers = _no_answer(tick.price_usd, strikes, ttc_seconds(now))
+            self.files.write(self.symbol, live_payload(self._state(tick, now), self.tier_usd, answers, [why]))
+
+    def write_last(self, now: datetime, why: str) -> None:
+        """Say in the file that nobody will renew it; nothing without an earlier refresh."""
+        if self._last is not None:
+            state, answers, problems = self._last
+            payload = live_payload(replace(state, now=now), self.tier_usd, answers, [why, *problems], last=True)
+            self.files.write(self.symbol, payload)
 
     def _state(self, tick: Tick, now: datetime) -> LiveState:
         score_pct, momentum_bucket = self.ticks.momentum()
@@ -116,10 +145,11 @@ class SymbolRefresher:
             fingerprint_table=None if version is None else answers_view(self.symbol, version.model, momentum_bucket),
             generation=None if version is None else version.generation,
             model=None if version is None else version.model,
+            session=self.session,
         )
 
     async def _answer(
-        self, connection: AsyncConnection, state: LiveState, strikes: Floats, ttc: int
+        self, pool: AsyncConnectionPool[AsyncConnection], state: LiveState, strikes: Floats, ttc: int
     ) -> tuple[LiveState, LadderAnswers, list[str]]:
         """What is known now, answers, and what is wrong with them in plain words."""
         champion, price = self.champion, state.tick.price_usd
@@ -138,27 +168,38 @@ class SymbolRefresher:
                 price, strikes, ttc, baseline.positive[0], baseline.negative[0], baseline.nodes,
                 Profile(champion.version.profile), float(baseline.n_eff[0].min()),
             )  # fmt: skip
-            return state, answers, ["momentum is not known: the baseline answers"]
+            return state, answers, [f"momentum is not known{self._missing()}: the baseline answers"]
         problems = []
         sigma = champion.rule.sigma(states, ttc / SECONDS_PER_MINUTE)
         if sigma is not None:
             state = replace(state, sigma_pct=float(sigma[0]) * PERCENT_PER_UNIT, group=bucket)
             if state.momentum_score_pct is None and len(champion.version.buckets) > 1:
-                problems.append("momentum is not known: all momenta together answer")
+                problems.append(f"momentum is not known{self._missing()}: all momenta together answer")
         moves_bps = (strikes - price) / price * BPS_PER_UNIT
         positions = np.broadcast_to(
             champion.rule.positions(states, ttc / SECONDS_PER_MINUTE, moves_bps), (1, len(strikes))
         )
-        rows = await self._lookup_rows(connection, champion.version, bucket, ttc)
+        rows = await self._lookup_rows(pool, champion.version, bucket, ttc)
         return state, answer_ladder(price, strikes, ttc, rows, champion.version.axes, positions[0]), problems
 
+    def _missing(self) -> str:
+        """Which prices momentum lacks."""
+        features = self.ticks.features()
+        lags = () if features is None else features.missing_lags
+        return f" (no price {', '.join(str(lag) for lag in lags)} minutes ago)" if lags else ""
+
     async def _lookup_rows(
-        self, connection: AsyncConnection, version: ModelVersion, bucket: int, ttc: int
+        self, pool: AsyncConnectionPool[AsyncConnection], version: ModelVersion, bucket: int, ttc: int
     ) -> dict[int, LookupRow]:
         nodes = version.axes.nodes_around(ttc)
-        if any((bucket, node) not in self._cache for node in nodes):
-            parameters = lookup_parameters(version.generation, bucket, version.axes, ttc)
-            cursor = await connection.execute(query("lookup_rows"), parameters, prepare=True, binary=True)
+        missing = sum((bucket, node) not in self._cache for node in nodes)
+        self.metrics.cache_hits += len(nodes) - missing
+        self.metrics.cache_misses += missing
+        if missing:
+            ahead = AHEAD_SECONDS + crc32(self.symbol.encode()) % AHEAD_SECONDS  # not all symbols in the same second
+            parameters = lookup_parameters(version.generation, bucket, version.axes, ttc, ahead)
+            async with pool.connection() as connection:
+                cursor = await connection.execute(query("lookup_rows"), parameters, prepare=True, binary=True)
             for node, row in lookup_rows(cursor.pgresult).items():
                 self._cache[bucket, node] = row
             while len(self._cache) > CACHED_ROWS:

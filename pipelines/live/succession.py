@@ -1,0 +1,118 @@
+"""Who is the session: an advisory lock, the connection that holds it, and what happens when its holder is gone.
+
+Everything that a session writes into the database goes through the connection that holds the lock. So a session that
+lost the lock cannot write, however late it wakes up: its connection is gone too.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from pipelines.errors import AlreadyRunningError
+from pipelines.storage.database import AsyncConnection, Database, Role
+from pipelines.storage.live import RUN_LOCK, SESSION_LOCK, LockState, read_lock_state
+from pipelines.storage.queries import query
+
+#: A session says that it lives each second. One that is silent for so long hangs, and is replaced.
+HANG_SECONDS = 5.0
+WATCH_SECONDS = 1.0
+#: A paused session's connection looks alive to the server. One on a machine that is gone is noticed by keepalives.
+STATEMENT_TIMEOUT = "5s"
+LOCK_TIMEOUT = "2s"
+
+
+@dataclass(frozen=True)
+class Seat:
+    """The right to write: the connection that holds the lock, and the session's row.
+
+    `before`: the session before it, None for the first; `dead`: sessions that were found dead; `identity`: of the
+    database, in which `session` counts. Times are aware UTC.
+    """
+
+    connection: AsyncConnection
+    session: int
+    started_at: datetime
+    before: int | None
+    dead: Sequence[int]
+    identity: str
+
+
+@asynccontextmanager
+async def holding_lock(
+    database: Database, application: str, run_id: str | None, *, wait: bool, say: Callable[[str], None]
+) -> AsyncIterator[AsyncConnection]:
+    """The connection of the one session, once no other is. Raises AlreadyRunningError with `wait` false if one is.
+
+    While it waits, a holder that hangs has its connection ended.
+    """
+    connect = AsyncConnection.connect
+    async with await connect(database.conninfo(application, Role.LIVE), autocommit=True) as connection:
+        if run_id is not None:
+            await connection.execute(query("try_run_lock"), [RUN_LOCK, run_id])
+        cursor = await connection.execute(query("try_session_lock"), [SESSION_LOCK])
+        if (await cursor.fetchone()) != (True,):
+            if not wait:
+                raise AlreadyRunningError("another live session is running; it refreshes the files every second")
+            say("another session is running: waiting to take over")
+            await _wait(database, application, connection, say)
+        await connection.execute(query("set_timeouts"), [STATEMENT_TIMEOUT, LOCK_TIMEOUT])
+        # A disk that is slow to sync must not stop the heart; a server that crashes may lose the last second's ticks.
+        await connection.execute(query("commit_without_sync"))
+        yield connection
+
+
+async def _wait(database: Database, application: str, connection: AsyncConnection, say: Callable[[str], None]) -> None:
+    await connection.execute(query("set_timeouts"), ["0", "0"])
+    watcher = asyncio.create_task(_replace_what_hangs(database, application, say))
+    waiting = asyncio.create_task(_lock(connection))
+    try:
+        done, _ = await asyncio.wait([watcher, waiting], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            await task  # the lock, or the error that ended either
+    finally:
+        for task in (watcher, waiting):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def _lock(connection: AsyncConnection) -> None:
+    await connection.execute(query("advisory_lock"), [SESSION_LOCK])
+
+
+async def _replace_what_hangs(database: Database, application: str, say: Callable[[str], None]) -> None:
+    """End the holder's connection when it has held the lock without a sign of life for HANG_SECONDS."""
+    held_since: dict[int, float] = {}
+    # No role: a backend may be ended by the login that it belongs to.
+    async with await AsyncConnection.connect(database.conninfo(application, None), autocommit=True) as connection:
+        while True:
+            state = await read_lock_state(connection)
+            if state.holder_pid is not None:
+                held_since = {state.holder_pid: held_since.get(state.holder_pid, time.monotonic())}
+                if _hangs(state, time.monotonic() - held_since[state.holder_pid]):
+                    say(f"session {state.session} hangs: its connection is ended")
+                    await connection.execute(query("terminate_backend"), [state.holder_pid])
+                    held_since = {}
+            await asyncio.sleep(WATCH_SECONDS)
+
+
+def _hangs(state: LockState, seen_for_seconds: float) -> bool:
+    silent = state.heartbeat_age_seconds is None or state.heartbeat_age_seconds > HANG_SECONDS
+    return silent and seen_for_seconds > HANG_SECONDS
+
+
+async def take_seat(
+    connection: AsyncConnection, symbols: Sequence[str], run_id: str | None, feed: str, hands_over_at: datetime
+) -> Seat:
+    """Record the session; those still recorded as running are dead, and marked as crashed."""
+    parameters = {"run_id": run_id, "symbols": list(symbols), "feed": feed, "hands_over_at": hands_over_at}
+    row = await (await connection.execute(query("start_session"), parameters)).fetchone()
+    assert row is not None
+    session, started_at, before = row
+    dead = await (await connection.execute(query("crash_dead_sessions"), {"session_id": session})).fetchall()
+    found = await (await connection.execute(query("database_identity"))).fetchone()
+    assert found is not None
+    return Seat(connection, session, started_at, before, [number for (number,) in dead], found[0])
