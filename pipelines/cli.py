@@ -2,7 +2,6 @@
 
 import signal
 import sys
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -10,12 +9,11 @@ from typing import Annotated
 
 import typer
 
-from pipelines import console
+from pipelines import cli_live, console
+from pipelines.cli_arguments import Json, Symbol, command_settings
 from pipelines.domain.config import Profile
-from pipelines.domain.naming import valid_symbol
-from pipelines.errors import NoDataError, SettingsError, StrikecastError
+from pipelines.errors import SettingsError, StrikecastError
 from pipelines.runtime import current_database, database_of, prepared, running_server
-from pipelines.settings import Settings, load_settings
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
@@ -26,9 +24,7 @@ export_app = typer.Typer(no_args_is_help=True, help="Write tables as files.")
 import_app = typer.Typer(no_args_is_help=True, help="Take over files of the original system.")
 app.add_typer(export_app, name="export")
 app.add_typer(import_app, name="import")
-
-Symbol = Annotated[str, typer.Argument(help="Symbol in capitals, such as BTC.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+app.add_typer(cli_live.app)
 
 
 def main() -> None:
@@ -49,15 +45,6 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _settings(symbols: list[str] | None = None, overrides: dict[str, object] | None = None) -> Settings:
-    settings = load_settings(**(overrides or {}))
-    for symbol in symbols or []:
-        if not valid_symbol(symbol):
-            raise SettingsError(f"{symbol!r} is no symbol: capital letters and digits, such as BTC")
-        settings.require_symbol(symbol)
-    return settings
-
-
 @app.command()
 def up(port: Annotated[int | None, typer.Option(help="Port of the UI; 0 takes any free one.")] = None) -> None:
     """Run everything in the foreground: database, migrations, Dagster's UI and daemon, and through it the live session.
@@ -66,7 +53,7 @@ def up(port: Annotated[int | None, typer.Option(help="Port of the UI; 0 takes an
     """
     from pipelines import demo
 
-    demo.up(_settings(overrides={} if port is None else {"ui_port": port}))
+    demo.up(command_settings(overrides={} if port is None else {"ui_port": port}))
 
 
 @app.command()
@@ -81,7 +68,7 @@ def demo(
     overrides: dict[str, object] = {} if port is None else {"ui_port": port}
     if prices is not None:
         overrides["prices"] = prices
-    demonstration.demo(_settings(overrides=overrides), once=once)
+    demonstration.demo(command_settings(overrides=overrides), once=once)
 
 
 @app.command()
@@ -89,7 +76,7 @@ def migrate() -> None:
     """Create or upgrade the database's schema, roles included."""
     from pipelines.storage import schema
 
-    settings = _settings()
+    settings = command_settings()
     with running_server(settings, console.say) as database:
         found = schema.migrate(database)
         done = "is current" if found.is_current else f"migrated from {found.found or 'nothing'} to {found.needed}"
@@ -99,19 +86,34 @@ def migrate() -> None:
 @app.command()
 def ingest(
     symbol: Symbol,
-    paths: Annotated[list[Path], typer.Argument(help="CSV, csv.gz, zip or Parquet files, or folders of them.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="CSV, csv.gz, zip or Parquet files, or folders of them.")
+    ] = None,
+    from_exchange: Annotated[
+        bool, typer.Option("--from-exchange", help="Fetch the minutes that are missing since the newest bar.")
+    ] = False,
+    since: Annotated[
+        datetime | None, typer.Option(help="With --from-exchange: all that are missing since then, UTC.")
+    ] = None,
     accept_corrections: Annotated[
         bool, typer.Option(help="Store files even where they contradict most of the stored bars.")
     ] = False,
 ) -> None:
-    """Store price files. Incremental; the same file twice changes nothing; refused rows are kept with their reason.
+    """Store price files, or what the configured exchange has. Incremental: the same bars twice change nothing; refused
+    rows are kept with their reason; a minute that still runs is never stored.
 
-    Example: `strikecast ingest BTC ~/bars/btc_1m.parquet`
+    Examples: `strikecast ingest BTC ~/bars/btc_1m.parquet`, `strikecast ingest BTC --from-exchange --since 2026-07-01`
     """
     from pipelines.materialize import run_job
 
-    settings = _settings([symbol])
-    config = {"paths": [str(path.expanduser().absolute()) for path in paths], "accept_corrections": accept_corrections}
+    settings = command_settings([symbol])
+    if bool(paths) == from_exchange or (since is not None and not from_exchange):
+        raise SettingsError("ingest takes either files or --from-exchange (with --since, if need be)")
+    config: dict[str, object] = {
+        "paths": [str(path.expanduser().absolute()) for path in paths or []], "accept_corrections": accept_corrections,
+        **({"origin": "EXCHANGE"} if from_exchange else {}),
+        **({"since": since.replace(tzinfo=UTC).isoformat()} if since else {}),
+    }  # fmt: skip
     with prepared(settings, console.say):
         run_job("ingest_prices", symbol, {"price_history": config}, console.say)
 
@@ -130,7 +132,7 @@ def sample(
     """
     from pipelines import demo as demonstration
 
-    settings = _settings([symbol])
+    settings = command_settings([symbol])
     end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
     if output is not None:
         console.result.print(str(demonstration.write_sample(symbol, days, seed, end, output)))
@@ -152,7 +154,7 @@ def build(
     """
     from pipelines import demo as demonstration
 
-    settings = _settings(symbols)
+    settings = command_settings(symbols)
     with prepared(settings, console.say) as database:
         for symbol in symbols or demonstration.symbols_with_bars(settings, database):
             demonstration.build_symbol(symbol, profile)
@@ -168,7 +170,7 @@ def rollback(
     from pipelines.storage.database import Role
     from pipelines.storage.generations import roll_back
 
-    with current_database(_settings([symbol]), console.say) as database:
+    with current_database(command_settings([symbol]), console.say) as database:
         with database.connect("rollback", Role.PIPELINE) as connection:
             of = model or read_champion(connection, symbol).champion
             left, taken = roll_back(connection, symbol, of)
@@ -201,7 +203,7 @@ def score(
     """
     from pipelines import scoring
 
-    settings = _settings([symbol])
+    settings = command_settings([symbol])
     with current_database(settings, console.say) as database:
         report = scoring.score_stored(
             database, symbol, models or list(scoring.DEFAULT_MODELS), settings.model, start, stop,
@@ -225,7 +227,7 @@ def promote(
     from pipelines.domain.models.registry import model_named
     from pipelines.materialize import run_job
 
-    settings = _settings([symbol])
+    settings = command_settings([symbol])
     try:
         model_named(model)
     except ValueError as error:
@@ -258,7 +260,7 @@ def ladder(
     """
     from pipelines.answers import ladder_payload
 
-    settings = _settings([symbol])
+    settings = command_settings([symbol])
     with current_database(settings, console.say) as database:
         payload = ladder_payload(database, symbol, settings.tier_usd(symbol), price, ttc, momentum, model, sigma)
     if json:
@@ -278,7 +280,7 @@ def export_fingerprints(symbol: Symbol, folder: Annotated[Path, typer.Argument(h
     from pipelines.storage.generations import active_generation, read_version
     from pipelines.storage.tables import read_fingerprints
 
-    with current_database(_settings([symbol]), console.say) as database:
+    with current_database(command_settings([symbol]), console.say) as database:
         with database.connect("export", Role.READER) as connection:
             version = read_version(connection, active_generation(connection, symbol))
             tables = read_fingerprints(connection, version)
@@ -302,7 +304,7 @@ def import_fingerprints(
     from pipelines.parity import import_tables
     from pipelines.storage.fingerprint_files import read_fingerprint_files
 
-    settings = _settings([symbol])
+    settings = command_settings([symbol])
     imported = read_fingerprint_files(folder, symbol)
     with current_database(settings, console.say) as database:
         report = import_tables(database, symbol, imported, publish_it=publish)
@@ -313,30 +315,11 @@ def import_fingerprints(
 
 
 @app.command()
-def live(
-    once: Annotated[bool, typer.Option("--once", help="One refresh, then stop.")] = False,
-) -> None:
-    """Refresh the probability files in the foreground, without Dagster. Example: `strikecast live --once`"""
-    from pipelines.live.session import LiveSession
-
-    settings = _settings()
-    with current_database(settings, console.say) as database:
-        tiers = {symbol: known.strike_tier_usd for symbol, known in settings.symbols.items()}
-        session = LiveSession(database, settings.output_dir, tiers, replay=settings.replay, say=console.say)
-        with suppress(KeyboardInterrupt):
-            session.run(once=once)
-        for symbol, refresher in session.refreshers.items():
-            console.say(f"{symbol}: {refresher.cycles} refreshes")
-        if once and not session.cycles:
-            raise NoDataError("nothing was refreshed: no symbol has a price")
-
-
-@app.command()
 def status(json: Json = False) -> None:
     """Show settings (without secrets), symbols, generations and the live session."""
     from pipelines.status import read_status, shown_settings
 
-    settings = _settings()
+    settings = command_settings()
     if settings.database_url is None and not settings.embedded_dir.exists():
         state: dict[str, object] = {"settings": shown_settings(settings), "database": "not created yet"}
     else:
@@ -355,7 +338,7 @@ def env() -> None:
 
     from pipelines.runtime import environment
 
-    settings = _settings()
+    settings = command_settings()
     for name, value in environment(settings, database_of(settings)).items():
         console.result.print(f"export {name}={shlex.quote(value)}", soft_wrap=True)
 

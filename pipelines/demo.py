@@ -1,7 +1,9 @@
 """`strikecast up` and `strikecast demo`: the whole system, in order."""
 
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from pipelines.errors import BuildError, NoDataError, ServerUnavailableError, Se
 from pipelines.live.output import probabilities_path
 from pipelines.materialize import run_job
 from pipelines.resources import price_paths
-from pipelines.runtime import prepared
+from pipelines.runtime import keep_server_running, prepared
 from pipelines.settings import Settings
 from pipelines.storage.database import Database, Role
 from pipelines.storage.prices import newest_bar_at
@@ -31,7 +33,7 @@ def up(settings: Settings) -> None:
     with (
         only_one(settings),
         prepared(settings, console.say),
-        dagster_processes(settings, console.say) as running,
+        dagster_processes(settings, console.say, partial(keep_server_running, settings, console.say)) as running,
         suppress(KeyboardInterrupt),
     ):
         _print_places(settings, running)
@@ -49,7 +51,10 @@ def demo(settings: Settings, *, once: bool) -> None:
         for symbol in symbols:
             build_symbol(symbol, None)
             _calibrate(symbol)
-        with dagster_processes(settings, console.say) as running, suppress(KeyboardInterrupt):
+        with (
+            dagster_processes(settings, console.say, partial(keep_server_running, settings, console.say)) as running,
+            suppress(KeyboardInterrupt),
+        ):
             _wait_for_live(settings, symbols, running)
             if once:
                 console.say(f"live; refreshing for {ONCE_SECONDS} s")
@@ -161,9 +166,19 @@ def _print_places(settings: Settings, running: Running, *, stays: bool = True) -
         f"Dagster UI: {running.ui_url}",
         f"probability files: {settings.output_dir}",
         *(f"calibration report: {path}" for path in sorted(settings.reports_dir.glob("*_calibration.html"))),
-        *(["Ctrl-C stops everything"] if stays else []),
+        *(
+            [f"beside it: STRIKECAST_HOME={settings.home} {_program()} watch", "Ctrl-C stops everything"]
+            if stays
+            else []
+        ),
     ):
         console.result.print(line, soft_wrap=True)
+
+
+def _program() -> str:
+    """The command as it can be typed in another terminal."""
+    found = Path(sys.executable).with_name("strikecast")
+    return str(found) if found.exists() else f"{sys.executable} -m pipelines.cli"
 
 
 def _print_ladders(settings: Settings, symbols: list[str]) -> None:

@@ -1,0 +1,343 @@
+"use strict";
+
+const byId = (id) => document.getElementById(id);
+const body = document.body;
+const staleAfter = Number(body.dataset.staleAfter);
+const unwrittenAfter = Number(body.dataset.unwrittenAfter);
+const HEALTH_MS = 5000;
+const TICK_MS = 250;
+const GAP_MS = 120000;
+const HOUR_MS = 3600000;
+const SVG = "http://www.w3.org/2000/svg";
+
+let symbol = body.dataset.symbol;
+let events = null;
+let latest = null;      // the last event
+let offset = 0;         // the server's clock less this one's, ms: ages are told by the server's
+let lostAt = null;      // when the connection was lost
+let prices = [];        // [ms, USD] of this hour, oldest first
+let historyProblem = "";
+
+const serverNow = () => Date.now() + offset;
+const money = (value) => value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const strikeText = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 8 });
+const percent = (value) => value === null ? "–" : value.toFixed(2);
+const signed = (value, digits) => (value < 0 ? "" : "+") + value.toFixed(digits);
+const put = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+
+function ageText(seconds) {
+  if (seconds < 1) return "under 1 s";
+  if (seconds < 120) return Math.floor(seconds) + " s";
+  if (seconds < 7200) return Math.round(seconds / 60) + " min";
+  return seconds < 172800 ? Math.round(seconds / 3600) + " h" : Math.round(seconds / 86400) + " d";
+}
+
+// The same judgement as the server's, made again as time passes: a file that stops changing must not look fresh.
+function judge(payload, now) {
+  const ages = { file: (now - Date.parse(payload.timestamp)) / 1000, price: (now - Date.parse(payload.price_timestamp)) / 1000 };
+  const said = payload.reasons;
+  if (lostAt !== null) return ["no connection", ["the server has not answered for " + ageText((Date.now() - lostAt) / 1000)], ages];
+  if (ages.file > unwrittenAfter) return ["not written", ["no session writes this file: it is " + ageText(ages.file) + " old", ...said], ages];
+  const old = Object.entries(ages).filter(([, age]) => age > staleAfter).map(([name, age]) => "the " + name + " is " + ageText(age) + " old");
+  const ahead = Object.entries(ages).filter(([, age]) => age < -staleAfter)
+    .map(([name, age]) => "the " + name + " is " + ageText(-age) + " ahead of the server's clock: its age is not known");
+  if (old.length || ahead.length) return ["stale", [...old, ...ahead, ...said], ages];
+  if (payload.status === "stale") return ["stale", [...said, "its session will not renew it"], ages];
+  return [payload.status === "ok" ? "ok" : "degraded", said, ages];
+}
+
+function showState(status, reasons) {
+  const badge = byId("status");
+  put(badge, status);
+  badge.dataset.status = status;
+  document.querySelector("main").dataset.status = status;
+  showList(byId("reasons"), reasons);
+}
+
+function showList(list, texts) {
+  if (JSON.stringify(texts) === list.dataset.shown) return;
+  list.dataset.shown = JSON.stringify(texts);
+  list.replaceChildren(...texts.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+}
+
+function tick() {
+  if (latest === null) {
+    if (lostAt !== null) showState("no connection", ["the server does not answer"]);
+    return;
+  }
+  const payload = latest.payload;
+  if (payload === null) {
+    showState(lostAt === null ? latest.status : "no connection", lostAt === null ? latest.reasons : ["the server does not answer"]);
+    return;
+  }
+  const now = serverNow();
+  const [status, reasons, ages] = judge(payload, now);
+  showState(status, reasons);
+  put(byId("price-age"), ageText(ages.price));
+  put(byId("file-age"), ageText(ages.file));
+  const ttc = Math.max(0, Math.ceil((Date.parse(payload.market_close) - now) / 1000));
+  const clock = String(Math.floor(ttc / 60)).padStart(2, "0") + ":" + String(ttc % 60).padStart(2, "0");
+  put(byId("ttc"), clock);
+  document.title = symbol + " " + money(payload.current_price) + " · " + clock + " · strikecast";
+}
+
+// Highest strike first; `above` is the probability of closing at or above the strike, whichever side the price is on.
+function rungsOf(payload) {
+  return payload.probabilities.map((row, index) => {
+    const upward = row.direction === "above";
+    const { prob_beyond_low: low, prob_beyond_high: high } = payload.intervals[index];
+    return {
+      strike: row.strike, move: upward ? row.move_percent : -row.move_percent, above: row.positive_prob, below: row.negative_prob,
+      low: low === null ? null : upward ? low : 100 - high, high: high === null ? null : upward ? high : 100 - low,
+    };
+  }).reverse();
+}
+
+function showLadder(payload, rungs) {
+  const table = byId("rungs");
+  const mark = byId("mark");
+  const rows = [...table.children].filter((row) => row !== mark);
+  while (rows.length > rungs.length) rows.pop().remove();
+  while (rows.length < rungs.length) {
+    rows.push(byId("rung").content.firstElementChild.cloneNode(true));
+    table.append(rows.at(-1));
+  }
+  rungs.forEach((rung, index) => {
+    const row = rows[index];
+    const cell = (name) => row.querySelector("." + name);
+    put(row.querySelector("th"), strikeText(rung.strike));
+    put(cell("move"), signed(rung.move, 3));
+    put(cell("above").firstElementChild, percent(rung.above));
+    row.querySelector("rect").setAttribute("width", rung.above ?? 0);
+    put(cell("below"), percent(rung.below));
+    put(cell("interval"), rung.low === null ? "" : percent(rung.low) + " – " + percent(rung.high));
+  });
+  put(mark.querySelector("span"), payload === null ? "" : money(payload.current_price));
+  const under = rows[rungs.findIndex((rung) => rung.move <= 0)] ?? null;
+  if (mark.nextElementSibling !== under) table.insertBefore(mark, under);
+}
+
+function showEvent(event) {
+  latest = event;
+  const payload = event.payload;
+  const rungs = payload === null ? [] : rungsOf(payload);
+  put(byId("price"), payload === null ? "–" : money(payload.current_price));
+  put(byId("sigma"), payload === null || payload.sigma === null ? "–" : payload.sigma.toFixed(4));
+  put(byId("momentum"), payload === null ? "–" : payload.momentum_score === null ? "not known" : signed(payload.momentum_score, 4));
+  put(byId("model"), payload === null ? "–" : payload.model ?? "none");
+  put(byId("generation"), String(payload?.model_version ?? "–"));
+  if (payload === null) ["ttc", "price-age", "file-age"].forEach((id) => put(byId(id), "–"));
+  showLadder(payload, rungs);
+  if (payload !== null) addPrice(Date.parse(payload.price_timestamp), payload.current_price);
+  drawCurve(payload, rungs);
+  drawHour(payload);
+  tick();
+}
+
+function addPrice(at, price) {
+  if (prices.length === 0 || at > prices.at(-1)[0]) prices.push([at, price]);
+  if (prices[0][0] < hourStart()) prices = prices.filter(([when]) => when >= hourStart());
+}
+
+const hourStart = () => Math.floor(serverNow() / HOUR_MS) * HOUR_MS;
+
+// ---- drawing
+
+function element(name, attributes, text) {
+  const made = document.createElementNS(SVG, name);
+  Object.entries(attributes).forEach(([key, value]) => made.setAttribute(key, value));
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function frame(svg) {
+  const { clientWidth: width, clientHeight: height } = svg;
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  return { width, height, top: 16, bottom: height - 22, right: width - 14 };
+}
+
+const path = (points) => points.map(([x, y], index) => (index ? "L" : "M") + x.toFixed(1) + " " + y.toFixed(1)).join("");
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+
+function drawCurve(payload, rungs) {
+  const svg = byId("curve");
+  const known = rungs.filter((rung) => rung.above !== null).reverse();
+  if (known.length < 2 || svg.clientWidth === 0) { svg.replaceChildren(); return; }
+  const { width, top, bottom, right } = frame(svg);
+  const left = 34;
+  const [first, last] = [known[0].strike, known.at(-1).strike];
+  const x = (strike) => left + (strike - first) / (last - first) * (right - left);
+  const y = (value) => bottom - value / 100 * (bottom - top);
+  const parts = [];
+  for (const level of [0, 25, 50, 75, 100]) {
+    parts.push(element("line", { class: "grid", x1: left, x2: right, y1: y(level), y2: y(level) }));
+    parts.push(element("text", { x: left - 7, y: y(level) + 4, "text-anchor": "end" }, level));
+  }
+  const labels = width < 480 ? 3 : 5;
+  for (let index = 0; index < labels; index += 1) {
+    const { strike } = known[Math.round(index * (known.length - 1) / (labels - 1))];
+    const anchor = index === 0 ? "start" : index === labels - 1 ? "end" : "middle";
+    parts.push(element("text", { x: x(strike), y: bottom + 17, "text-anchor": anchor }, strikeText(strike)));
+  }
+  const banded = known.filter((rung) => rung.low !== null);
+  if (banded.length > 1) {
+    const edge = [...banded.map((rung) => [x(rung.strike), y(rung.high)]), ...banded.toReversed().map((rung) => [x(rung.strike), y(rung.low)])];
+    parts.push(element("path", { class: "band", d: path(edge) + "Z" }));
+  }
+  parts.push(element("path", { class: "line", d: path(known.map((rung) => [x(rung.strike), y(rung.above)])) }));
+  for (const rung of known) {
+    const dot = element("circle", { class: "dot", cx: x(rung.strike), cy: y(rung.above), r: 2.6, "data-strike": rung.strike, "data-percent": rung.above });
+    dot.append(element("title", {}, strikeText(rung.strike) + ": " + percent(rung.above) + " %"));
+    parts.push(dot);
+  }
+  const at = clamp(x(payload.current_price), left, right);
+  parts.push(element("line", { class: "price", x1: at, x2: at, y1: top, y2: bottom }));
+  parts.push(element("text", { class: "price", x: clamp(at, left + 32, right - 32), y: top - 4, "text-anchor": "middle" }, money(payload.current_price)));
+  svg.replaceChildren(...parts);
+}
+
+function drawHour(payload) {
+  const svg = byId("hour");
+  put(byId("history-note"), historyProblem);
+  const start = hourStart();
+  const shown = prices.filter(([at]) => at >= start);
+  if (payload === null || shown.length === 0 || svg.clientWidth === 0) { svg.replaceChildren(); return; }
+  const { top, bottom, right } = frame(svg);
+  const strike = payload.base_strike;
+  const values = [...shown.map(([, price]) => price), strike];
+  const [lowest, highest] = values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+  const margin = (highest - lowest || highest * 0.001) * 0.08;
+  const [low, high] = [lowest - margin, highest + margin];
+  const step = niceStep((high - low) / 4);
+  const digits = Math.max(0, -Math.floor(Math.log10(step)));
+  const label = (value) => value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const left = 12 + 7 * label(high).length;
+  const x = (at) => left + (at - start) / HOUR_MS * (right - left);
+  const y = (price) => bottom - (price - low) / (high - low) * (bottom - top);
+  const parts = [];
+  for (let value = Math.ceil(low / step) * step; value <= high; value += step) {
+    parts.push(element("line", { class: "grid", x1: left, x2: right, y1: y(value), y2: y(value) }));
+    parts.push(element("text", { x: left - 7, y: y(value) + 4, "text-anchor": "end" }, label(value)));
+  }
+  for (const minute of [0, 15, 30, 45, 60]) {
+    const anchor = minute === 0 ? "start" : minute === 60 ? "end" : "middle";
+    const time = new Date(start + minute * 60000).toISOString().slice(11, 16);
+    parts.push(element("text", { x: x(start + minute * 60000), y: bottom + 17, "text-anchor": anchor }, time));
+  }
+  parts.push(element("line", { class: "strike", x1: left, x2: right, y1: y(strike), y2: y(strike), "data-strike": strike }));
+  parts.push(element("text", { class: "strike", x: right, y: y(strike) + (y(strike) < top + 16 ? 14 : -5), "text-anchor": "end" }, strikeText(strike)));
+  let line = "";
+  shown.forEach(([at, price], index) => {
+    const joined = index > 0 && at - shown[index - 1][0] < GAP_MS;
+    line += (joined ? "L" : "M") + x(at).toFixed(1) + " " + y(price).toFixed(1);
+  });
+  parts.push(element("path", { class: "line", d: line, "data-points": shown.length }));
+  const [at, price] = shown.at(-1);
+  parts.push(element("circle", { class: "dot", cx: x(at), cy: y(price), r: 3.5 }));
+  svg.replaceChildren(...parts);
+}
+
+function niceStep(rough) {
+  const power = 10 ** Math.floor(Math.log10(rough));
+  return power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
+}
+
+// ---- what the server tells
+
+async function loadHistory() {
+  const asked = symbol;
+  try {
+    const response = await fetch(`/api/${asked}/history`);
+    const told = await response.json();
+    if (asked !== symbol) return;
+    historyProblem = response.ok ? "" : "(only since this page was opened: the database does not answer)";
+    if (response.ok) {
+      const stored = told.map(([at, price]) => [Date.parse(at), price]);
+      const newest = stored.length ? stored.at(-1)[0] : 0;
+      prices = [...stored, ...prices.filter(([at]) => at > newest)];
+    }
+  } catch {
+    historyProblem = "";
+  }
+  if (latest !== null) drawHour(latest.payload);
+}
+
+async function loadHealth() {
+  if (document.hidden) return;
+  const pill = byId("health-pill");
+  let report;
+  try {
+    report = await (await fetch("/health")).json();
+  } catch {
+    put(pill, "no connection");
+    pill.dataset.good = "no";
+    return;
+  }
+  put(pill, report.healthy ? "healthy" : "not healthy");
+  pill.dataset.good = report.healthy ? "yes" : "no";
+  showList(byId("problems"), report.problems);
+  const { database, session, symbols } = report.checks;
+  const check = (name, text) => put(document.querySelector(`[data-check="${name}"]`), text);
+  check("database", database.ok ? "answers" : "does not answer");
+  check("session", String(session.session_id ?? "–"));
+  check("heartbeat", session.heartbeat_age_seconds === undefined ? "–" : ageText(session.heartbeat_age_seconds));
+  Object.entries(symbols).forEach(([name, found]) => check(name, found.status));
+}
+
+function listen() {
+  events?.close();
+  const source = new EventSource(`/events/${symbol}`);
+  events = source;
+  source.addEventListener("open", () => { lostAt = null; loadHistory(); });
+  source.addEventListener("error", () => {
+    lostAt ??= Date.now();
+    tick();
+    // The browser tries again after a broken connection, but not after an error from whatever answers instead.
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => { if (source === events) listen(); }, 2000);
+  });
+  source.addEventListener("ladder", (message) => {
+    const event = JSON.parse(message.data);
+    offset = Date.parse(event.at) - Date.now();
+    lostAt = null;
+    showEvent(event);
+  });
+}
+
+function choose(next) {
+  symbol = next;
+  prices = [];
+  latest = null;
+  document.querySelectorAll("nav a").forEach((link) => {
+    if (link.textContent === symbol) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  });
+  put(byId("symbol"), symbol);
+  byId("file-link").href = `/api/${symbol}`;
+  byId("history-link").href = `/api/${symbol}/history`;
+  listen();
+}
+
+document.querySelector("nav").addEventListener("click", (click) => {
+  const link = click.target.closest("a");
+  if (link === null || click.ctrlKey || click.metaKey || click.shiftKey || click.button !== 0) return;
+  click.preventDefault();
+  history.pushState({ symbol: link.textContent }, "", link.href);
+  choose(link.textContent);
+});
+history.replaceState({ symbol }, "");
+window.addEventListener("popstate", (change) => choose(change.state.symbol));
+
+let redraw = 0;
+new ResizeObserver(() => {
+  cancelAnimationFrame(redraw);
+  redraw = requestAnimationFrame(() => {
+    if (latest === null) return;
+    drawCurve(latest.payload, latest.payload === null ? [] : rungsOf(latest.payload));
+    drawHour(latest.payload);
+  });
+}).observe(byId("curve"));
+
+listen();
+loadHealth();
+setInterval(tick, TICK_MS);
+setInterval(loadHealth, HEALTH_MS);
