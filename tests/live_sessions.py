@@ -17,28 +17,48 @@ from pipelines.storage.live import session_is_alive
 
 SESSION = """
 import sys
+from datetime import timedelta
 from pathlib import Path
+from pipelines.live.feeds.base import NoFeed
+from pipelines.live.feeds.choose import replay_of
 from pipelines.live.session import LiveSession
-from pipelines.parity import import_tables
 from pipelines.storage.database import Database
-LiveSession(Database(sys.argv[1]), Path(sys.argv[2]), {s: 0.25 for s in sys.argv[4:]}, replay=sys.argv[3] == "replay").run()
+url, output, feed, period, *symbols = sys.argv[1:]
+LiveSession(
+    Database(url), Path(output), dict.fromkeys(symbols, 0.25),
+    replay_of(symbols) if feed == "replay" else lambda _: NoFeed(),
+    period=timedelta(seconds=float(period)), wait=True, say=lambda text: print(text, flush=True),
+).run()
 """
+HOUR_SECONDS = 3600.0
 
 
 @contextmanager
 def session(
-    database: Database, output: Path, *symbols: str, feed: str = "external"
+    database: Database, output: Path, *symbols: str, feed: str = "external", period_seconds: float = HOUR_SECONDS
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A real live session in a process of its own, ended at the latest with the context."""
-    child = subprocess.Popen([sys.executable, "-c", SESSION, database.url, str(output), feed, *symbols])
+    child = start_session(database, output, *symbols, feed=feed, period_seconds=period_seconds)
     try:
         wait_until(lambda: alive(database) or child.poll() is not None, "the session to start")
         assert child.poll() is None
         yield child
     finally:
-        child.kill()
-        child.wait()
+        end(child)
         wait_until(lambda: not alive(database), "the lock to go with the process")
+
+
+def start_session(
+    database: Database, output: Path, *symbols: str, feed: str = "external", period_seconds: float = HOUR_SECONDS
+) -> subprocess.Popen[bytes]:
+    """As `session`, but nobody waits until it runs, and nobody ends it."""
+    arguments = [database.url, str(output), feed, str(period_seconds), *symbols]
+    return subprocess.Popen([sys.executable, "-c", SESSION, *arguments])
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
 
 
 def alive(database: Database) -> bool:

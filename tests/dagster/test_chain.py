@@ -15,7 +15,7 @@ from pipelines.resources import Strikecast
 from pipelines.sensors import live_supervisor
 from pipelines.storage.database import Role
 from pipelines.storage.generations import active_generation, read_version
-from pipelines.storage.live import take_session_lock
+from pipelines.storage.live import SESSION_LOCK
 
 
 def latest(instance: dg.DagsterInstance, asset: str) -> dg.AssetMaterialization:
@@ -139,13 +139,25 @@ def test_the_sensor_starts_a_session_only_when_none_is_alive(
 
     assert isinstance(evaluate(), dg.RunRequest)
     with in_system.database.connect("test", Role.LIVE, autocommit=True) as holder:
-        assert take_session_lock(holder)
-        assert evaluate() == dg.SkipReason("a live session is running")
+        holder.execute("SELECT pg_advisory_lock(%s)", [SESSION_LOCK])
+        silent = evaluate()
+        assert isinstance(silent, dg.RunRequest)
+        assert silent.tags["strikecast/wanted_because"] == "the live session has been silent for more than 10 s"
+        row = holder.execute(
+            "INSERT INTO live_data.session (symbols, hands_over_at) VALUES ('{BTC}', now() + interval '30 minutes') "
+            "RETURNING session_id"
+        ).fetchone()
+        assert row is not None
+        assert evaluate() == dg.SkipReason(f"live session {row[0]} is running")
+        monkeypatch.setenv("STRIKECAST_HOT_STANDBY", "true")
+        assert isinstance(evaluate(), dg.RunRequest)
+        monkeypatch.delenv("STRIKECAST_HOT_STANDBY")
+        holder.execute("UPDATE live_data.session SET status = 'stopped' WHERE session_id = %s", [row[0]])
     assert isinstance(evaluate(), dg.RunRequest)
     run = instance.create_run_for_job(live_refresh)
     reason = evaluate()
     assert isinstance(reason, dg.SkipReason)
-    assert reason.skip_message == f"run {run.run_id} is starting"
+    assert reason.skip_message == f"no live session is running; run {run.run_id} is starting"
     instance.delete_run(run.run_id)
     monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"XRP": {"strike_tier_usd": 0.01}}')
     reason = evaluate()

@@ -29,6 +29,8 @@ def test_help_names_every_command(system: System) -> None:
         "promote",
         "ladder",
         "live",
+        "watch",
+        "serve",
         "status",
         "export",
         "import",

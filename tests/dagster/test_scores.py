@@ -97,7 +97,7 @@ def test_yesterdays_live_answers_are_settled_and_scored(
     with in_system.database.connect("test", Role.LIVE) as connection:
         for offset in (-1, 0, 1):
             connection.execute(
-                "SELECT live_data.create_answer_partition(%s)", [(today + timedelta(days=offset)).date()]
+                "SELECT live_data.create_day_partition('answer', %s)", [(today + timedelta(days=offset)).date()]
             )
         connection.execute(
             "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('ETH', %s, 101.5, 'test')",

@@ -13,15 +13,20 @@ from waiting import wait_until
 
 from pipelines.domain.ladder import answer_ladder, ladder_strikes_usd
 from pipelines.errors import AlreadyRunningError
-from pipelines.live.output import write_json
+from pipelines.live.feeds.base import Feed, NoFeed
+from pipelines.live.output import ProbabilityFiles, probabilities_path
 from pipelines.live.session import LiveSession
 from pipelines.parity import import_tables
-from pipelines.storage.database import Database, Role
+from pipelines.storage.database import Connection, Database, Role
 from pipelines.storage.fingerprint_files import read_fingerprint_files
 from pipelines.storage.generations import active_generation, read_version
 from pipelines.storage.tables import read_lookup_rows
 
 Build = Callable[..., int]
+
+
+def no_feed(_: Connection) -> Feed:
+    return NoFeed()
 
 
 def test_a_tick_becomes_the_answers_of_the_published_lookup(database: Database, build: Build, tmp_path: Path) -> None:
@@ -67,7 +72,9 @@ def test_without_momentum_the_baseline_answers_and_says_so(database: Database, b
     assert payload is not None
     assert payload["momentum_score"] is None
     assert payload["fingerprint_table"] == "base_fingerprint_directional_baseline"
-    assert payload["reasons"] == ["momentum is not known: the baseline answers"]
+    assert payload["reasons"] == [
+        "momentum is not known (no price 1, 2, 3, 4, 15, 30 minutes ago): the baseline answers"
+    ]
     assert payload["probabilities"][0]["prob_beyond"] is not None
 
 
@@ -105,12 +112,12 @@ def test_there_is_one_session_at_a_time_and_a_killed_one_is_succeeded(
     build("ONE", seed=1)
     with session(database, tmp_path, "ONE") as first:
         with pytest.raises(AlreadyRunningError):
-            LiveSession(database, tmp_path, {"ONE": 0.25}).run(once=True)
+            LiveSession(database, tmp_path, {"ONE": 0.25}, no_feed).run(once=True)
         first.send_signal(signal.SIGKILL)
         first.wait()
         wait_until(lambda: not alive(database), "the lock to go with the process")
         tick(database, "ONE", 100.0)
-        LiveSession(database, tmp_path, {"ONE": 0.25}, replay=False).run(once=True)
+        LiveSession(database, tmp_path, {"ONE": 0.25}, no_feed).run(once=True)
     assert read(tmp_path, "ONE") is not None
     with database.connect("test", Role.READER) as connection:
         states = connection.execute(
@@ -147,32 +154,37 @@ def test_the_replay_feed_gives_momentum_at_once(database: Database, build: Build
 
 
 def test_a_reader_of_the_file_never_sees_half_of_it(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    write_json(path, {"n": -1, "rows": []})
+    files = ProbabilityFiles(tmp_path)
+    files.claim(1, "here")
+    files.write("X", {"n": -1, "rows": []})
     stop = threading.Event()
 
     def write() -> None:
         n = 0
         while not stop.is_set():
             n += 1
-            write_json(path, {"n": n, "rows": [n] * (n % 2000)})
+            files.write("X", {"n": n, "rows": [n] * (n % 2000)})
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        for _ in range(3000):
-            payload = orjson.loads(path.read_bytes())
+        for _ in range(10_000):
+            payload = orjson.loads(probabilities_path(tmp_path, "X").read_bytes())
             assert set(payload["rows"]) <= {payload["n"]}
     finally:
         stop.set()
         writer.join()
-    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+        files.close()
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".session", "x_live_probabilities.json"]
 
 
 def test_absurd_prices_are_refused_by_the_database(database: Database) -> None:
     for price in ("NaN", "Infinity", "-1", "0"):
         with database.connect("producer", Role.LIVE) as connection, pytest.raises(psycopg.errors.CheckViolation):
-            connection.execute("INSERT INTO live_data.price_log VALUES ('BAD', now(), %s, 'test')", [price])
+            connection.execute(
+                "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('BAD', now(), %s, 'test')",
+                [price],
+            )
 
 
 def test_imported_tables_without_a_baseline_give_no_answer_until_momentum_is_known(
@@ -184,14 +196,14 @@ def test_imported_tables_without_a_baseline_give_no_answer_until_momentum_is_kno
     (folder / name).write_bytes((shared / "data" / "reference" / name).read_bytes())
     import_tables(database, "BARE", read_fingerprint_files(folder, "BTC"), publish_it=True)
     tick(database, "BARE", 100.0)
-    LiveSession(database, tmp_path, {"BARE": 0.25}, replay=False).run(once=True)
+    LiveSession(database, tmp_path, {"BARE": 0.25}, no_feed).run(once=True)
     payload = read(tmp_path, "BARE")
     assert payload is not None
     assert payload["reasons"][0] == "there is neither momentum nor a baseline for BARE"
     assert {row["prob_beyond"] for row in payload["probabilities"]} == {None}
     half_an_hour_of_ticks(database, "BARE", 100.0)
     tick(database, "BARE", 100.0)
-    LiveSession(database, tmp_path, {"BARE": 0.25}, replay=False).run(once=True)
+    LiveSession(database, tmp_path, {"BARE": 0.25}, no_feed).run(once=True)
     answered = read(tmp_path, "BARE")
     assert answered is not None
     assert answered["momentum_bucket"] == 0

@@ -11,9 +11,9 @@ from live_sessions import has, read, session, tick
 from sample_bars import publish_all, renew, sample, store
 from waiting import wait_until
 
-from pipelines.domain.ladder import minutes_of
 from pipelines.domain.live_volatility import LiveVolatility
 from pipelines.domain.models.base import MarketStates
+from pipelines.domain.ticks import minutes_of
 from pipelines.storage.champions import change_champion
 from pipelines.storage.database import Database, Role
 from pipelines.storage.generations import active_generation, read_version
@@ -34,7 +34,8 @@ def symbol(database: Database, tmp_path_factory: pytest.TempPathFactory) -> str:
             at = datetime.fromtimestamp(end * 60, UTC) + timedelta(seconds=seconds + 1)
             wobble = price * (1 + 4e-4 * float(np.sin(seconds)))
             connection.execute(
-                "INSERT INTO live_data.price_log VALUES ('LIVE', %s, %s, 'test')", [at, round(wobble, 2)]
+                "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('LIVE', %s, %s, 'test')",
+                [at, round(wobble, 2)],
             )
     return "LIVE"
 
@@ -58,7 +59,9 @@ def test_a_file_says_what_the_model_knew_and_its_answer_is_kept(
     assert payload is not None
     assert payload["fingerprint_table"] == "standardised_lookup_cell"
     assert payload["sigma"] > 0
-    assert payload["reasons"] == ["momentum is not known: all momenta together answer"], "ten minutes of ticks"
+    assert payload["reasons"] == ["momentum is not known (no price 15, 30 minutes ago): all momenta together answer"], (
+        "ten minutes of ticks"
+    )
     assert payload["group"] == 0
     assert all(0.01 <= row["prob_beyond"] <= 99.99 for row in payload["probabilities"])
     assert all(each["prob_beyond_low"] < each["prob_beyond_high"] for each in payload["intervals"])
@@ -78,8 +81,8 @@ def test_volatility_goes_on_from_the_newest_bar_through_the_ticks_since(
     database: Database, symbol: str, tmp_path: Path
 ) -> None:
     with session(database, tmp_path, symbol):
-        tick(database, symbol, 100.0)
-        wait_until(has(tmp_path, symbol, status="degraded", model="standardised"), "a file of the champion")
+        tick(database, symbol, 100.01)
+        wait_until(has(tmp_path, symbol, current_price=100.01, model="standardised"), "a file of the champion")
         payload: dict[str, Any] | None = read(tmp_path, symbol)
     assert payload is not None
     with database.connect("test", Role.READER) as connection:
@@ -127,7 +130,7 @@ def test_a_session_follows_a_new_champion_at_once(database: Database, symbol: st
         (Role.PIPELINE, "UPDATE live_data.answer SET prob_beyond = '{}'"),
         (Role.PIPELINE, "DELETE FROM analytics.champion_change"),
         (Role.PIPELINE, "UPDATE analytics.score SET skill = 1"),
-        (Role.READER, "SELECT live_data.create_answer_partition(current_date)"),
+        (Role.READER, "SELECT live_data.create_day_partition('answer', current_date)"),
         (Role.READER, "INSERT INTO analytics.score_run (symbol) VALUES ('LIVE')"),
     ],
 )
@@ -143,9 +146,9 @@ def test_a_day_gets_its_partition_once_and_only_a_day_that_can_be_meant(database
     day = datetime.now(UTC).date() + timedelta(days=3)
     with database.connect("test", Role.LIVE) as connection:
         for _ in range(2):
-            connection.execute("SELECT live_data.create_answer_partition(%s)", [day])
+            connection.execute("SELECT live_data.create_day_partition('answer', %s)", [day])
     with (
         pytest.raises(psycopg.errors.InvalidParameterValue, match="is not within ten years"),
         psycopg.connect(database.conninfo("test", Role.LIVE)) as connection,
     ):
-        connection.execute("SELECT live_data.create_answer_partition('1970-01-01')")
+        connection.execute("SELECT live_data.create_day_partition('answer', '1970-01-01')")

@@ -9,7 +9,7 @@ from pipelines.errors import SchemaVersionError, ServerUnavailableError
 from pipelines.storage.database import Database, Role
 from pipelines.storage.schema import migrate, read_version, require_current
 
-NEEDED = "0002"
+NEEDED = "0003"
 
 
 def test_concurrent_migrators_leave_one_schema(empty_database: Database) -> None:
@@ -27,7 +27,7 @@ def test_a_newer_schema_is_refused_with_the_remedy(database: Database) -> None:
     with psycopg.connect(database.url) as connection:
         connection.execute("UPDATE schema_version SET version_num = '9999'")
     try:
-        with pytest.raises(SchemaVersionError, match="newer than this code's 0002: upgrade strikecast"):
+        with pytest.raises(SchemaVersionError, match="newer than this code's 0003: upgrade strikecast"):
             require_current(database)
         with pytest.raises(SchemaVersionError, match="upgrade strikecast"):
             migrate(database)

@@ -15,8 +15,6 @@ from pipelines.domain.config import ModelConfig, Profile
 from pipelines.domain.ladder import (
     LadderAnswers,
     LiveState,
-    Tick,
-    TickHistory,
     answer_ladder,
     base_strike_usd,
     ladder_strikes_usd,
@@ -26,6 +24,7 @@ from pipelines.domain.ladder import (
 )
 from pipelines.domain.lookup import LookupAxes, LookupRow
 from pipelines.domain.momentum import compute_momentum
+from pipelines.domain.ticks import Tick, TickHistory
 
 CONTRACT = (
     "timestamp", "current_price", "base_strike", "ttc_seconds", "momentum_score", "strikes", "probabilities",
@@ -138,6 +137,7 @@ def test_the_json_says_what_was_known() -> None:
         "clamped": 5, "n_eff": 123.5, "model_version": 42, "market_close": "2026-07-01T14:00:00Z",
         "model": None, "sigma": None, "group": None, "thin_evidence": False,
         "intervals": [{"prob_beyond_low": None, "prob_beyond_high": None, "n_independent": None}] * 21,
+        "session": None,
     }  # fmt: skip
 
 

@@ -10,13 +10,13 @@ import pytest
 from pipelines.domain.bars import closes_from_usd
 from pipelines.domain.config import ModelConfig
 from pipelines.domain.history import MarketHistory, market_history
-from pipelines.domain.ladder import Tick, TickHistory
 from pipelines.domain.live_volatility import LiveVolatility
 from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.registry import model_named
 from pipelines.domain.models.standardised import StandardisedRule
 from pipelines.domain.momentum import compute_momentum
 from pipelines.domain.standardised import fit_parameters
+from pipelines.domain.ticks import Tick, TickHistory
 from pipelines.domain.volatility import VolatilityState
 
 DAY = 1440

@@ -1,0 +1,177 @@
+"""The whole system while its parts die: a real daemon, a real server, real kills."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import orjson
+import psutil
+import pytest
+from system import System
+from waiting import wait_until
+
+from pipelines.jobs import IN_PROGRESS, LIVE_JOB
+from pipelines.live.output import FENCE, probabilities_path
+from pipelines.storage.database import Role
+from pipelines.storage.live import lock_state
+
+
+@pytest.fixture(scope="module")
+def up(system: System) -> Iterator[System]:
+    """The system, up, with its live session running."""
+    log = system.home / "supervision.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.cli", "up", "--port", "0"],
+            env=system.variables, stdout=output, stderr=output,
+        )  # fmt: skip
+    try:
+        wait_until(lambda: "Dagster UI: http://" in log.read_text() or process.poll() is not None, "the UI", 150)
+        assert process.poll() is None, log.read_text()
+        wait_until(lambda: fresh(system), "a first session", 150)
+        yield system
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=90) == 0
+
+
+def payload(system: System) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(probabilities_path(system.settings.output_dir, "BTC").read_bytes())
+    return found
+
+
+def fresh(system: System, after: int = -1) -> bool:
+    """Whether the file is fresh, and written by a session after `after`."""
+    path = probabilities_path(system.settings.output_dir, "BTC")
+    return path.exists() and payload(system)["status"] == "ok" and (payload(system)["session"] or 0) > after
+
+
+def writer(system: System) -> psutil.Process:
+    """The process of the session that writes."""
+    return psutil.Process(orjson.loads((system.settings.output_dir / FENCE).read_bytes())["pid"])
+
+
+def session_row(system: System, number: int) -> tuple[str, str | None, str | None]:
+    with system.database.connect("test", Role.READER) as connection:
+        row = connection.execute(
+            "SELECT status, ended_because, dagster_run_id FROM live_data.session WHERE session_id = %s", [number]
+        ).fetchone()
+    assert row is not None
+    return row
+
+
+def run_status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run.status
+
+
+def test_a_killed_session_is_replaced_and_its_run_marked_as_failed(up: System, instance: dg.DagsterInstance) -> None:
+    number = payload(up)["session"]
+    run_id = session_row(up, number)[2]
+    assert run_id is not None
+    record = instance.get_run_record_by_id(run_id)
+    assert record is not None
+    assert record.start_time is not None
+    wait_until(lambda: time.time() - (record.start_time or 0) > 12, "a run that is not just starting")
+    writer(up).send_signal(signal.SIGKILL)
+    wait_until(lambda: fresh(up, number), "the successor's file", 120)
+    assert session_row(up, number)[0] == "crashed"
+    wait_until(lambda: run_status(instance, run_id) is dg.DagsterRunStatus.FAILURE, "the dead run's end")
+
+
+def test_a_session_that_hangs_is_replaced(up: System) -> None:
+    number = payload(up)["session"]
+    paused = writer(up)
+    paused.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: fresh(up, number), "the successor's file", 120)
+        assert session_row(up, number)[0] == "crashed"
+    finally:
+        paused.send_signal(signal.SIGCONT)
+    wait_until(lambda: not paused.is_running() or paused.status() == psutil.STATUS_ZOMBIE, "the late one's end")
+    assert fresh(up, number)
+
+
+def test_a_killed_server_is_started_again_and_the_session_with_it(up: System) -> None:
+    number = payload(up)["session"]
+    pid = int((up.settings.embedded_dir / "data" / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: fresh(up, number), "a session after the server's crash", 120)
+
+
+def test_a_cancelled_run_stops_cleanly_with_a_last_snapshot(up: System, instance: dg.DagsterInstance) -> None:
+    number = payload(up)["session"]
+    run_id = session_row(up, number)[2]
+    assert run_id is not None
+    cancelled = cancel(up, run_id)
+    assert '"runId"' in cancelled, cancelled
+    wait_until(lambda: run_status(instance, run_id) is dg.DagsterRunStatus.CANCELED, "the run's end")
+    status, because, _ = session_row(up, number)
+    assert (status, because) == ("stopped", "stopped by SIGINT")
+    with up.database.connect("test", Role.READER) as connection:
+        last = connection.execute(
+            "SELECT snapshot_type, status FROM live_data.v_latest_snapshots WHERE session_id = %s", [f"live-{number}"]
+        ).fetchone()
+    assert last == ("on_stop", "stopped")
+    observed = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION).records
+    metadata = observation(observed[-1])
+    assert {"ticks", "cycles", "overruns", "seconds_stale", "latency", "latency_plot", "cache_hit_rate_pct"} <= set(
+        metadata
+    )
+    assert metadata["cycles"].value > 0
+    wait_until(lambda: fresh(up, number), "the next session", 120)
+
+
+def observation(record: Any) -> Any:
+    return record.event_log_entry.dagster_event.event_specific_data.asset_observation.metadata
+
+
+def cancel(system: System, run_id: str) -> str:
+    """Cancel a run as the UI does."""
+    url = re.search(r"http://\S+", (system.home / "supervision.log").read_text())
+    assert url is not None
+    body = orjson.dumps({
+        "query": "mutation($id: String!) { terminateRun(runId: $id) { __typename ... on TerminateRunSuccess { run { runId } } } }",
+        "variables": {"id": run_id},
+    })  # fmt: skip
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url[0]}/graphql", data=body, headers=headers)  # noqa: S310 (our own address)
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        return str(answer.read().decode())
+
+
+def test_a_hot_standby_takes_over_at_once(up: System) -> None:
+    number = payload(up)["session"]
+    second = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", "live", "--wait"],
+        env=up.variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: waiting(up) == 1, "the standby")
+        writer(up).send_signal(signal.SIGKILL)
+        wait_until(lambda: fresh(up, number), "its file")
+        assert writer(up).pid == second.pid
+    finally:
+        second.send_signal(signal.SIGTERM)
+        second.wait(timeout=30)
+    wait_until(lambda: fresh(up, number + 1), "a session of the sensor's again", 120)
+
+
+def waiting(system: System) -> int:
+    with system.database.connect("test", Role.READER) as connection:
+        return lock_state(connection).waiting
+
+
+def test_nothing_is_left_in_progress_but_what_lives(up: System, instance: dg.DagsterInstance) -> None:
+    def alive() -> int:
+        return len(instance.get_runs(dg.RunsFilter(job_name=LIVE_JOB, statuses=IN_PROGRESS)))
+
+    wait_until(lambda: alive() <= 2, "dead runs to be marked", 120)
