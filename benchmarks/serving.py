@@ -26,9 +26,10 @@ TICKS = 400
 SESSION = """
 import sys
 from pathlib import Path
+from pipelines.live.feeds.base import NoFeed
 from pipelines.live.session import LiveSession
 from pipelines.storage.database import Database
-LiveSession(Database(sys.argv[1]), Path(sys.argv[2]), {"BTC": 250.0, "ETH": 20.0}, replay=False).run()
+LiveSession(Database(sys.argv[1]), Path(sys.argv[2]), {"BTC": 250.0, "ETH": 20.0}, lambda _: NoFeed()).run()
 """
 
 
@@ -77,6 +78,9 @@ def tick_to_file(database: Database, output: Path) -> Figure:
     try:
         with database.connect("bench", Role.LIVE, autocommit=True) as connection:
             now = datetime.now(UTC)
+            for days in range(2):
+                day = (now - timedelta(days=days)).date()  # the half hour may begin yesterday
+                connection.execute("SELECT live_data.create_day_partition('price_log', %s)", [day])
             for symbol in ("BTC", "ETH"):
                 for minutes in range(32, 0, -1):
                     connection.execute(insert, [symbol, now - timedelta(minutes=minutes), 100_000.0])
@@ -99,8 +103,8 @@ def tick_to_file(database: Database, output: Path) -> Figure:
         f"price row inserted to JSON renamed, 2 symbols ({len(samples)} ticks)",
         f"p50 {figures['p50_ms']} ms, p95 {figures['p95_ms']} ms, p99 {figures['p99_ms']} ms",
         "-",
-        "p95 under 20 ms",
-        figures["p95_ms"] < 20.0,
+        "p95 under 10 ms, p99 under 50 ms",
+        figures["p95_ms"] < 10.0 and figures["p99_ms"] < 50.0,
         figures,
     )
 
