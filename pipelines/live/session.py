@@ -7,7 +7,7 @@ lock (see `succession`), refreshes each file at least once a second, and keeps a
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -233,22 +233,25 @@ class LiveSession:
             await asyncio.to_thread(self._look_back, seat)
         except (StrikecastError, psycopg.Error) as error:  # the past can wait: the files cannot
             self._say(f"what the sessions before this one left is not known: {one_line(error)}")
-        await self._snapshot(seat, feed, SnapshotType.INITIAL, "running")
+        await self._try(self._snapshot(seat, feed, SnapshotType.INITIAL, "running"))
         remove_leftovers(self._files.folder)
         minutes = 0
         while True:
             minute = datetime.now(UTC).replace(second=0, microsecond=0)
             await asyncio.sleep((minute + timedelta(minutes=1) - datetime.now(UTC)).total_seconds())
             self.metrics.close_minute(minute)
-            try:
-                await self._snapshot(seat, feed, SnapshotType.PERIODIC, "running")
-                if minutes % 60 == 0:
-                    await log.make_days(datetime.now(UTC))
-            except PASSING as error:
-                self._say(f"record: {one_line(error)}")
+            await self._try(self._snapshot(seat, feed, SnapshotType.PERIODIC, "running"))
+            if minutes % 60 == 0:
+                await self._try(log.make_days(datetime.now(UTC)))
             minutes += 1
             if minutes == 1 or minutes % REPORT_EVERY_MINUTES == 0:
                 await asyncio.to_thread(self._on_report, self._report(seat, feed, None))
+
+    async def _try(self, record: Awaitable[None]) -> None:
+        try:
+            await record
+        except PASSING as error:
+            self._say(f"record: {one_line(error)}")
 
     def _look_back(self, seat: Seat) -> None:
         """Close the books of sessions that died, and go on from the counts of the one before."""

@@ -22,9 +22,11 @@ def test_a_demo_once_goes_from_nothing_to_fresh_files_and_leaves_nothing_running
     assert done.returncode == 0, done.stdout + done.stderr
     for symbol in ("BTC", "ETH"):
         payload = json.loads(probabilities_path(tmp_path / "home" / "output", symbol).read_bytes())
-        assert payload["status"] == "ok"
+        assert payload["status"] == "stale", "nobody renews it any more"
+        assert any("the live session ended" in problem for problem in payload["reasons"])
         assert len(payload["probabilities"]) == 21
         assert re.search(rf"{symbol} [\d,.]+, \d+ s to close", done.stdout)
+    assert " ".join(done.stdout.split()).count("status ok") == 2, "while it ran"
     assert "Dagster UI: http://127.0.0.1:" in done.stdout
     ours = str(tmp_path / "home")
     left = [p for p in psutil.process_iter(["cmdline"]) if any(ours in part for part in p.info["cmdline"] or [])]

@@ -96,9 +96,9 @@ def test_yesterdays_live_answers_are_settled_and_scored(
     close = today - timedelta(hours=5)
     with in_system.database.connect("test", Role.LIVE) as connection:
         for offset in (-1, 0, 1):
-            connection.execute(
-                "SELECT live_data.create_day_partition('answer', %s)", [(today + timedelta(days=offset)).date()]
-            )
+            for table in ("answer", "price_log"):
+                day = (today + timedelta(days=offset)).date()
+                connection.execute("SELECT live_data.create_day_partition(%s, %s)", [table, day])
         connection.execute(
             "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('ETH', %s, 101.5, 'test')",
             [close - timedelta(seconds=2)],

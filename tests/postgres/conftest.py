@@ -3,12 +3,14 @@
 Each test module gets a database of its own, migrated, dropped afterwards.
 """
 
+import fcntl
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import psycopg
 import pytest
@@ -40,6 +42,10 @@ def server(request: pytest.FixtureRequest) -> Database:
     """A database of each server from which others can be created."""
     if request.param == "real":
         assert REAL_SERVER is not None
+        with _one_process_at_a_time():  # the roles belong to the whole server: the first migration creates them
+            created = Database(Database(REAL_SERVER).url_for(f"strikecast_test_{os.getpid()}"))
+            migrate(created)
+            _drop(created)
         return Database(REAL_SERVER)
     url: str = request.getfixturevalue("embedded_url")
     return Database(url)
@@ -49,9 +55,22 @@ def server(request: pytest.FixtureRequest) -> Database:
 def empty_database(server: Database) -> Iterator[Database]:
     """A database of this module's own, not created yet; dropped at the end."""
     name = f"strikecast_test_{os.getpid()}_{next(_numbers)}"
-    yield Database(server.url_for(name))
-    with psycopg.connect(server.url_for("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    created = Database(server.url_for(name))
+    yield created
+    _drop(created)
+
+
+@contextmanager
+def _one_process_at_a_time() -> Iterator[None]:
+    with (Path(gettempdir()) / "strikecast-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _drop(database: Database) -> None:
+    name = sql.Identifier(str(database.parameters["dbname"]))
+    with psycopg.connect(database.url_for("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
 
 
 @pytest.fixture(scope="module")

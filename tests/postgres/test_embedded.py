@@ -75,7 +75,7 @@ def test_a_server_left_by_a_killed_user_is_taken_over(tmp_path: Path) -> None:
     assert not server.is_running()
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 999_999, "nonsense"])
+@pytest.mark.parametrize("pid", [os.getpid(), 999_999, "nonsense"], ids=["alive", "gone", "nonsense"])
 def test_a_stale_pid_file_is_no_obstacle(tmp_path: Path, pid: object) -> None:
     server = EmbeddedServer(tmp_path / "pg")
     with server.in_use():
