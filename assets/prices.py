@@ -41,8 +41,8 @@ class Origin(StrEnum):
 class NewPrices(dg.Config):
     """Which bars to store: by default the symbol's files in the configured folder (STRIKECAST_PRICES).
 
-    `exchange` and `ticks` store the finished minutes that are missing since `since` (ISO 8601; by default since the
-    newest bar), as the exchange has them or as other producers' ticks give them.
+    `exchange` and `ticks` store the finished minutes that are missing: as the exchange has them since `since` (ISO
+    8601, UTC unless it has an offset; by default a day before the newest bar), or as other producers' ticks give them.
     """
 
     origin: Origin = Origin.FILES

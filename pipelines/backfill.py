@@ -20,12 +20,15 @@ from pipelines.errors import FeedError
 from pipelines.settings import ExchangeSettings
 from pipelines.storage.database import Database, Role
 from pipelines.storage.ingestion import ingest
+from pipelines.storage.live import latest_bars
 from pipelines.storage.prices import newest_bar_at
 from pipelines.storage.queries import query
 
 MINUTE = timedelta(minutes=1)
 #: How far back a symbol without any bars is filled when nobody says since when.
 FIRST_DAYS = 30
+#: Minutes that an exchange did not have when it was asked, it may have later.
+LOOK_BACK = timedelta(days=1)
 #: Where an exchange does not tell how many candles it gives at once.
 PAGE_MINUTES = 300
 BATCH_BARS = 6_000
@@ -57,12 +60,12 @@ def from_exchange(
     database: Database, symbol: str, exchange: ExchangeSettings, market: str, since: datetime | None, now: datetime,
     progress: Progress = lambda _: None,
 ) -> BackfillReport:  # fmt: skip
-    """Store the finished minutes that are missing since an instant, by default since the newest bar.
+    """Store the finished minutes that are missing since an instant, by default since a day before the newest bar.
 
     `now` (aware UTC) or the exchange's own clock, whichever is behind, says which minute still runs. Raises FeedError
     when the exchange does not answer, however often it is asked, and what `ingest` raises; batches before stay stored.
     """
-    since = _floor(since or _since(database, symbol, now))
+    since = _floor(since or _look_back(database, symbol, now))
     return asyncio.run(_Backfill(database, symbol, exchange, market, progress).run(since, now))
 
 
@@ -152,12 +155,14 @@ class _Backfill:
                 cursor += limit * MINUTE
 
     async def _page(self, client: Any, since: datetime, limit: int) -> list[Candle]:
-        from pipelines.exchange import fetch_candles
+        from pipelines.exchange import as_feed_error, fetch_candles
 
-        return [
-            (datetime.fromtimestamp(opened / 1000, UTC), float(o), float(h), float(low), float(c), float(v or 0.0))
-            for opened, o, h, low, c, v in await fetch_candles(client, self.exchange.name, self.market, since, limit)
-        ]
+        candles = await fetch_candles(client, self.exchange.name, self.market, since, limit)
+        with as_feed_error(f"{self.exchange.name}: candles of {self.market}"):
+            return [
+                (datetime.fromtimestamp(opened / 1000, UTC), float(o), float(h), float(low), float(c), float(v or 0.0))
+                for opened, o, h, low, c, v in candles
+            ]
 
     async def _patiently(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """Ask again when the exchange fails: later and later, and not for ever."""
@@ -196,9 +201,17 @@ def _as_file(label: str, candles: Sequence[Candle]) -> Iterator[Path]:
 
 
 def _since(database: Database, symbol: str, now: datetime) -> datetime:
+    """After the newest bar."""
     with database.connect("backfill", Role.PIPELINE) as connection:
         newest = newest_bar_at(connection, symbol)
     return _floor(now - timedelta(days=FIRST_DAYS)) if newest is None else newest + MINUTE
+
+
+def _look_back(database: Database, symbol: str, now: datetime) -> datetime:
+    """A day before the newest bar, or from the first bar on."""
+    with database.connect("backfill", Role.PIPELINE) as connection:
+        bars = latest_bars(connection, symbol, LOOK_BACK // MINUTE)
+    return max(bars[0].opened_at, bars[-1].opened_at - LOOK_BACK) if bars else _since(database, symbol, now)
 
 
 def _missing(database: Database, symbol: str, since: datetime, until: datetime) -> list[Range]:
@@ -215,4 +228,5 @@ def _minutes(span: Range) -> int:
 
 
 def _floor(instant: datetime) -> datetime:
-    return instant.astimezone(UTC).replace(second=0, microsecond=0)
+    aware = instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).replace(second=0, microsecond=0)

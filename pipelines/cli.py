@@ -90,7 +90,8 @@ def ingest(
         list[Path] | None, typer.Argument(help="CSV, csv.gz, zip or Parquet files, or folders of them.")
     ] = None,
     from_exchange: Annotated[
-        bool, typer.Option("--from-exchange", help="Fetch the minutes that are missing since the newest bar.")
+        bool,
+        typer.Option("--from-exchange", help="Fetch the minutes that are missing, up to the newest finished one."),
     ] = False,
     since: Annotated[
         datetime | None, typer.Option(help="With --from-exchange: all that are missing since then, UTC.")

@@ -14,7 +14,7 @@ from assets.prices import momentum, price_files, price_gap, price_history
 from assets.volatility import standardised_fingerprint, volatility
 from pipelines.jobs import build, calibrate, ingest_prices, live_refresh, promote, score_live_answers
 from pipelines.resources import Strikecast
-from pipelines.schedules import daily_backfill, daily_live_calibration, weekly_calibration
+from pipelines.schedules import backfill, daily_live_calibration, weekly_calibration
 from pipelines.sensors import live_supervisor
 
 # Dagster 1.13 warns of its own use of `owners` when it binds a resource to a sensor; remove when it does not.
@@ -46,7 +46,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             live_calibration,
         ],
         jobs=[ingest_prices, build, calibrate, score_live_answers, promote, live_refresh],
-        schedules=[weekly_calibration, daily_live_calibration, daily_backfill],
+        schedules=[weekly_calibration, daily_live_calibration, backfill],
         sensors=[
             live_supervisor,
             dg.AutomationConditionSensorDefinition(

@@ -18,6 +18,11 @@ A message says what failed, what was observed, what was expected and what to do,
 """
 
 
+def printable(text: str) -> str:
+    """A text of someone else's on one line, without what would steer a terminal."""
+    return "".join(character for character in " ".join(text.split()) if character.isprintable())
+
+
 class StrikecastError(Exception):
     """Base of all errors that a user can act upon; the command line prints it without a traceback."""
 

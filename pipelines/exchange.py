@@ -5,19 +5,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import aiohttp
 from ccxt import async_support, pro
 
-from pipelines.errors import FeedError, SettingsError
+from pipelines.errors import FeedError, SettingsError, printable
 from pipelines.settings import ExchangeSettings
 
 Client = Any
-#: ccxt raises its own errors for what an exchange says, and whatever Python raises for what nobody foresaw: an answer
-#: of another shape ends as a KeyError or TypeError inside of it. All of them mean that there is no price to be had.
-FAILURES = (
-    async_support.BaseError, aiohttp.ClientError, OSError, TimeoutError, ValueError, LookupError, TypeError,
-    AttributeError,
-)  # fmt: skip
 LONGEST_MESSAGE = 200
 
 
@@ -43,11 +36,17 @@ def new_client(settings: ExchangeSettings) -> Client:
 
 @contextmanager
 def as_feed_error(what: str) -> Iterator[None]:
-    """Turn whatever goes wrong with an exchange into one line of ours."""
+    """Turn whatever goes wrong with an exchange into one line of ours.
+
+    ccxt raises its own errors for what an exchange says, and whatever Python raises for what nobody foresaw: an answer
+    of another shape ends as a KeyError or TypeError inside of it. All of them mean that there is no price to be had.
+    """
     try:
         yield
-    except FAILURES as error:
-        said = " ".join(str(error).split())[:LONGEST_MESSAGE]
+    except FeedError:
+        raise
+    except Exception as error:
+        said = printable(str(error))[:LONGEST_MESSAGE]
         raise FeedError(f"{what}: {type(error).__name__}{f': {said}' if said else ''}") from error
 
 

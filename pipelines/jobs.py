@@ -76,10 +76,11 @@ promote = dg.define_asset_job(
 
 
 def _should_hold_its_lock(record: dg.RunRecord, now: datetime) -> bool:
-    """Whether a run of the live job has had the time to tell the database that it is there."""
+    """Whether a run of the live job has had the time to tell the database that it is there; not so in the queue."""
     if record.start_time is not None:
         return now.timestamp() - record.start_time > STARTED_GRACE.total_seconds()
-    return now - record.create_timestamp > START_GRACE
+    queued = record.dagster_run.status is dg.DagsterRunStatus.QUEUED
+    return not queued and now - record.update_timestamp > START_GRACE
 
 
 @dg.op(description="Refresh every symbol's probability file at least once a second, until its market closes.")

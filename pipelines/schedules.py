@@ -12,7 +12,7 @@ from pipelines.settings import FeedKind
 
 def _each_symbol(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
     assert SYMBOLS.name is not None
-    when = context.scheduled_execution_time.date().isoformat()
+    when = context.scheduled_execution_time.isoformat()
     for symbol in context.instance.get_dynamic_partitions(SYMBOLS.name):
         yield dg.RunRequest(run_key=f"{when} {symbol}", partition_key=symbol)
 
@@ -47,15 +47,13 @@ _ORIGINS = {FeedKind.EXCHANGE: "EXCHANGE", FeedKind.EXTERNAL: "TICKS"}
 
 @dg.schedule(
     job=ingest_prices,
-    cron_schedule="20 0 * * *",
+    cron_schedule="20 */6 * * *",  # an exchange may reach back no further than twelve hours
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Store the finished minutes since the newest bar, from the exchange or from other producers' ticks, "
-    "for each symbol: daily 00:20 UTC. Skipped with the replay feed.",
+    description="Store the finished minutes that are missing, from the exchange or from other producers' ticks, for "
+    "each symbol: 00:20, 06:20, 12:20, 18:20 UTC. Skipped with the replay feed.",
 )
-def daily_backfill(
-    context: dg.ScheduleEvaluationContext, strikecast: Strikecast
-) -> Iterator[dg.RunRequest | dg.SkipReason]:
+def backfill(context: dg.ScheduleEvaluationContext, strikecast: Strikecast) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """One run per symbol, unless prices are replayed."""
     feed = strikecast.settings().feed
     if feed not in _ORIGINS:

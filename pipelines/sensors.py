@@ -15,6 +15,8 @@ CHECK_SECONDS = 5
 SUCCESSOR_EARLY = timedelta(seconds=60)
 #: A session says that it lives each second; this sensor looks each five.
 SILENT_SECONDS = 10.0
+#: Before everything else that waits for a place.
+PRIORITY = "10"
 
 
 @dg.sensor(
@@ -39,13 +41,22 @@ def live_supervisor(context: dg.SensorEvaluationContext, strikecast: Strikecast)
     wanted = wanted_because(state, now, hot_standby=settings.hot_standby)
     if wanted is None:
         return dg.SkipReason(f"live session {state.session} is running")
-    records = context.instance.get_run_records(
-        dg.RunsFilter(job_name=LIVE_JOB, statuses=IN_PROGRESS, created_after=now - START_GRACE)
-    )
-    starting = [record.dagster_run.run_id for record in records if record.dagster_run.run_id != state.run_id]
+    records = context.instance.get_run_records(dg.RunsFilter(job_name=LIVE_JOB, statuses=IN_PROGRESS))
+    starting = [
+        record.dagster_run.run_id
+        for record in records
+        if record.dagster_run.run_id != state.run_id and _may_be_starting(record, now)
+    ]
     if starting:
         return dg.SkipReason(f"{wanted}; run {starting[0]} is starting")
-    return dg.RunRequest(run_key=None, tags={"strikecast/wanted_because": wanted})
+    return dg.RunRequest(run_key=None, tags={"strikecast/wanted_because": wanted, "dagster/priority": PRIORITY})
+
+
+def _may_be_starting(record: dg.RunRecord, now: datetime) -> bool:
+    """Whether a run may still become a session: it waits for a place, or got one lately."""
+    if record.dagster_run.status is dg.DagsterRunStatus.QUEUED:
+        return True
+    return now - record.update_timestamp <= START_GRACE
 
 
 def wanted_because(state: LockState, now: datetime, *, hot_standby: bool) -> str | None:

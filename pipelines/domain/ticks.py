@@ -168,6 +168,8 @@ CONFIRMATIONS = 2
 #: Between two machines that keep time.
 TOLERATED_SKEW = timedelta(seconds=1)
 TOLERATED_DELAY = timedelta(seconds=5)
+#: Older than this is no price of today, or a time in another unit.
+MOST_DELAY = timedelta(days=1)
 
 
 class QuoteGate:
@@ -187,7 +189,7 @@ class QuoteGate:
 
     def admit(self, quote: Quote, now: datetime) -> Tick | None:
         """The tick that a quote makes, None when it is refused; `now` (aware UTC) is when it arrived."""
-        self.problem = self._refusal(quote)
+        self.problem = self._refusal(quote, now)
         if self.problem is not None:
             return None
         stated = quote.stated_at
@@ -206,10 +208,12 @@ class QuoteGate:
         self._last = Tick(at, quote.price_usd)
         return self._last
 
-    def _refusal(self, quote: Quote) -> str | None:
+    def _refusal(self, quote: Quote, now: datetime) -> str | None:
         price = quote.price_usd
         if not (isfinite(price) and price > 0):
             return f"{price} is no price"
+        if quote.stated_at is not None and now - quote.stated_at > MOST_DELAY:
+            return f"the newest price is of {quote.stated_at:%Y-%m-%d %H:%M} UTC"
         if self._last is None or abs(price / self._last.price_usd - 1) <= ABSURD_CHANGE:
             self._suspect = None
             return None

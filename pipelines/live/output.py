@@ -22,6 +22,8 @@ from pipelines.errors import AlreadyRunningError, SupersededError
 FENCE = ".session"
 #: The lock is held for as long as a rename takes. Whoever holds it for longer is paused or dead slow.
 LOCK_PATIENCE_SECONDS = 1.0
+#: A process's start time is told by the clock, which may have been set meanwhile.
+CLOCK_STEP_SECONDS = 1.0
 
 
 def probabilities_path(folder: Path, symbol: str) -> Path:
@@ -59,55 +61,69 @@ class ProbabilityFiles:
         could finish its write at any time. Raises AlreadyRunningError when that is not possible.
         """
         process = psutil.Process()
-        claim = orjson.dumps(asdict(Writer(session, database, process.pid, process.create_time())))
-        with self._locked():
-            before = self._read()
-            if before is not None and before.database == database and before.session > session:
-                raise SupersededError(f"session {session} woke up after session {before.session} had taken over")
-            os.pwrite(self._fence, claim, 0)
-            os.ftruncate(self._fence, len(claim))
-        self._claim = claim
+        writer = Writer(session, database, process.pid, process.create_time())
+        try:
+            self._write_claim(writer)
+        except BlockingIOError:
+            self._end_holder(session, database)
+            self._write_claim(writer)
 
     def write(self, symbol: str, payload: Mapping[str, Any]) -> None:
         """Replace a symbol's file in one step: a reader sees the old content or the new one, whole.
 
         Not synced to disk: after a power cut the next second's file is worth more than the last one's. Raises
-        SupersededError when another session has claimed the folder.
+        SupersededError when another session has claimed the folder, OSError when the file cannot be written now.
         """
+        self._require_claim()
         path = probabilities_path(self.folder, symbol)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         partial.write_bytes(orjson.dumps(payload, option=orjson.OPT_INDENT_2))
+        try:
+            with self._locked():
+                self._require_claim()
+                partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+    def _write_claim(self, writer: Writer) -> None:
+        claim = orjson.dumps(asdict(writer))
         with self._locked():
-            if self._claim is None or os.pread(self._fence, 4096, 0) != self._claim:
-                partial.unlink()
-                raise SupersededError("another session writes the probability files now")
-            partial.replace(path)
+            before = self._read()
+            if before is not None and before.database == writer.database and before.session > writer.session:
+                raise SupersededError(f"session {writer.session} woke up after session {before.session} had taken over")
+            os.pwrite(self._fence, claim, 0)
+            os.ftruncate(self._fence, len(claim))
+        self._claim = claim
+
+    def _require_claim(self) -> None:
+        if self._claim is None or os.pread(self._fence, 4096, 0) != self._claim:
+            raise SupersededError("another session writes the probability files now")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        """Hold the file lock. Raises BlockingIOError when another process does not let go of it."""
         try:
             fcntl.flock(self._fence, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._wait_for_lock()
+            Retrying(
+                retry=retry_if_exception_type(BlockingIOError), wait=wait_fixed(0.002),
+                stop=stop_after_delay(LOCK_PATIENCE_SECONDS), reraise=True,
+            )(fcntl.flock, self._fence, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fmt: skip
         try:
             yield
         finally:
             fcntl.flock(self._fence, fcntl.LOCK_UN)
 
-    def _wait_for_lock(self) -> None:
-        waiting = Retrying(
-            retry=retry_if_exception_type(BlockingIOError), wait=wait_fixed(0.002),
-            stop=stop_after_delay(LOCK_PATIENCE_SECONDS), reraise=True,
-        )  # fmt: skip
-        with suppress(BlockingIOError):
-            return waiting(fcntl.flock, self._fence, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _end_holder(self, session: int, database: str) -> None:
+        """End the process that claimed the fence before us, and does not let go of it."""
         holder = self._read()
-        if holder is None or not _end(holder):
+        ours_to_end = holder is not None and (holder.database != database or holder.session < session)
+        if holder is None or not ours_to_end or not _end(holder):
             raise AlreadyRunningError(
                 f"{self.folder / FENCE} has been locked for {LOCK_PATIENCE_SECONDS:g} s by {holder or 'a process'}, "
                 "which cannot be ended from here: end it"
             )
-        return waiting(fcntl.flock, self._fence, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _read(self) -> Writer | None:
         with suppress(ValueError, TypeError):
@@ -119,7 +135,8 @@ def _end(holder: Writer) -> bool:
     """End the process that claimed the fence; False when it is not on this machine, or not ours to end."""
     with suppress(psutil.Error):
         process = psutil.Process(holder.pid)
-        if process.create_time() == holder.started and holder.pid != os.getpid():
+        same = abs(process.create_time() - holder.started) <= CLOCK_STEP_SECONDS
+        if same and holder.pid != os.getpid():
             process.kill()
             process.wait(timeout=LOCK_PATIENCE_SECONDS)
             return True

@@ -7,7 +7,7 @@ lock (see `succession`), refreshes each file at least once a second, and keeps a
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -22,14 +22,15 @@ from pipelines.live.cycle import Cycle
 from pipelines.live.feeding import SourceRunner
 from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.choose import MakeFeed
+from pipelines.live.feeds.replay import REPLAY
 from pipelines.live.metrics import SessionMetrics, added
 from pipelines.live.output import ProbabilityFiles, remove_leftovers
-from pipelines.live.state import live_state, save_as_crashed, totals_of
-from pipelines.live.succession import Seat, holding_lock, take_seat
+from pipelines.live.state import crashed_state, live_state
+from pipelines.live.succession import Seat, connected, take_lock, take_seat
 from pipelines.live.symbol import SymbolRefresher
-from pipelines.live.tick_log import PASSING, TickLog
-from pipelines.storage.database import Database, Role, one_line
-from pipelines.storage.live import read_lock_state
+from pipelines.live.tick_log import TickLog
+from pipelines.storage.database import Database, Role, is_gone, one_line
+from pipelines.storage.live import latest_totals, read_lock_state
 from pipelines.storage.queries import query
 from pipelines.storage.state_store import SnapshotType, save_state
 
@@ -96,7 +97,9 @@ class LiveSession:
         }
         self._cycle = Cycle(self._database, APPLICATION, self.refreshers, self.metrics, say, on_first_file)
         self._signal: signal.Signals | None = None
-        self._totals_before: Mapping[str, Any] = {}
+        self._leaving = False
+        #: Counts of the sessions before; None while they are not known.
+        self._totals_before: Mapping[str, Any] | None = None
         self._last_report: SessionReport | None = None
 
     @property
@@ -116,13 +119,13 @@ class LiveSession:
             try:
                 asyncio.run(self._main(once))
             finally:  # the lock has been given back: a successor writes already
-                if self._last_report is not None:
-                    self._on_report(self._last_report)
+                with suppress(ValueError):  # not the main thread
+                    for sign, handler in handlers.items():
+                        signal.signal(sign, handler)
+                self._tell(self._last_report)
         except asyncio.CancelledError:
             if self._signal is None:
                 raise
-            for sign, handler in handlers.items():
-                signal.signal(sign, handler)
             signal.raise_signal(self._signal)
         except BaseExceptionGroup as group:
             raise _first_of(group) from group
@@ -137,24 +140,26 @@ class LiveSession:
         for sign in (signal.SIGINT, signal.SIGTERM):
             with suppress(ValueError, RuntimeError):  # not the main thread: whoever owns that handles signals
                 asyncio.get_running_loop().add_signal_handler(sign, self._interrupt, sign, task)
-        await self._cycle.load_champions()
-        feed = await asyncio.to_thread(self._new_feed)
-        async with self._cycle.pool, asyncio.TaskGroup() as group:
-            background = [group.create_task(self._cycle.follow()), group.create_task(self._cycle.listen())]
-            try:
-                await feed.prepare()
-                async with holding_lock(
-                    self._database, APPLICATION, self._run_id, wait=self._wait, say=self._say
-                ) as connection:
+        async with connected(self._database, APPLICATION, self._run_id) as connection:
+            feed = await asyncio.to_thread(self._new_feed)
+            self._cycle.replayed = feed.name == REPLAY
+            await self._cycle.load_champions()
+            async with self._cycle.pool, asyncio.TaskGroup() as group:
+                await self._cycle.catch_up()
+                background = [group.create_task(work) for work in self._waiting_work(feed)]
+                try:
+                    await feed.prepare()
+                    await take_lock(connection, self._database, APPLICATION, wait=self._wait, say=self._say)
                     await self._serve(connection, feed, once)
-            finally:
-                for one in background:
-                    one.cancel()
-                await feed.close()
+                finally:
+                    for one in background:
+                        one.cancel()
+                    await feed.close()
 
     def _interrupt(self, sign: signal.Signals, task: "asyncio.Task[None]") -> None:
-        self._signal = sign
-        task.cancel()
+        if self._signal is None and not self._leaving:
+            self._signal = sign
+            task.cancel()
 
     def _new_feed(self) -> Feed:
         with self._database.connect(APPLICATION, Role.LIVE) as connection:
@@ -167,6 +172,7 @@ class LiveSession:
         ended: str | None = None
         log = TickLog(connection, feed.name)
         try:
+            await self._try("counts of the sessions before", self._look_at_totals(seat))
             self._files.claim(seat.session, seat.identity)
             self._say(f"session {seat.session}: {', '.join(self.refreshers)}, prices by {feed.name}")
             await self._cycle.begin(seat.session, log, feed)
@@ -182,20 +188,35 @@ class LiveSession:
             ended = self._reason(error)
             raise
         finally:
-            await self._leave(seat, feed, ended or "it failed")
+            self._leaving = True
+            await self._leave(seat, feed, log, ended or "it failed")
 
-    def _work(self, seat: Seat, feed: Feed, log: TickLog) -> list[Any]:
-        """Everything that goes on at the same time."""
-        gates = {symbol: QuoteGate(one.ticks.latest) for symbol, one in self.refreshers.items()}
-        runners = [SourceRunner(one, gates, self.metrics, self._cycle.deliver, self._say) for one in feed.sources]
-        self._cycle.runners = runners
+    def _waiting_work(self, feed: Feed) -> list[Coroutine[Any, Any, None]]:
+        """What goes on from the start, so that a session whose turn comes knows everything."""
         return [
-            *(runner.run() for runner in runners),
-            *(self._cycle.refresh_forever(symbol) for symbol in self.refreshers),
+            *self._sources(feed, early=True), self._cycle.follow(), self._cycle.listen(),
             self._cycle.look_for_champions(),
+        ]  # fmt: skip
+
+    def _work(self, seat: Seat, feed: Feed, log: TickLog) -> list[Coroutine[Any, Any, None]]:
+        """What goes on once it is its turn."""
+        return [
+            *self._sources(feed, early=False),
+            *(self._cycle.refresh_forever(symbol) for symbol in self.refreshers),
+            log.run(),
             self._beat(seat),
-            self._keep_record(seat, feed, log),
+            self._keep_record(seat, feed),
         ]
+
+    def _sources(self, feed: Feed, *, early: bool) -> list[Coroutine[Any, Any, None]]:
+        gates = {symbol: QuoteGate(one.ticks.latest) for symbol, one in self.refreshers.items()}
+        runners = [
+            SourceRunner(one, gates, self.metrics, self._cycle.deliver, self._say)
+            for one in feed.sources
+            if one.starts_early is early
+        ]
+        self._cycle.runners = [*self._cycle.runners, *runners]
+        return [runner.run() for runner in runners]
 
     async def _until_hand_over(self, hands_over_at: datetime) -> str:
         """Return once the market has closed and a successor waits; without one, go on: better late than a gap."""
@@ -221,57 +242,69 @@ class LiveSession:
             parameters = {"session_id": seat.session, "cycles": self.metrics.cycles}
             try:
                 cursor = await seat.connection.execute(query("session_heartbeat"), parameters, prepare=True)
-            except PASSING as error:
+            except psycopg.OperationalError as error:
+                if seat.connection.closed:
+                    raise
                 self._say(f"heartbeat: {one_line(error)}")
                 continue
             if await cursor.fetchone() is None:
                 raise NoDataError(f"session {seat.session} is no longer recorded as running: it ends")
 
-    async def _keep_record(self, seat: Seat, feed: Feed, log: TickLog) -> None:
-        """Snapshots and reports; the partitions of the days to come."""
-        try:
-            await asyncio.to_thread(self._look_back, seat)
-        except (StrikecastError, psycopg.Error) as error:  # the past can wait: the files cannot
-            self._say(f"what the sessions before this one left is not known: {one_line(error)}")
-        await self._try(self._snapshot(seat, feed, SnapshotType.INITIAL, "running"))
-        remove_leftovers(self._files.folder)
+    async def _keep_record(self, seat: Seat, feed: Feed) -> None:
+        """Snapshots and reports. None of them is worth a missed second: what fails is said, and done without."""
+        await self._try("snapshot", self._snapshot(seat, feed, SnapshotType.INITIAL, "running"))
+        await self._try("what the sessions before left", self._look_back(seat))
+        await self._try("leftovers", asyncio.to_thread(remove_leftovers, self._files.folder))
         minutes = 0
         while True:
             minute = datetime.now(UTC).replace(second=0, microsecond=0)
             await asyncio.sleep((minute + timedelta(minutes=1) - datetime.now(UTC)).total_seconds())
             self.metrics.close_minute(minute)
-            await self._try(self._snapshot(seat, feed, SnapshotType.PERIODIC, "running"))
-            if minutes % 60 == 0:
-                await self._try(log.make_days(datetime.now(UTC)))
+            if self._totals_before is None:
+                await self._try("counts of the sessions before", self._look_at_totals(seat))
+            await self._try("snapshot", self._snapshot(seat, feed, SnapshotType.PERIODIC, "running"))
             minutes += 1
             if minutes == 1 or minutes % REPORT_EVERY_MINUTES == 0:
-                await asyncio.to_thread(self._on_report, self._report(seat, feed, None))
+                await asyncio.to_thread(self._tell, self._report(seat, feed, None))
 
-    async def _try(self, record: Awaitable[None]) -> None:
+    async def _try(self, what: str, work: Awaitable[None]) -> None:
         try:
-            await record
-        except PASSING as error:
-            self._say(f"record: {one_line(error)}")
+            await work
+        except Exception as error:  # noqa: BLE001 (a lost connection ends the session by its heartbeat)
+            self._say(f"{what}: {type(error).__name__}: {one_line(error)}")
 
-    def _look_back(self, seat: Seat) -> None:
-        """Close the books of sessions that died, and go on from the counts of the one before."""
+    def _tell(self, report: SessionReport | None) -> None:
+        try:
+            if report is not None:
+                self._on_report(report)
+        except Exception as error:  # noqa: BLE001 (whoever listens has no say in prices)
+            self._say(f"report: {type(error).__name__}: {one_line(error)}")
+
+    async def _look_at_totals(self, seat: Seat) -> None:
+        """Go on from the counts of the sessions before."""
+        self._totals_before = await latest_totals(seat.connection) or {}
+
+    async def _look_back(self, seat: Seat) -> None:
+        """Close the books of sessions that died."""
         for session in seat.dead:
-            save_as_crashed(self._database, APPLICATION, session)
-        self._totals_before = totals_of(self._database, APPLICATION, seat.before)
-        self._on_start(seat)
+            state = await asyncio.to_thread(crashed_state, self._database, APPLICATION, session)
+            if state is not None:
+                await save_state(seat.connection, state, SnapshotType.ON_STOP)
+        await asyncio.to_thread(self._on_start, seat)
 
     async def _snapshot(self, seat: Seat, feed: Feed, kind: SnapshotType, status: str) -> None:
-        totals = added(self.metrics.counters(), self._totals_before)
+        totals = self._totals()
         config = {
             "feed": feed.name,
             "symbols": {symbol: one.tier_usd for symbol, one in self.refreshers.items()},
             "dagster_run_id": self._run_id,
             "latencies_ms": self.metrics.latencies_ms(),
         }
-        state = live_state(seat.session, seat.started_at, config, totals, int(totals["cycles"]), status)
+        known = None if self._totals_before is None else totals
+        state = live_state(seat.session, seat.started_at, config, known, int(totals["cycles"]), status)
         await save_state(seat.connection, state, kind)
 
-    async def _leave(self, seat: Seat, feed: Feed, ended: str) -> None:
+    async def _leave(self, seat: Seat, feed: Feed, log: TickLog, ended: str) -> None:
         """Last words, as far as they still can be said."""
         try:
             async with asyncio.timeout(LEAVE_SECONDS):
@@ -281,14 +314,19 @@ class LiveSession:
                 stopped = {"session_id": seat.session, "cycles": self.metrics.cycles, "status": "stopped"}
                 await self._snapshot(seat, feed, SnapshotType.ON_STOP, "stopped")
                 await seat.connection.execute(query("end_session"), {**stopped, "ended_because": ended})
+                await log.flush()
+                for problem in log.problems:
+                    self._say(problem)
         except (psycopg.Error, TimeoutError, StrikecastError, OSError) as error:
             self._say(f"session {seat.session} could not say goodbye: {one_line(error)}")
         self._last_report = self._report(seat, feed, ended)
         self._say(f"session {seat.session} ended after {self.metrics.cycles} refreshes: {ended}")
 
     def _report(self, seat: Seat, feed: Feed, ended: str | None) -> SessionReport:
-        totals = added(self.metrics.counters(), self._totals_before)
-        return SessionReport(seat.session, feed.name, seat.started_at, self.metrics, totals, ended)
+        return SessionReport(seat.session, feed.name, seat.started_at, self.metrics, self._totals(), ended)
+
+    def _totals(self) -> dict[str, float]:
+        return added(self.metrics.counters(), self._totals_before or {})
 
     def _reason(self, error: BaseException) -> str:
         if isinstance(error, asyncio.CancelledError) and self._signal is not None:
@@ -303,7 +341,8 @@ def _next_multiple(now: datetime, period: timedelta) -> datetime:
 
 
 def _lost(error: psycopg.OperationalError) -> ServerUnavailableError:
-    return ServerUnavailableError(f"lost the database: {one_line(error)}")
+    what = "lost the database" if is_gone(error) else "the database did not do it"
+    return ServerUnavailableError(f"{what}: {one_line(error)}")
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.errors import NoDataError
 from pipelines.storage.database import Database, Role
-from pipelines.storage.state_store import SnapshotType, StateStore
+from pipelines.storage.state_store import StateStore
 
 
 def snapshot_name(session: int) -> str:
@@ -16,15 +16,18 @@ def snapshot_name(session: int) -> str:
 
 
 def live_state(
-    session: int, started_at: datetime, config: Mapping[str, Any], totals: Mapping[str, float], loop_count: int,
+    session: int, started_at: datetime, config: Mapping[str, Any], totals: Mapping[str, float] | None, loop_count: int,
     status: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """A live session's state: it has no positions. `totals`: counts on top of those of the sessions before it."""
+    """A live session's state: it has no positions.
+
+    `totals`: counts on top of those of the sessions before it, None while those are not known.
+    """
     return {
         "session": {
             "session_id": snapshot_name(session), "session_start_time": started_at, "mode": "live",
-            "paper_campaign_id": None, "config": {**config, "totals": dict(totals)}, "loop_count": loop_count,
-            "status": status,
+            "paper_campaign_id": None, "config": {**config, "totals": None if totals is None else dict(totals)},
+            "loop_count": loop_count, "status": status,
         },
         "positions": {"active_orders": {}},
         "metrics": None,
@@ -32,21 +35,10 @@ def live_state(
     }  # fmt: skip
 
 
-def totals_of(database: Database, application: str, session: int | None) -> dict[str, Any]:
-    """The counts that a session saved last, to go on from; empty when there are none."""
-    if session is None:
-        return {}
+def crashed_state(database: Database, application: str, session: int) -> dict[str, Any] | None:
+    """What a session that was found dead saved last, as crashed; None when it saved nothing."""
     with database.connect(application, Role.LIVE) as connection, suppress(NoDataError):
         state = StateStore(connection).load_latest(snapshot_name(session))
-        totals: dict[str, Any] = state["session"]["config"].get("totals", {})
-        return totals
-    return {}
-
-
-def save_as_crashed(database: Database, application: str, session: int) -> None:
-    """Add a last snapshot to a session that was found dead: what it saved last, as crashed."""
-    with database.connect(application, Role.LIVE) as connection, suppress(NoDataError):
-        store = StateStore(connection)
-        state = store.load_latest(snapshot_name(session))
         state["session"]["status"] = "crashed"
-        store.save(state, SnapshotType.ON_STOP)
+        return state
+    return None

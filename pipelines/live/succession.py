@@ -1,7 +1,7 @@
 """Who is the session: an advisory lock, the connection that holds it, and what happens when its holder is gone.
 
-Everything that a session writes into the database goes through the connection that holds the lock. So a session that
-lost the lock cannot write, however late it wakes up: its connection is gone too.
+All prices, answers, heartbeats and snapshots go through the connection that holds the lock. So a session that lost the
+lock cannot write them, however late it wakes up: its connection is gone too.
 """
 
 import asyncio
@@ -11,17 +11,21 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+from psycopg import conninfo
+
 from pipelines.errors import AlreadyRunningError
-from pipelines.storage.database import AsyncConnection, Database, Role
+from pipelines.storage.database import AsyncConnection, Database, Role, translated
 from pipelines.storage.live import RUN_LOCK, SESSION_LOCK, LockState, read_lock_state
 from pipelines.storage.queries import query
 
 #: A session says that it lives each second. One that is silent for so long hangs, and is replaced.
 HANG_SECONDS = 5.0
 WATCH_SECONDS = 1.0
-#: A paused session's connection looks alive to the server. One on a machine that is gone is noticed by keepalives.
-STATEMENT_TIMEOUT = "5s"
-LOCK_TIMEOUT = "2s"
+#: Of the connection that holds the lock: no statement on it may hold up the heartbeat for long.
+STATEMENT_TIMEOUT = "3s"
+LOCK_TIMEOUT = "1s"
+#: A network that is cut is noticed within seconds; the kernel's default is two hours.
+KEEPALIVES = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3, "tcp_user_timeout": 5_000}
 
 
 @dataclass(frozen=True)
@@ -41,27 +45,36 @@ class Seat:
 
 
 @asynccontextmanager
-async def holding_lock(
-    database: Database, application: str, run_id: str | None, *, wait: bool, say: Callable[[str], None]
-) -> AsyncIterator[AsyncConnection]:
-    """The connection of the one session, once no other is. Raises AlreadyRunningError with `wait` false if one is.
+async def connected(database: Database, application: str, run_id: str | None) -> AsyncIterator[AsyncConnection]:
+    """The connection that will hold the lock; with it the run says that its process lives.
+
+    A disk that is slow to sync must not stop the heart, so commits do not wait for it: a server that crashes may lose
+    the last second's rows. The server looks whether we still live: one killed while it waits leaves the queue.
+    """
+    with translated(database):
+        where = conninfo.make_conninfo(database.conninfo(application, Role.LIVE), **KEEPALIVES)
+        connection = await AsyncConnection.connect(where, autocommit=True)
+    async with connection:
+        await connection.execute(query("session_settings"))
+        if run_id is not None:
+            await connection.execute(query("try_run_lock"), [RUN_LOCK, run_id])
+        yield connection
+
+
+async def take_lock(
+    connection: AsyncConnection, database: Database, application: str, *, wait: bool, say: Callable[[str], None]
+) -> None:
+    """Hold the lock, once no other session does. Raises AlreadyRunningError with `wait` false if one does.
 
     While it waits, a holder that hangs has its connection ended.
     """
-    connect = AsyncConnection.connect
-    async with await connect(database.conninfo(application, Role.LIVE), autocommit=True) as connection:
-        if run_id is not None:
-            await connection.execute(query("try_run_lock"), [RUN_LOCK, run_id])
-        cursor = await connection.execute(query("try_session_lock"), [SESSION_LOCK])
-        if (await cursor.fetchone()) != (True,):
-            if not wait:
-                raise AlreadyRunningError("another live session is running; it refreshes the files every second")
-            say("another session is running: waiting to take over")
-            await _wait(database, application, connection, say)
-        await connection.execute(query("set_timeouts"), [STATEMENT_TIMEOUT, LOCK_TIMEOUT])
-        # A disk that is slow to sync must not stop the heart; a server that crashes may lose the last second's ticks.
-        await connection.execute(query("commit_without_sync"))
-        yield connection
+    cursor = await connection.execute(query("try_session_lock"), [SESSION_LOCK])
+    if (await cursor.fetchone()) != (True,):
+        if not wait:
+            raise AlreadyRunningError("another live session is running; it refreshes the files every second")
+        say("another session is running: waiting to take over")
+        await _wait(database, application, connection, say)
+    await connection.execute(query("set_timeouts"), [STATEMENT_TIMEOUT, LOCK_TIMEOUT])
 
 
 async def _wait(database: Database, application: str, connection: AsyncConnection, say: Callable[[str], None]) -> None:

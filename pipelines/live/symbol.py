@@ -65,7 +65,7 @@ class Champion:
 
 @dataclass
 class SymbolRefresher:
-    """Turns what is known of one symbol into its probability file. Not shared between tasks."""
+    """Turns what is known of one symbol into its probability file. One task refreshes; others may hand it ticks."""
 
     symbol: str
     tier_usd: float
@@ -77,7 +77,8 @@ class SymbolRefresher:
     #: The last refresh as a row of `live_data.answer`, None before the first that had an answer.
     answer: Mapping[str, Any] | None = None
     _last: tuple[LiveState, LadderAnswers, Sequence[str]] | None = None
-    _cache: "OrderedDict[tuple[int, int], LookupRow]" = field(default_factory=OrderedDict)
+    #: By generation, bucket, node: a read that is under way when `use` is called brings rows of the one before.
+    _cache: "OrderedDict[tuple[int, int, int], LookupRow]" = field(default_factory=OrderedDict)
 
     def use(self, champion: Champion) -> None:
         """Answer from another generation from now on."""
@@ -192,19 +193,20 @@ class SymbolRefresher:
         self, pool: AsyncConnectionPool[AsyncConnection], version: ModelVersion, bucket: int, ttc: int
     ) -> dict[int, LookupRow]:
         nodes = version.axes.nodes_around(ttc)
-        missing = sum((bucket, node) not in self._cache for node in nodes)
+        generation = version.generation
+        missing = sum((generation, bucket, node) not in self._cache for node in nodes)
         self.metrics.cache_hits += len(nodes) - missing
         self.metrics.cache_misses += missing
         if missing:
             ahead = AHEAD_SECONDS + crc32(self.symbol.encode()) % AHEAD_SECONDS  # not all symbols in the same second
-            parameters = lookup_parameters(version.generation, bucket, version.axes, ttc, ahead)
+            parameters = lookup_parameters(generation, bucket, version.axes, ttc, ahead)
             async with pool.connection() as connection:
                 cursor = await connection.execute(query("lookup_rows"), parameters, prepare=True, binary=True)
             for node, row in lookup_rows(cursor.pgresult).items():
-                self._cache[bucket, node] = row
+                self._cache[generation, bucket, node] = row
             while len(self._cache) > CACHED_ROWS:
                 self._cache.popitem(last=False)
-        return {node: self._cache[bucket, node] for node in nodes}
+        return {node: self._cache[generation, bucket, node] for node in nodes}
 
     def _row(self, state: LiveState, answers: LadderAnswers, status: str) -> Mapping[str, Any] | None:
         if state.model is None or np.isnan(answers.reading.beyond).all():

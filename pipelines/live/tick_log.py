@@ -1,22 +1,29 @@
-"""The session's writes into `live_data.price_log`: its own ticks, and what follows from those of others."""
+"""The session's writes into `live_data`: its own ticks, what follows from those of others, an answer each minute.
 
+None of them is waited for: what cannot be stored at once is tried again, and no file is late for it.
+"""
+
+import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
 
 from pipelines.domain.ticks import DELTA_LAGS_MINUTES, Tick, TickFeatures
-from pipelines.storage.database import AsyncConnection
+from pipelines.storage.database import AsyncConnection, first_line
 from pipelines.storage.queries import query
 
-#: Rows kept while the table cannot be written; at one tick a second and symbol, an hour of three symbols.
+#: Rows kept while a table cannot be written; at one tick a second and symbol, an hour of three symbols.
 MOST_PENDING = 10_000
 DAYS_AHEAD = 3
-#: A lock held by maintenance, or a slow moment: the same rows are tried again with the next.
-PASSING = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected)
+#: Between two attempts.
+PAUSE_SECONDS = 1.0
+#: How often the days ahead are looked after.
+DAYS_EVERY_SECONDS = 3600.0
 PARTITIONED = ("price_log", "answer")
 
 
@@ -30,72 +37,137 @@ class DescribedTick:
 
 
 @dataclass
-class TickLog:
-    """Writes in batches through the session's own connection; what a passing trouble held up goes with the next."""
+class _Queue:
+    """Rows for one statement, oldest first; the oldest go first if there are too many."""
 
-    connection: AsyncConnection
-    source: str
-    #: What keeps rows from being stored, in plain words; None when nothing does.
+    what: str
+    table: str
+    statement: str
+    rows: "deque[Any]" = field(default_factory=lambda: deque(maxlen=MOST_PENDING))
     problem: str | None = None
-    _ticks: "deque[DescribedTick]" = field(default_factory=lambda: deque(maxlen=MOST_PENDING))
-    _features: "deque[DescribedTick]" = field(default_factory=lambda: deque(maxlen=MOST_PENDING))
 
-    async def store(self, ticks: Sequence[DescribedTick]) -> None:
-        """Insert ticks of our own."""
-        self._ticks.extend(ticks)
-        await self._flush(self._ticks, "insert_ticks")
 
-    async def describe(self, ticks: Sequence[DescribedTick]) -> None:
-        """Add features to ticks that another producer inserted."""
-        self._features.extend(ticks)
-        await self._flush(self._features, "describe_ticks")
+class TickLog:
+    """Writes in batches through the session's own connection, from `run` or by `flush`."""
+
+    def __init__(self, connection: AsyncConnection, source: str) -> None:
+        """`source`: goes into `price_log.source`."""
+        self.connection = connection
+        self._source = source
+        self._ticks = _Queue("ticks", "price_log", "insert_ticks")
+        self._features = _Queue("ticks of others", "price_log", "describe_ticks")
+        self._answers = _Queue("answers", "answer", "insert_answer")
+        self._due = asyncio.Event()
+
+    @property
+    def problems(self) -> list[str]:
+        """What keeps rows from being stored, in plain words."""
+        return [one.problem for one in self._queues if one.problem is not None]
+
+    def store(self, ticks: Sequence[DescribedTick]) -> None:
+        """Insert ticks of our own, soon."""
+        self._add(self._ticks, ticks)
+
+    def describe(self, ticks: Sequence[DescribedTick]) -> None:
+        """Add features to ticks that another producer inserted, soon."""
+        self._add(self._features, ticks)
+
+    def keep(self, answer: Any) -> None:
+        """Insert a row of `answer`, soon."""
+        self._add(self._answers, [answer])
+
+    async def run(self) -> None:
+        """Write for ever. What a lost connection raises ends it."""
+        days_made: float | None = None
+        while True:
+            now = asyncio.get_running_loop().time()
+            if days_made is None or now - days_made > DAYS_EVERY_SECONDS:
+                with suppress(psycopg.Error):  # a missing day is made when it is needed
+                    await self.make_days(datetime.now(UTC))
+                days_made = now
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DAYS_EVERY_SECONDS):
+                    await self._due.wait()
+            await self.flush()
+            if any(one.rows for one in self._queues):
+                await asyncio.sleep(PAUSE_SECONDS if self.problems else 0.0)
+                self._due.set()
+
+    async def flush(self) -> None:
+        """Write what there is; what a passing trouble holds up stays. Raises OperationalError without a connection."""
+        self._due.clear()
+        for one in self._queues:
+            if one.rows:
+                await self._flush(one)
 
     async def make_days(self, now: datetime) -> None:
         """Create today's partitions and those of the next days."""
         for table in PARTITIONED:
             for days in range(DAYS_AHEAD + 1):
-                await self._make_day(table, now + timedelta(days=days))
+                await self._make_day(table, (now.astimezone(UTC) + timedelta(days=days)).date())
 
-    async def insert_answer(self, answer: Any) -> None:
-        """Keep an answer; its day's partition is made if it is missing."""
-        try:
-            await self.connection.execute(query("insert_answer"), answer)
-        except psycopg.errors.CheckViolation:
-            await self._make_day("answer", answer["answered_at"])
-            await self.connection.execute(query("insert_answer"), answer)
+    @property
+    def _queues(self) -> Sequence[_Queue]:
+        return self._ticks, self._features, self._answers
 
-    async def _flush(self, pending: "deque[DescribedTick]", statement: str) -> None:
-        if not pending:
-            return
-        batch = list(pending)
-        pending.clear()  # before the first await: another source may store meanwhile
+    def _add(self, queue: _Queue, rows: Sequence[Any]) -> None:
+        queue.rows.extend(rows)
+        self._due.set()
+
+    async def _flush(self, queue: _Queue) -> None:
+        batch = list(queue.rows)
+        queue.rows.clear()  # before the first await: more may come meanwhile
         try:
             try:
-                await self._write(batch, statement)
+                await self._write(queue, batch)
             except psycopg.errors.CheckViolation:
-                for day in {one.tick.at.date() for one in batch}:
-                    await self._make_day("price_log", datetime(day.year, day.month, day.day, tzinfo=UTC))
-                await self._write(batch, statement)
-        except PASSING as error:
-            later = list(pending)
-            pending.clear()
-            pending.extend([*batch, *later])  # the oldest go first if there are too many
-            self.problem = f"{len(pending)} ticks wait to be stored: {str(error).splitlines()[0]}"
+                for day in {_day(row) for row in batch}:
+                    await self._make_day(queue.table, day)
+                await self._write(queue, batch)
+        except psycopg.OperationalError as error:
+            self._put_back(queue, batch)
+            if self.connection.closed:
+                raise
+            # A lock held by maintenance, a slow moment, a full disk.
+            queue.problem = f"{len(queue.rows)} {queue.what} wait to be stored: {first_line(error)}"
+        except psycopg.Error as error:
+            queue.problem = f"the database refused {len(batch)} {queue.what}: {first_line(error)}"
+        except asyncio.CancelledError:
+            self._put_back(queue, batch)  # twice is once: the tables have keys
+            raise
         else:
-            self.problem = None
+            queue.problem = None
 
-    async def _write(self, batch: Sequence[DescribedTick], statement: str) -> None:
-        columns: dict[str, Any] = {
-            "symbol": [one.symbol for one in batch],
-            "ticked_at": [one.tick.at for one in batch],
-            "price": [one.tick.price_usd for one in batch],
-            "mean_1m": [one.features.mean_1m_usd for one in batch],
-            "momentum_score": [one.features.score_pct for one in batch],
-            "missing_lags": [f"{{{','.join(str(lag) for lag in one.features.missing_lags)}}}" for one in batch],
-        }
-        for i, lag in enumerate(DELTA_LAGS_MINUTES):
-            columns[f"delta_{lag}m"] = [one.features.deltas_pct[i] for one in batch]
-        await self.connection.execute(query(statement), {"source": self.source, **columns}, prepare=True)
+    def _put_back(self, queue: _Queue, batch: Sequence[Any]) -> None:
+        later = list(queue.rows)
+        queue.rows.clear()
+        queue.rows.extend([*batch, *later])
 
-    async def _make_day(self, table: str, day: datetime) -> None:
-        await self.connection.execute(query("create_day_partition"), [table, day.astimezone(UTC).date()])
+    async def _write(self, queue: _Queue, batch: Sequence[Any]) -> None:
+        if queue is self._answers:
+            async with self.connection.cursor() as cursor:
+                await cursor.executemany(query(queue.statement), batch)
+        else:
+            parameters = {"source": self._source, **_columns(batch)}
+            await self.connection.execute(query(queue.statement), parameters, prepare=True)
+
+    async def _make_day(self, table: str, day: date) -> None:
+        await self.connection.execute(query("create_day_partition"), [table, day])
+
+
+def _columns(batch: Sequence[DescribedTick]) -> dict[str, Any]:
+    return {
+        "symbol": [one.symbol for one in batch],
+        "ticked_at": [one.tick.at for one in batch],
+        "price": [one.tick.price_usd for one in batch],
+        "mean_1m": [one.features.mean_1m_usd for one in batch],
+        "momentum_score": [one.features.score_pct for one in batch],
+        "missing_lags": [f"{{{','.join(str(lag) for lag in one.features.missing_lags)}}}" for one in batch],
+        **{f"delta_{lag}m": [one.features.deltas_pct[i] for one in batch] for i, lag in enumerate(DELTA_LAGS_MINUTES)},
+    }
+
+
+def _day(row: Any) -> date:
+    """The UTC day whose partition a row goes to."""
+    at: datetime = row.tick.at if isinstance(row, DescribedTick) else row["answered_at"]
+    return at.astimezone(UTC).date()

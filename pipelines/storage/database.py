@@ -162,13 +162,18 @@ def translated(database: Database) -> Iterator[None]:
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseError(f"{database.described} denies it: {first_line(error)}") from error
     except psycopg.OperationalError as error:
-        if error.sqlstate is not None and not error.sqlstate.startswith(("08", "57P", "3D", "28")):
+        if not is_gone(error):
             raise
         if 'role "strikecast_' in str(error) and "does not exist" in str(error):
             raise DatabaseError(
                 f"{database.described} has no strikecast roles yet: run `strikecast migrate`"
             ) from error
         raise ServerUnavailableError(f"cannot use the database at {database.described}: {one_line(error)}") from error
+
+
+def is_gone(error: psycopg.OperationalError) -> bool:
+    """Whether the server or the connection is gone, rather than one statement refused."""
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "3D", "28"))
 
 
 def first_line(error: Exception) -> str:

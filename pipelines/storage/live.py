@@ -1,8 +1,9 @@
 """What the live session reads and writes: ticks, generations, its own record."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pipelines.storage.database import AsyncConnection, Connection
 from pipelines.storage.queries import query
@@ -74,6 +75,18 @@ def champion_generations(connection: Connection, symbols: Sequence[str]) -> dict
     return dict(connection.execute(query("champion_generations"), [list(symbols)]).fetchall())
 
 
-def minute_closes(connection: Connection, symbol: str, since: datetime) -> list[tuple[datetime, float]]:
-    """The last tick of each minute after `since`, oldest first; one at the end of a minute belongs to that minute."""
-    return [(row[0], row[1]) for row in connection.execute(query("minute_closes"), [symbol, since]).fetchall()]
+def minute_closes(
+    connection: Connection, symbol: str, since: datetime, *, replayed: bool
+) -> list[tuple[datetime, float]]:
+    """The last tick of each minute after `since`, oldest first; one at the end of a minute belongs to that minute.
+
+    Only replayed ticks, or only real ones.
+    """
+    parameters = {"symbol": symbol, "since": since, "replayed": replayed}
+    return [(row[0], row[1]) for row in connection.execute(query("minute_closes"), parameters).fetchall()]
+
+
+async def latest_totals(connection: AsyncConnection) -> Mapping[str, Any] | None:
+    """The counts that a live session saved last, whichever it was; None when none has."""
+    row = await (await connection.execute(query("latest_totals"))).fetchone()
+    return None if row is None else dict(row[0])

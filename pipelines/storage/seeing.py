@@ -73,8 +73,9 @@ def read_hour(database: Database, symbol: str, start: datetime, now: datetime) -
 
     Raises DatabaseError.
     """
+    parameters = {"symbol": symbol, "since": start, "until": now}
     with _reading(database) as connection:
-        return [(row[0], row[1]) for row in connection.execute(query("hour_of_prices"), [symbol, start, now])]
+        return [(row[0], row[1]) for row in connection.execute(query("hour_of_prices"), parameters)]
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def test_schedules_are_these_in_utc_and_on_by_default() -> None:
     assert found == {
         "weekly_calibration": ("0 4 * * 0", "calibrate"),
         "daily_live_calibration": ("10 0 * * *", "score_live_answers"),
-        "daily_backfill": ("20 0 * * *", "ingest_prices"),
+        "backfill": ("20 */6 * * *", "ingest_prices"),
     }
     for schedule in defs.schedules or ():
         assert isinstance(schedule, dg.ScheduleDefinition)

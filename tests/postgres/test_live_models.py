@@ -92,7 +92,7 @@ def test_volatility_goes_on_from_the_newest_bar_through_the_ticks_since(
         assert rule.volatility is not None
         expected = LiveVolatility(state, rule.volatility)
         since = datetime.fromtimestamp((state.minute + 1) * 60, UTC)
-        closes = minute_closes(connection, symbol, since)
+        closes = minute_closes(connection, symbol, since, replayed=False)
     written = datetime.fromisoformat(payload["timestamp"])
     expected.add_all((minutes_of(at), price) for at, price in closes if at <= written)
     assert len(closes) >= 9, "one price per minute since the newest bar"

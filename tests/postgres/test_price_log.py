@@ -52,12 +52,13 @@ def with_log(database: Database, work: Callable[[TickLog], Awaitable[None]], loc
 
 def test_a_tick_is_stored_with_what_follows_from_it(database: Database) -> None:
     async def work(log: TickLog) -> None:
-        await log.store(
+        log.store(
             [
                 DescribedTick("FEAT", Tick(NOW, 100.0), WHOLE),
                 DescribedTick("FEAT", Tick(NOW + timedelta(seconds=1), 101.0), PARTIAL),
             ]
         )
+        await log.flush()
 
     with_log(database, work)
     whole, partial = rows(database, "FEAT")
@@ -70,8 +71,10 @@ def test_a_tick_is_stored_with_what_follows_from_it(database: Database) -> None:
 
 def test_the_same_tick_twice_is_one(database: Database) -> None:
     async def work(log: TickLog) -> None:
-        await log.store([DescribedTick("TWICE", Tick(NOW, 100.0), WHOLE)] * 2)
-        await log.store([DescribedTick("TWICE", Tick(NOW, 200.0), WHOLE)])
+        log.store([DescribedTick("TWICE", Tick(NOW, 100.0), WHOLE)] * 2)
+        await log.flush()
+        log.store([DescribedTick("TWICE", Tick(NOW, 200.0), WHOLE)])
+        await log.flush()
 
     with_log(database, work)
     assert [row["price"] for row in rows(database, "TWICE")] == [100.0]
@@ -81,7 +84,8 @@ def test_a_day_without_a_partition_gets_one_from_the_writer(database: Database) 
     far = NOW + timedelta(days=40)
 
     async def work(log: TickLog) -> None:
-        await log.store([DescribedTick("FAR", Tick(far, 100.0), WHOLE)])
+        log.store([DescribedTick("FAR", Tick(far, 100.0), WHOLE)])
+        await log.flush()
 
     with_log(database, work)
     assert rows(database, "FAR")[0]["partition"] == f"live_data.price_log_{far:%Y%m%d}"
@@ -105,24 +109,56 @@ def test_ticks_that_a_lock_held_up_go_with_the_next_and_it_is_said(database: Dat
     async def work(log: TickLog) -> None:
         with database.connect("maintenance", None) as holder:
             holder.execute("LOCK TABLE live_data.price_log IN SHARE MODE")
-            await log.store([DescribedTick("HELD", Tick(NOW, 100.0), WHOLE)])
-            assert log.problem is not None
-            assert log.problem.startswith("1 ticks wait to be stored")
-            await log.store([DescribedTick("HELD", Tick(NOW + timedelta(seconds=1), 101.0), WHOLE)])
-            assert log.problem.startswith("2 ticks wait")
-        await log.store([DescribedTick("HELD", Tick(NOW + timedelta(seconds=2), 102.0), WHOLE)])
-        assert log.problem is None
+            log.store([DescribedTick("HELD", Tick(NOW, 100.0), WHOLE)])
+            await log.flush()
+            assert [problem.split(":")[0] for problem in log.problems] == ["1 ticks wait to be stored"]
+            log.store([DescribedTick("HELD", Tick(NOW + timedelta(seconds=1), 101.0), WHOLE)])
+            await log.flush()
+            assert [problem.split(":")[0] for problem in log.problems] == ["2 ticks wait to be stored"]
+        log.store([DescribedTick("HELD", Tick(NOW + timedelta(seconds=2), 102.0), WHOLE)])
+        await log.flush()
+        assert log.problems == []
 
     with_log(database, work)
     assert [row["price"] for row in rows(database, "HELD")] == [100.0, 101.0, 102.0]
+
+
+def test_rows_that_the_database_refuses_stop_nothing(database: Database) -> None:
+    async def work(log: TickLog) -> None:
+        log.store([DescribedTick("REFUSED", Tick(datetime(1970, 1, 21, tzinfo=UTC), 100.0), WHOLE)])
+        await log.flush()
+        assert log.problems == ["the database refused 1 ticks: day 1970-01-21 is not within ten years"]
+        log.store([DescribedTick("REFUSED", Tick(NOW, 101.0), WHOLE)])
+        await log.flush()
+        assert log.problems == []
+
+    with_log(database, work)
+    assert [row["price"] for row in rows(database, "REFUSED")] == [101.0]
+
+
+def test_rows_whose_writer_is_cancelled_are_written_by_the_next(database: Database) -> None:
+    async def work(log: TickLog) -> None:
+        writer = asyncio.create_task(log.run())
+        with database.connect("maintenance", None) as holder:
+            await asyncio.to_thread(holder.execute, "LOCK TABLE live_data.price_log IN SHARE MODE")
+            log.store([DescribedTick("CANCELLED", Tick(NOW, 100.0), WHOLE)])
+            await asyncio.sleep(0.3)  # it waits for the lock
+            writer.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await writer
+        await log.flush()
+
+    with_log(database, work, lock_timeout="20s")
+    assert [row["price"] for row in rows(database, "CANCELLED")] == [100.0]
 
 
 def test_a_lost_connection_is_not_passed_over(database: Database) -> None:
     async def work(log: TickLog) -> None:
         with database.connect("test", None, autocommit=True) as connection:
             connection.execute("SELECT pg_terminate_backend(%s)", [log.connection.info.backend_pid])
+        log.store([DescribedTick("GONE", Tick(NOW, 100.0), WHOLE)])
         with pytest.raises(psycopg.OperationalError):
-            await log.store([DescribedTick("GONE", Tick(NOW, 100.0), WHOLE)])
+            await log.flush()
 
     with_log(database, work)
 
@@ -140,7 +176,8 @@ def test_the_ticks_of_others_get_their_momentum_from_the_session(
     assert last["missing_lags"] == []
     assert last["delta_1m"] == pytest.approx(1.0)
     assert last["momentum_score"] == pytest.approx(1.0)
-    assert before[0]["missing_lags"] is None, "nobody saw it come"
+    assert all(row["missing_lags"] is not None for row in before), "nobody saw them come, and yet"
+    assert before[0]["missing_lags"] == [1, 2, 3, 4, 15, 30]
 
 
 def test_a_price_from_the_future_is_told_and_not_used(database: Database, build: Build, tmp_path: Path) -> None:

@@ -50,8 +50,12 @@ def filled(database: Database) -> Database:
 HOT = [
     ("newest_bar", ["BTC"], "price_history_btc_pkey"),
     ("latest_bars", ["BTC", 1440], "price_history_btc_pkey"),
-    ("live_tick_history", ["{BTC,ETH}", "{2026-01-03T05:30:00Z,2026-01-03T05:30:00Z}"], "price_log_20260103_pkey"),
-    ("minute_closes", ["BTC", "2026-01-03T05:30:00Z"], "price_log_20260103_pkey"),
+    (
+        "live_tick_history",
+        ["{BTC,ETH}", "{2026-01-03T05:30:00Z,2026-01-03T05:30:00Z}", False, 20_000],
+        "price_log_20260103_pkey",
+    ),
+    ("minute_closes", {"since": "2026-01-03T05:30:00Z", "symbol": "BTC", "replayed": False}, "price_log_20260103_pkey"),
     ("lookup_rows", [1, 1, 900, 905], "lookup_1_pkey"),
     ("lookup_bucket", [1, 1], "lookup_1_pkey"),
 ]
@@ -60,7 +64,7 @@ HOT = [
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 @pytest.mark.parametrize(("name", "parameters", "index"), HOT)
 def test_a_hot_query_uses_its_index(
-    filled: Database, build: Build, name: str, parameters: list[object], index: str, mode: str
+    filled: Database, build: Build, name: str, parameters: list[object] | dict[str, object], index: str, mode: str
 ) -> None:
     with filled.connect("test", None) as connection:
         if connection.execute("SELECT 1 FROM analytics.model_version WHERE generation = 1").fetchone() is None:
@@ -69,8 +73,14 @@ def test_a_hot_query_uses_its_index(
         typed = query(name)
         for i in range(1, typed.count("%s") + 1):
             typed = typed.replace("%s", f"${i}", 1)
-        types = ", ".join({str: "text", int: "integer"}[type(value)] for value in parameters)
-        types = {"live_tick_history": "text[], timestamptz[]", "minute_closes": "text, timestamptz"}.get(name, types)
+        if isinstance(parameters, dict):
+            for i, key in enumerate(parameters, start=1):
+                typed = typed.replace(f"%({key})s", f"${i}")
+            parameters = list(parameters.values())
+        types = ", ".join({str: "text", int: "integer"}.get(type(value), "boolean") for value in parameters)
+        types = {
+            "live_tick_history": "text[], timestamptz[], boolean, integer", "minute_closes": "timestamptz, text, boolean",
+        }.get(name, types)  # fmt: skip
         connection.execute(f"PREPARE hot ({types}) AS {typed}")
         literals = ", ".join(psycopg.sql.Literal(value).as_string(connection) for value in parameters)
         plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN EXECUTE hot ({literals})").fetchall())

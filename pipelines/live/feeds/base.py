@@ -18,6 +18,10 @@ class Source(Protocol):
     def symbols(self) -> Sequence[str]:
         """The symbols it has prices of."""
 
+    @property
+    def starts_early(self) -> bool:
+        """Whether a session that waits for its turn connects already, so that there is no pause when it comes."""
+
     async def quotes(self) -> Sequence[Quote]:
         """Wait for the next prices, as long as that takes. Raises FeedError when they cannot be had."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from pipelines.domain.ticks import Quote, Tick
 from pipelines.errors import FeedError
@@ -80,6 +81,7 @@ class _Market:
 class _Polled(_Market):
     """Asks for the ticker at a steady pace."""
 
+    starts_early: ClassVar[bool] = False
     _due: float = 0.0
 
     async def quotes(self) -> Sequence[Quote]:
@@ -87,8 +89,7 @@ class _Polled(_Market):
         self._due = max(self._due + self.settings.poll_seconds, time.monotonic())
         await self.ready()
         with as_feed_error(self.name):
-            ticker = await self.client.fetch_ticker(self.market)
-        return [self.quote(ticker)]
+            return [self.quote(await self.client.fetch_ticker(self.market))]
 
     async def reset(self) -> None:
         """Nothing is kept between two requests."""
@@ -98,6 +99,7 @@ class _Polled(_Market):
 class _Watched(_Market):
     """Hears of each change over a websocket of its own, so that one that stalls can be closed alone."""
 
+    starts_early: ClassVar[bool] = True
     _socket: Client | None = None
 
     async def quotes(self) -> Sequence[Quote]:
@@ -106,8 +108,7 @@ class _Watched(_Market):
             self._socket = new_client(self.settings)
             self._socket.set_markets_from_exchange(self.client)
         with as_feed_error(self.name):
-            ticker = await self._socket.watch_ticker(self.market)
-        return [self.quote(ticker)]
+            return [self.quote(await self._socket.watch_ticker(self.market))]
 
     async def reset(self) -> None:
         """Close the socket; the next price opens a new one."""

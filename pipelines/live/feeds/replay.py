@@ -11,11 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
 from pipelines.domain.ticks import EPOCH, Quote, Tick
 
+#: What ticks are called in `price_log.source` that nobody traded at.
+REPLAY = "replay"
 LOOP_BARS = 24 * 60
 #: Momentum looks back 30 minutes, with a tolerance of 90 s.
 WARM_UP_MINUTES = 32
@@ -70,7 +73,8 @@ class ReplayFeed:
 
     recordings: Mapping[str, Recording]
     ticks_per_second: float = 1.0
-    name: str = "replay"
+    name: str = REPLAY
+    starts_early: ClassVar[bool] = False
 
     @property
     def symbols(self) -> Sequence[str]:

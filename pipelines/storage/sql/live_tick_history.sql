@@ -2,6 +2,6 @@ SELECT wanted.symbol, log.ticked_at, log.price, log.received_at, log.missing_lag
 FROM unnest(%s::text[], %s::timestamptz[]) AS wanted (symbol, since)
 CROSS JOIN LATERAL (
     SELECT ticked_at, price, received_at, missing_lags FROM live_data.price_log
-    WHERE price_log.symbol = wanted.symbol AND ticked_at > wanted.since
-    ORDER BY ticked_at LIMIT 20000
+    WHERE price_log.symbol = wanted.symbol AND ticked_at > wanted.since AND (source = 'replay') = %s
+    ORDER BY ticked_at LIMIT %s
 ) AS log
