@@ -29,7 +29,7 @@ from pipelines.live.state import crashed_state, live_state
 from pipelines.live.succession import Seat, connected, take_lock, take_seat
 from pipelines.live.symbol import SymbolRefresher
 from pipelines.live.tick_log import TickLog
-from pipelines.storage.database import Database, Role, is_gone, one_line
+from pipelines.storage.database import AsyncConnection, Database, Role, is_gone, one_line
 from pipelines.storage.live import latest_totals, read_lock_state
 from pipelines.storage.queries import query
 from pipelines.storage.state_store import SnapshotType, save_state
@@ -165,7 +165,7 @@ class LiveSession:
         with self._database.connect(APPLICATION, Role.LIVE) as connection:
             return self._make_feed(connection)
 
-    async def _serve(self, connection: psycopg.AsyncConnection[tuple[Any, ...]], feed: Feed, once: bool) -> None:
+    async def _serve(self, connection: AsyncConnection, feed: Feed, once: bool) -> None:
         now = datetime.now(UTC)
         hands_over_at = _next_multiple(now, self._period)
         seat = await take_seat(connection, list(self.refreshers), self._run_id, feed.name, hands_over_at)
@@ -252,8 +252,9 @@ class LiveSession:
 
     async def _keep_record(self, seat: Seat, feed: Feed) -> None:
         """Snapshots and reports. None of them is worth a missed second: what fails is said, and done without."""
+        await self._try("the books of sessions before", self._close_books(seat.dead, seat.connection))
         await self._try("snapshot", self._snapshot(seat, feed, SnapshotType.INITIAL, "running"))
-        await self._try("what the sessions before left", self._look_back(seat))
+        await self._try("what sessions before left", asyncio.to_thread(self._on_start, seat))
         await self._try("leftovers", asyncio.to_thread(remove_leftovers, self._files.folder))
         minutes = 0
         while True:
@@ -284,13 +285,12 @@ class LiveSession:
         """Go on from the counts of the sessions before."""
         self._totals_before = await latest_totals(seat.connection) or {}
 
-    async def _look_back(self, seat: Seat) -> None:
-        """Close the books of sessions that died."""
-        for session in seat.dead:
+    async def _close_books(self, dead: Sequence[int], connection: AsyncConnection) -> None:
+        """Save a last snapshot of each session that died."""
+        for session in dead:
             state = await asyncio.to_thread(crashed_state, self._database, APPLICATION, session)
             if state is not None:
-                await save_state(seat.connection, state, SnapshotType.ON_STOP)
-        await asyncio.to_thread(self._on_start, seat)
+                await save_state(connection, state, SnapshotType.ON_STOP)
 
     async def _snapshot(self, seat: Seat, feed: Feed, kind: SnapshotType, status: str) -> None:
         totals = self._totals()

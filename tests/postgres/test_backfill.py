@@ -135,6 +135,16 @@ def test_what_was_stored_before_a_failure_stays_and_the_next_run_goes_on(
     assert set(range(minute(since), minute(datetime.now(UTC)) - 1)) <= set(bars(database, "RESUME"))
 
 
+def test_what_was_missing_within_the_last_day_is_asked_for_again(database: Database, exchange: Exchange) -> None:
+    now = minute(datetime.now(UTC))
+    exchange.quiet = set(range(now - 40, now - 30))
+    fill(database, exchange, "LATER", datetime.now(UTC) - timedelta(minutes=60))
+    exchange.quiet = set()
+    report = fill(database, exchange, "LATER")
+    assert 10 <= report.inserted <= 11
+    assert set(range(now - 60, now)) <= set(bars(database, "LATER"))
+
+
 def test_a_symbol_without_bars_is_filled_for_thirty_days(database: Database, exchange: Exchange) -> None:
     report = fill(database, exchange, "FRESH", None, "binance")
     assert report.asked_minutes in (30 * 1440, 30 * 1440 + 1)

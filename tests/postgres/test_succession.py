@@ -205,6 +205,15 @@ def test_a_cancelled_session_says_so_in_its_file_and_its_last_snapshot(
     assert states(database, last["session"])[-1] == ("on_stop", "stopped")
 
 
+def test_one_that_is_killed_while_it_waits_leaves_the_queue(database: Database, build: Build, tmp_path: Path) -> None:
+    build("QUEUE", seed=1)
+    with session(database, tmp_path, "QUEUE"):
+        child = start_session(database, tmp_path, "QUEUE")
+        wait_until(lambda: waiting(database) == 1, "the second session to wait")
+        end(child)
+        wait_until(lambda: waiting(database) == 0, "the server to notice")
+
+
 # The fence of the files
 
 
@@ -267,6 +276,23 @@ def test_a_session_that_stopped_in_mid_write_is_ended_by_its_successor(tmp_path:
         files.claim(2, "here")
         wait_until(lambda: holder.poll() is not None, "it to be ended")
         files.write("X", {"session": 2})
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_a_session_that_was_overtaken_ends_nobody(tmp_path: Path) -> None:
+    old = ProbabilityFiles(tmp_path)
+    old.claim(0, "here")
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"locked\n"
+        with pytest.raises(SupersededError):
+            old.write("X", {"session": 0})
+        with pytest.raises(AlreadyRunningError, match="has been locked"):
+            old.claim(0, "here")
+        assert holder.poll() is None
     finally:
         holder.kill()
         holder.wait()

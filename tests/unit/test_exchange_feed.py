@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from aiohttp import web
 from exchange_server import Exchange, Fault, garbage, other_shape, running_exchange, stall, status
 
 from pipelines.domain.ticks import QuoteGate, Tick
@@ -131,6 +132,15 @@ def test_polling_stays_within_the_configured_pace_and_the_exchanges_limit(exchan
     assert spread >= timedelta(seconds=0.09 * (len(listening.ticks) - 2)), "Coinbase allows ten requests a second"
 
 
+def odd_time(text: str) -> Fault:
+    """A ticker of a time that none can be."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"price": "100000.0", "time": text, "bid": "1", "ask": "2", "volume": "3"})
+
+    return answer
+
+
 FAULTS: dict[str, Fault] = {
     "429": status(429, '{"message": "Slow rate limit exceeded"}'), "500": status(500), "503": status(503, "<html>down</html>"),
     "not found": status(404, '{"message": "NotFound"}'), "malformed JSON": garbage, "another shape": other_shape, "stalled": stall,
@@ -152,6 +162,28 @@ def test_a_failed_request_is_told_and_asked_again(exchange: Exchange, fault: str
     assert listening.said[0].startswith("coinbaseexchange BTC: ")
     assert listening.said[-1] == "coinbaseexchange BTC: delivers again"
     assert listening.problems() == []
+
+
+@pytest.mark.parametrize("time_of_trade", ["1970-01-21T18:32:04.123Z", "1969-12-31T00:00:00Z", "now", ""])
+def test_a_time_that_none_can_be_is_survived(exchange: Exchange, time_of_trade: str) -> None:
+    listening = listen(
+        exchange,
+        [
+            does(lambda: exchange.fail("/coinbase/products/BTC-USD/ticker", *[odd_time(time_of_trade)] * 3)),
+            has(100_000.0),
+            does(lambda: exchange.tick("BTC", 100_020.0)),
+            has(100_020.0),
+        ],
+    )
+    assert all(tick.at > datetime.now(UTC) - timedelta(minutes=1) for _, tick in listening.ticks)
+
+
+def test_what_an_exchange_says_steers_no_terminal(exchange: Exchange) -> None:
+    rude = status(500, '{"message": "\\u001b]52;c;aGk=\\u0007\\u001b[2J no"}')
+    exchange.fail("/coinbase/products/BTC-USD/ticker", rude)
+    listening = listen(exchange, [has(100_000.0)])
+    assert "coinbaseexchange BTC" in listening.said[0]
+    assert all(text.isprintable() for text in listening.said)
 
 
 def test_a_failing_symbol_never_stops_the_others(exchange: Exchange) -> None:

@@ -3,7 +3,10 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from pipelines.sensors import SILENT_SECONDS, SUCCESSOR_EARLY, wanted_because
+import dagster as dg
+
+from pipelines.jobs import LIVE_JOB, _should_hold_its_lock
+from pipelines.sensors import SILENT_SECONDS, SUCCESSOR_EARLY, _may_be_starting, wanted_because
 from pipelines.storage.live import LockState
 
 NOW = datetime(2026, 7, 1, 13, 30, tzinfo=UTC)
@@ -55,3 +58,28 @@ def test_one_that_waits_is_enough_for_every_case() -> None:
         HEALTHY,
     ):
         assert wanted(replace(state, waiting=1), hot_standby=True) is None
+
+
+def record(status: dg.DagsterRunStatus, changed_seconds_ago: float, *, started: bool = False) -> dg.RunRecord:
+    """A run that was requested an hour ago."""
+    changed = NOW - timedelta(seconds=changed_seconds_ago)
+    run = dg.DagsterRun(job_name=LIVE_JOB)._replace(status=status)  # without the origin that a queued one has
+    return dg.RunRecord(1, run, NOW - timedelta(hours=1), changed, changed.timestamp() if started else None)
+
+
+def test_a_run_in_the_queue_may_start_however_long_it_waits_and_is_not_dead() -> None:
+    queued = record(dg.DagsterRunStatus.QUEUED, 3000)
+    assert _may_be_starting(queued, NOW)
+    assert not _should_hold_its_lock(queued, NOW)
+
+
+def test_a_run_that_got_its_place_has_a_minute() -> None:
+    assert _may_be_starting(record(dg.DagsterRunStatus.STARTING, 50), NOW)
+    assert not _should_hold_its_lock(record(dg.DagsterRunStatus.STARTING, 50), NOW)
+    assert not _may_be_starting(record(dg.DagsterRunStatus.STARTING, 70), NOW)
+    assert _should_hold_its_lock(record(dg.DagsterRunStatus.STARTING, 70), NOW)
+
+
+def test_a_run_that_has_started_says_so_within_seconds() -> None:
+    assert not _should_hold_its_lock(record(dg.DagsterRunStatus.STARTED, 8, started=True), NOW)
+    assert _should_hold_its_lock(record(dg.DagsterRunStatus.STARTED, 12, started=True), NOW)

@@ -193,3 +193,12 @@ def test_absurd_prices_between_good_ones_never_add_up() -> None:
     for i in range(5):
         assert gate.admit(Quote("BTC", 70.0), NOW + seconds(2 * i)) is None
         assert gate.admit(Quote("BTC", 100.0), NOW + seconds(2 * i + 1)) is not None
+
+
+def test_a_quote_of_another_age_is_refused() -> None:
+    for stated in (NOW - timedelta(days=2), datetime(1970, 1, 21, tzinfo=UTC)):
+        gate = QuoteGate()
+        assert gate.admit(Quote("BTC", 100.0, stated), NOW) is None
+        assert gate.problem == f"the newest price is of {stated:%Y-%m-%d %H:%M} UTC"
+        assert gate.admit(Quote("BTC", 101.0, NOW), NOW) == Tick(NOW, 101.0)
+        assert gate.problem is None
