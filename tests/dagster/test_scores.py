@@ -157,7 +157,9 @@ def test_each_schedule_asks_for_a_run_per_symbol(in_system: System, instance: dg
         ) as context:
             requests = schedule.evaluate_tick(context).run_requests
         assert schedule.job_name == job
-        assert {(request.partition_key, request.run_key) for request in requests or ()} >= {("ETH", "2026-01-04 ETH")}
+        assert {(request.partition_key, request.run_key) for request in requests or ()} >= {
+            ("ETH", "2026-01-04T04:00:00+00:00 ETH")
+        }
 
 
 def test_the_command_scores_for_machines(scored: System) -> None:
