@@ -23,7 +23,7 @@ from pipelines.storage.database import AsyncConnection, Database, Role, one_line
 from pipelines.storage.queries import query
 
 #: A file is renewed after this long without a tick: at least once a second, with room for 200 symbols' turns.
-REFRESH_SECONDS = 0.75
+REFRESH_SECONDS = 0.65
 MOST_BETWEEN_REFRESHES_SECONDS = 1.0
 #: Should a NOTIFY have been lost.
 POLL_SECONDS = 1.0

@@ -43,6 +43,7 @@ class _Queue:
     what: str
     table: str
     statement: str
+    at_once: int
     rows: "deque[Any]" = field(default_factory=lambda: deque(maxlen=MOST_PENDING))
     problem: str | None = None
 
@@ -54,9 +55,10 @@ class TickLog:
         """`source`: goes into `price_log.source`."""
         self.connection = connection
         self._source = source
-        self._ticks = _Queue("ticks", "price_log", "insert_ticks")
-        self._features = _Queue("ticks of others", "price_log", "describe_ticks")
-        self._answers = _Queue("answers", "answer", "insert_answer")
+        self._ticks = _Queue("ticks", "price_log", "insert_ticks", 1000)
+        self._features = _Queue("ticks of others", "price_log", "describe_ticks", 1000)
+        # 200 symbols' answers at once would hold up the loop for a tenth of a second.
+        self._answers = _Queue("answers", "answer", "insert_answer", 10)
         self._due = asyncio.Event()
 
     @property
@@ -97,8 +99,10 @@ class TickLog:
         """Write what there is; what a passing trouble holds up stays. Raises OperationalError without a connection."""
         self._due.clear()
         for one in self._queues:
-            if one.rows:
+            while one.rows:
                 await self._flush(one)
+                if one.problem is not None:
+                    break
 
     async def make_days(self, now: datetime) -> None:
         """Create today's partitions and those of the next days."""
@@ -115,8 +119,8 @@ class TickLog:
         self._due.set()
 
     async def _flush(self, queue: _Queue) -> None:
-        batch = list(queue.rows)
-        queue.rows.clear()  # before the first await: more may come meanwhile
+        # Taken out before the first await: more may come meanwhile.
+        batch = [queue.rows.popleft() for _ in range(min(len(queue.rows), queue.at_once))]
         try:
             try:
                 await self._write(queue, batch)
