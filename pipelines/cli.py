@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines import cli_live, console
+from pipelines import cli_backup, cli_live, console
 from pipelines.cli_arguments import Json, Symbol, command_settings
 from pipelines.domain.config import Profile
 from pipelines.errors import SettingsError, StrikecastError
@@ -25,6 +25,7 @@ import_app = typer.Typer(no_args_is_help=True, help="Take over files of the orig
 app.add_typer(export_app, name="export")
 app.add_typer(import_app, name="import")
 app.add_typer(cli_live.app)
+app.add_typer(cli_backup.app, name="backup")
 
 
 def main() -> None:

@@ -87,6 +87,41 @@ def parity_table(title: str, rows: Sequence[Parity]) -> Table:
     return table
 
 
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """A result as lines of name and value; what is not known is left out."""
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        if value is not None:
+            result.print(f"{name.replace('_', ' '):{width}}  {_plain(value)}", markup=False, soft_wrap=True)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return "; ".join(value) or "none"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def print_backups(folder: object, backups: Sequence[Mapping[str, Any]]) -> None:
+    """Backups, newest first."""
+    if not backups:
+        result.print(f"there is no backup in {folder} yet: `strikecast backup create`", markup=False, soft_wrap=True)
+        return
+    table = Table(title=f"backups in {folder}", header_style="bold")
+    for name in ("name", "of (UTC)", "size", "rows", "verified (UTC)", "problem"):
+        table.add_column(name, justify="right" if name in {"size", "rows"} else "left")
+    for one in backups:
+        verified = "" if one["verified_at"] is None else f"{one['verified_at']:%Y-%m-%d %H:%M}"
+        table.add_row(
+            one["name"], f"{one['snapshot_at']:%Y-%m-%d %H:%M}", f"{one['bytes'] / 1e6:,.1f} MB", f"{one['rows']:,}",
+            verified, Text(one["problem"] or "", style="red"),
+        )  # fmt: skip
+    result.print(table)
+
+
 def print_import(report: ImportReport) -> None:
     """An import's report."""
     result.print(

@@ -10,11 +10,27 @@ from assets.calibration import calibration, champion_change, live_calibration
 from assets.fingerprints import fingerprint
 from assets.live import answer, live_probabilities, price_log
 from assets.lookups import active_generation, active_standardised_generation, lookup, standardised_lookup
+from assets.maintenance import backup, restores
 from assets.prices import momentum, price_files, price_gap, price_history
 from assets.volatility import standardised_fingerprint, volatility
-from pipelines.jobs import build, calibrate, ingest_prices, live_refresh, promote, score_live_answers
+from pipelines.jobs import (
+    backup_database,
+    build,
+    calibrate,
+    ingest_prices,
+    live_refresh,
+    promote,
+    restore_drill,
+    score_live_answers,
+)
 from pipelines.resources import Strikecast
-from pipelines.schedules import backfill, daily_live_calibration, weekly_calibration
+from pipelines.schedules import (
+    backfill,
+    daily_live_calibration,
+    nightly_backup,
+    weekly_calibration,
+    weekly_restore_drill,
+)
 from pipelines.sensors import live_supervisor
 
 # Dagster 1.13 warns of its own use of `owners` when it binds a resource to a sensor; remove when it does not.
@@ -44,9 +60,20 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             answer,
             live_probabilities,
             live_calibration,
+            backup,
         ],
-        jobs=[ingest_prices, build, calibrate, score_live_answers, promote, live_refresh],
-        schedules=[weekly_calibration, daily_live_calibration, backfill],
+        asset_checks=[restores],
+        jobs=[
+            ingest_prices,
+            build,
+            calibrate,
+            score_live_answers,
+            promote,
+            live_refresh,
+            backup_database,
+            restore_drill,
+        ],
+        schedules=[weekly_calibration, daily_live_calibration, backfill, nightly_backup, weekly_restore_drill],
         sensors=[
             live_supervisor,
             dg.AutomationConditionSensorDefinition(

@@ -10,6 +10,7 @@ StrikecastError
 ├── NoDataError           what was asked for has not been built or stored yet
 ├── StateError            a session's state cannot be stored as it is
 ├── FeedError             a price source does not deliver
+├── BackupError           a backup cannot be made, is damaged, or does not restore
 ├── BuildError            a build cannot go on, or its result broke an invariant
 ├── SupersededError       another session has taken over
 └── AlreadyRunningError   another process holds what may exist only once
@@ -61,6 +62,10 @@ class StateError(StrikecastError):
 
 class FeedError(StrikecastError):
     """A price source does not deliver, or delivers what is no price."""
+
+
+class BackupError(StrikecastError):
+    """A backup could not be made, is damaged, or does not restore to what it was."""
 
 
 class BuildError(StrikecastError):

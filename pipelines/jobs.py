@@ -75,6 +75,21 @@ promote = dg.define_asset_job(
 )
 
 
+backup_database = dg.define_asset_job(
+    "backup_database",
+    selection=dg.AssetSelection.assets("backup") - dg.AssetSelection.all_asset_checks(),
+    executor_def=dg.in_process_executor,
+    description="Dump the whole database, read the dump back, rotate older ones.",
+)
+
+restore_drill = dg.define_asset_job(
+    "restore_drill",
+    selection=dg.AssetSelection.checks_for_assets("backup"),
+    executor_def=dg.in_process_executor,
+    description="Restore the newest backup into a scratch database and compare it with what was backed up.",
+)
+
+
 def _should_hold_its_lock(record: dg.RunRecord, now: datetime) -> bool:
     """Whether a run of the live job has had the time to tell the database that it is there; not so in the queue."""
     if record.start_time is not None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.partitions import SYMBOLS
-from pipelines.jobs import calibrate, ingest_prices, score_live_answers
+from pipelines.jobs import backup_database, calibrate, ingest_prices, restore_drill, score_live_answers
 from pipelines.resources import Strikecast
 from pipelines.settings import FeedKind
 
@@ -40,6 +40,24 @@ def daily_live_calibration(context: dg.ScheduleEvaluationContext) -> Iterator[dg
     """One run per symbol."""
     yield from _each_symbol(context)
 
+
+nightly_backup = dg.ScheduleDefinition(
+    name="nightly_backup",
+    job=backup_database,
+    cron_schedule="0 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Dump the whole database, read the dump back, rotate older ones: daily 03:00 UTC.",
+)
+
+weekly_restore_drill = dg.ScheduleDefinition(
+    name="weekly_restore_drill",
+    job=restore_drill,
+    cron_schedule="0 5 * * 0",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Prove that the newest backup restores: Sundays 05:00 UTC.",
+)
 
 #: Where the live session's prices come from says where its finished minutes are to be had. Replayed ones are no news.
 _ORIGINS = {FeedKind.EXCHANGE: "EXCHANGE", FeedKind.EXTERNAL: "TICKS"}

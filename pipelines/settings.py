@@ -13,6 +13,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from pipelines.domain.backups import RotationPolicy
 from pipelines.domain.config import ModelConfig
 from pipelines.domain.naming import valid_symbol
 from pipelines.errors import SettingsError
@@ -72,6 +73,24 @@ class ExchangeSettings(BaseModel):
     urls: dict[str, str] = Field(default_factory=dict)
 
 
+class BackupSettings(BaseModel):
+    """Which backups are kept; see `strikecast backup rotate --dry-run`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: All of the last days; then the newest of so many days, weeks and months; the newest few whatever happens.
+    keep_days: int = Field(default=14, ge=0)
+    keep_daily: int = Field(default=7, ge=0)
+    keep_weekly: int = Field(default=5, ge=0)
+    keep_monthly: int = Field(default=12, ge=0)
+    minimum: int = Field(default=3, ge=1)
+
+    @property
+    def policy(self) -> RotationPolicy:
+        """As the rotation takes it."""
+        return RotationPolicy(self.keep_days, self.keep_daily, self.keep_weekly, self.keep_monthly, self.minimum)
+
+
 def default_home() -> Path:
     """Where data goes unless STRIKECAST_HOME says otherwise."""
     return Path(os.environ.get(HOME_VARIABLE) or platformdirs.user_data_path("strikecast"))
@@ -90,6 +109,8 @@ class Settings(BaseSettings):
         default="dagster", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="Dagster's storage"
     )
     prices: Path | None = Field(default=None, description="folder of price files, {symbol}_1m.* or {symbol}/")
+    backups: Path | None = Field(default=None, description="where backups go; default: home/backups")
+    backup: BackupSettings = Field(default=BackupSettings(), description="which backups are kept")
     output: Path | None = Field(default=None, description="where the probability files go; default: home/output")
     ui_host: str = Field(default="127.0.0.1", description="address of the Dagster UI")
     ui_port: int = Field(default=3000, ge=0, le=65535, description="port of the Dagster UI; 0: any free one")
@@ -108,7 +129,7 @@ class Settings(BaseSettings):
     statement_timeout_seconds: int = Field(default=600, ge=1, description="longest statement of a build")
     lock_timeout_seconds: int = Field(default=10, ge=1, description="longest wait for a lock")
 
-    @field_validator("home", "prices", "output")
+    @field_validator("home", "prices", "output", "backups")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
@@ -150,6 +171,11 @@ class Settings(BaseSettings):
     def output_dir(self) -> Path:
         """Where the probability files go."""
         return self.output or self.home / "output"
+
+    @property
+    def backups_dir(self) -> Path:
+        """Where backups go."""
+        return self.backups or self.home / "backups"
 
     @property
     def dagster_home(self) -> Path:

@@ -24,6 +24,7 @@ GRAPH = {
     "live_calibration": {"answer"},
     "price_log": set(),
     "live_probabilities": {"price_log", "active_generation", "active_standardised_generation"},
+    "backup": set(),
 }
 LOOKUP_CHECKS = {"cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes", "read_p95"}
 CHECKS = {
@@ -33,8 +34,9 @@ CHECKS = {
     "standardised_fingerprint": {"cells_complete", "percent_0_to_100", "monotone_in_move"},
     "standardised_lookup": LOOKUP_CHECKS,
     "calibration": {"no_band_is_off", "better_than_momentum", "no_drift"},
+    "backup": {"restores"},
 }
-NOT_BLOCKING = {"gap_share", "newest_bar_age", "read_p95", *CHECKS["calibration"]}
+NOT_BLOCKING = {"gap_share", "newest_bar_age", "read_p95", "restores", *CHECKS["calibration"]}
 #: Made when it is their time or when asked, not whenever prices change.
 NOT_REBUILT = {"price_history", "calibration", "champion_change", "live_calibration"}
 
@@ -51,14 +53,14 @@ def test_the_graph_is_this() -> None:
 def test_every_asset_can_be_read_in_the_ui() -> None:
     for name, spec in specs().items():
         assert list(spec.owners) == ["team:strikecast"], name
-        assert spec.group_name in {"sources", "historical_data", "analytics", "live_data", "scores"}, name
+        assert spec.group_name in {"sources", "historical_data", "analytics", "live_data", "scores", "ops"}, name
         assert spec.description, name
         assert spec.kinds, name
 
 
 def test_tables_are_partitioned_by_symbol_versioned_and_rebuilt_when_prices_change() -> None:
     tables = {name: spec for name, spec in specs().items() if name in GRAPH and spec.partitions_def is not None}
-    assert set(tables) == set(GRAPH) - {"price_files", "price_log", "answer", "live_probabilities"}
+    assert set(tables) == set(GRAPH) - {"price_files", "price_log", "answer", "live_probabilities", "backup"}
     for name, spec in tables.items():
         assert spec.partitions_def == SYMBOLS, name
         assert spec.code_version, name
@@ -77,7 +79,10 @@ def test_every_check_is_there_and_invariants_block() -> None:
 
 def test_jobs_and_sensors_are_these() -> None:
     jobs = {job.name: job.description for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
-    assert set(jobs) == {"ingest_prices", "build", "live_refresh", "calibrate", "score_live_answers", "promote"}
+    assert set(jobs) == {
+        "ingest_prices", "build", "live_refresh", "calibrate", "score_live_answers", "promote", "backup_database",
+        "restore_drill",
+    }  # fmt: skip
     assert all(jobs.values())
     sensors = {sensor.name: sensor.default_status for sensor in defs.sensors or ()}
     assert sensors == {
@@ -92,6 +97,8 @@ def test_schedules_are_these_in_utc_and_on_by_default() -> None:
         "weekly_calibration": ("0 4 * * 0", "calibrate"),
         "daily_live_calibration": ("10 0 * * *", "score_live_answers"),
         "backfill": ("20 */6 * * *", "ingest_prices"),
+        "nightly_backup": ("0 3 * * *", "backup_database"),
+        "weekly_restore_drill": ("0 5 * * 0", "restore_drill"),
     }
     for schedule in defs.schedules or ():
         assert isinstance(schedule, dg.ScheduleDefinition)

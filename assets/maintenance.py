@@ -1,0 +1,80 @@
+"""What keeps the database safe at night."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from assets.describe import OWNERS
+from pipelines.errors import BackupError, NoDataError
+from pipelines.maintenance.backup import backups, create, named, rotate
+from pipelines.maintenance.restore import drill
+from pipelines.resources import Strikecast
+
+GROUP = "ops"
+SHOWN_TABLES = 10
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "shell"},
+    code_version="1",
+    pool="backup",
+)
+def backup(context: dg.AssetExecutionContext, strikecast: Strikecast) -> dg.MaterializeResult:
+    """A dump of the whole database with its manifest, read back, in the folder of backups; older ones are rotated."""
+    settings = strikecast.settings()
+    made = create(strikecast.database(), settings.backups_dir, context.log.info)
+    decided = rotate(settings.backups_dir, settings.backup.policy, _now(), context.log.info)
+    manifest = made.manifest
+    largest = sorted(manifest.tables, key=lambda one: one.rows, reverse=True)[:SHOWN_TABLES]
+    plan = [
+        *(f"| {name} | kept | {why} |" for name, why in decided.keep),
+        *(f"| {name} | deleted | {why} |" for name, why in decided.delete),
+    ]
+    return dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(str(made.folder)),
+            "snapshot_at": dg.MetadataValue.timestamp(manifest.snapshot_at),
+            "bytes": manifest.bytes,
+            "database_bytes": manifest.server_size_bytes,
+            "rows": manifest.rows,
+            "seconds": manifest.seconds,
+            "compression": manifest.compression,
+            "tables": len(manifest.tables),
+            "largest_tables": dg.MetadataValue.md(
+                "\n".join(["| table | rows |", "|---|---:|", *(f"| {one.table} | {one.rows:,} |" for one in largest)])
+            ),
+            "rotation": dg.MetadataValue.md("\n".join(["| backup | | why |", "|---|---|---|", *plan])),
+            "backups": len(decided.keep),
+        }
+    )
+
+
+@dg.asset_check(
+    asset=backup,
+    description="The newest backup restores into a scratch database, where every table has the rows and the content "
+    "that it had when the backup was made, and each published symbol answers a ladder.",
+    pool="backup",
+)
+def restores(context: dg.AssetCheckExecutionContext, strikecast: Strikecast) -> dg.AssetCheckResult:
+    """The restore drill."""
+    settings, database = strikecast.settings(), strikecast.database()
+    try:
+        newest = named(settings.backups_dir, None)
+        done = drill(settings, database, newest, _now, context.log.info)
+    except (BackupError, NoDataError) as error:
+        return dg.AssetCheckResult(passed=False, metadata={"problem": str(error)})
+    return dg.AssetCheckResult(
+        passed=not done.differences,
+        metadata={
+            "backup": done.backup, "tables": done.tables, "rows": done.rows, "ladders_read": done.ladders,
+            "seconds": round(done.seconds, 1), "backups": len(backups(settings.backups_dir)),
+            **({"differences": dg.MetadataValue.md("\n".join(f"- {one}" for one in done.differences))}
+               if done.differences else {}),
+        },
+    )  # fmt: skip

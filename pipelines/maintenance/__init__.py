@@ -1,0 +1,1 @@
+"""What runs at night: pure plans from the domain, and their execution."""

@@ -1,0 +1,156 @@
+"""Restores: into a new database, over an existing one, and as a drill."""
+
+import dataclasses
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipelines.answers import ladder_payload
+from pipelines.domain.backups import differences
+from pipelines.errors import BackupError, NoDataError
+from pipelines.maintenance.backup import DUMP, Backup, Say, verify
+from pipelines.maintenance.programs import programs_for, reaching
+from pipelines.settings import Settings
+from pipelines.storage.database import Database, Role
+from pipelines.storage.live import champion_generations, latest_bars
+from pipelines.storage.restoring import (
+    analyze,
+    create_database,
+    create_missing_roles,
+    drop_database,
+    swap_names,
+    table_facts,
+    unused_databases,
+)
+
+DRILL_PREFIX = "strikecast_drill_"
+JOBS = 2
+CHECKED_TTC_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class RestoreReport:
+    """What was restored, into which database, and how it differs from the backup.
+
+    `ladders`: symbols whose ladder was read from it; `kept_as`: name of the database that it replaced.
+    """
+
+    backup: str
+    database: str
+    tables: int
+    rows: int
+    seconds: float
+    differences: tuple[str, ...]
+    ladders: int | None = None
+    kept_as: str | None = None
+
+
+def restore(
+    database: Database, backup: Backup, into: str, now: Callable[[], datetime], say: Say = lambda _: None
+) -> RestoreReport:
+    """Restore a backup into a new database, and compare it with what the backup says of itself.
+
+    `database` says which server. Nothing is touched for a backup that is damaged or of a newer server. Raises
+    BackupError; then the new database is gone again.
+    """
+    began = now()
+    _require_sound(database, backup, began, say)
+    target = create_database(database, into)
+    try:
+        create_missing_roles(database, _roles(backup.folder / "roles.sql"))
+        say(f"restoring {backup.folder.name} into {into}")
+        _run_pg_restore(target, backup)
+        analyze(target)
+        say("comparing every table with the backup")
+        found = differences(backup.manifest.tables, table_facts(target))
+    except BaseException:
+        drop_database(database, into)
+        raise
+    seconds = (now() - began).total_seconds()
+    manifest = backup.manifest
+    return RestoreReport(backup.folder.name, into, len(manifest.tables), manifest.rows, seconds, found)
+
+
+def replace(
+    database: Database, backup: Backup, now: Callable[[], datetime], say: Say = lambda _: None
+) -> RestoreReport:
+    """Restore beside the database in use, and swap their names once nothing differs; the old one stays, renamed.
+
+    Raises BackupError or DatabaseError; then the database in use is as it was.
+    """
+    name = str(database.parameters["dbname"])
+    stamp = f"{now():%Y%m%d%H%M%S}"
+    done = restore(database, backup, f"{name}_restored_{stamp}", now, say)
+    if done.differences:
+        drop_database(database, done.database)
+        raise BackupError(f"{name} is not replaced, since the restored one differs: {'; '.join(done.differences)}")
+    kept_as = f"{name}_before_{stamp}"
+    swap_names(database, name, done.database, kept_as)
+    return dataclasses.replace(done, database=name, kept_as=kept_as)
+
+
+def drill(
+    settings: Settings, database: Database, backup: Backup, now: Callable[[], datetime], say: Say = lambda _: None
+) -> RestoreReport:
+    """Restore into a scratch database, compare, read a ladder of each published symbol, drop it again.
+
+    Raises BackupError when the backup cannot be restored or answers nothing.
+    """
+    for left in unused_databases(database, DRILL_PREFIX):  # of drills that were killed
+        drop_database(database, left)
+    name = f"{DRILL_PREFIX}{now():%Y%m%d%H%M%S}"
+    done = restore(database, backup, name, now, say)
+    try:
+        ladders = _read_ladders(settings, Database(database.url_for(name)))
+    except NoDataError as error:
+        raise BackupError(f"{backup.folder.name} restores, but answers nothing: {error}") from error
+    finally:
+        drop_database(database, name)
+    return dataclasses.replace(done, ladders=ladders)
+
+
+def _read_ladders(settings: Settings, database: Database) -> int:
+    with database.connect("drill", Role.READER) as connection:
+        symbols = champion_generations(connection, list(settings.symbols))
+        prices = {symbol: bars[-1].close for symbol in symbols if (bars := latest_bars(connection, symbol, 1))}
+    for symbol, price in prices.items():
+        ladder_payload(database, symbol, settings.tier_usd(symbol), price, CHECKED_TTC_SECONDS, 0.0)
+    return len(prices)
+
+
+def _require_sound(database: Database, backup: Backup, now: datetime, say: Say) -> None:
+    say(f"verifying {backup.folder.name}")
+    problem = verify(backup, now.astimezone(UTC)).problem
+    if problem is not None:
+        raise BackupError(f"{backup.folder.name} is damaged: {problem}")
+    with database.connect("restore", None) as connection:
+        server = connection.info.server_version // 10_000
+    written_by = int(backup.manifest.server_version.split(".")[0])
+    if written_by > server:
+        raise BackupError(f"{backup.folder.name} is of PostgreSQL {written_by}, this server is {server}: it is too old")
+
+
+def _run_pg_restore(target: Database, backup: Backup) -> None:
+    with target.connect("restore", None) as connection:
+        server = connection.info.server_version // 10_000
+    written_with = int(backup.manifest.client_version.split(".")[0])
+    programs = programs_for(max(server, written_with))
+    with reaching(target) as variables:
+        done = subprocess.run(
+            [
+                programs / "pg_restore", "--exit-on-error", "--no-password", f"--jobs={JOBS}",
+                f"--dbname={target.parameters['dbname']}", backup.folder / DUMP,
+            ],
+            env=variables, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        raise BackupError(f"pg_restore ended with {done.returncode}: {' '.join(done.stderr.split())[:500]}")
+
+
+def _roles(path: Path) -> list[str]:
+    """Names of the roles that a backup wants."""
+    found = re.findall(r'^CREATE ROLE (?:"((?:[^"]|"")+)"|(\w+));', path.read_text(encoding="utf-8"), re.MULTILINE)
+    return [(quoted or plain).replace('""', '"') for quoted, plain in found]

@@ -1,0 +1,80 @@
+"""What runs at night, as an operator has it: from the command line and through Dagster."""
+
+import json
+import re
+
+import dagster as dg
+import pytest
+from system import System
+
+from pipelines.definitions import defs
+from pipelines.maintenance.backup import DUMP
+
+
+@pytest.fixture(scope="module")
+def backed_up(system: System) -> dict[str, object]:
+    """The first backup, made by hand."""
+    done = system.run("backup", "create", "--json")
+    assert done.returncode == 0, done.stderr
+    made: dict[str, object] = json.loads(done.stdout)
+    return made
+
+
+def test_a_backup_made_by_hand_is_listed_verified_and_restores(system: System, backed_up: dict[str, object]) -> None:
+    listed = json.loads(system.run("backup", "list", "--json").stdout)
+    assert [one["name"] for one in listed["backups"]] == [backed_up["name"]]
+    drilled = system.run("backup", "drill")
+    assert drilled.returncode == 0, drilled.stderr
+    assert re.search(r"ladders +1\n", drilled.stdout)
+    assert re.search(r"differences +none\n", drilled.stdout)
+    assert "BTC" not in drilled.stderr.replace(str(backed_up["name"]), "")
+    table = system.run("backup", "list").stdout
+    assert str(backed_up["name"]) in table.replace("\n", "")
+    planned = system.run("backup", "rotate", "--dry-run").stdout
+    assert planned.split(":")[0].split() == ["keep", str(backed_up["name"])]
+
+
+def test_what_cannot_be_restored_is_one_line(system: System, backed_up: dict[str, object]) -> None:
+    for arguments, message in (
+        (["restore"], "restore takes either --into DATABASE or --replace"),
+        (["restore", "nothing", "--into", "x"], "there is no backup 'nothing'"),
+        (["restore", "--into", "dagster"], "database 'dagster' cannot be created"),
+    ):
+        done = system.run("backup", *arguments)
+        assert done.returncode == 1
+        assert message in " ".join(done.stderr.split())
+        assert "Traceback" not in done.stderr
+
+
+def test_the_nightly_job_backs_up_rotates_and_tells(
+    in_system: System, instance: dg.DagsterInstance, backed_up: dict[str, object]
+) -> None:
+    done = defs.resolve_job_def("backup_database").execute_in_process(instance=instance)
+    assert done.success
+    event = instance.get_latest_materialization_event(dg.AssetKey("backup"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert metadata["backups"].value == 2
+    assert "| analytics.lookup_1 | 43,981 |" in str(metadata["largest_tables"].value)
+    assert f"| {backed_up['name']} | kept | one of the newest 3 |" in str(metadata["rotation"].value)
+
+
+def test_the_weekly_drill_is_a_check_that_fails_when_the_backup_is_damaged(
+    in_system: System, instance: dg.DagsterInstance, backed_up: dict[str, object]
+) -> None:
+    def outcome() -> dg.AssetCheckEvaluation:
+        done = defs.resolve_job_def("restore_drill").execute_in_process(instance=instance, raise_on_error=False)
+        return done.get_asset_check_evaluations()[0]
+
+    passed = outcome()
+    assert passed.passed
+    assert passed.metadata["ladders_read"].value == 1
+    newest = in_system.settings.backups_dir / str(passed.metadata["backup"].value)
+    content = bytearray((newest / DUMP).read_bytes())
+    content[len(content) // 2] ^= 1
+    (newest / DUMP).write_bytes(content)
+    failed = outcome()
+    assert not failed.passed
+    assert f"{newest.name} is damaged: database.dump" in str(failed.metadata["problem"].value)
+    assert outcome().metadata["backup"].value == backed_up["name"], "the next drill takes the newest sound one"
