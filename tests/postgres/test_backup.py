@@ -33,12 +33,12 @@ def now() -> datetime:
 
 @pytest.fixture(scope="module")
 def filled(database: Database) -> Database:
-    """Some hundred thousand rows, so that a dump takes a moment."""
+    """A quarter of a million rows, so that a dump takes a moment."""
     with database.connect("test", None) as connection:
         connection.execute("SELECT historical_data.create_symbol_partitions('BTC')")
         connection.execute(
             "INSERT INTO historical_data.price_history SELECT 'BTC', '2024-01-01Z'::timestamptz + m * interval '1 minute', "
-            "100 + random(), 102, 99, 100 + random(), m FROM generate_series(0, 400000) AS m"
+            "100 + random(), 102, 99, 100 + random(), m FROM generate_series(0, 250000) AS m"
         )
     return database
 
@@ -82,7 +82,7 @@ def test_a_backup_restores_to_what_was_backed_up(filled: Database, build: Build,
     assert {path.stat().st_mode & 0o777 for path in made.folder.iterdir()} == {0o600}
     assert made.folder.stat().st_mode & 0o777 == 0o700
     assert made.manifest.tables == table_facts(filled)
-    assert {one.table: one.rows for one in made.manifest.tables}["historical_data.price_history_btc"] == 400_001
+    assert {one.table: one.rows for one in made.manifest.tables}["historical_data.price_history_btc"] == 250_001
     roles = (made.folder / "roles.sql").read_text()
     assert "CREATE ROLE strikecast_owner" in roles
     assert "PASSWORD" not in roles
@@ -92,7 +92,7 @@ def test_a_backup_restores_to_what_was_backed_up(filled: Database, build: Build,
         assert done.differences == ()
         assert done.rows == made.manifest.rows
         with Database(filled.url_for(name)).connect("test", Role.READER) as connection:
-            assert connection.execute("SELECT count(*) FROM historical_data.price_history").fetchone() == (400_001,)
+            assert connection.execute("SELECT count(*) FROM historical_data.price_history").fetchone() == (250_001,)
         with pytest.raises(DatabaseError, match="already exists"):
             restore(filled, made, name, now)
         assert table_facts(Database(filled.url_for(name))) == made.manifest.tables, "and it was left alone"

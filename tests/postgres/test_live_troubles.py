@@ -219,7 +219,7 @@ def test_a_session_that_waits_is_connected_already(
         second = live_session(database, tmp_path, "BTC", feed=feed, wait=True, say=said.append)
         with running(second):
             wait_until(lambda: len(exchange.sockets) >= 2, "the one that waits to connect")
-            assert "another session is running: waiting to take over" in said
+            wait_until(lambda: "another session is running: waiting to take over" in said, "it to wait")
             assert number(tmp_path, "BTC") == earlier
             with database.connect("test", None) as connection:
                 connection.execute(

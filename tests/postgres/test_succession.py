@@ -128,8 +128,11 @@ def test_without_a_successor_a_session_goes_on_after_its_hour(database: Database
         wait_until(lambda: (rows(database, "ALONE") or [{"cycles": 0}])[-1]["cycles"] > 5, "five refreshes")
         assert child.poll() is None
         assert rows(database, "ALONE")[-1]["status"] == "running"
-        with standby(database, tmp_path, "ALONE", feed="replay"):
-            assert child.wait(timeout=30) == 0
+        successor = start_session(database, tmp_path, "ALONE", feed="replay")  # which waits for an instant only
+        try:
+            assert child.wait(timeout=60) == 0
+        finally:
+            end(successor)
 
 
 def test_a_killed_session_is_succeeded_by_the_one_that_waits(database: Database, build: Build, tmp_path: Path) -> None:
