@@ -51,6 +51,8 @@ def watch(folder: Path, symbol: str, console: Console) -> None:
             live.update(screen(read_view(folder, symbol, now), *console.size), refresh=True)
             ready, _, _ = select([signals], [], [], 1.0 - datetime.now(UTC).microsecond / 1e6)
             caught = os.read(signals, 64) if ready else b""
+    for number in ENDINGS:  # the interpreter's own end gives handlers back, and a second signal would then kill it
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _signals() -> int:
