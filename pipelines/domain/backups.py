@@ -1,11 +1,14 @@
 """Backups: what one says of itself, whether a restored database is the same, and which ones are kept."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 MANIFEST_FORMAT = 1
+#: How `pg_backup.sh` names a backup: what is backed up, when (UTC), and a number where that is taken.
+_NAME = re.compile(r"(?P<series>.+)-(?P<at>\d{8}T\d{6}Z)(-(?P<number>\d+))?")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Manifest:
     server_size_bytes: int
     client_version: str
     compression: str
+    encryption: str | None
     seconds: int
     files: tuple[FileFacts, ...]
     tables: tuple[TableFacts, ...]
@@ -64,6 +68,7 @@ def parse_manifest(raw: Mapping[str, Any]) -> Manifest:
             server_size_bytes=int(facts["server_size_bytes"]),
             client_version=str(raw["client_version"]),
             compression=str(raw["compression"]),
+            encryption=raw.get("encryption") or None,
             seconds=int(raw["seconds"]),
             files=tuple(FileFacts(one["name"], int(one["bytes"]), one["sha256"]) for one in raw["files"]),
             tables=tuple(TableFacts(one["table"], int(one["rows"]), one["checksum"]) for one in raw["tables"]),
@@ -92,21 +97,44 @@ class KeptBackup:
 
     name: str
     snapshot_at: datetime
-    bytes: int
     problem: str | None = None
+
+    @property
+    def series(self) -> str:
+        """What it is a backup of, by its name: of another one's backups it takes no place."""
+        match = _NAME.fullmatch(self.name)
+        return match["series"] if match else ""
+
+
+def named_backup(name: str) -> KeptBackup | None:
+    """A backup of which only the name is known; None for what is not named like one."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    at = datetime.strptime(match["at"] + "+0000", "%Y%m%dT%H%M%SZ%z")
+    return KeptBackup(name, at + timedelta(microseconds=int(match["number"] or 1)))  # of the same second, in order
 
 
 @dataclass(frozen=True)
 class RotationPolicy:
-    """All of the last `days`; the newest of each of the last `daily` days, `weekly` weeks and `monthly` months that
-    have one; and whatever happens the newest `minimum` sound ones.
+    """All of the last `keep_days`; the newest of each of the last `keep_daily` days, `keep_weekly` weeks and
+    `keep_monthly` months that have one; and whatever happens the newest `minimum` sound ones.
+
+    Raises ValueError for a negative number, and without a minimum.
     """
 
-    days: int = 14
-    daily: int = 7
-    weekly: int = 5
-    monthly: int = 12
+    keep_days: int = 14
+    keep_daily: int = 7
+    keep_weekly: int = 5
+    keep_monthly: int = 12
     minimum: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("keep_days", "keep_daily", "keep_weekly", "keep_monthly"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        if self.minimum < 1:
+            raise ValueError(f"minimum must be 1 or more, not {self.minimum}")
 
 
 @dataclass(frozen=True)
@@ -118,23 +146,31 @@ class RotationPlan:
 
 
 def plan_rotation(backups: Sequence[KeptBackup], policy: RotationPolicy, now: datetime) -> RotationPlan:
-    """Which backups stay. `now` is aware UTC; a clock ahead of the newest backup makes none of them older.
+    """Which backups stay, of each series by itself. `now` is aware UTC; a clock ahead of the newest makes none older.
 
-    Damaged ones are kept for `days`, to be looked at, and count for nothing else.
+    Damaged ones are kept for `keep_days`, to be looked at, and count for nothing else.
     """
     newest_first = sorted(backups, key=lambda one: one.snapshot_at, reverse=True)
-    if not newest_first:
-        return RotationPlan((), ())
+    plans = [
+        _plan_series([one for one in newest_first if one.series == series], policy, now)
+        for series in sorted({one.series for one in newest_first})
+    ]
+    return RotationPlan(
+        tuple(row for one in plans for row in one.keep), tuple(row for one in plans for row in one.delete)
+    )
+
+
+def _plan_series(newest_first: Sequence[KeptBackup], policy: RotationPolicy, now: datetime) -> RotationPlan:
     reference = min(now, newest_first[0].snapshot_at)
     reasons: dict[str, str] = {}
     sound = [one for one in newest_first if one.problem is None]
     for one in sound[: policy.minimum]:
         reasons[one.name] = f"one of the newest {policy.minimum}"
     for one in newest_first:
-        if reference - one.snapshot_at <= timedelta(days=policy.days):
-            reasons.setdefault(one.name, f"of the last {policy.days} days")
+        if reference - one.snapshot_at <= timedelta(days=policy.keep_days):
+            reasons.setdefault(one.name, f"of the last {policy.keep_days} days")
     for count, what, period in (
-        (policy.daily, "day", _day), (policy.weekly, "week", _week), (policy.monthly, "month", _month)
+        (policy.keep_daily, "day", _day), (policy.keep_weekly, "week", _week), (policy.keep_monthly, "month", _month)
     ):  # fmt: skip
         for label, name in _newest_of_each(sound, period, count):
             reasons.setdefault(name, f"newest of {what} {label}")

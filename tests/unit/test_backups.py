@@ -11,17 +11,20 @@ from pipelines.domain.backups import (
     RotationPolicy,
     TableFacts,
     differences,
+    named_backup,
     parse_manifest,
     plan_rotation,
 )
+from pipelines.errors import SettingsError
+from pipelines.settings import load_settings
 
 NOW = datetime(2026, 7, 15, 3, 5, tzinfo=UTC)
-POLICY = RotationPolicy(days=3, daily=5, weekly=3, monthly=2, minimum=2)
+POLICY = RotationPolicy(keep_days=3, keep_daily=5, keep_weekly=3, keep_monthly=2, minimum=2)
 
 
 def nightly(count: int, *, first_days_ago: int = 0) -> list[KeptBackup]:
     return [
-        KeptBackup(f"night-{ago:03}", NOW - timedelta(days=ago, minutes=5), 1)
+        KeptBackup(f"night-{ago:03}", NOW - timedelta(days=ago, minutes=5))
         for ago in range(first_days_ago, first_days_ago + count)
     ]
 
@@ -49,7 +52,7 @@ def test_the_newest_stay_however_old_they_are() -> None:
 
 
 def test_damaged_ones_count_for_nothing_and_are_kept_to_be_looked_at_for_days() -> None:
-    backups = [KeptBackup(one.name, one.snapshot_at, 1, "flipped") for one in nightly(2)] + nightly(3, first_days_ago=9)
+    backups = [KeptBackup(one.name, one.snapshot_at, "flipped") for one in nightly(2)] + nightly(3, first_days_ago=9)
     plan = plan_rotation(backups, RotationPolicy(1, 0, 0, 0, 2), NOW)
     assert [name for name, _ in plan.keep] == ["night-000", "night-001", "night-009", "night-010"]
     assert plan.delete == (("night-011", "older than any rule keeps"),)
@@ -74,7 +77,7 @@ def test_whatever_the_policy_the_floor_stays_and_nothing_is_lost_or_told_twice(
     found: list[tuple[int, bool]], policy: RotationPolicy
 ) -> None:
     backups = [
-        KeptBackup(f"b{i}", NOW - timedelta(hours=age), 1, "damaged" if bad else None)
+        KeptBackup(f"b{i}", NOW - timedelta(hours=age), "damaged" if bad else None)
         for i, (age, bad) in enumerate(found)
     ]
     plan = plan_rotation(backups, policy, NOW)
@@ -123,3 +126,49 @@ def test_differences_are_told_by_table() -> None:
 def test_another_manifest_is_refused(raw: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_manifest(raw)
+
+
+def test_backups_of_another_database_take_no_place() -> None:
+    nights = [
+        KeptBackup(f"{of}-2026071{day}T030000Z", NOW - timedelta(days=5 - day)) for of in "ab" for day in range(5)
+    ]
+    assert kept(nights, RotationPolicy(0, 0, 0, 0, 1)) == ["a-20260714T030000Z", "b-20260714T030000Z"]
+
+
+def test_a_name_tells_when_and_in_which_order_backups_were_made() -> None:
+    names = [
+        "my db-20260714T030000Z",
+        "my db-20260714T030000Z-2",
+        "my db-20260714T030000Z-10",
+        "my db-20260714T030001Z",
+    ]
+    found = [named_backup(name) for name in names]
+    assert [one.name for one in sorted((one for one in found if one), key=lambda one: one.snapshot_at)] == names
+    assert {one.series for one in found if one} == {"my db"}
+    assert named_backup("photos") is None
+    assert named_backup("my db-20260714T030000Z.partial") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("KEEP_DAYS", "-1", "keep_days must be 0 or more, not -1"),
+        ("MINIMUM", "0", "minimum must be 1 or more, not 0"),
+        ("KEEP_DAYZ", "1", "backup.keep_dayz"),
+        ("ENCRYPT_TO", "age1nothing", "backup.encrypt_to"),
+        ("COPY_TO", "relative/folder", "backup.copy_to"),
+    ],
+)
+def test_a_policy_that_cannot_be_meant_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(f"STRIKECAST_BACKUP__{name}", value)
+    with pytest.raises(SettingsError, match=message):
+        load_settings()
+
+
+def test_the_settings_are_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRIKECAST_BACKUP__KEEP_WEEKLY", "9")
+    assert isinstance(load_settings().backup, RotationPolicy)
+    assert load_settings().backup.keep_weekly == 9
+    assert load_settings().backup.keep_days == RotationPolicy().keep_days
