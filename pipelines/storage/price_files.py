@@ -24,7 +24,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.errors import PriceFileError
+from pipelines.errors import PriceFileError, printable
 from pipelines.storage.queries import query
 
 #: Why a row is refused.
@@ -161,7 +161,7 @@ def _stage_file(connection: duckdb.DuckDBPyConnection, index: int, file: PriceFi
         connection.execute(query("duckdb/keep_accepted"), [index])
         connection.execute(query("duckdb/keep_refused"), [index])
     except duckdb.Error as error:
-        text = " ".join(str(error).split())
+        text = printable(str(error))
         raise PriceFileError(f"{file.name} cannot be read as prices: {text[:300]}; nothing was stored") from error
     if not _one(connection, "count_parsed")[0]:
         raise PriceFileError(f"{file.name} holds no rows; nothing was stored")

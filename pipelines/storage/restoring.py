@@ -1,7 +1,7 @@
 """Databases around a restore: made, compared, swapped for one another, dropped."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import psycopg
@@ -43,17 +43,12 @@ def unused_databases(database: Database, prefix: str) -> list[str]:
         return [row[0] for row in connection.execute(query("unused_databases"), [pattern]).fetchall()]
 
 
-def create_missing_roles(database: Database, names: list[str]) -> list[str]:
-    """Make the roles that the server lacks, without login; the ones that were made."""
-    made = []
+def create_missing_roles(database: Database, names: list[str]) -> None:
+    """Make the roles that the server lacks, without login."""
     with _server(database) as connection:
         for name in names:
-            try:
+            with suppress(psycopg.errors.DuplicateObject):
                 connection.execute(sql.SQL(query("create_role")).format(sql.Identifier(name)))
-                made.append(name)
-            except psycopg.errors.DuplicateObject:
-                pass
-    return made
 
 
 def analyze(database: Database) -> None:

@@ -1,0 +1,54 @@
+"""The price archive: old months of bars as files, and questions to files and database together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pipelines.domain.archive import ArchivePlan, plan_archive
+from pipelines.settings import Settings
+from pipelines.storage import price_archive
+from pipelines.storage.database import Database, Role
+from pipelines.storage.maintenance import only_one, patient, record
+from pipelines.storage.price_archive import ArchivedMonth, archive_month, stored_months
+
+Say = Callable[[str], None]
+JOB = "archive"
+
+
+@dataclass(frozen=True)
+class ArchiveReport:
+    """What was planned, and the files that hold it."""
+
+    plan: ArchivePlan
+    months: tuple[ArchivedMonth, ...]
+
+
+def plan(settings: Settings, database: Database, now: datetime) -> ArchivePlan:
+    """What to archive at `now` (aware UTC)."""
+    with database.connect(JOB, Role.READER) as connection:
+        stored = stored_months(connection, list(settings.symbols), now)
+    return plan_archive(stored, settings.archive, now)
+
+
+def run(
+    settings: Settings, database: Database, now: datetime, say: Say = lambda _: None, run_id: str | None = None
+) -> ArchiveReport:
+    """Carry the plan out, month by month. Raises AlreadyRunningError while another does, BuildError as one fails."""
+    with only_one(database, JOB) as recording:
+        decided = plan(settings, database, now)
+        recorded = record(recording, JOB, decided, now, run_id)
+        months = []
+        with patient(database).connect(JOB, Role.PIPELINE, autocommit=True) as working:
+            for month in decided.months:
+                months.append(archive_month(working, settings.archive_dir, month))
+                say(f"{months[-1].file}: {months[-1].rows:,} bars, {months[-1].bytes:,} bytes")
+        report = ArchiveReport(decided, tuple(months))
+        recorded.finish({"months": list(months)})
+    return report
+
+
+def ask(settings: Settings, database: Database, question: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Column names and rows of a SELECT on `price`, the bars of database and archive. Raises NoDataError."""
+    with database.connect("query", Role.READER) as connection:
+        return price_archive.ask(connection, settings.archive_dir, question)

@@ -1,0 +1,111 @@
+"""Retention: what is old goes, in small steps that yield to everyone; what a killed run left is done by the next."""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+
+from pipelines.domain.retention import RetentionPlan, plan_retention, time_of_plan
+from pipelines.domain.vacuum import VacuumStep
+from pipelines.settings import Settings
+from pipelines.storage import retention as stored
+from pipelines.storage.database import Connection, Database, Role
+from pipelines.storage.live import make_days
+from pipelines.storage.maintenance import leaving, newest_planned, only_one, patient, record
+from pipelines.storage.vacuum import vacuum
+
+Say = Callable[[str], None]
+JOB = "retention"
+#: So many days have their partitions beforehand; fewer than three are an alarm.
+DAYS_AHEAD = 7
+#: Publications wait while a table is dropped: one that a reader holds on to is left sooner than they give up.
+DROP_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class RetentionReport:
+    """What was planned and what came of it: `rows` by table, cascades included, and what was left for the next run."""
+
+    plan: RetentionPlan
+    rows: dict[str, int]
+    left: tuple[str, ...]
+
+
+def plan(settings: Settings, database: Database, now: datetime) -> RetentionPlan:
+    """What is to go at `now` (aware UTC), or as of two days after the run before. Raises ServerUnavailableError."""
+    policy = settings.retention
+    with patient(database).connect(JOB, Role.OWNER) as connection:
+        clock, now = now, time_of_plan(now, newest_planned(connection, JOB))
+        facts = stored.read_facts(connection, list(settings.symbols), now - timedelta(days=policy.session_days))
+    with dagster_database(settings, database).connect(JOB, None) as connection:
+        facts = replace(facts, runs=stored.read_runs(connection))
+    decided = plan_retention(facts, policy, now)
+    if now == clock:
+        return decided
+    return replace(
+        decided, kept=(*decided.kept, f"all is judged as of {now:%Y-%m-%d}, not {clock:%Y-%m-%d}: two days a run")
+    )
+
+
+def run(
+    settings: Settings, database: Database, now: datetime, say: Say = lambda _: None, run_id: str | None = None
+) -> RetentionReport:
+    """Carry the plan out. Raises AlreadyRunningError while another does."""
+    with only_one(database, JOB) as connection:
+        decided = plan(settings, database, now)
+        recorded = record(connection, JOB, decided, decided.planned_for, run_id)
+        rows: Counter[str] = Counter()
+        left: list[str] = []
+        with patient(database).connect(JOB, Role.OWNER, autocommit=True) as working:
+            rows += stored.crash_silent(working, decided)
+            rows += stored.delete_rows(working, decided, say)
+        with patient(database, DROP_SECONDS).connect(JOB, Role.OWNER, autocommit=True) as working:
+            rows += _drop(working, decided, left, say)
+        with dagster_database(settings, database).connect(JOB, None, autocommit=True) as working:
+            rows += stored.delete_runs(
+                working, [one.target for one in decided.runs], lambda ids: _delete_compute_logs(settings, ids)
+            )
+            rows += stored.delete_ticks(working, decided.ticks_before)
+            # Small tables that lose a seventh each night grow for long before autovacuum finds that enough.
+            for table in stored.DAGSTER_TABLES:
+                if rows[table]:
+                    with leaving(left, say):
+                        vacuum(working, VacuumStep(f"public.{table}", "rows were removed"))
+        report = RetentionReport(decided, dict(sorted(rows.items())), tuple(left))
+        recorded.finish({"rows": report.rows, "left": list(left)})
+    return report
+
+
+def _drop(working: Connection, decided: RetentionPlan, left: list[str], say: Say) -> Counter[str]:
+    """Remove days and generations one by one; what someone holds on to is left."""
+    rows: Counter[str] = Counter()
+    steps: list[tuple[str, Callable[[], Counter[str]]]] = [
+        *((one.target, partial(stored.drop_day, working, one.target)) for one in decided.partitions),
+        *((f"generation {one.target}", partial(stored.drop_generation, working, int(one.target)))
+          for one in decided.generations),
+    ]  # fmt: skip
+    for name, step in steps:
+        with leaving(left, say):
+            with stored.alone(working):
+                rows += step()
+            say(f"dropped {name}")
+    return rows
+
+
+def _delete_compute_logs(settings: Settings, run_ids: Sequence[str]) -> None:
+    """What Dagster's local compute logs of these runs are: a folder each."""
+    for run_id in run_ids:
+        shutil.rmtree(settings.dagster_home / "storage" / run_id, ignore_errors=True)
+
+
+def dagster_database(settings: Settings, database: Database) -> Database:
+    """Dagster's storage, in the same server."""
+    return patient(replace(database, url=database.url_for(settings.dagster_database)))
+
+
+def days_ahead(database: Database, now: datetime) -> list[str]:
+    """Create the day partitions of today and the next days; the names of all of them."""
+    with database.connect("partitions", Role.PIPELINE, autocommit=True) as connection:
+        return make_days(connection, now, DAYS_AHEAD)

@@ -1,0 +1,130 @@
+"""Vacuum: both databases' tables in their turn, gently, and what it changed."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+
+from pipelines.domain.vacuum import VacuumPlan, plan_vacuum
+from pipelines.maintenance.retention import dagster_database
+from pipelines.settings import Settings
+from pipelines.storage import vacuum as stored
+from pipelines.storage.database import Connection, Database, Role
+from pipelines.storage.maintenance import LOCK_TIMEOUT_SECONDS, leaving, only_one, record
+
+Say = Callable[[str], None]
+JOB = "vacuum"
+STATEMENT_SECONDS = 1_800
+
+
+@dataclass(frozen=True)
+class Change:
+    """A table or an index before and after."""
+
+    name: str
+    why: str
+    dead_rows_before: int
+    bytes_before: int
+    dead_rows_after: int
+    bytes_after: int
+
+
+@dataclass(frozen=True)
+class VacuumReport:
+    """What was planned for both databases, what it changed, and what was left or held back."""
+
+    plans: dict[str, VacuumPlan]
+    changes: tuple[Change, ...]
+    settings_applied: int
+    left: tuple[str, ...]
+    held_back_by: tuple[str, ...]
+
+
+def plan(
+    settings: Settings, database: Database, now: datetime, *, urgent_only: bool = False, reindex: bool = False
+) -> dict[str, VacuumPlan]:
+    """What to do at `now` (aware UTC), by database. Raises ServerUnavailableError."""
+    decided = {}
+    for name in _databases(settings, database):
+        with _connected(settings, database, name) as connection:
+            decided[name] = plan_vacuum(
+                stored.read_tables(connection), stored.read_indexes(connection), settings.vacuum, now,
+                urgent_only=urgent_only, reindex=reindex,
+            )  # fmt: skip
+    return decided
+
+
+def run(
+    settings: Settings,
+    database: Database,
+    now: datetime,
+    say: Say = lambda _: None,
+    run_id: str | None = None,
+    *,
+    urgent_only: bool = False,
+    reindex: bool = False,
+) -> VacuumReport:
+    """Carry the plan out. Raises AlreadyRunningError while another does."""
+    with only_one(database, JOB) as recording:
+        decided = plan(settings, database, now, urgent_only=urgent_only, reindex=reindex)
+        recorded = record(recording, JOB, decided, now, run_id)
+        changes: list[Change] = []
+        left: list[str] = []
+        held_back: list[str] = []
+        applied = 0
+        for name, of_database in decided.items():
+            with _connected(settings, database, name) as connection:
+                if name == _databases(settings, database)[0]:
+                    with leaving(left, say):
+                        applied = stored.apply_settings(connection)
+                changes += _carry_out(connection, of_database, left, say)
+                held_back = stored.what_holds_back(connection)  # of the whole server
+        report = VacuumReport(decided, tuple(changes), applied, tuple(left), tuple(held_back))
+        recorded.finish({"changes": list(changes), "left": left, "held_back_by": held_back})
+    return report
+
+
+def drift(database: Database) -> list[stored.Drift]:
+    """Tables whose autovacuum settings are not the declared ones."""
+    with database.connect(JOB, Role.READER) as connection:
+        return stored.read_drift(connection)
+
+
+def _databases(settings: Settings, database: Database) -> tuple[str, ...]:
+    """Ours, then Dagster's."""
+    ours = str(database.parameters.get("dbname"))
+    return tuple(dict.fromkeys((ours, settings.dagster_database)))
+
+
+@contextmanager
+def _connected(settings: Settings, database: Database, name: str) -> Iterator[Connection]:
+    """As the owner of a database's tables."""
+    ours = name == _databases(settings, database)[0]
+    where = replace(
+        database if ours else dagster_database(settings, database),
+        statement_timeout_seconds=STATEMENT_SECONDS, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS,
+    )  # fmt: skip
+    with where.connect(JOB, Role.OWNER if ours else None, autocommit=True) as connection:
+        stored.be_gentle(connection)
+        yield connection
+
+
+def _carry_out(connection: Connection, decided: VacuumPlan, left: list[str], say: Say) -> list[Change]:
+    before = _sizes(connection)
+    steps = [(one.table, one.why, partial(stored.vacuum, connection, one)) for one in decided.tables]
+    steps += [(one.index, one.why, partial(stored.reindex, connection, one)) for one in decided.indexes]
+    done = []
+    for name, why, step in steps:
+        with leaving(left, say):
+            step()
+            done.append((name, why))
+            say(f"{name}: {why}")
+    after = _sizes(connection)
+    return [Change(name, why, *before[name], *after.get(name, (0, 0))) for name, why in done if name in before]
+
+
+def _sizes(connection: Connection) -> dict[str, tuple[int, int]]:
+    """Dead rows and bytes of each table, and of each index."""
+    tables = {one.table: (one.dead_rows, one.bytes) for one in stored.read_tables(connection)}
+    return tables | {one.index: (0, one.bytes) for one in stored.read_indexes(connection)}

@@ -1,0 +1,1 @@
+SELECT ops.apply_autovacuum_settings()

@@ -1,0 +1,1 @@
+DELETE FROM analytics.fingerprint WHERE generation = %s

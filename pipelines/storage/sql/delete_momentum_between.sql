@@ -1,0 +1,1 @@
+DELETE FROM historical_data.momentum WHERE symbol = %s AND opened_at >= %s AND opened_at < %s

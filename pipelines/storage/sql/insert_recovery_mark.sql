@@ -1,0 +1,1 @@
+INSERT INTO recovery_mark (label) VALUES (%s)

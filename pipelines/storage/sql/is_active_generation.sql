@@ -1,0 +1,1 @@
+SELECT 1 FROM analytics.active_generation WHERE generation = %s

@@ -1,0 +1,1 @@
+UPDATE analytics.model_version SET pruned_at = clock_timestamp() WHERE generation = %s

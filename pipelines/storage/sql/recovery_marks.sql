@@ -1,0 +1,1 @@
+SELECT label FROM recovery_mark ORDER BY at

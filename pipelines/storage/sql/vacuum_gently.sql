@@ -1,0 +1,1 @@
+SELECT set_config('vacuum_cost_delay', '2', false), set_config('maintenance_work_mem', '64MB', false)
