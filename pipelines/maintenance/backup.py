@@ -1,7 +1,7 @@
 """Backups in a folder: made by `pg_backup.sh`, listed, verified, rotated."""
 
+import dataclasses
 import hashlib
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -13,45 +13,78 @@ from pathlib import Path
 
 import orjson
 
+from pipelines.atomic_files import replacing
 from pipelines.domain.backups import KeptBackup, Manifest, RotationPlan, RotationPolicy, parse_manifest, plan_rotation
-from pipelines.errors import AlreadyRunningError, BackupError, NoDataError
+from pipelines.errors import AlreadyRunningError, BackupError, NoDataError, printable
+from pipelines.maintenance.encryption import run_reading
 from pipelines.maintenance.programs import programs_for, reaching
 from pipelines.storage.database import Database, Role
 
-DUMP = "database.dump"
+#: Both with .age or .gpg behind them when they are encrypted.
+DUMP, ROLES = "database.dump", "roles.sql"
 MANIFEST = "manifest.json"
-#: Written by `verify`: {"at": ..., "problem": null or text}.
+#: Written by `verify`: {"at": ..., "problem": null or text, "content_read": whether the dump could be read}.
 VERDICT = "verified.json"
 BACKUP_OF_THE_SAME_RUNS = 5
+MADE_BUT_NOT_COPIED = 9
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Backup:
-    """A finished backup: its folder, its manifest, when it was verified after it was made, and what was wrong then."""
+    """A finished backup: its folder, its manifest, when it was verified after it was made, and what was wrong then.
+
+    `content_read`: whether that read the data too, which takes the key of an encrypted one. `copy_problem`: why the
+    copy that was to be made with it could not be made.
+    """
 
     folder: Path
     manifest: Manifest
     verified_at: datetime | None = None
     problem: str | None = None
+    content_read: bool = False
+    copy_problem: str | None = None
+
+    @property
+    def dump(self) -> Path:
+        """The dump, encrypted or not."""
+        return self._file(DUMP)
+
+    @property
+    def roles(self) -> Path:
+        """The roles, encrypted or not."""
+        return self._file(ROLES)
+
+    def _file(self, name: str) -> Path:
+        return self.folder / (f"{name}.{self.manifest.encryption}" if self.manifest.encryption else name)
 
     @property
     def kept(self) -> KeptBackup:
         """As the rotation sees it."""
-        return KeptBackup(self.folder.name, self.manifest.snapshot_at, self.manifest.bytes, self.problem)
+        return KeptBackup(self.folder.name, self.manifest.snapshot_at, self.problem)
 
 
-def create(database: Database, folder: Path, say: Say = lambda _: None) -> Backup:
-    """Back a database up into a folder of its own below `folder`.
+def create(
+    database: Database,
+    folder: Path,
+    say: Say = lambda _: None,
+    *,
+    encrypt_to: str | None = None,
+    copy_to: str | None = None,
+) -> Backup:
+    """Back a database up into a folder of its own below `folder`; encrypted and copied as `BackupSettings` has it.
+
+    A copy that fails leaves its reason in the result's `copy_problem`: the backup is made all the same.
 
     Raises AlreadyRunningError while another backup of it runs, BackupError with the reason when it could not be made.
     """
-    with database.connect("backup", None) as connection:
-        major = connection.info.server_version // 10_000
     script = resources.files("pipelines.maintenance").joinpath("pg_backup.sh")
     with resources.as_file(script) as path, reaching(database) as variables:
-        command = ["sh", str(path), "-r", Role.BACKUP, "-p", str(programs_for(major)), str(folder)]
+        command = ["sh", str(path), "-r", Role.BACKUP, "-p", str(programs_for(database.server_major))]
+        command += ["-e", encrypt_to] if encrypt_to else []
+        command += ["-c", copy_to] if copy_to else []
+        command.append(str(folder))
         running = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             said, complaints = running.communicate()
@@ -59,14 +92,14 @@ def create(database: Database, folder: Path, say: Say = lambda _: None) -> Backu
             running.terminate()
             running.communicate()
             raise
-    complaint = " ".join(complaints.split()).removeprefix("pg_backup: ")
+    complaint = printable(complaints).removeprefix("pg_backup: ")
     if running.returncode == BACKUP_OF_THE_SAME_RUNS:
         raise AlreadyRunningError(complaint)
-    if running.returncode != 0:
+    if running.returncode not in {0, MADE_BUT_NOT_COPIED}:
         raise BackupError(f"{complaint or 'pg_backup.sh said nothing'} (exit code {running.returncode})")
     made = read(Path(said.strip().splitlines()[-1]))
     say(f"{made.folder.name}: {made.manifest.rows:,} rows, {made.manifest.bytes:,} bytes, {made.manifest.seconds} s")
-    return made
+    return dataclasses.replace(made, copy_problem=complaint) if running.returncode else made
 
 
 def read(folder: Path) -> Backup:
@@ -77,7 +110,8 @@ def read(folder: Path) -> Backup:
         raise BackupError(f"{folder} is no backup of ours: its manifest cannot be read: {error}") from error
     with suppress(OSError, KeyError, TypeError, ValueError):
         verdict = orjson.loads((folder / VERDICT).read_bytes())
-        return Backup(folder, manifest, datetime.fromisoformat(verdict["at"]), verdict["problem"])
+        at = datetime.fromisoformat(verdict["at"])
+        return Backup(folder, manifest, at, verdict["problem"], verdict.get("content_read", True))
     return Backup(folder, manifest)
 
 
@@ -103,17 +137,25 @@ def named(folder: Path, name: str | None) -> Backup:
     raise NoDataError(f"there is no backup in {folder}: run `strikecast backup create`")
 
 
-def verify(backup: Backup, now: datetime) -> Backup:
-    """Compare every file with its SHA-256, and read all data of the dump; the verdict is kept beside it."""
-    problem = _problem(backup)
-    verdict = backup.folder / VERDICT
-    partial = verdict.with_name(f".{VERDICT}.{os.getpid()}.partial")
-    partial.write_bytes(orjson.dumps({"at": now.astimezone(UTC).isoformat(), "problem": problem}))
-    partial.replace(verdict)
-    return Backup(backup.folder, backup.manifest, now, problem)
+def verify(backup: Backup, now: datetime, identity: Path | None = None) -> Backup:
+    """Compare every file with its SHA-256, and read all data of the dump; the verdict is kept beside it.
+
+    An encrypted dump is read only with an `identity`. Raises BackupError, and gives no verdict, when that does not fit.
+    """
+    problem = _damage(backup)
+    readable = backup.manifest.encryption is None or identity is not None
+    if problem is None and readable:
+        programs = programs_for(int(backup.manifest.client_version.split(".")[0]))
+        complaint = run_reading([programs / "pg_restore", "--file=/dev/null"], backup.dump, identity)
+        problem = complaint and f"pg_restore cannot read it: {complaint}"
+    with replacing(backup.folder / VERDICT) as partial:
+        partial.write_bytes(
+            orjson.dumps({"at": now.astimezone(UTC).isoformat(), "problem": problem, "content_read": readable})
+        )
+    return Backup(backup.folder, backup.manifest, now, problem, readable)
 
 
-def _problem(backup: Backup) -> str | None:
+def _damage(backup: Backup) -> str | None:
     for one in backup.manifest.files:
         try:
             with (backup.folder / one.name).open("rb") as content:
@@ -122,11 +164,7 @@ def _problem(backup: Backup) -> str | None:
             return f"{one.name} cannot be read: {error.strerror}"
         if digest != one.sha256:
             return f"{one.name} is not what was written: its SHA-256 differs"
-    programs = programs_for(int(backup.manifest.client_version.split(".")[0]))
-    done = subprocess.run(
-        [programs / "pg_restore", "--file=/dev/null", backup.folder / DUMP], capture_output=True, text=True, check=False
-    )
-    return f"pg_restore cannot read it: {' '.join(done.stderr.split())}" if done.returncode else None
+    return None
 
 
 def plan(found: Sequence[Backup], policy: RotationPolicy, now: datetime) -> RotationPlan:
@@ -138,8 +176,13 @@ def rotate(folder: Path, policy: RotationPolicy, now: datetime, say: Say = lambd
     """Delete the backups that no rule keeps; only folders with a manifest of ours, each out of sight before it goes."""
     decided = plan(backups(folder), policy, now)
     for name, why in decided.delete:
-        going = folder / f"{name}.partial"
-        (folder / name).rename(going)
-        shutil.rmtree(going)
+        remove(folder, name)
         say(f"deleted {name}: {why}")
     return decided
+
+
+def remove(folder: Path, name: str) -> None:
+    """Delete a backup: what is left of it when that is cut short is no backup any more."""
+    going = folder / f"{name}.partial"
+    (folder / name).rename(going)
+    shutil.rmtree(going)

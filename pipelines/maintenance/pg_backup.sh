@@ -1,23 +1,28 @@
 #!/bin/sh
 # One backup of one PostgreSQL database with pg_dump: whole and read back, or not there at all.
 #
-# usage: pg_backup.sh [-n NAME] [-r ROLE] [-p PROGRAMS] [-z METHOD] DIRECTORY
+# usage: pg_backup.sh [-n NAME] [-r ROLE] [-p PROGRAMS] [-z METHOD] [-e TOOL:RECIPIENT] [-c COPIES] DIRECTORY
 #   -n NAME      what the backup is called; by default the database's name
 #   -r ROLE      role to read as, such as strikecast_backup; by default the login's own
 #   -p PROGRAMS  folder of pg_dump, pg_restore, pg_dumpall and psql; by default the oldest that is not older than the
 #                server, of PATH and the usual places
 #   -z METHOD    compression as pg_dump takes it, such as zstd:3 or gzip:6; by default zstd where pg_dump can, else gzip
+#   -e TOOL:RECIPIENT
+#                encrypt with age or gpg to a public key, such as age:age1..., gpg:0123ABCD, or age:FILE or gpg:FILE with
+#                the recipients or the key in it. What is not encrypted never reaches the disk
+#   -c COPIES    a second place, which must be there: a directory, or an rclone remote such as offsite:backups. Every
+#                backup of this name that it lacks is copied there, read there, and named as here once its SHA-256 holds
 #
 # The database is named as for every PostgreSQL program: PGHOST, PGPORT, PGDATABASE, PGUSER, PGSERVICE. A password belongs
 # into a passfile (~/.pgpass or PGPASSFILE), which nobody else may read: neither arguments nor logs ever hold one.
 #
-# Makes DIRECTORY/NAME-YYYYMMDDTHHMMSSZ/ with database.dump (custom format), roles.sql (without passwords) and
-# manifest.json (sizes, SHA-256, versions, and of each table the rows and a checksum, of the dump's own snapshot). It is
+# Makes DIRECTORY/NAME-YYYYMMDDTHHMMSSZ/ with database.dump (custom format), roles.sql (without passwords), each followed
+# by .age or .gpg when encrypted, and manifest.json (sizes, SHA-256, versions, and of each table the rows and a checksum, of the dump's own snapshot). It is
 # made as NAME-....partial and renamed in one step; what a killed run left is removed by the next.
 #
 # exit: 0 done, 2 wrong usage, 3 no pg_dump that can, 4 the server cannot be used, 5 another backup of this database runs,
 #       6 the directory cannot be written or is too full, 7 the dump failed, 8 what was written cannot be read back,
-#       130 and 143 interrupted
+#       9 the backup is made, but a copy is not, 10 it cannot be encrypted, 130 and 143 interrupted
 set -eu
 umask 077
 LC_ALL=C
@@ -44,13 +49,15 @@ usage() {
 # Of a program's messages the lines that say what is wrong, on one line.
 words_of() { tr '\n' ' ' <"$1" | cut -c 1-500; }
 
-name='' role='' programs='' method=''
-while getopts n:r:p:z:h option; do
+name='' role='' programs='' method='' sealed_for='' copies=''
+while getopts n:r:p:z:e:c:h option; do
     case $option in
         n) name=$OPTARG ;;
         r) role=$OPTARG ;;
         p) programs=$OPTARG ;;
         z) method=$OPTARG ;;
+        e) sealed_for=$OPTARG ;;
+        c) copies=$OPTARG ;;
         h) usage 0 ;;
         *) usage 2 >&2 ;;
     esac
@@ -60,6 +67,19 @@ shift $((OPTIND - 1))
 directory=$1
 case $name in */* | .* | *'
 '*) fail 2 "a name has neither slashes nor line breaks and begins with no dot: $name" ;; esac
+
+suffix='' recipient=${sealed_for#*:}
+case $sealed_for in
+    age:?* | gpg:?*) suffix=.${sealed_for%%:*} ;;
+    ?*) fail 2 "encryption is age:RECIPIENT or gpg:RECIPIENT, not $sealed_for" ;;
+esac
+from_here() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$PWD/$1" ;; esac }
+[ ! -f "$recipient" ] || recipient=$(from_here "$recipient")
+case ${copies%%:*} in # no colon, or one behind a slash, is no remote but a directory
+    '') copies_in='' ;;
+    "$copies" | */*) copies_in=directory copies=$(from_here "$copies") ;;
+    *) copies_in=remote ;;
+esac
 
 mkdir -p -- "$directory" 2>/dev/null || fail 6 "cannot create $directory"
 directory=$(cd -- "$directory" && pwd) || fail 6 "cannot enter $1"
@@ -103,11 +123,31 @@ client=$(major_of "$programs/pg_dump")
 [ "${client:-0}" -ge $((server / 10000)) ] ||
     fail 3 "pg_dump in $programs is ${client:-missing}, the server $((server / 10000)): an older pg_dump cannot dump it"
 
+# --- encryption, tried on nothing before there is anything to encrypt
+
+encrypt() {
+    case $suffix in
+        '') cat ;;
+        .age)
+            how=-r
+            [ ! -f "$recipient" ] || how=-R
+            age --encrypt "$how" "$recipient"
+            ;;
+        .gpg) # the operator named the key; a keyring that a job uses has nobody to trust it
+            how=--recipient
+            [ ! -f "$recipient" ] || how=--recipient-file
+            gpg --batch --no-tty --quiet --trust-model always --compress-algo none "$how" "$recipient" --encrypt
+            ;;
+    esac
+}
+[ -z "$suffix" ] || encrypt </dev/null >/dev/null 2>"$errors" ||
+    fail 10 "cannot encrypt with $sealed_for: $(words_of "$errors")"
+
 # --- room: a compressed dump has never been larger than the database
 
 need=$(($(ask -c 'SELECT pg_database_size(current_database())') / 1024))
 free=$(df -Pk -- "$directory" | awk 'NR == 2 { print $4 }')
-last=$(find "$directory" -path "*/$name-[0-9]*T*Z*/database.dump" ! -path '*.partial/*' -exec ls -1tk -s -- {} + 2>/dev/null |
+last=$(find "$directory" -path "*/$name-[0-9]*T*Z*/database.dump*" ! -path '*.partial/*' -exec ls -1tk -s -- {} + 2>/dev/null |
     awk 'NR == 1 { print $1 }')
 [ -z "$last" ] || need=$((last * 3 / 2))
 [ "$free" -gt "$need" ] || fail 6 "$directory has $free kB free, a backup may take $need kB"
@@ -174,48 +214,131 @@ order "SELECT json_build_object('database', current_database(), 'server_version'
 # --- the dump
 
 if [ -z "$method" ]; then
-    method=gzip:6
+    method=gzip:1 # a third of the time of 6, for a quarter more space
     if [ "$client" -ge 16 ]; then # whether it was built with zstd, only trying tells
         "$programs/pg_dump" --compress=zstd --schema=- --file=/dev/null -d "$database" -w 2>&1 | grep -q 'not support' ||
             method=zstd:3
     fi
 fi
 [ "$client" -ge 16 ] || method=${method#gzip:}
-"$programs/pg_dump" --format=custom --compress="$method" --snapshot="$(cat snapshot)" --lock-wait-timeout=60000 \
-    ${role:+--role="$role"} --no-password --file="$partial/database.dump" -d "$database" 2>complaints-dump &
+dump() { # exec, so that its process is the one to kill
+    exec "$programs/pg_dump" --format=custom --compress="$method" --snapshot="$(cat snapshot)" --no-password \
+        --lock-wait-timeout=60000 ${role:+--role="$role"} -d "$database"
+}
+# One stream: pg_restore reads all data of it and throws it away, while it is written, encrypted if asked for.
+mkfifo plain to-read to-encrypt encrypted
+# Whoever of them is killed, even with nothing but the last bytes in a pipe, is seen by how it ended.
+tee to-read <plain >to-encrypt 2>/dev/null &
+splitting=$!
+{
+    code=0
+    "$programs/pg_restore" --file=/dev/null 2>complaints-reading || code=$?
+    cat >/dev/null # or tee would be told of a broken pipe
+    exit "$code"
+} <to-read &
+reading=$!
+encrypt <to-encrypt >encrypted 2>complaints-encrypting &
+encrypting=$!
+{
+    tee "$partial/database.dump$suffix" <encrypted 2>complaints-writing || echo "tee ended with $?" >>complaints-writing
+} | sha256sum >sum-of-stream &
+writing=$!
+dump >plain 2>complaints-dump &
 dump=$!
 code=0
 wait "$dump" || code=$?
 dump=''
+wait "$writing" || fail 8 "sha256sum ended with $?"
+[ ! -s complaints-writing ] || fail 7 "the dump cannot be written: $(words_of complaints-writing)"
+wait "$encrypting" || fail 10 "encrypting ended with $?: $(words_of complaints-encrypting)"
 [ "$code" -eq 0 ] || fail 7 "pg_dump ended with $code: $(words_of complaints-dump)"
-"$programs/pg_dumpall" --roles-only --no-role-passwords --no-password ${role:+--role="$role"} -l "$database" \
-    --file="$partial/roles.sql" 2>complaints-dump || fail 7 "pg_dumpall ended with $?: $(words_of complaints-dump)"
+wait "$splitting" || fail 7 "tee ended with $?"
+roles=$("$programs/pg_dumpall" --roles-only --no-role-passwords --no-password ${role:+--role="$role"} -l "$database" \
+    2>complaints-dump) || fail 7 "pg_dumpall ended with $?: $(words_of complaints-dump)"
+printf '%s\n' "$roles" | encrypt >"$partial/roles.sql$suffix" 2>complaints-encrypting ||
+    fail 7 "the roles cannot be written: $(words_of complaints-encrypting)"
 
-# --- read back: pg_restore reads all data and throws it away
+# --- what is on the disk is what pg_restore has read
 
-"$programs/pg_restore" --file=/dev/null "$partial/database.dump" 2>complaints-dump &
-reading=$!
-(cd -- "$partial" && sha256sum database.dump roles.sql) >sums || fail 8 "cannot read what was written"
-wait "$reading" || fail 8 "pg_restore cannot read the dump: $(words_of complaints-dump)"
+wait "$reading" || fail 8 "pg_restore cannot read the dump: $(words_of complaints-reading)"
+(cd -- "$partial" && sha256sum "database.dump$suffix" "roles.sql$suffix") >sums || fail 8 "cannot read what was written"
+[ "$(awk '{ print $1; exit }' sums)" = "$(awk '{ print $1 }' sum-of-stream)" ] ||
+    fail 8 "what is on the disk is not what was written"
 await facts || fail 7 "the tables cannot be counted: $(words_of complaints)"
-order "\\q"
-wait "$keeper" || fail 7 "the tables cannot be counted: $(words_of complaints)"
-keeper=''
-exec 3>&-
 
-size_of() { wc -c <"$partial/$1" | tr -d ' '; }
-sum_of() { awk -v file="$1" '$2 == file || $2 == "*" file { print $1 }' sums; }
+described() {
+    printf '{"name": "%s", "bytes": %s, "sha256": "%s"}' "$1" "$(wc -c <"$partial/$1" | tr -d ' ')" \
+        "$(awk -v file="$1" '$2 == file || $2 == "*" file { print $1 }' sums)"
+}
 {
-    printf '{"format": 1,\n "facts": %s,\n "client_version": "%s", "compression": "%s", "seconds": %s,\n' \
-        "$(cat facts)" "$("$programs/pg_dump" --version | sed 's/.* //')" "$method" $(($(date +%s) - started))
-    printf ' "files": [{"name": "database.dump", "bytes": %s, "sha256": "%s"},\n' "$(size_of database.dump)" "$(sum_of database.dump)"
-    printf '           {"name": "roles.sql", "bytes": %s, "sha256": "%s"}],\n' "$(size_of roles.sql)" "$(sum_of roles.sql)"
+    printf '{"format": 1,\n "facts": %s,\n "client_version": "%s", "compression": "%s", "encryption": "%s", "seconds": %s,\n' \
+        "$(cat facts)" "$("$programs/pg_dump" --version | sed 's/^[^0-9]*\([0-9.]*\).*/\1/')" "$method" "${suffix#.}" $(($(date +%s) - started))
+    printf ' "files": [%s,\n           %s],\n' "$(described "database.dump$suffix")" "$(described "roles.sql$suffix")"
     printf ' "tables": [\n  '
     sed '$!s/$/,\n  /' tables | tr -d '\n' | sed 's/},  {/},\n  {/g'
     printf ']}\n'
 } >"$partial/manifest.json" || fail 7 "the manifest cannot be written"
 cd -- "$partial"
-sync -- database.dump roles.sql manifest.json . 2>/dev/null || sync
+sync -- * . 2>/dev/null || sync
+cd -- "$scratch"
 mv -- "$partial" "$directory/$base" || fail 6 "cannot rename $partial"
 sync -- "$directory" 2>/dev/null || sync
 printf '%s\n' "$directory/$base"
+
+# --- copies of all backups that the second place lacks; the lock stays until it has them
+
+order "COMMIT; SELECT pg_advisory_unlock_shared($MAINTENANCE_LOCK);"
+case $copies_in in
+    directory)
+        there_is() { [ -f "$copies/$1" ]; }
+        remove() { rm -rf -- "${copies:?}/$1"; }
+        put() { mkdir -p -- "$copies/${2%/*}" && cp -- "$1" "$copies/$2" && { sync -- "$copies/$2" 2>/dev/null || sync; }; }
+        show() { cat -- "$copies/$1"; }
+        finish() { mv -- "$copies/$1.partial" "$copies/$1" && { sync -- "$copies" 2>/dev/null || sync; }; }
+        reach() { [ -w "$copies/" ] || { say "there is no such directory, or it cannot be written" && return 1; }; }
+        ;;
+    remote)
+        listed=''
+        # An object store renames file by file, so the manifest goes last: what has one is whole.
+        there_is() { printf '%s\n' "$listed" | grep -Fqx -- "$1"; }
+        remove() { rclone purge "$copies/$1" 2>/dev/null || :; }
+        put() { rclone copyto "$1" "$copies/$2"; }
+        show() { rclone cat "$copies/$1"; }
+        finish() {
+            for file in $files; do rclone moveto "$copies/$1.partial/$file" "$copies/$1/$file" || return; done
+            remove "$1.partial" # where folders are more than a part of names, an empty one stays
+        }
+        reach() { rclone mkdir "$copies" && listed=$(rclone lsf --recursive --files-only "$copies"); }
+        ;;
+esac
+copy() { # of one backup, by its name; says what is wrong
+    files=$(sed -n 's/.*{"name": "\([a-z.]*\)", "bytes".*/\1/p' "$directory/$1/manifest.json")
+    files="$files manifest.json"
+    remove "$1.partial"
+    for file in $files; do
+        put "$directory/$1/$file" "$1.partial/$file" || return
+        expected=$(sed -n 's/.*{"name": "'"$file"'", .*"sha256": "\([0-9a-f]*\)".*/\1/p' "$directory/$1/manifest.json")
+        [ "$file" != manifest.json ] || expected=$(sha256sum <"$directory/$1/manifest.json" | cut -d ' ' -f 1)
+        found=$(show "$1.partial/$file" | sha256sum | cut -d ' ' -f 1)
+        [ "$found" = "$expected" ] || { say "$file has another SHA-256 there" && return 1; }
+    done
+    finish "$1"
+}
+failed=''
+if [ -n "$copies" ]; then
+    reach 2>"$errors" || fail 9 "$base is made, but $copies cannot be reached: $(words_of "$errors")"
+    for one in "$directory/$name"-[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T*Z*/manifest.json; do
+        one=${one%/manifest.json}
+        one=${one##*/}
+        case $one in *.partial) continue ;; esac
+        if there_is "$one/manifest.json"; then continue; fi
+        # One that was found to be damaged has no place there.
+        if grep -q '"problem":"' "$directory/$one/verified.json" 2>/dev/null; then continue; fi
+        copy "$one" 2>"$errors" || failed="$failed $one: $(words_of "$errors")"
+    done
+fi
+order "\\q"
+wait "$keeper" || :
+keeper=''
+exec 3>&-
+[ -z "$failed" ] || fail 9 "$base is made, but not copied to $copies:$failed"

@@ -22,16 +22,35 @@ def programs_for(major: int) -> Path:
 
     The very version is preferred: what a newer pg_dump writes, an older server may not understand.
     """
-    folders = [Path(found).parent] if (found := shutil.which("pg_dump")) else []
-    folders += sorted(folder for place in PLACES for folder in Path("/").glob(place[1:]))
-    folders.append(client_programs())
-    known = {folder: version for folder in folders if (version := _version(folder / "pg_dump")) is not None}
+    known = _versions("pg_dump")
     suitable = [(version, folder) for folder, version in known.items() if version >= major]
     if not suitable:
         raise BackupError(
             f"no pg_dump here is as new as the server, which is {major}: install postgresql-client-{major}"
         )
     return min(suitable, key=lambda one: one[0])[1]
+
+
+def server_programs(major: int) -> Path:
+    """Folder of the programs of a server of exactly this major version. Raises BackupError without any.
+
+    Asked for by pg_verifybackup, since the embedded server's crashes as it is loaded (version 0.6 of its wheel).
+    """
+    for folder, version in _versions("pg_verifybackup").items():
+        if version == major and (folder / "postgres").is_file():
+            return folder
+    raise BackupError(
+        f"the programs of a PostgreSQL {major} server, with a pg_verifybackup that runs, are not here: install "
+        f"postgresql-{major}"
+    )
+
+
+def _versions(program: str) -> dict[Path, int]:
+    """Folders that have a program, and its major version there."""
+    folders = [Path(found).parent] if (found := shutil.which(program)) else []
+    folders += sorted(folder for place in PLACES for folder in Path("/").glob(place[1:]))
+    folders.append(client_programs())
+    return {folder: version for folder in folders if (version := _version(folder / program)) is not None}
 
 
 def _version(program: Path) -> int | None:

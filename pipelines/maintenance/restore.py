@@ -2,16 +2,16 @@
 
 import dataclasses
 import re
-import subprocess
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from pipelines.answers import ladder_payload
 from pipelines.domain.backups import differences
 from pipelines.errors import BackupError, NoDataError
-from pipelines.maintenance.backup import DUMP, Backup, Say, verify
+from pipelines.maintenance.backup import Backup, Say, verify
+from pipelines.maintenance.encryption import read_plain, run_reading
 from pipelines.maintenance.programs import programs_for, reaching
 from pipelines.settings import Settings
 from pipelines.storage.database import Database, Role
@@ -49,41 +49,48 @@ class RestoreReport:
 
 
 def restore(
-    database: Database, backup: Backup, into: str, now: Callable[[], datetime], say: Say = lambda _: None
+    database: Database,
+    backup: Backup,
+    into: str,
+    now: datetime,
+    say: Say = lambda _: None,
+    *,
+    identity: Path | None = None,
 ) -> RestoreReport:
     """Restore a backup into a new database, and compare it with what the backup says of itself.
 
-    `database` says which server. Nothing is touched for a backup that is damaged or of a newer server. Raises
+    `database` says which server, `identity` what decrypts an encrypted one. Nothing is touched for a
+    backup that is damaged or of a newer server. Raises
     BackupError; then the new database is gone again.
     """
-    began = now()
-    _require_sound(database, backup, began, say)
+    began_seconds = time.monotonic()
+    _require_sound(database, backup, now, say, identity)
     target = create_database(database, into)
     try:
-        create_missing_roles(database, _roles(backup.folder / "roles.sql"))
+        create_missing_roles(database, _roles(read_plain(backup.roles, identity).decode()))
         say(f"restoring {backup.folder.name} into {into}")
-        _run_pg_restore(target, backup)
+        _run_pg_restore(target, backup, identity)
         analyze(target)
         say("comparing every table with the backup")
         found = differences(backup.manifest.tables, table_facts(target))
     except BaseException:
         drop_database(database, into)
         raise
-    seconds = (now() - began).total_seconds()
+    seconds = time.monotonic() - began_seconds
     manifest = backup.manifest
     return RestoreReport(backup.folder.name, into, len(manifest.tables), manifest.rows, seconds, found)
 
 
 def replace(
-    database: Database, backup: Backup, now: Callable[[], datetime], say: Say = lambda _: None
+    database: Database, backup: Backup, now: datetime, say: Say = lambda _: None, *, identity: Path | None = None
 ) -> RestoreReport:
     """Restore beside the database in use, and swap their names once nothing differs; the old one stays, renamed.
 
     Raises BackupError or DatabaseError; then the database in use is as it was.
     """
     name = str(database.parameters["dbname"])
-    stamp = f"{now():%Y%m%d%H%M%S}"
-    done = restore(database, backup, f"{name}_restored_{stamp}", now, say)
+    stamp = f"{now:%Y%m%d%H%M%S}"
+    done = restore(database, backup, f"{name}_restored_{stamp}", now, say, identity=identity)
     if done.differences:
         drop_database(database, done.database)
         raise BackupError(f"{name} is not replaced, since the restored one differs: {'; '.join(done.differences)}")
@@ -93,7 +100,7 @@ def replace(
 
 
 def drill(
-    settings: Settings, database: Database, backup: Backup, now: Callable[[], datetime], say: Say = lambda _: None
+    settings: Settings, database: Database, backup: Backup, now: datetime, say: Say = lambda _: None
 ) -> RestoreReport:
     """Restore into a scratch database, compare, read a ladder of each published symbol, drop it again.
 
@@ -101,10 +108,10 @@ def drill(
     """
     for left in unused_databases(database, DRILL_PREFIX):  # of drills that were killed
         drop_database(database, left)
-    name = f"{DRILL_PREFIX}{now():%Y%m%d%H%M%S}"
-    done = restore(database, backup, name, now, say)
+    name = f"{DRILL_PREFIX}{now:%Y%m%d%H%M%S}"
+    done = restore(database, backup, name, now, say, identity=settings.backup.identity)
     try:
-        ladders = _read_ladders(settings, Database(database.url_for(name)))
+        ladders = read_ladders(settings, Database(database.url_for(name)))
     except NoDataError as error:
         raise BackupError(f"{backup.folder.name} restores, but answers nothing: {error}") from error
     finally:
@@ -112,7 +119,8 @@ def drill(
     return dataclasses.replace(done, ladders=ladders)
 
 
-def _read_ladders(settings: Settings, database: Database) -> int:
+def read_ladders(settings: Settings, database: Database) -> int:
+    """Read a ladder of each published symbol; how many there were. Raises NoDataError where one answers nothing."""
     with database.connect("drill", Role.READER) as connection:
         symbols = champion_generations(connection, list(settings.symbols))
         prices = {symbol: bars[-1].close for symbol in symbols if (bars := latest_bars(connection, symbol, 1))}
@@ -121,36 +129,40 @@ def _read_ladders(settings: Settings, database: Database) -> int:
     return len(prices)
 
 
-def _require_sound(database: Database, backup: Backup, now: datetime, say: Say) -> None:
+def _require_sound(database: Database, backup: Backup, now: datetime, say: Say, identity: Path | None) -> None:
     say(f"verifying {backup.folder.name}")
-    problem = verify(backup, now.astimezone(UTC)).problem
-    if problem is not None:
-        raise BackupError(f"{backup.folder.name} is damaged: {problem}")
-    with database.connect("restore", None) as connection:
-        server = connection.info.server_version // 10_000
+    found = verify(backup, now, identity)
+    if found.problem is not None:
+        raise BackupError(f"{backup.folder.name} is damaged: {found.problem}")
+    if not found.content_read:
+        raise BackupError(
+            f"{backup.folder.name} is encrypted with {backup.manifest.encryption}: set `identity` in [backup]"
+        )
+    server = database.server_major
     written_by = int(backup.manifest.server_version.split(".")[0])
     if written_by > server:
         raise BackupError(f"{backup.folder.name} is of PostgreSQL {written_by}, this server is {server}: it is too old")
 
 
-def _run_pg_restore(target: Database, backup: Backup) -> None:
-    with target.connect("restore", None) as connection:
-        server = connection.info.server_version // 10_000
+def _run_pg_restore(target: Database, backup: Backup, identity: Path | None) -> None:
     written_with = int(backup.manifest.client_version.split(".")[0])
-    programs = programs_for(max(server, written_with))
+    programs = programs_for(max(target.server_major, written_with))
+    command: list[str | Path] = [
+        programs / "pg_restore",
+        "--exit-on-error",
+        "--no-password",
+        f"--dbname={target.parameters['dbname']}",
+    ]
+    # Several jobs need a file; what is decrypted is a stream, and stays off the disk.
+    if backup.manifest.encryption is None:
+        command += [f"--jobs={JOBS}", backup.dump]
     with reaching(target) as variables:
-        done = subprocess.run(
-            [
-                programs / "pg_restore", "--exit-on-error", "--no-password", f"--jobs={JOBS}",
-                f"--dbname={target.parameters['dbname']}", backup.folder / DUMP,
-            ],
-            env=variables, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-    if done.returncode:
-        raise BackupError(f"pg_restore ended with {done.returncode}: {' '.join(done.stderr.split())[:500]}")
+        complaint = run_reading(command, backup.dump, identity, variables)
+    if complaint is not None:
+        raise BackupError(f"pg_restore failed: {complaint}")
 
 
-def _roles(path: Path) -> list[str]:
+def _roles(text: str) -> list[str]:
     """Names of the roles that a backup wants."""
-    found = re.findall(r'^CREATE ROLE (?:"((?:[^"]|"")+)"|(\w+));', path.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.findall(r'^CREATE ROLE (?:"((?:[^"]|"")+)"|(\w+));', text, re.MULTILINE)
     return [(quoted or plain).replace('""', '"') for quoted, plain in found]

@@ -4,31 +4,26 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
+from backing_up import SCRIPT, now, pg_dump_of, run, script
 from waiting import wait_until
 
 from pipelines.domain.backups import RotationPolicy
 from pipelines.errors import AlreadyRunningError, BackupError, DatabaseError, NoDataError
 from pipelines.maintenance.backup import DUMP, MANIFEST, Backup, backups, create, named, rotate, verify
-from pipelines.maintenance.programs import programs_for, reaching
+from pipelines.maintenance.programs import programs_for
 from pipelines.maintenance.restore import DRILL_PREFIX, drill, replace, restore
 from pipelines.settings import load_settings
 from pipelines.storage.database import Database, Role
 from pipelines.storage.restoring import drop_database, table_facts
 
 Build = Callable[..., int]
-SCRIPT = Path(__file__).parents[2] / "pipelines" / "maintenance" / "pg_backup.sh"
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 @pytest.fixture(scope="module")
@@ -41,37 +36,6 @@ def filled(database: Database) -> Database:
             "100 + random(), 102, 99, 100 + random(), m FROM generate_series(0, 250000) AS m"
         )
     return database
-
-
-@contextmanager
-def script(database: Database, folder: Path, *options: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    """The shell script as cron would run it."""
-    with reaching(database) as environment, database.connect("test", None) as connection:
-        programs = programs_for(connection.info.server_version // 10_000)
-        child = subprocess.Popen(
-            ["sh", SCRIPT, "-p", programs, *options, folder], env={**environment, **variables}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            yield child
-        finally:
-            child.kill()
-            child.wait()
-
-
-def run(database: Database, folder: Path, *options: str, **variables: str) -> tuple[int, str]:
-    """The script's exit code and what it complained of."""
-    with script(database, folder, *options, **variables) as child:
-        _, complaints = child.communicate(timeout=120)
-        return child.returncode, complaints
-
-
-def pg_dump_of(child: subprocess.Popen[str]) -> psutil.Process | None:
-    try:
-        below = psutil.Process(child.pid).children(recursive=True)
-        return next((one for one in below if "--format=custom" in one.cmdline()), None)
-    except psutil.NoSuchProcess:
-        return None
 
 
 def test_a_backup_restores_to_what_was_backed_up(filled: Database, build: Build, tmp_path: Path) -> None:
@@ -88,13 +52,13 @@ def test_a_backup_restores_to_what_was_backed_up(filled: Database, build: Build,
     assert "PASSWORD" not in roles
     name = f"{filled.parameters['dbname']}_copy"
     try:
-        done = restore(filled, made, name, now)
+        done = restore(filled, made, name, now())
         assert done.differences == ()
         assert done.rows == made.manifest.rows
         with Database(filled.url_for(name)).connect("test", Role.READER) as connection:
             assert connection.execute("SELECT count(*) FROM historical_data.price_history").fetchone() == (250_001,)
         with pytest.raises(DatabaseError, match="already exists"):
-            restore(filled, made, name, now)
+            restore(filled, made, name, now())
         assert table_facts(Database(filled.url_for(name))) == made.manifest.tables, "and it was left alone"
     finally:
         drop_database(filled, name)
@@ -106,7 +70,7 @@ def test_a_drill_restores_compares_answers_and_leaves_nothing(
     monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"BTC": {"strike_tier_usd": 0.25}}')
     build("BTC", seed=1)
     made = create(filled, tmp_path)
-    done = drill(load_settings(), filled, made, now)
+    done = drill(load_settings(), filled, made, now())
     assert (done.differences, done.ladders) == ((), 1)
     with psycopg.connect(filled.url_for("postgres")) as connection:
         left = connection.execute(
@@ -143,7 +107,7 @@ def test_what_is_written_during_the_dump_is_in_it_wholly_or_not_at_all(filled: D
     assert facts["public.pair_a"].checksum == facts["public.pair_b"].checksum
     name = f"{filled.parameters['dbname']}_instant"
     try:
-        assert restore(filled, made, name, now).differences == ()
+        assert restore(filled, made, name, now()).differences == ()
     finally:
         drop_database(filled, name)
         with filled.connect("test", None) as connection:
@@ -162,6 +126,7 @@ def test_a_killed_pg_dump_leaves_nothing_and_says_so(filled: Database, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.one_server
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_interrupted_backup_leaves_nothing(
     filled: Database, tmp_path: Path, sign: signal.Signals, code: int
@@ -180,7 +145,8 @@ def test_a_killed_script_leaves_only_what_no_one_takes_for_a_backup(filled: Data
         child.kill()
         child.wait()
         for one in below:
-            one.kill()
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
     left = list(tmp_path.iterdir())
     assert [path.suffix for path in left] == [".partial"]
     assert backups(tmp_path) == []
@@ -242,8 +208,7 @@ def test_a_pg_dump_older_than_the_server_is_refused(filled: Database, tmp_path: 
     for name in ("pg_dump", "pg_restore", "pg_dumpall"):
         (old / name).write_text('#!/bin/sh\necho "pg_dump (PostgreSQL) 9.6.24"\n')
         (old / name).chmod(0o755)
-    with filled.connect("test", None) as connection:
-        (old / "psql").symlink_to(programs_for(connection.info.server_version // 10_000) / "psql")
+    (old / "psql").symlink_to(programs_for(filled.server_major) / "psql")
     code, complaints = run(filled, tmp_path / "there", "-p", str(old))
     assert code == 3
     assert "an older pg_dump cannot dump it" in complaints
@@ -280,13 +245,14 @@ def damaged(made: Backup, kind: str) -> None:
         (made.folder / DUMP).unlink()
 
 
+@pytest.mark.one_server
 @pytest.mark.parametrize("kind", ["cut", "flipped", "gone"])
 def test_a_damaged_backup_is_found_and_never_restored(database: Database, tmp_path: Path, kind: str) -> None:
     sound, made = create(database, tmp_path), create(database, tmp_path)
     assert verify(made, now()).problem is None
     damaged(made, kind)
     with pytest.raises(BackupError, match=f"{made.folder.name} is damaged: database.dump"):
-        restore(database, made, "never_made", now)
+        restore(database, made, "never_made", now())
     with psycopg.connect(database.url_for("postgres")) as connection:
         assert connection.execute("SELECT 1 FROM pg_database WHERE datname = 'never_made'").fetchone() is None
     assert named(tmp_path, None).folder == sound.folder, "the newest sound one is another"
@@ -309,7 +275,7 @@ def test_a_backup_takes_the_place_of_the_database_in_use_which_is_kept(server: D
             connection.execute("UPDATE here SET n = 2")
         busy = psycopg.connect(used.url)
         busy.execute("SELECT 1")
-        kept_as = replace(used, made, now).kept_as
+        kept_as = replace(used, made, now()).kept_as
         busy.close()
         assert kept_as is not None
         with used.connect("test", None) as connection:
@@ -329,6 +295,7 @@ def test_without_backups_that_is_said(tmp_path: Path) -> None:
         named(tmp_path, "x")
 
 
+@pytest.mark.one_server
 def test_what_is_no_backup_of_ours_is_never_deleted(database: Database, tmp_path: Path) -> None:
     for name in ("photos", "strikecast-20200101T000000Z"):
         (tmp_path / name).mkdir()
