@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
-from exchange_server import Exchange, Fault, garbage, other_shape, running_exchange, stall, status
+from exchange_server import Exchange, Fault, garbage, other_shape, stall, status
 
 from pipelines.domain.ticks import QuoteGate, Tick
 from pipelines.errors import FeedError, SettingsError
@@ -21,12 +21,6 @@ from pipelines.settings import ExchangeSettings, Transport
 #: Short, so that failures do not take long; the circuit opens after three.
 PATIENCE = Patience(stall_seconds=1.5, failures=3, open_seconds=1, longest_wait_seconds=0.2)
 MARKETS = {"coinbaseexchange": "/USD", "kraken": "/USD", "binance": "/USDT"}
-
-
-@pytest.fixture
-def exchange() -> Iterator[Exchange]:
-    with running_exchange() as found:
-        yield found
 
 
 @dataclass

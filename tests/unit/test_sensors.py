@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from pipelines.jobs import LIVE_JOB, _should_hold_its_lock
+from pipelines.dead_runs import _should_hold_its_lock
+from pipelines.jobs import LIVE_JOB
 from pipelines.sensors import SILENT_SECONDS, SUCCESSOR_EARLY, _may_be_starting, wanted_because
 from pipelines.storage.live import LockState
 
