@@ -1,21 +1,20 @@
 """What keeps the database safe at night."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from assets.describe import OWNERS
-from pipelines.errors import BackupError, NoDataError
+from assets.housekeeping import fresh
+from pipelines.errors import BackupError, StrikecastError
 from pipelines.maintenance.backup import backups, create, named, rotate
+from pipelines.maintenance.copies import rotate_copies
 from pipelines.maintenance.restore import drill
 from pipelines.resources import Strikecast
 
 GROUP = "ops"
 SHOWN_TABLES = 10
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dg.asset(
@@ -24,19 +23,26 @@ def _now() -> datetime:
     kinds={"postgres", "shell"},
     code_version="1",
     pool="backup",
+    freshness_policy=fresh("backup"),
 )
-def backup(context: dg.AssetExecutionContext, strikecast: Strikecast) -> dg.MaterializeResult:
-    """A dump of the whole database with its manifest, read back, in the folder of backups; older ones are rotated."""
-    settings = strikecast.settings()
-    made = create(strikecast.database(), settings.backups_dir, context.log.info)
-    decided = rotate(settings.backups_dir, settings.backup.policy, _now(), context.log.info)
+def backup(context: dg.AssetExecutionContext, strikecast: Strikecast) -> Iterator[dg.MaterializeResult]:
+    """A dump of the whole database with its manifest, read back, in the folder of backups; older ones are rotated.
+
+    Fails after it has told of the backup when the copy in the second place could not be made.
+    """
+    settings, now = strikecast.settings(), datetime.now(UTC)
+    made = create(
+        strikecast.database(), settings.backups_dir, context.log.info,
+        encrypt_to=settings.backup.encrypt_to, copy_to=settings.backup.copy_to,
+    )  # fmt: skip
+    decided = rotate(settings.backups_dir, settings.backup, now, context.log.info)
     manifest = made.manifest
     largest = sorted(manifest.tables, key=lambda one: one.rows, reverse=True)[:SHOWN_TABLES]
     plan = [
         *(f"| {name} | kept | {why} |" for name, why in decided.keep),
         *(f"| {name} | deleted | {why} |" for name, why in decided.delete),
     ]
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "path": dg.MetadataValue.path(str(made.folder)),
             "snapshot_at": dg.MetadataValue.timestamp(manifest.snapshot_at),
@@ -45,6 +51,8 @@ def backup(context: dg.AssetExecutionContext, strikecast: Strikecast) -> dg.Mate
             "rows": manifest.rows,
             "seconds": manifest.seconds,
             "compression": manifest.compression,
+            "encryption": manifest.encryption or "none",
+            "copied_to": settings.backup.copy_to or "nowhere",
             "tables": len(manifest.tables),
             "largest_tables": dg.MetadataValue.md(
                 "\n".join(["| table | rows |", "|---|---:|", *(f"| {one.table} | {one.rows:,} |" for one in largest)])
@@ -53,6 +61,10 @@ def backup(context: dg.AssetExecutionContext, strikecast: Strikecast) -> dg.Mate
             "backups": len(decided.keep),
         }
     )
+    if made.copy_problem is not None:
+        raise BackupError(made.copy_problem)
+    if settings.backup.copy_to is not None:
+        rotate_copies(settings.backup.copy_to, settings.backup, now, context.log.info)
 
 
 @dg.asset_check(
@@ -66,8 +78,8 @@ def restores(context: dg.AssetCheckExecutionContext, strikecast: Strikecast) -> 
     settings, database = strikecast.settings(), strikecast.database()
     try:
         newest = named(settings.backups_dir, None)
-        done = drill(settings, database, newest, _now, context.log.info)
-    except (BackupError, NoDataError) as error:
+        done = drill(settings, database, newest, datetime.now(UTC), context.log.info)
+    except StrikecastError as error:
         return dg.AssetCheckResult(passed=False, metadata={"problem": str(error)})
     return dg.AssetCheckResult(
         passed=not done.differences,

@@ -1,5 +1,6 @@
 """The `strikecast` command."""
 
+import logging
 import signal
 import sys
 from datetime import UTC, datetime
@@ -9,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from pipelines import cli_backup, cli_live, console
+from pipelines import cli_backup, cli_live, cli_maintenance, console
 from pipelines.cli_arguments import Json, Symbol, command_settings
 from pipelines.domain.config import Profile
 from pipelines.errors import SettingsError, StrikecastError
+from pipelines.logs import note
 from pipelines.runtime import current_database, database_of, prepared, running_server
 
 app = typer.Typer(
@@ -25,6 +27,7 @@ import_app = typer.Typer(no_args_is_help=True, help="Take over files of the orig
 app.add_typer(export_app, name="export")
 app.add_typer(import_app, name="import")
 app.add_typer(cli_live.app)
+app.add_typer(cli_maintenance.app)
 app.add_typer(cli_backup.app, name="backup")
 
 
@@ -35,6 +38,7 @@ def main() -> None:
     try:
         app()
     except StrikecastError as error:
+        note(str(error), level=logging.ERROR)
         console.progress.print(f"strikecast: {error}", style="bold red", markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.bar import Bar
@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.domain.score_report import BAND_CELL
-from pipelines.parity import ImportReport, Parity
-from pipelines.scoring import ScoreReport
+from pipelines.logs import note
+
+if TYPE_CHECKING:  # polars and the models: half of the time that `--help` would take
+    from pipelines.parity import ImportReport, Parity
+    from pipelines.scoring import ScoreReport
 
 #: Progress and errors; standard output is for results.
 progress = Console(stderr=True, highlight=False)
@@ -24,6 +26,7 @@ _STARTED = time.monotonic()
 
 def say(message: str) -> None:
     """A line of progress, with the seconds since the command began."""
+    note(message)
     progress.print(Text(f"{time.monotonic() - _STARTED:6.1f} s  ", style="dim") + Text(message))
 
 
@@ -71,7 +74,7 @@ def _style(percent: float) -> str:
     return "green" if percent >= 40 else "yellow" if percent >= 15 else "dark_orange" if percent >= 3 else "red"
 
 
-def parity_table(title: str, rows: Sequence[Parity]) -> Table:
+def parity_table(title: str, rows: "Sequence[Parity]") -> Table:
     """A parity report."""
     table = Table(title=title, header_style="bold", title_style="bold")
     table.add_column("table")
@@ -122,7 +125,7 @@ def print_backups(folder: object, backups: Sequence[Mapping[str, Any]]) -> None:
     result.print(table)
 
 
-def print_import(report: ImportReport) -> None:
+def print_import(report: "ImportReport") -> None:
     """An import's report."""
     result.print(
         parity_table(f"stored as generation {report.generation}, read back, against the files", report.with_files)
@@ -168,7 +171,7 @@ def print_status(state: Mapping[str, Any]) -> None:
         result.print(Text(f"live session {session['session_id']}: ") + alive + Text(work))
 
 
-def print_scores(report: ScoreReport) -> None:
+def print_scores(report: "ScoreReport") -> None:
     """Scores of a walk-forward: all cases, and a large move within the hour by volatility."""
     first, last = report.span
     pooled = [row for row in report.rows if row.dimension == "all"]
@@ -189,12 +192,14 @@ def print_scores(report: ScoreReport) -> None:
     result.print(_bands_table(report, [row.model for row in pooled]))
 
 
-def _bands_table(report: ScoreReport, models: Sequence[str]) -> Table:
+def _bands_table(report: "ScoreReport", models: Sequence[str]) -> Table:
     """What was shown and what happened by volatility; red where it is more than 3 points off."""
     table = Table(
         title="a move of 0.5 % or more within 60 minutes, by tenth of volatility: shown, and happened, %",
         header_style="bold", title_style="bold",
     )  # fmt: skip
+    from pipelines.domain.score_report import BAND_CELL
+
     table.add_column("")
     found = [row for row in report.rows if row.dimension == BAND_CELL]
     levels = sorted({int(row.level) for row in found})
@@ -211,7 +216,7 @@ def _bands_table(report: ScoreReport, models: Sequence[str]) -> Table:
     return table
 
 
-def _folds_won(report: ScoreReport, model: str) -> str:
+def _folds_won(report: "ScoreReport", model: str) -> str:
     quarters = [row for row in report.rows if row.dimension == "quarter"]
     yardstick = {row.level: row.brier for row in quarters if row.model == "momentum"}
     mine = {row.level: row.brier for row in quarters if row.model == model}
@@ -237,3 +242,23 @@ def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}Z"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def plan_table(title: str, lines: Sequence[tuple[str, str, str]]) -> Table:
+    """What a job of maintenance does, to what, and why."""
+    table = Table(title=title, header_style="bold", title_style="bold")
+    for name in ("what", "which", "why"):
+        table.add_column(name, overflow="fold")
+    for line in lines:
+        table.add_row(*(Text(cell) for cell in line))
+    return table
+
+
+def rows_table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """Rows of an answer."""
+    table = Table(header_style="bold")
+    for name in names:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    return table

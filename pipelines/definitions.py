@@ -8,34 +8,40 @@ import dagster as dg
 
 from assets.calibration import calibration, champion_change, live_calibration
 from assets.fingerprints import fingerprint
+from assets.housekeeping import autovacuum_as_declared, day_partitions, log_files, price_archive, retention, vacuum
 from assets.live import answer, live_probabilities, price_log
 from assets.lookups import active_generation, active_standardised_generation, lookup, standardised_lookup
 from assets.maintenance import backup, restores
 from assets.prices import momentum, price_files, price_gap, price_history
 from assets.volatility import standardised_fingerprint, volatility
 from pipelines.jobs import (
+    archive_prices,
     backup_database,
     build,
     calibrate,
+    compress_logs,
     ingest_prices,
     live_refresh,
+    make_partitions,
     promote,
+    remove_what_is_old,
     restore_drill,
     score_live_answers,
+    vacuum_database,
 )
 from pipelines.resources import Strikecast
-from pipelines.schedules import (
-    backfill,
-    daily_live_calibration,
-    nightly_backup,
-    weekly_calibration,
-    weekly_restore_drill,
-)
-from pipelines.sensors import live_supervisor
+from pipelines.schedules import MAINTENANCE, backfill, daily_live_calibration, weekly_calibration
+from pipelines.sensors import a_run_failed, dead_runs, live_supervisor, watchdog
 
 # Dagster 1.13 warns of its own use of `owners` when it binds a resource to a sensor; remove when it does not.
 warnings.filterwarnings(
     "ignore", message="Parameter `owners` of initializer `SensorDefinition", category=dg.BetaWarning
+)
+
+
+# The handler of python_logs in dagster.yaml; remove when it is beta no more.
+warnings.filterwarnings(
+    "ignore", message="Handling yaml-defined logging configuration is currently in beta", category=dg.BetaWarning
 )
 
 
@@ -60,9 +66,14 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             answer,
             live_probabilities,
             live_calibration,
+            day_partitions,
+            retention,
+            vacuum,
+            price_archive,
+            log_files,
             backup,
         ],
-        asset_checks=[restores],
+        asset_checks=[restores, autovacuum_as_declared],
         jobs=[
             ingest_prices,
             build,
@@ -70,12 +81,20 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             score_live_answers,
             promote,
             live_refresh,
+            make_partitions,
+            remove_what_is_old,
+            vacuum_database,
+            archive_prices,
+            compress_logs,
             backup_database,
             restore_drill,
         ],
-        schedules=[weekly_calibration, daily_live_calibration, backfill, nightly_backup, weekly_restore_drill],
+        schedules=[weekly_calibration, daily_live_calibration, backfill, *MAINTENANCE],
         sensors=[
             live_supervisor,
+            dead_runs,
+            watchdog,
+            a_run_failed,
             dg.AutomationConditionSensorDefinition(
                 "rebuild_what_changed",
                 target=dg.AssetSelection.all(),

@@ -1,9 +1,10 @@
 """`strikecast up` and `strikecast demo`: the whole system, in order."""
 
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,23 @@ import orjson
 import polars as pl
 
 from pipelines import console
+from pipelines.alerting import SERVER, tell
+from pipelines.atomic_files import replacing
+from pipelines.domain.alerts import Heading, Problem
 from pipelines.domain.config import Profile
 from pipelines.domain.sample import SAMPLE_START_PRICES_USD, SampleTruth, generate_bars
-from pipelines.errors import BuildError, NoDataError, ServerUnavailableError, SettingsError
+from pipelines.errors import (
+    BuildError,
+    DatabaseError,
+    NoDataError,
+    ServerUnavailableError,
+    SettingsError,
+    StrikecastError,
+)
 from pipelines.live.output import probabilities_path
 from pipelines.materialize import run_job
 from pipelines.resources import price_paths
-from pipelines.runtime import keep_server_running, prepared
+from pipelines.runtime import database_of, keep_server_running, prepared
 from pipelines.settings import Settings
 from pipelines.storage.database import Database, Role
 from pipelines.storage.prices import newest_bar_at
@@ -26,6 +37,8 @@ from pipelines.supervisor import Running, dagster_processes, only_one
 SAMPLE_DAYS = 180
 ONCE_SECONDS = 10
 LIVE_TIMEOUT_SECONDS = 120
+#: Between two looks at the server.
+SERVER_LOOK_SECONDS = 30.0
 
 
 def up(settings: Settings) -> None:
@@ -33,11 +46,38 @@ def up(settings: Settings) -> None:
     with (
         only_one(settings),
         prepared(settings, console.say),
-        dagster_processes(settings, console.say, partial(keep_server_running, settings, console.say)) as running,
+        dagster_processes(settings, console.say, _looking_after(settings)) as running,
         suppress(KeyboardInterrupt),
     ):
         _print_places(settings, running)
         running.watch()
+
+
+def _looking_after(settings: Settings) -> Callable[[], None]:
+    """What `up` does all the while: start the embedded server if it died, and tell when no server answers.
+
+    The watchdog tells everything else; but it runs in Dagster's daemon, which cannot do without the server.
+    """
+    looked_at = -SERVER_LOOK_SECONDS
+
+    def look_after() -> None:
+        nonlocal looked_at
+        keep_server_running(settings, console.say)
+        if time.monotonic() - looked_at < SERVER_LOOK_SECONDS:
+            return
+        looked_at = time.monotonic()
+        found = []
+        try:
+            with database_of(settings).connect("up", None):
+                pass
+        except DatabaseError as error:
+            found = [Problem(SERVER, str(error), Heading.SERVER)]
+        try:
+            tell(settings, found, datetime.now(UTC), console.say, server=True)
+        except StrikecastError as error:
+            console.say(str(error))
+
+    return look_after
 
 
 def demo(settings: Settings, *, once: bool) -> None:
@@ -52,7 +92,7 @@ def demo(settings: Settings, *, once: bool) -> None:
             build_symbol(symbol, None)
             _calibrate(symbol)
         with (
-            dagster_processes(settings, console.say, partial(keep_server_running, settings, console.say)) as running,
+            dagster_processes(settings, console.say, _looking_after(settings)) as running,
             suppress(KeyboardInterrupt),
         ):
             _wait_for_live(settings, symbols, running)
@@ -79,9 +119,8 @@ def write_sample(symbol: str, days: int, seed: int, end: datetime, path: Path) -
         }
     )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    frame.write_parquet(partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        frame.write_parquet(partial)
     return path
 
 

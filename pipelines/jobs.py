@@ -2,43 +2,34 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import partial
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from pipelines.dead_runs import fail, runs_without_process
 from pipelines.live.feeds.choose import configured_feed
 from pipelines.live.output import probabilities_path
 from pipelines.live.session import LiveSession, SessionReport
 from pipelines.live.succession import Seat
 from pipelines.live_report import session_metadata
 from pipelines.resources import Strikecast
-from pipelines.storage.database import Role
-from pipelines.storage.live import run_is_alive
 
 LIVE_JOB = "live_refresh"
-#: A requested run takes so long to load code and ask for the session lock; until then it is not missing.
-START_GRACE = timedelta(seconds=60)
-#: As above, for a run that Dagster says has started.
-STARTED_GRACE = timedelta(seconds=10)
-IN_PROGRESS = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
-ingest_prices = dg.define_asset_job(
-    "ingest_prices",
-    selection=dg.AssetSelection.assets("price_history"),
-    executor_def=dg.in_process_executor,
-    description="Read price files of one symbol into price_history.",
-)
 
-#: In process: on two cores the start of a process per step costs more than the steps (docs/performance.md).
-build = dg.define_asset_job(
+def _job(name: str, selection: dg.AssetSelection, description: str) -> UnresolvedAssetJobDefinition:
+    """In process: on two cores the start of a process per step costs more than the steps (docs/performance.md)."""
+    return dg.define_asset_job(name, selection=selection, executor_def=dg.in_process_executor, description=description)
+
+
+_assets = dg.AssetSelection.assets
+
+ingest_prices = _job("ingest_prices", _assets("price_history"), "Read price files of one symbol into price_history.")
+build = _job(
     "build",
-    selection=dg.AssetSelection.assets(
+    _assets(
         "price_gap",
         "momentum",
         "fingerprint",
@@ -49,53 +40,37 @@ build = dg.define_asset_job(
         "standardised_lookup",
         "active_standardised_generation",
     ),
-    executor_def=dg.in_process_executor,
-    description="Rebuild one symbol from its stored bars, check it, publish it.",
+    "Rebuild one symbol from its stored bars, check it, publish it.",
 )
-
-calibrate = dg.define_asset_job(
+calibrate = _job(
     "calibrate",
-    selection=dg.AssetSelection.assets("calibration"),
-    executor_def=dg.in_process_executor,
-    description="Score every model of one symbol on what it had not seen, and write the report.",
+    _assets("calibration"),
+    "Score every model of one symbol on what it had not seen, and write the report.",
 )
-
-score_live_answers = dg.define_asset_job(
-    "score_live_answers",
-    selection=dg.AssetSelection.assets("live_calibration"),
-    executor_def=dg.in_process_executor,
-    description="Score yesterday's live answers of one symbol.",
+score_live_answers = _job(
+    "score_live_answers", _assets("live_calibration"), "Score yesterday's live answers of one symbol."
 )
-
-promote = dg.define_asset_job(
+promote = _job(
     "promote",
-    selection=dg.AssetSelection.assets("champion_change"),
-    executor_def=dg.in_process_executor,
-    description="Make a challenger the champion of one symbol, if outcomes that neither had seen say so.",
+    _assets("champion_change"),
+    "Make a challenger the champion of one symbol, if outcomes that neither had seen say so.",
 )
 
-
-backup_database = dg.define_asset_job(
+make_partitions = _job("make_partitions", _assets("day_partitions"), "Make the day partitions of the next seven days.")
+vacuum_database = _job("vacuum_database", _assets("vacuum"), "Vacuum the tables that need it, the most urgent first.")
+archive_prices = _job("archive_prices", _assets("price_archive"), "Move old months of bars into Parquet files.")
+compress_logs = _job("compress_logs", _assets("log_files"), "Rotate, compress and delete logs.")
+remove_what_is_old = _job("remove_what_is_old", _assets("retention"), "Remove what no policy keeps, in small steps.")
+backup_database = _job(
     "backup_database",
-    selection=dg.AssetSelection.assets("backup") - dg.AssetSelection.all_asset_checks(),
-    executor_def=dg.in_process_executor,
-    description="Dump the whole database, read the dump back, rotate older ones.",
+    _assets("backup") - dg.AssetSelection.all_asset_checks(),
+    "Dump the whole database, read the dump back, rotate older ones.",
 )
-
-restore_drill = dg.define_asset_job(
+restore_drill = _job(
     "restore_drill",
-    selection=dg.AssetSelection.checks_for_assets("backup"),
-    executor_def=dg.in_process_executor,
-    description="Restore the newest backup into a scratch database and compare it with what was backed up.",
+    dg.AssetSelection.checks_for_assets("backup"),
+    "Restore the newest backup into a scratch database and compare it with what was backed up.",
 )
-
-
-def _should_hold_its_lock(record: dg.RunRecord, now: datetime) -> bool:
-    """Whether a run of the live job has had the time to tell the database that it is there; not so in the queue."""
-    if record.start_time is not None:
-        return now.timestamp() - record.start_time > STARTED_GRACE.total_seconds()
-    queued = record.dagster_run.status is dg.DagsterRunStatus.QUEUED
-    return not queued and now - record.update_timestamp > START_GRACE
 
 
 @dg.op(description="Refresh every symbol's probability file at least once a second, until its market closes.")
@@ -105,22 +80,11 @@ def live_session(context: dg.OpExecutionContext, strikecast: Strikecast) -> None
     database = strikecast.database()
 
     def fail_dead_runs(seat: Seat) -> None:
-        """A run whose process was killed stays STARTED for ever: its successor looks whether it lives."""
+        """Its successor looks whether a session lives whose process was killed."""
         del seat
-        now = datetime.now(UTC)
-        records = context.instance.get_run_records(dg.RunsFilter(job_name=LIVE_JOB, statuses=IN_PROGRESS))
-        others = [
-            record.dagster_run
-            for record in records
-            if record.dagster_run.run_id != context.run.run_id and _should_hold_its_lock(record, now)
-        ]
-        with database.connect("live session", Role.LIVE) as connection:
-            dead = [run for run in others if not run_is_alive(connection, run.run_id)]
-        for run in dead:
-            if run.status is dg.DagsterRunStatus.CANCELING:
-                context.instance.report_run_canceled(run)
-            else:
-                context.instance.report_run_failed(run, "the process of this live session died; another took over")
+        for run in runs_without_process(context.instance, database, datetime.now(UTC), LIVE_JOB):
+            if run.run_id != context.run.run_id:
+                fail(context.instance, run, "the process of this live session died; another took over")
 
     def report_file(symbol: str) -> None:
         context.log_event(
@@ -147,15 +111,15 @@ def live_session(context: dg.OpExecutionContext, strikecast: Strikecast) -> None
             configured_feed(settings),
             run_id=context.run.run_id,
             wait=True,
-            say=lambda text: _submit(events, context.log.info, text),
+            say=partial(_tell, events, context.log.info),
             on_start=fail_dead_runs,
-            on_first_file=lambda symbol: _submit(events, report_file, symbol),
+            on_first_file=partial(_tell, events, report_file),
             on_report=report_session,
         ).run()
 
 
-def _submit(executor: ThreadPoolExecutor, work: Callable[[str], None], text: str) -> None:
-    executor.submit(work, text)
+def _tell(executor: ThreadPoolExecutor, how: Callable[[str], None], text: str) -> None:
+    executor.submit(how, text)
 
 
 @dg.job(

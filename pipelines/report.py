@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
+from pipelines.atomic_files import replacing
 from pipelines.domain.score_report import BAND_CELL, ScoreRow
 from pipelines.figures import reliability_by_band, shown_and_happened, skill_by_quarter, skill_by_ttc
 from pipelines.scoring import ScoreReport
@@ -90,9 +91,8 @@ def write_report(report: ScoreReport, folder: Path, now: datetime) -> Path:
     )  # fmt: skip
     path = report_path(folder, report.symbol)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(page, encoding="utf-8")
     return path
 
 

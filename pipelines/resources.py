@@ -11,10 +11,20 @@ from pipelines.domain.config import ModelConfig, Profile
 from pipelines.runtime import database_of
 from pipelines.settings import Settings, load_settings
 from pipelines.storage.database import Connection, Database, Role
+from pipelines.storage.live import holding_run_lock
 
 
 class Strikecast(dg.ConfigurableResource[object]):
     """Settings and database of this deployment, read when a run needs them, not when code is loaded."""
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Strikecast"]:
+        """For as long as a run uses this, its process says that it lives."""
+        if context.run is None:
+            yield self
+            return
+        with holding_run_lock(self.database(), context.run.run_id):
+            yield self
 
     def settings(self) -> Settings:
         """Settings of this process. Raises SettingsError."""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
+from pipelines.atomic_files import replacing
 from pipelines.errors import SettingsError
 from pipelines.settings import CONFIG_FILE_VARIABLE, HOME_VARIABLE, Settings, config_file
 from pipelines.storage.database import Database
@@ -91,10 +92,8 @@ def write_dagster_home(settings: Settings) -> None:
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     if (settings.dagster_home / "pyproject.toml").exists():
         raise SettingsError(f"{settings.dagster_home} is a project: DAGSTER_HOME must lie outside of it")
-    target = settings.dagster_home / "dagster.yaml"
-    partial = target.with_name(f"dagster.yaml.{os.getpid()}.partial")
-    partial.write_text(_instance_configuration(), encoding="utf-8")
-    partial.replace(target)
+    with replacing(settings.dagster_home / "dagster.yaml") as partial:
+        partial.write_text(_instance_configuration(), encoding="utf-8")
 
 
 def _instance_configuration() -> str:

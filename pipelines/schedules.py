@@ -1,11 +1,23 @@
 """Schedules, all in UTC, all on by default."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
 from assets.partitions import SYMBOLS
-from pipelines.jobs import backup_database, calibrate, ingest_prices, restore_drill, score_live_answers
+from pipelines.jobs import (
+    archive_prices,
+    backup_database,
+    calibrate,
+    compress_logs,
+    ingest_prices,
+    make_partitions,
+    remove_what_is_old,
+    restore_drill,
+    score_live_answers,
+    vacuum_database,
+)
 from pipelines.resources import Strikecast
 from pipelines.settings import FeedKind
 
@@ -41,23 +53,33 @@ def daily_live_calibration(context: dg.ScheduleEvaluationContext) -> Iterator[dg
     yield from _each_symbol(context)
 
 
-nightly_backup = dg.ScheduleDefinition(
-    name="nightly_backup",
-    job=backup_database,
-    cron_schedule="0 3 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Dump the whole database, read the dump back, rotate older ones: daily 03:00 UTC.",
-)
+def _at(name: str, cron: str, job: Any, description: str, config: Any = None) -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(
+        name=name, job=job, cron_schedule=cron, execution_timezone="UTC", run_config=config,
+        default_status=dg.DefaultScheduleStatus.RUNNING, description=description,
+    )  # fmt: skip
 
-weekly_restore_drill = dg.ScheduleDefinition(
-    name="weekly_restore_drill",
-    job=restore_drill,
-    cron_schedule="0 5 * * 0",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Prove that the newest backup restores: Sundays 05:00 UTC.",
-)
+
+#: The jobs that look after the database, none of which knows of symbols.
+MAINTENANCE = (
+    _at("daily_partitions", "30 1 * * *", make_partitions, "Make the partitions of the next days: daily 01:30 UTC."),
+    _at("weekly_vacuum", "0 1 * * 0", vacuum_database, "Vacuum every table that needs it: Sundays 01:00 UTC."),
+    _at(
+        "daily_urgent_vacuum", "0 1 * * 1-6", vacuum_database, "Vacuum what cannot wait for Sunday: daily 01:00 UTC.",
+        {"ops": {"vacuum": {"config": {"urgent_only": True}}}},
+    ),
+    _at("daily_logs", "15 1 * * *", compress_logs, "Rotate and compress logs: daily 01:15 UTC."),
+    _at("monthly_archive", "30 2 1 * *", archive_prices, "Old months of bars become files: on the 1st, 02:30 UTC."),
+    _at("daily_retention", "0 2 * * *", remove_what_is_old, "Remove what no policy keeps: daily 02:00 UTC."),
+    _at(
+        "nightly_backup", "0 3 * * *", backup_database,
+        "Dump the whole database, read the dump back, rotate older ones: daily 03:00 UTC.",
+    ),
+    _at(
+        "weekly_restore_drill", "0 5 * * 0", restore_drill,
+        "Prove that the newest backup restores: Sundays 05:00 UTC.",
+    ),
+)  # fmt: skip
 
 #: Where the live session's prices come from says where its finished minutes are to be had. Replayed ones are no news.
 _ORIGINS = {FeedKind.EXCHANGE: "EXCHANGE", FeedKind.EXTERNAL: "TICKS"}

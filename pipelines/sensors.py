@@ -4,11 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from pipelines.alerting import tell
+from pipelines.dead_runs import IN_PROGRESS, START_GRACE, fail, runs_without_process
+from pipelines.domain.alerts import problems
 from pipelines.errors import DatabaseError
-from pipelines.jobs import IN_PROGRESS, LIVE_JOB, START_GRACE, live_refresh
+from pipelines.jobs import LIVE_JOB, live_refresh
 from pipelines.resources import Strikecast
 from pipelines.storage.database import Role
 from pipelines.storage.live import LockState, champion_generations, lock_state
+from pipelines.watchdog import look
 
 CHECK_SECONDS = 5
 #: Before the hour: a run takes ten seconds or so to start, and a first one may fail.
@@ -72,3 +76,57 @@ def wanted_because(state: LockState, now: datetime, *, hot_standby: bool) -> str
     if state.hands_over_at is not None and state.hands_over_at - now <= SUCCESSOR_EARLY:
         return f"the market closes at {state.hands_over_at:%H:%M} UTC"
     return None
+
+
+WATCH_SECONDS = 30
+
+
+@dg.sensor(
+    minimum_interval_seconds=WATCH_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Fails runs whose process was killed, so that their pool is free: Dagster takes them for running for "
+    "ever. A run says that its process lives by a lock in the database; it is dead if two looks do not find the lock.",
+)
+def dead_runs(context: dg.SensorEvaluationContext, strikecast: Strikecast) -> dg.SkipReason:
+    """Fail the runs whose process was gone at the last look, too."""
+    suspects = set((context.cursor or "").split())
+    try:
+        dead = runs_without_process(context.instance, strikecast.database(), datetime.now(UTC))
+    except DatabaseError as error:
+        return dg.SkipReason(str(error))
+    gone = [run for run in dead if run.run_id in suspects]
+    for run in gone:
+        fail(context.instance, run, "the process of this run is gone: it was killed, or its machine was")
+    context.update_cursor(" ".join(run.run_id for run in dead if run not in gone))
+    return dg.SkipReason(f"failed {', '.join(run.run_id for run in gone)}" if gone else "every run has its process")
+
+
+@dg.sensor(
+    minimum_interval_seconds=WATCH_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Looks whether a job of maintenance failed or is late, a restore drill failed, a probability file is "
+    "stale, a disk is low, days are missing; what begins and what ends is told once, to all whom the settings name.",
+)
+def watchdog(context: dg.SensorEvaluationContext, strikecast: Strikecast) -> dg.SkipReason:
+    """Tell what began and what ended since the last look."""
+    return dg.SkipReason(_watch(context, strikecast))
+
+
+@dg.run_failure_sensor(
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=WATCH_SECONDS,
+    description="When a run fails, the watchdog looks at once.",
+)
+def a_run_failed(context: dg.RunFailureSensorContext, strikecast: Strikecast) -> None:
+    """As `watchdog`; a live session that failed is not news while another writes the files."""
+    _watch(context, strikecast)
+
+
+def _watch(context: dg.SensorEvaluationContext | dg.RunFailureSensorContext, strikecast: Strikecast) -> str:
+    def say(text: str) -> None:
+        context.log.warning(text)  # to ask for the log is to make a file, so not at each look
+
+    settings, now = strikecast.settings(), datetime.now(UTC)
+    facts = look(settings, strikecast.database(), context.instance, now)
+    lasting = tell(settings, problems(facts, settings.alerts, now), now, say)
+    return "; ".join(one.message for one in lasting) or "all is well"

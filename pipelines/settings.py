@@ -11,11 +11,17 @@ from typing import Any
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic.dataclasses import dataclass
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from pipelines.domain.alerts import AlertLimits
+from pipelines.domain.archive import ArchivePolicy
 from pipelines.domain.backups import RotationPolicy
 from pipelines.domain.config import ModelConfig
+from pipelines.domain.log_files import LogPolicy
 from pipelines.domain.naming import valid_symbol
+from pipelines.domain.retention import RetentionPolicy
+from pipelines.domain.vacuum import VacuumPolicy
 from pipelines.errors import SettingsError
 
 CONFIG_FILE_VARIABLE = "STRIKECAST_CONFIG"
@@ -73,22 +79,33 @@ class ExchangeSettings(BaseModel):
     urls: dict[str, str] = Field(default_factory=dict)
 
 
-class BackupSettings(BaseModel):
-    """Which backups are kept; see `strikecast backup rotate --dry-run`."""
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class BackupSettings(RotationPolicy):
+    """How backups are made, and which are kept; see `strikecast backup rotate --dry-run`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    #: A tool and a public key: age:age1..., gpg:0123ABCD, or age:FILE or gpg:FILE with the recipients or the key in it.
+    encrypt_to: str | None = Field(default=None, pattern=r"^(age|gpg):.+")
+    #: What decrypts: a key file of age, or the folder of a gpg keyring.
+    identity: Path | None = None
+    #: A second place: a directory by its whole path, or an rclone remote.
+    copy_to: str | None = Field(default=None, pattern=r"^(/|[A-Za-z0-9_.-]+:).*")
 
-    #: All of the last days; then the newest of so many days, weeks and months; the newest few whatever happens.
-    keep_days: int = Field(default=14, ge=0)
-    keep_daily: int = Field(default=7, ge=0)
-    keep_weekly: int = Field(default=5, ge=0)
-    keep_monthly: int = Field(default=12, ge=0)
-    minimum: int = Field(default=3, ge=1)
+    #: For point-in-time recovery: where the server's archive_command puts its log, and how many base backups are kept.
+    wal_archive: Path | None = None
+    keep_base: int = Field(default=2, ge=1)
 
-    @property
-    def policy(self) -> RotationPolicy:
-        """As the rotation takes it."""
-        return RotationPolicy(self.keep_days, self.keep_daily, self.keep_weekly, self.keep_monthly, self.minimum)
+    @field_validator("identity", "wal_archive")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class AlertSettings(AlertLimits):
+    """When something is wrong, and who is told; `strikecast alerts --test` tries the addresses."""
+
+    #: Addresses as apprise takes them: mailtos://user:password@example.org, json://host/path, ...
+    urls: tuple[SecretStr, ...] = ()
 
 
 def default_home() -> Path:
@@ -110,7 +127,12 @@ class Settings(BaseSettings):
     )
     prices: Path | None = Field(default=None, description="folder of price files, {symbol}_1m.* or {symbol}/")
     backups: Path | None = Field(default=None, description="where backups go; default: home/backups")
-    backup: BackupSettings = Field(default=BackupSettings(), description="which backups are kept")
+    backup: BackupSettings = Field(default=BackupSettings(), description="how backups are made and kept")
+    retention: RetentionPolicy = Field(default=RetentionPolicy(), description="how long rows are kept")
+    vacuum: VacuumPolicy = Field(default=VacuumPolicy(), description="when tables are vacuumed")
+    archive: ArchivePolicy = Field(default=ArchivePolicy(), description="which months of bars become files")
+    logs: LogPolicy = Field(default=LogPolicy(), description="how long logs are kept")
+    alerts: AlertSettings = Field(default=AlertSettings(), description="when something is wrong, and who is told")
     output: Path | None = Field(default=None, description="where the probability files go; default: home/output")
     ui_host: str = Field(default="127.0.0.1", description="address of the Dagster UI")
     ui_port: int = Field(default=3000, ge=0, le=65535, description="port of the Dagster UI; 0: any free one")
@@ -176,6 +198,11 @@ class Settings(BaseSettings):
     def backups_dir(self) -> Path:
         """Where backups go."""
         return self.backups or self.home / "backups"
+
+    @property
+    def archive_dir(self) -> Path:
+        """Where old months of bars go, a folder per symbol."""
+        return self.home / "archive"
 
     @property
     def dagster_home(self) -> Path:

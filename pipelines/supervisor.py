@@ -22,8 +22,8 @@ import psutil
 from filelock import FileLock, Timeout
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
+from pipelines.dead_runs import IN_PROGRESS
 from pipelines.errors import AlreadyRunningError, ServerUnavailableError, SettingsError
-from pipelines.jobs import IN_PROGRESS
 from pipelines.settings import Settings
 
 Say = Callable[[str], None]
@@ -101,6 +101,7 @@ def dagster_processes(
         f"load_from:\n  - grpc_server:\n      socket: {code_socket}\n      location_name: {LOCATION}\n",
         encoding="utf-8",
     )
+    outputs, writer = _start_log_writer(logs, ("code_server", "webserver", "daemon"), scratch)
     try:
         say("starting the code server")
         code = [
@@ -114,28 +115,57 @@ def dagster_processes(
             "--location-name",
             LOCATION,
         ]
-        children.append(_spawn([*program, *code], logs / "code_server.log", scratch))
+        children.append(_spawn([*program, *code], outputs["code_server"], scratch))
         _wait(lambda: _accepts(code_socket), children, "the code server")
         say("starting the web server and the daemon")
         web = ["dagster_webserver", "-h", settings.ui_host, "-p", str(port), "-w", str(workspace)]
-        children.append(_spawn([*program, *web], logs / "webserver.log", scratch))
+        children.append(_spawn([*program, *web], outputs["webserver"], scratch))
         daemon = ["dagster._daemon", "run", "-w", str(workspace)]
-        children.append(_spawn([*program, *daemon], logs / "daemon.log", scratch))
+        children.append(_spawn([*program, *daemon], outputs["daemon"], scratch))
         _write_state(settings, url, children)
         _wait(lambda: _answers(f"{url}/server_info"), children, "the web server")
-        yield Running(url, tuple(children), look_after)
+        yield Running(url, (*children, writer), look_after)
     finally:
-        _stop(children, say)
+        with _undisturbed():
+            _stop(children, say)
+            _end([writer], signal.SIGCONT)  # it ends by itself, when nobody is left to write
         (settings.home / "up.json").unlink(missing_ok=True)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _spawn(command: Sequence[str], log: Path, folder: Path) -> psutil.Popen:
-    with log.open("ab") as output:
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hear no second Ctrl-C or SIGTERM: what it would cut short is the end of processes that nobody else ends."""
+    before = {ending: signal.signal(ending, signal.SIG_IGN) for ending in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for ending, handler in before.items():
+            signal.signal(ending, handler)
+
+
+def _start_log_writer(logs: Path, names: Sequence[str], folder: Path) -> tuple[dict[str, int], psutil.Popen]:
+    """The process that writes the others' output into files that can be rotated, and the pipes to it by name."""
+    pipes = {name: os.pipe() for name in names}
+    arguments = [f"{name}={reading}" for name, (reading, _) in pipes.items()]
+    writer = psutil.Popen(
+        [sys.executable, "-m", "pipelines.log_writer", str(logs), *arguments], stdin=subprocess.DEVNULL, cwd=folder,
+        pass_fds=[reading for reading, _ in pipes.values()], start_new_session=True,
+    )  # fmt: skip
+    for reading, _ in pipes.values():
+        os.close(reading)
+    return {name: writing for name, (_, writing) in pipes.items()}, writer
+
+
+def _spawn(command: Sequence[str], output: int, folder: Path) -> psutil.Popen:
+    """Start a process that writes to a pipe, and leave the pipe to it."""
+    try:
         # A session of its own: Ctrl-C reaches this process alone, which then stops the others in order.
         return psutil.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, start_new_session=True
         )
+    finally:
+        os.close(output)
 
 
 def _stop(children: Sequence[psutil.Popen], say: Say) -> None:
@@ -268,4 +298,5 @@ def _answers(url: str) -> bool:
 
 def _name(process: psutil.Popen) -> str:
     command = " ".join(process.args if isinstance(process.args, list) else [str(process.args)])
-    return "web server" if "webserver" in command else "daemon" if "_daemon" in command else "code server"
+    names = {"webserver": "web server", "_daemon": "daemon", "log_writer": "log writer"}
+    return next((name for part, name in names.items() if part in command), "code server")

@@ -1,18 +1,30 @@
 """Shared by all tiers: no test sees the settings of whoever runs it; slow tiers run after fast ones."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from exchange_server import Exchange, running_exchange
 
 SHARED = Path(__file__).parents[2] / "shared"
 TIERS = ("unit", "postgres", "dagster")
 TEST_DATABASE_VARIABLE = "STRIKECAST_TEST_DATABASE_URL"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Unit tests first: what fails in milliseconds is told first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Unit tests first: what fails in milliseconds is told first. `one_server`: slow, and no matter of the server."""
+    twice = [item for item in items if item.get_closest_marker("one_server") and _server_of(item) == "real"]
+    if twice:
+        config.hook.pytest_deselected(items=twice)
+        items[:] = [item for item in items if item not in twice]
     items.sort(key=lambda item: TIERS.index(item.path.relative_to(Path(__file__).parent).parts[0]))
+
+
+def _server_of(item: pytest.Item) -> object:
+    return (
+        item.callspec.params.get("server") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +40,10 @@ def shared() -> Path:
     """The folder of real data beside the project."""
     assert (SHARED / "data").is_dir(), f"real data is expected in {SHARED}/data"
     return SHARED
+
+
+@pytest.fixture
+def exchange() -> Iterator[Exchange]:
+    """A local exchange that speaks as the real ones do."""
+    with running_exchange() as found:
+        yield found

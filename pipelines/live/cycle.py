@@ -8,7 +8,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import psycopg
-from psycopg_pool import PoolTimeout
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from pipelines.domain.ticks import Tick
@@ -33,7 +32,7 @@ HISTORY = timedelta(minutes=33)
 ROWS_AT_ONCE = 20_000
 #: Further ahead, a price is from a clock that is wrong.
 TOLERATED_FUTURE = timedelta(seconds=1)
-FAILURES = (psycopg.Error, PoolTimeout, OSError, ValueError, KeyError, ArithmeticError, NoDataError)
+FAILURES = (psycopg.Error, OSError, ValueError, KeyError, ArithmeticError, NoDataError)
 #: Backoff with full jitter: up to 0.1, 0.2, 0.4 ... 5 s.
 BACKOFF = wait_random_exponential(multiplier=0.1, max=5.0)
 
@@ -80,11 +79,8 @@ class Cycle:
 
     async def catch_up(self) -> None:
         """Read the ticks of the last half hour, or what is new of them."""
-        try:
-            while await self._read_ticks(list(self._refreshers)):
-                pass
-        except FAILURES as error:  # `follow` tries again; a lost server ends the session elsewhere
-            self._deaf = f"ticks cannot be read: {one_line(error)}"
+        while await self._try_read_ticks(list(self._refreshers)):
+            pass
 
     async def begin(self, session: int, log: TickLog, feed: Feed) -> None:
         """From now on this session writes: catch up with the ticks, warm up the feed, write all files once."""
@@ -174,11 +170,17 @@ class Cycle:
             symbols = list(self._ticked_symbols) or list(self._refreshers)
             self._ticked.clear()
             self._ticked_symbols.clear()
-            try:
-                await self._read_ticks(symbols)
-                self._deaf = None
-            except FAILURES as error:  # the poll tries again; a lost server ends the session elsewhere
-                self._deaf = f"ticks cannot be read: {one_line(error)}"
+            await self._try_read_ticks(symbols)
+
+    async def _try_read_ticks(self, symbols: Sequence[str]) -> bool:
+        """As `_read_ticks`; what fails is told in the files, and there is no more for now."""
+        try:
+            more = await self._read_ticks(symbols)
+        except FAILURES as error:  # `follow` tries again; a lost server ends the session elsewhere
+            self._deaf = f"ticks cannot be read: {one_line(error)}"
+            return False
+        self._deaf = None
+        return more
 
     async def _read_ticks(self, symbols: Sequence[str]) -> bool:
         """Take in ticks that are newer than the newest; whether there are more."""

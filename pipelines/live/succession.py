@@ -32,14 +32,12 @@ KEEPALIVES = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count"
 class Seat:
     """The right to write: the connection that holds the lock, and the session's row.
 
-    `before`: the session before it, None for the first; `dead`: sessions that were found dead; `identity`: of the
-    database, in which `session` counts. Times are aware UTC.
+    `dead`: sessions that were found dead; `identity`: of the database, in which `session` counts. Times are aware UTC.
     """
 
     connection: AsyncConnection
     session: int
     started_at: datetime
-    before: int | None
     dead: Sequence[int]
     identity: str
 
@@ -124,8 +122,8 @@ async def take_seat(
     parameters = {"run_id": run_id, "symbols": list(symbols), "feed": feed, "hands_over_at": hands_over_at}
     row = await (await connection.execute(query("start_session"), parameters)).fetchone()
     assert row is not None
-    session, started_at, before = row
+    session, started_at = row
     dead = await (await connection.execute(query("crash_dead_sessions"), {"session_id": session})).fetchall()
     found = await (await connection.execute(query("database_identity"))).fetchone()
     assert found is not None
-    return Seat(connection, session, started_at, before, [number for (number,) in dead], found[0])
+    return Seat(connection, session, started_at, [number for (number,) in dead], found[0])

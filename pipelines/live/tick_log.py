@@ -15,6 +15,7 @@ import psycopg
 
 from pipelines.domain.ticks import DELTA_LAGS_MINUTES, Tick, TickFeatures
 from pipelines.storage.database import AsyncConnection, first_line
+from pipelines.storage.live import PARTITIONED
 from pipelines.storage.queries import query
 
 #: Rows kept while a table cannot be written; at one tick a second and symbol, an hour of three symbols.
@@ -24,7 +25,6 @@ DAYS_AHEAD = 3
 PAUSE_SECONDS = 1.0
 #: How often the days ahead are looked after.
 DAYS_EVERY_SECONDS = 3600.0
-PARTITIONED = ("price_log", "answer")
 
 
 @dataclass(frozen=True)

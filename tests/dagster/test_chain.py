@@ -134,8 +134,8 @@ def test_the_sensor_starts_a_session_only_when_none_is_alive(
     in_system: System, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def evaluate() -> object:
-        with dg.build_sensor_context(instance=instance, definitions=defs) as context:
-            return live_supervisor(context, strikecast=Strikecast())
+        with dg.build_sensor_context(instance=instance, resources={"strikecast": Strikecast()}) as context:
+            return live_supervisor(context)
 
     assert isinstance(evaluate(), dg.RunRequest)
     with in_system.database.connect("test", Role.LIVE, autocommit=True) as holder:

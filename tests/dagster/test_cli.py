@@ -217,6 +217,9 @@ def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(system: System, tm
         members = family(up)
         assert len(members) >= 4
         up.send_signal(signal.SIGINT)
+        wait_until(lambda: "stopping" in log.read_text(), "the end to begin")
+        for impatient in (signal.SIGINT, signal.SIGTERM):
+            up.send_signal(impatient)
         assert up.wait(timeout=90) == 0
         assert [member for member in members if member.is_running()] == []
     finally:

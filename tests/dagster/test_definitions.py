@@ -25,7 +25,14 @@ GRAPH = {
     "price_log": set(),
     "live_probabilities": {"price_log", "active_generation", "active_standardised_generation"},
     "backup": set(),
+    "day_partitions": set(),
+    "retention": set(),
+    "vacuum": set(),
+    "price_archive": {"price_history"},
+    "log_files": set(),
 }
+#: What looks after the database, and knows of no symbol.
+MAINTENANCE = {"backup", "day_partitions", "retention", "vacuum", "price_archive", "log_files"}
 LOOKUP_CHECKS = {"cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes", "read_p95"}
 CHECKS = {
     "price_history": {"gap_share", "newest_bar_age"},
@@ -35,8 +42,9 @@ CHECKS = {
     "standardised_lookup": LOOKUP_CHECKS,
     "calibration": {"no_band_is_off", "better_than_momentum", "no_drift"},
     "backup": {"restores"},
+    "vacuum": {"autovacuum_as_declared"},
 }
-NOT_BLOCKING = {"gap_share", "newest_bar_age", "read_p95", "restores", *CHECKS["calibration"]}
+NOT_BLOCKING = {"gap_share", "newest_bar_age", "read_p95", "restores", "autovacuum_as_declared", *CHECKS["calibration"]}
 #: Made when it is their time or when asked, not whenever prices change.
 NOT_REBUILT = {"price_history", "calibration", "champion_change", "live_calibration"}
 
@@ -60,7 +68,7 @@ def test_every_asset_can_be_read_in_the_ui() -> None:
 
 def test_tables_are_partitioned_by_symbol_versioned_and_rebuilt_when_prices_change() -> None:
     tables = {name: spec for name, spec in specs().items() if name in GRAPH and spec.partitions_def is not None}
-    assert set(tables) == set(GRAPH) - {"price_files", "price_log", "answer", "live_probabilities", "backup"}
+    assert set(tables) == set(GRAPH) - {"price_files", "price_log", "answer", "live_probabilities"} - MAINTENANCE
     for name, spec in tables.items():
         assert spec.partitions_def == SYMBOLS, name
         assert spec.code_version, name
@@ -81,12 +89,16 @@ def test_jobs_and_sensors_are_these() -> None:
     jobs = {job.name: job.description for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
     assert set(jobs) == {
         "ingest_prices", "build", "live_refresh", "calibrate", "score_live_answers", "promote", "backup_database",
-        "restore_drill",
+        "restore_drill", "make_partitions", "remove_what_is_old",
+        "vacuum_database", "archive_prices", "compress_logs",
     }  # fmt: skip
     assert all(jobs.values())
     sensors = {sensor.name: sensor.default_status for sensor in defs.sensors or ()}
     assert sensors == {
         "live_supervisor": dg.DefaultSensorStatus.RUNNING,
+        "dead_runs": dg.DefaultSensorStatus.RUNNING,
+        "watchdog": dg.DefaultSensorStatus.RUNNING,
+        "a_run_failed": dg.DefaultSensorStatus.RUNNING,
         "rebuild_what_changed": dg.DefaultSensorStatus.RUNNING,
     }
 
@@ -97,6 +109,12 @@ def test_schedules_are_these_in_utc_and_on_by_default() -> None:
         "weekly_calibration": ("0 4 * * 0", "calibrate"),
         "daily_live_calibration": ("10 0 * * *", "score_live_answers"),
         "backfill": ("20 */6 * * *", "ingest_prices"),
+        "daily_partitions": ("30 1 * * *", "make_partitions"),
+        "weekly_vacuum": ("0 1 * * 0", "vacuum_database"),
+        "daily_urgent_vacuum": ("0 1 * * 1-6", "vacuum_database"),
+        "daily_logs": ("15 1 * * *", "compress_logs"),
+        "monthly_archive": ("30 2 1 * *", "archive_prices"),
+        "daily_retention": ("0 2 * * *", "remove_what_is_old"),
         "nightly_backup": ("0 3 * * *", "backup_database"),
         "weekly_restore_drill": ("0 5 * * 0", "restore_drill"),
     }

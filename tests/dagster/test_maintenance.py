@@ -2,13 +2,14 @@
 
 import json
 import re
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from system import System
 
 from pipelines.definitions import defs
-from pipelines.maintenance.backup import DUMP
+from pipelines.maintenance.backup import DUMP, named
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,10 @@ def test_a_backup_made_by_hand_is_listed_verified_and_restores(system: System, b
     assert str(backed_up["name"]) in table.replace("\n", "")
     planned = system.run("backup", "rotate", "--dry-run").stdout
     assert planned.split(":")[0].split() == ["keep", str(backed_up["name"])]
+    bases = json.loads(system.run("backup", "base", "--dry-run", "--json").stdout)
+    assert bases == {"made": None, "keep": [], "delete": [], "wal_from": None}
+    told = system.run("backup", "drill", "--help").stdout
+    assert "--pitr" in told
 
 
 def test_what_cannot_be_restored_is_one_line(system: System, backed_up: dict[str, object]) -> None:
@@ -39,6 +44,8 @@ def test_what_cannot_be_restored_is_one_line(system: System, backed_up: dict[str
         (["restore"], "restore takes either --into DATABASE or --replace"),
         (["restore", "nothing", "--into", "x"], "there is no backup 'nothing'"),
         (["restore", "--into", "dagster"], "database 'dagster' cannot be created"),
+        (["drill", "--pitr"], "the server does not archive its log (archive_mode off"),
+        (["drill", "x", "--pitr"], "drill takes either the name of a backup or --pitr"),
     ):
         done = system.run("backup", *arguments)
         assert done.returncode == 1
@@ -78,3 +85,22 @@ def test_the_weekly_drill_is_a_check_that_fails_when_the_backup_is_damaged(
     assert not failed.passed
     assert f"{newest.name} is damaged: database.dump" in str(failed.metadata["problem"].value)
     assert outcome().metadata["backup"].value == backed_up["name"], "the next drill takes the newest sound one"
+
+
+def test_a_copy_that_cannot_be_made_fails_the_run_and_the_backup_counts(
+    in_system: System, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRIKECAST_BACKUP__COPY_TO", str(in_system.home / "not mounted"))
+    done = defs.resolve_job_def("backup_database").execute_in_process(instance=instance, raise_on_error=False)
+    assert not done.success
+    event = instance.get_latest_materialization_event(dg.AssetKey("backup"))
+    assert event is not None
+    assert event.run_id == done.run_id
+    assert event.asset_materialization is not None
+    made = Path(str(event.asset_materialization.metadata["path"].value))
+    assert named(in_system.settings.backups_dir, None).folder == made
+    in_system.variables["STRIKECAST_BACKUP__COPY_TO"] = "/not/mounted"
+    failed = in_system.run("backup", "create")
+    del in_system.variables["STRIKECAST_BACKUP__COPY_TO"]
+    assert failed.returncode == 1
+    assert "is made, but" in failed.stderr

@@ -17,7 +17,8 @@ import pytest
 from system import System
 from waiting import wait_until
 
-from pipelines.jobs import IN_PROGRESS, LIVE_JOB
+from pipelines.dead_runs import IN_PROGRESS
+from pipelines.jobs import LIVE_JOB
 from pipelines.live.output import FENCE, probabilities_path
 from pipelines.storage.database import Role
 from pipelines.storage.live import lock_state

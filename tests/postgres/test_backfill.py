@@ -1,11 +1,10 @@
 """Backfill: finished minutes of the exchange or of ticks become history; nothing twice, nothing half, nothing running."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from exchange_server import Exchange, garbage, other_shape, running_exchange, stall, status
+from exchange_server import Exchange, garbage, other_shape, stall, status
 from live_sessions import tick
 
 from pipelines.backfill import MINUTE, BackfillReport, from_exchange, from_ticks
@@ -13,12 +12,6 @@ from pipelines.errors import FeedError
 from pipelines.storage.database import Database, Role
 
 MARKETS = {"coinbaseexchange": "BTC/USD", "kraken": "BTC/USD", "binance": "BTC/USDT"}
-
-
-@pytest.fixture
-def exchange() -> Iterator[Exchange]:
-    with running_exchange() as found:
-        yield found
 
 
 def bars(database: Database, symbol: str) -> dict[int, tuple[float, ...]]:

@@ -320,6 +320,7 @@ def test_an_ingestion_that_waits_too_long_for_another_says_so(
         assert "\n" not in str(raised.value)
 
 
+@pytest.mark.one_server
 def test_five_real_years_load_completely(database: Database, price_file: Path) -> None:
     report = ingest(database, "BTC", [price_file], NOW)
     assert counts(report) == (2_628_970, 0, 0, 0)

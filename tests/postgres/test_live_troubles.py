@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exchange_server import Exchange, running_exchange
+from exchange_server import Exchange
 from live_sessions import half_an_hour_of_ticks, has, read, session, tick
 from waiting import wait_until
 
@@ -84,6 +84,20 @@ def test_a_report_that_fails_is_said_and_stops_nothing(database: Database, build
     assert "what sessions before left: RuntimeError: nobody listens" in said
 
 
+@pytest.mark.one_server
+def test_a_session_says_little_however_often_it_refreshes(database: Database, build: Build, tmp_path: Path) -> None:
+    """Lines tell of what changes; none is written per refresh, or logs would grow with them."""
+    build("QUIET", seed=1)
+    half_an_hour_of_ticks(database, "QUIET", 100.0)
+    said: list[str] = []
+    with running(live_session(database, tmp_path, "QUIET", say=said.append)):
+        for number in range(1, 61):
+            tick(database, "QUIET", 100.0 + number / 1000)
+            wait_until(has(tmp_path, "QUIET", current_price=100.0 + number / 1000), "the refresh")
+    assert len(said) <= 5, said
+
+
+@pytest.mark.one_server
 def test_a_table_that_is_locked_holds_up_rows_but_no_file(database: Database, build: Build, tmp_path: Path) -> None:
     build("LOCKED", seed=1)
     half_an_hour_of_ticks(database, "LOCKED", 100.0)
@@ -110,6 +124,7 @@ def test_a_table_that_is_locked_holds_up_rows_but_no_file(database: Database, bu
         wait_until(kept, "the answers to be stored after all")
 
 
+@pytest.mark.one_server
 def test_a_file_that_cannot_be_written_is_no_other_symbols_trouble(
     database: Database, build: Build, tmp_path: Path
 ) -> None:
@@ -124,6 +139,7 @@ def test_a_file_that_cannot_be_written_is_no_other_symbols_trouble(
         wait_until(has(tmp_path, "BLOCKED", current_price=100.0), "its own file, once it can be written")
 
 
+@pytest.mark.one_server
 def test_a_generation_that_cannot_be_read_is_no_other_symbols_trouble(
     database: Database, build: Build, tmp_path: Path
 ) -> None:
@@ -158,6 +174,7 @@ def test_more_ticks_than_are_read_at_once_leave_no_hole(
     assert payload["momentum_score"] is not None
 
 
+@pytest.mark.one_server
 def test_replayed_prices_are_no_past_of_real_ones(database: Database, build: Build, tmp_path: Path) -> None:
     build("MIXED", seed=1)
     half_an_hour_of_ticks(database, "MIXED", 100.0)
@@ -195,12 +212,6 @@ def test_counts_go_on_though_a_session_between_saved_none(database: Database, bu
     with running(live_session(database, tmp_path, "COUNTS")) as raised:
         wait_until(lambda: totals()[-1][1] > counted, "the next session to go on from there")
     assert isinstance(raised[0], asyncio.CancelledError)
-
-
-@pytest.fixture
-def exchange() -> Iterator[Exchange]:
-    with running_exchange() as found:
-        yield found
 
 
 def test_a_session_that_waits_is_connected_already(

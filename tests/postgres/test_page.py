@@ -15,6 +15,8 @@ from seeing import Served, ladder, serving, write_ladder
 from pipelines.live.output import probabilities_path
 from pipelines.storage.database import Database
 
+pytestmark = pytest.mark.one_server
+
 #: CI sets it: there a browser that is missing fails the tests.
 REQUIRED = "REQUIRE_CHROMIUM"
 PRICE, NEXT_PRICE, LATER_PRICE = 95_100.0, 95_333.25, 94_800.5

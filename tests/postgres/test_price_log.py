@@ -1,7 +1,7 @@
 """Ticks in the database: by day, with what follows from them, and none lost while the table cannot be written."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import psycopg
 import pytest
 import sqlalchemy
 from alembic import command
-from exchange_server import Exchange, running_exchange, status
+from exchange_server import Exchange, status
 from live_sessions import half_an_hour_of_ticks, has, read, session, tick
 from waiting import wait_until
 
@@ -197,12 +197,6 @@ def test_a_price_from_the_future_is_told_and_not_used(database: Database, build:
         payload = read(tmp_path, "AHEAD")
     assert payload is not None
     assert payload["current_price"] == 100.0
-
-
-@pytest.fixture
-def exchange() -> Iterator[Exchange]:
-    with running_exchange() as found:
-        yield found
 
 
 def test_an_exchanges_prices_reach_table_and_file_and_its_failures_the_reasons(

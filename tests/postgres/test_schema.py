@@ -1,15 +1,18 @@
 """Migrations, and comments in the database itself."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from pipelines.errors import SchemaVersionError, ServerUnavailableError
+from pipelines.storage import migrations
 from pipelines.storage.database import Database, Role
 from pipelines.storage.schema import migrate, read_version, require_current
 
-NEEDED = "0003"
+#: The newest file of the migrations.
+NEEDED = max(path.name[:4] for path in (Path(migrations.__file__).parent / "versions").glob("[0-9]*.py"))
 
 
 def test_concurrent_migrators_leave_one_schema(empty_database: Database) -> None:
@@ -27,7 +30,7 @@ def test_a_newer_schema_is_refused_with_the_remedy(database: Database) -> None:
     with psycopg.connect(database.url) as connection:
         connection.execute("UPDATE schema_version SET version_num = '9999'")
     try:
-        with pytest.raises(SchemaVersionError, match="newer than this code's 0003: upgrade strikecast"):
+        with pytest.raises(SchemaVersionError, match=f"newer than this code's {NEEDED}: upgrade strikecast"):
             require_current(database)
         with pytest.raises(SchemaVersionError, match="upgrade strikecast"):
             migrate(database)

@@ -68,6 +68,7 @@ def ticking(database: Database, symbol: str, price: float) -> Iterator[threading
         thread.join()
 
 
+@pytest.mark.one_server
 def test_health_follows_the_session_and_the_feed(database: Database, build: Callable[..., int], tmp_path: Path) -> None:
     build("BTC", seed=1)
     output = tmp_path / "output"
