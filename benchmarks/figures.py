@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,3 +51,9 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "system": platform.system(),
     }
+
+
+def write_between(path: Path, marks: tuple[str, str], text: str) -> None:
+    """Put a text in the place of what stands between two marks in a file."""
+    before, rest = path.read_text().split(marks[0])
+    path.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{rest.split(marks[1])[1]}")

@@ -91,7 +91,7 @@ def tick_to_file(database: Database, output: Path) -> Figure:
                     path = probabilities_path(output, symbol)
                     started = time.perf_counter()
                     connection.execute(insert, [symbol, datetime.now(UTC), price])
-                    _until_price(path, price)
+                    until_price(path, price)
                     if number >= 20:  # the first ones wait for the session to start
                         samples.append(time.perf_counter() - started)
                 time.sleep(0.02)
@@ -109,7 +109,7 @@ def tick_to_file(database: Database, output: Path) -> Figure:
     )
 
 
-def _until_price(path: Path, price: float) -> None:
+def until_price(path: Path, price: float) -> None:
     seen = None
     deadline = time.perf_counter() + 60
     while time.perf_counter() < deadline:

@@ -13,7 +13,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -21,6 +20,8 @@ from pathlib import Path
 
 import orjson
 
+from benchmarks.figures import write_between
+from benchmarks.running import wait_for
 from pipelines.live.output import FENCE, probabilities_path
 from pipelines.storage.database import Database, Role
 from pipelines.storage.embedded import EmbeddedServer
@@ -142,10 +143,10 @@ class Soak:
         )  # fmt: skip
         watcher = threading.Thread(target=self.watch)
         try:
-            _wait((self.home / "up.json").exists)
+            wait_for((self.home / "up.json").exists, 180)
             self.start_producer()
             watcher.start()
-            _wait(lambda: all(self.written.values()))
+            wait_for(lambda: all(self.written.values()), 180)
             time.sleep(5)
             end = time.monotonic() + minutes * 60
             while time.monotonic() < end:
@@ -226,14 +227,6 @@ class Soak:
             kill.silent_seconds = max(gaps, default=0.0)
 
 
-def _wait(condition: Callable[[], object], seconds: float = 180.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("the system did not come up")
-        time.sleep(0.1)
-
-
 def report(soak: Soak, minutes: float) -> str:
     """The log and the verdicts, as Markdown."""
     kills, rate = len(soak.kills), soak.rate
@@ -274,9 +267,7 @@ def main() -> None:
         for problem in soak.problems[:20]:
             print(problem)
     if arguments.write is not None:
-        before, rest = arguments.write.read_text().split(MARKS[0])
-        after = rest.split(MARKS[1])[1]
-        arguments.write.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}")
+        write_between(arguments.write, MARKS, text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,123 @@
+"""Backup and restore drill of a two-symbol database, against bare pg_dump in the same run; prints rows of a table.
+
+`python -m benchmarks.backup [--prices FOLDER] [--home FOLDER]` takes about twelve minutes on two cores; a home
+folder that has been filled before is used again.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.figures import Figure, machine
+from pipelines.maintenance.backup import Backup, create
+from pipelines.maintenance.programs import programs_for, reaching
+from pipelines.maintenance.restore import drill
+from pipelines.runtime import running_server
+from pipelines.settings import load_settings
+from pipelines.storage.database import Database, Role
+
+ROOT = Path(__file__).parents[1]
+ROUNDS = 2
+
+
+def fill(home: Path, prices: Path) -> None:
+    """Ingest and build two symbols, as a user would, unless it was done before."""
+    if (home / "filled").exists():
+        return
+    variables = {**os.environ, "STRIKECAST_HOME": str(home)}
+    for symbol in ("BTC", "ETH"):
+        path = prices / f"{symbol.lower()}_1m.parquet"
+        for arguments in (["ingest", symbol, str(path)], ["build", symbol]):
+            subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], env=variables, check=True)
+    (home / "filled").touch()
+
+
+def bare_dump(database: Database, compression: str, target: Path) -> tuple[float, float]:
+    """Seconds of pg_dump alone, and with a SHA-256 and a full reading after it, as a careful operator would."""
+    programs = programs_for(database.server_major)
+    began = time.perf_counter()
+    with reaching(database) as variables:
+        subprocess.run(
+            [
+                programs / "pg_dump", "--format=custom", f"--compress={compression}", f"--role={Role.BACKUP}",
+                "--no-password", f"--file={target}",
+            ], env=variables, check=True,
+        )  # fmt: skip
+    dumped = time.perf_counter()
+    subprocess.run(["sha256sum", target], stdout=subprocess.DEVNULL, check=True)
+    subprocess.run([programs / "pg_restore", "--file=/dev/null", target], check=True)
+    read = time.perf_counter()
+    target.unlink()
+    return dumped - began, read - began
+
+
+def measure(database: Database, folder: Path) -> tuple[Backup, dict[str, list[float]]]:
+    """The last backup, and the seconds of each round: ours, its dump alone, pg_dump, pg_dump with reading."""
+    seconds: dict[str, list[float]] = {"ours": [], "dump": [], "bare": [], "careful": []}
+    for number in range(ROUNDS):
+        began, began_at = time.perf_counter(), time.time()
+        made = create(database, folder / f"backups {number}")
+        seconds["ours"].append(time.perf_counter() - began)
+        seconds["dump"].append(made.dump.stat().st_mtime - began_at)  # its last byte
+        dumped, read = bare_dump(database, made.manifest.compression, folder / "bare.dump")
+        seconds["bare"].append(dumped)
+        seconds["careful"].append(read)
+    return made, seconds
+
+
+def figures(home: Path) -> list[Figure]:
+    """Both figures, on a filled home folder."""
+    settings = load_settings(home=home)
+    with (
+        tempfile.TemporaryDirectory(prefix="strikecast-bench-") as scratch,
+        running_server(settings) as database,
+    ):
+        made, seconds = measure(database, Path(scratch))
+        done = drill(settings, database, made, datetime.now(UTC))
+    ours, dump, bare, careful = (min(seconds[name]) for name in ("ours", "dump", "bare", "careful"))
+    size = f"{made.manifest.server_size_bytes / 1e6:,.0f} MB, {made.manifest.rows:,} rows, {made.manifest.compression}"
+    return [
+        Figure(
+            f"backup of two symbols ({size}): dumped, every table counted and hashed, read back, SHA-256",
+            f"{ours:.2f} s, of which until the dump is written {dump:.2f} s; {made.manifest.bytes / 1e6:,.0f} MB",
+            f"pg_dump alone {bare:.2f} s: ours takes {ours / bare:.2f} times that, until its dump is written "
+            f"{dump / bare:.2f} times; pg_dump, then sha256sum and pg_restore to /dev/null {careful:.2f} s "
+            f"({ours / careful:.2f} times)",
+            "within 10 % of pg_dump",
+            ours <= 1.1 * bare,
+            seconds,
+        ),
+        Figure(
+            f"restore drill of it: {done.tables} tables, {done.rows:,} rows, {done.ladders} ladders",
+            f"{done.seconds:.1f} s, {len(done.differences)} differences",
+            "-",
+            "under 120 s, 0 differences",
+            done.seconds < 120 and not done.differences,
+            {"seconds": done.seconds},
+        ),
+    ]
+
+
+def main() -> None:
+    """Fill, measure, print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.backup", description=__doc__)
+    parser.add_argument("--prices", type=Path, default=ROOT.parent / "shared" / "data" / "prices")
+    parser.add_argument("--home", type=Path, help="keep the filled database here, and use it again")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="strikecast-bench-") as folder:
+        home: Path = arguments.home or Path(folder)
+        home.mkdir(parents=True, exist_ok=True)
+        fill(home, arguments.prices)
+        for f in figures(home):
+            reached = "yes" if f.reached else "**no**"
+            print(f"| {f.what} | {f.measured} | {f.yardstick} | {f.aim} | {reached} |\n  {f.raw}")
+    print(", ".join(f"{name} {value}" for name, value in machine().items()))
+
+
+if __name__ == "__main__":
+    main()
