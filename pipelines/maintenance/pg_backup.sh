@@ -85,6 +85,10 @@ mkdir -p -- "$directory" 2>/dev/null || fail 6 "cannot create $directory"
 directory=$(cd -- "$directory" && pwd) || fail 6 "cannot enter $1"
 [ -w "$directory" ] || fail 6 "cannot write into $directory"
 
+# --- whoever answers within milliseconds goes first; the server's own processes stay as they are
+
+chrt --idle --pid 0 $$ >/dev/null 2>&1 || renice -n 19 -p $$ >/dev/null 2>&1 || :
+
 # --- programs that suit the server
 
 any_psql=${programs:+$programs/psql}
@@ -193,7 +197,7 @@ await() {
 }
 trap '' PIPE
 order "\\set QUIET on"
-order "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0; SET lock_timeout = '60s';"
+order "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0; SET lock_timeout = '60s'; SET max_parallel_workers_per_gather = 0;"
 [ -z "$role" ] || order "SET ROLE \"$(printf %s "$role" | sed 's/"/""/g')\";"
 order "SELECT pg_try_advisory_lock($BACKUP_LOCK) \\g locked"
 await locked || fail 4 "the server cannot be used: $(words_of complaints)"

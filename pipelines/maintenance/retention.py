@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from pipelines.domain.retention import RetentionPlan, plan_retention, time_of_plan
-from pipelines.domain.vacuum import VacuumStep
+from pipelines.domain.vacuum import IndexStep, VacuumStep
 from pipelines.settings import Settings
 from pipelines.storage import retention as stored
 from pipelines.storage.database import Connection, Database, Role
 from pipelines.storage.live import make_days
 from pipelines.storage.maintenance import leaving, newest_planned, only_one, patient, record
-from pipelines.storage.vacuum import vacuum
+from pipelines.storage.vacuum import read_indexes, reindex, vacuum
 
 Say = Callable[[str], None]
 JOB = "retention"
@@ -22,6 +22,9 @@ JOB = "retention"
 DAYS_AHEAD = 7
 #: Publications wait while a table is dropped: one that a reader holds on to is left sooner than they give up.
 DROP_SECONDS = 5
+#: An index up to this size is built anew within a second or two, which is worth it from this share of air on.
+SMALL_BYTES = 64 * 2**20
+AIRY_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,7 @@ def run(
                 working, [one.target for one in decided.runs], lambda ids: _delete_compute_logs(settings, ids)
             )
             rows += stored.delete_ticks(working, decided.ticks_before)
-            # Small tables that lose a seventh each night grow for long before autovacuum finds that enough.
-            for table in stored.DAGSTER_TABLES:
-                if rows[table]:
-                    with leaving(left, say):
-                        vacuum(working, VacuumStep(f"public.{table}", "rows were removed"))
+            _tidy(working, [f"public.{table}" for table in stored.DAGSTER_TABLES if rows[table]], left, say)
         report = RetentionReport(decided, dict(sorted(rows.items())), tuple(left))
         recorded.finish({"rows": report.rows, "left": list(left)})
     return report
@@ -92,6 +91,21 @@ def _drop(working: Connection, decided: RetentionPlan, left: list[str], say: Say
                 rows += step()
             say(f"dropped {name}")
     return rows
+
+
+def _tidy(working: Connection, tables: Sequence[str], left: list[str], say: Say) -> None:
+    """Vacuum tables that lost rows, and build anew what became airy of their indexes.
+
+    Small tables that lose a seventh each night grow for long before autovacuum finds that enough; and run ids come in
+    no order, so that the pages of their indexes do not fill up again.
+    """
+    for table in tables:
+        with leaving(left, say):
+            vacuum(working, VacuumStep(table, "rows were removed"))
+    for index in read_indexes(working):
+        if index.table in tables and index.bytes <= SMALL_BYTES and index.bloat_bytes >= AIRY_SHARE * index.bytes:
+            with leaving(left, say):
+                reindex(working, IndexStep(index.index, "rows were removed"))
 
 
 def _delete_compute_logs(settings: Settings, run_ids: Sequence[str]) -> None:

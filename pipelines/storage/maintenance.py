@@ -20,7 +20,7 @@ from pipelines.storage.queries import query
 JOB_LOCKS = 7_319
 LOCK_TIMEOUT_SECONDS = 2
 STATEMENT_TIMEOUT_SECONDS = 60
-BATCH_ROWS = 2_000
+BATCH_ROWS = 500
 
 
 def patient(database: Database, statement_seconds: int = STATEMENT_TIMEOUT_SECONDS) -> Database:
@@ -95,9 +95,11 @@ def delete_in_batches(
 ) -> Counter[str]:
     """Run a statement that deletes at most `batch` rows, again and again until nothing is left; rows by table.
 
-    Each batch is a transaction of its own, followed by as long a pause: others get at least half of the disk.
+    Each batch is a transaction of its own, followed by as long a pause: others get at least half of the disk. Nothing
+    waits for the disk: what a crash brings back of the last batches, the next run deletes again.
     """
     total: Counter[str] = Counter()
+    connection.execute(query("commit_lazily"))
     while True:
         began = monotonic()
         with connection.cursor(row_factory=dict_row) as cursor:
