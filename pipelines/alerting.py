@@ -69,7 +69,7 @@ def tell(
     cannot be written or delivered is told by `say`. Raises SettingsError for an address that is none, after the log has
     it, and StateError when what was told before is not known.
     """
-    with _alone(settings):
+    with alone(settings):
         before = read_state(settings, now)
         ours = {key: one for key, one in before.lasting.items() if (key == SERVER) is server}
         others = {key: one for key, one in before.lasting.items() if (key == SERVER) is not server}
@@ -123,9 +123,13 @@ def deliver(
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
+def alone(settings: Settings) -> Iterator[None]:
+    """Be the only one who tells; who looks within it cannot tell what another has seen end meanwhile.
+
+    Raises StateError when another holds on to it.
+    """
     settings.home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.home / "alerts.lock")
+    lock = FileLock(settings.home / "alerts.lock", is_singleton=True)  # `tell` within `alone`
     try:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout as error:

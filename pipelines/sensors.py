@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from pipelines.alerting import tell
+from pipelines.alerting import alone, tell
 from pipelines.dead_runs import IN_PROGRESS, START_GRACE, fail, runs_without_process
 from pipelines.domain.alerts import problems
 from pipelines.errors import DatabaseError
@@ -126,7 +126,9 @@ def _watch(context: dg.SensorEvaluationContext | dg.RunFailureSensorContext, str
     def say(text: str) -> None:
         context.log.warning(text)  # to ask for the log is to make a file, so not at each look
 
-    settings, now = strikecast.settings(), datetime.now(UTC)
-    facts = look(settings, strikecast.database(), context.instance, now)
-    lasting = tell(settings, problems(facts, settings.alerts, now), now, say)
+    settings = strikecast.settings()
+    with alone(settings):
+        now = datetime.now(UTC)
+        facts = look(settings, strikecast.database(), context.instance, now)
+        lasting = tell(settings, problems(facts, settings.alerts, now), now, say)
     return "; ".join(one.message for one in lasting) or "all is well"

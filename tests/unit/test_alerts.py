@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.alerting import SERVER, read_state, tell
+from pipelines.alerting import SERVER, alone, read_state, tell
 from pipelines.domain.alerts import (
     GIBIBYTE,
     AlertLimits,
@@ -199,6 +199,28 @@ def test_the_server_is_looked_after_by_another(said: list[str]) -> None:
     assert set(read_state(settings, NOW).lasting) == {SERVER, TROUBLE.key}
     tell(settings, [], NOW, said.append, server=True)
     assert set(read_state(settings, NOW).lasting) == {TROUBLE.key}
+
+
+def test_what_was_seen_first_is_told_first(said: list[str]) -> None:
+    settings, looking = load_settings(), threading.Event()
+
+    def look_and_tell() -> None:
+        with alone(settings):
+            looking.set()
+            looked_later.join(0.3)  # who sees its end meanwhile must wait
+            tell(settings, [TROUBLE], NOW, said.append)
+
+    def see_the_end() -> None:
+        looking.wait()
+        with alone(settings):
+            tell(settings, [], NOW, said.append)
+
+    looked_later = threading.Thread(target=see_the_end)
+    looked_later.start()
+    look_and_tell()
+    looked_later.join()
+    assert read_state(settings, NOW).lasting == {}
+    assert [line.split(":")[1].strip() for line in said] == ["problem", "over"]
 
 
 def test_an_address_that_is_none_is_a_settings_error_without_the_secret(
