@@ -33,7 +33,8 @@ def backup(context: dg.AssetExecutionContext, strikecast: Strikecast) -> Iterato
     settings, now = strikecast.settings(), datetime.now(UTC)
     made = create(
         strikecast.database(), settings.backups_dir, context.log.info,
-        encrypt_to=settings.backup.encrypt_to, copy_to=settings.backup.copy_to,
+        compression=settings.backup.compression, encrypt_to=settings.backup.encrypt_to,
+        copy_to=settings.backup.copy_to,
     )  # fmt: skip
     decided = rotate(settings.backups_dir, settings.backup, now, context.log.info)
     manifest = made.manifest

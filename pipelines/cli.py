@@ -1,6 +1,7 @@
 """The `strikecast` command."""
 
 import logging
+import os
 import signal
 import sys
 from datetime import UTC, datetime
@@ -35,6 +36,8 @@ def main() -> None:
     """Entry of the console command: errors of ours are one line and exit code 1; Ctrl-C is exit code 130."""
     for ending in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
         signal.signal(ending, _interrupt)
+    if set(sys.argv[1:2]) & cli_maintenance.IN_THE_BACKGROUND:
+        _give_way()
     try:
         app()
     except StrikecastError as error:
@@ -43,6 +46,14 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _give_way() -> None:
+    """Let whoever answers within milliseconds have the processor first, from now on."""
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(19)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

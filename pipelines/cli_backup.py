@@ -51,7 +51,8 @@ def create_(json: Json = False) -> None:
     with running_server(settings) as database:
         made = create(
             database, settings.backups_dir, console.say,
-            encrypt_to=settings.backup.encrypt_to, copy_to=settings.backup.copy_to,
+            compression=settings.backup.compression, encrypt_to=settings.backup.encrypt_to,
+            copy_to=settings.backup.copy_to,
         )  # fmt: skip
     _tell(_shown(made), json=json)
     if made.copy_problem is not None:

@@ -13,6 +13,8 @@ from pipelines.errors import SettingsError
 from pipelines.runtime import current_database
 
 app = typer.Typer()
+#: Nobody waits for these within seconds.
+IN_THE_BACKGROUND = frozenset({"retention", "vacuum", "archive", "logs"})
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and why, change nothing.")]
 
 

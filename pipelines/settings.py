@@ -87,6 +87,8 @@ class BackupSettings(RotationPolicy):
     encrypt_to: str | None = Field(default=None, pattern=r"^(age|gpg):.+")
     #: What decrypts: a key file of age, or the folder of a gpg keyring.
     identity: Path | None = None
+    #: As pg_dump takes it, such as zstd:3 or gzip:6; by default zstd:3 where pg_dump can, else gzip:1.
+    compression: str | None = Field(default=None, pattern=r"^(gzip|zstd|lz4)(:[0-9]+)?$")
     #: A second place: a directory by its whole path, or an rclone remote.
     copy_to: str | None = Field(default=None, pattern=r"^(/|[A-Za-z0-9_.-]+:).*")
 

@@ -70,10 +70,12 @@ def create(
     folder: Path,
     say: Say = lambda _: None,
     *,
+    compression: str | None = None,
     encrypt_to: str | None = None,
     copy_to: str | None = None,
 ) -> Backup:
-    """Back a database up into a folder of its own below `folder`; encrypted and copied as `BackupSettings` has it.
+    """Back a database up into a folder of its own below `folder`; compressed, encrypted and copied as `BackupSettings`
+    has it.
 
     A copy that fails leaves its reason in the result's `copy_problem`: the backup is made all the same.
 
@@ -82,6 +84,7 @@ def create(
     script = resources.files("pipelines.maintenance").joinpath("pg_backup.sh")
     with resources.as_file(script) as path, reaching(database) as variables:
         command = ["sh", str(path), "-r", Role.BACKUP, "-p", str(programs_for(database.server_major))]
+        command += ["-z", compression] if compression else []
         command += ["-e", encrypt_to] if encrypt_to else []
         command += ["-c", copy_to] if copy_to else []
         command.append(str(folder))

@@ -211,7 +211,7 @@ order "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
 order "SELECT pg_export_snapshot() \\g snapshot"
 await snapshot || fail 4 "no snapshot: $(words_of complaints)"
 order "\\o tables"
-order "SELECT format('SELECT json_build_object(''table'', %L, ''rows'', count(*), ''checksum'', coalesce(sum(hash_record_extended(t, 0)::numeric), 0)::text) FROM ONLY %I.%I AS t', nspname || '.' || relname, nspname, relname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE relkind = 'r' AND relpersistence = 'p' AND nspname <> 'information_schema' AND nspname !~ '^pg_' ORDER BY nspname, relname \\gexec"
+order "SELECT format('SELECT json_build_object(''table'', %L, ''rows'', count(*), ''checksum'', coalesce(sum(hash_record_extended(t, 0)), 0)::text) FROM ONLY %I.%I AS t', nspname || '.' || relname, nspname, relname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE relkind = 'r' AND relpersistence = 'p' AND nspname <> 'information_schema' AND nspname !~ '^pg_' ORDER BY nspname, relname \\gexec"
 order "\\o"
 order "SELECT json_build_object('database', current_database(), 'server_version', current_setting('server_version'), 'server_size_bytes', pg_database_size(current_database()), 'snapshot_at', to_char(transaction_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')) \\g facts"
 
@@ -230,9 +230,9 @@ dump() { # exec, so that its process is the one to kill
         --lock-wait-timeout=60000 ${role:+--role="$role"} -d "$database"
 }
 # One stream: pg_restore reads all data of it and throws it away, while it is written, encrypted if asked for.
-mkfifo plain to-read to-encrypt encrypted
+mkfifo plain to-read to-keep encrypted
 # Whoever of them is killed, even with nothing but the last bytes in a pipe, is seen by how it ended.
-tee to-read <plain >to-encrypt 2>/dev/null &
+tee to-read <plain >to-keep 2>/dev/null &
 splitting=$!
 {
     code=0
@@ -241,10 +241,13 @@ splitting=$!
     exit "$code"
 } <to-read &
 reading=$!
-encrypt <to-encrypt >encrypted 2>complaints-encrypting &
-encrypting=$!
+sealed=to-keep encrypting=''
+if [ -n "$suffix" ]; then
+    encrypt <to-keep >encrypted 2>complaints-encrypting &
+    encrypting=$! sealed=encrypted
+fi
 {
-    tee "$partial/database.dump$suffix" <encrypted 2>complaints-writing || echo "tee ended with $?" >>complaints-writing
+    tee "$partial/database.dump$suffix" <"$sealed" 2>complaints-writing || echo "tee ended with $?" >>complaints-writing
 } | sha256sum >sum-of-stream &
 writing=$!
 dump >plain 2>complaints-dump &
@@ -254,7 +257,8 @@ wait "$dump" || code=$?
 dump=''
 wait "$writing" || fail 8 "sha256sum ended with $?"
 [ ! -s complaints-writing ] || fail 7 "the dump cannot be written: $(words_of complaints-writing)"
-wait "$encrypting" || fail 10 "encrypting ended with $?: $(words_of complaints-encrypting)"
+sync -- "$partial/database.dump$suffix" 2>/dev/null & # while it is read once more
+[ -z "$encrypting" ] || wait "$encrypting" || fail 10 "encrypting ended with $?: $(words_of complaints-encrypting)"
 [ "$code" -eq 0 ] || fail 7 "pg_dump ended with $code: $(words_of complaints-dump)"
 wait "$splitting" || fail 7 "tee ended with $?"
 roles=$("$programs/pg_dumpall" --roles-only --no-role-passwords --no-password ${role:+--role="$role"} -l "$database" \

@@ -157,6 +157,7 @@ def test_a_name_tells_when_and_in_which_order_backups_were_made() -> None:
         ("KEEP_DAYZ", "1", "backup.keep_dayz"),
         ("ENCRYPT_TO", "age1nothing", "backup.encrypt_to"),
         ("COPY_TO", "relative/folder", "backup.copy_to"),
+        ("COMPRESSION", "brotli", "backup.compression"),
     ],
 )
 def test_a_policy_that_cannot_be_meant_is_refused(
