@@ -9,6 +9,15 @@ from exchange_server import Exchange, running_exchange
 
 SHARED = Path(__file__).parents[2] / "shared"
 TIERS = ("unit", "postgres", "dagster")
+#: The longest first, so that no worker is left alone with one of them at the end.
+LONGEST = (
+    "test_cli.py",
+    "test_maintenance.py",
+    "test_supervision.py",
+    "test_chain.py",
+    "test_runbook.py",
+    "test_demo.py",
+)
 TEST_DATABASE_VARIABLE = "STRIKECAST_TEST_DATABASE_URL"
 
 
@@ -18,7 +27,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if twice:
         config.hook.pytest_deselected(items=twice)
         items[:] = [item for item in items if item not in twice]
-    items.sort(key=lambda item: TIERS.index(item.path.relative_to(Path(__file__).parent).parts[0]))
+    items.sort(key=lambda item: (TIERS.index(item.path.relative_to(Path(__file__).parent).parts[0]), _place(item)))
+
+
+def _place(item: pytest.Item) -> int:
+    return LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST)
 
 
 def _server_of(item: pytest.Item) -> object:

@@ -73,6 +73,7 @@ def bars(database: Database, symbol: str) -> None:
         )
 
 
+@pytest.mark.one_server
 def written_at(output: Path, symbol: str) -> float | None:
     path = probabilities_path(output, symbol)
     return path.stat().st_mtime if path.exists() else None
@@ -104,6 +105,7 @@ def test_sessions_hand_over_in_turn(database: Database, build: Build, tmp_path: 
     assert states(database, first["session"])[-1] == ("on_stop", "stopped")
 
 
+@pytest.mark.one_server
 def test_a_successor_goes_on_from_the_counts_of_the_one_before(
     database: Database, build: Build, tmp_path: Path
 ) -> None:
@@ -135,6 +137,7 @@ def test_without_a_successor_a_session_goes_on_after_its_hour(database: Database
             end(successor)
 
 
+@pytest.mark.one_server
 def test_a_killed_session_is_succeeded_by_the_one_that_waits(database: Database, build: Build, tmp_path: Path) -> None:
     build("KILL", seed=1)
     bars(database, "KILL")
