@@ -43,11 +43,11 @@ def run(
     with only_one(database, JOB) as recording:
         decided = plan(settings, now)
         recorded = record(recording, JOB, decided, now, run_id)
-        before = _sizes(settings)
+        before = sizes(settings)
         for step in decided.steps:
             _carry_out(step, now)
             say(f"{step.action} {step.name}: {step.why}")
-        report = LogsReport(decided, before, _sizes(settings))
+        report = LogsReport(decided, before, sizes(settings))
         recorded.finish({"before": report.before, "after": report.after})
     return report
 
@@ -68,7 +68,8 @@ def _files(settings: Settings) -> list[LogFile]:
     return found
 
 
-def _sizes(settings: Settings) -> dict[str, int]:
+def sizes(settings: Settings) -> dict[str, int]:
+    """Bytes by family of logs, such as `daemon.log` with all that were rotated from it."""
     sizes: dict[str, int] = defaultdict(int)
     for one in _files(settings):
         sizes[one.family] += one.bytes

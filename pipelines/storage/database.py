@@ -31,6 +31,7 @@ class Role(StrEnum):
     LIVE = "strikecast_live"
     READER = "strikecast_reader"
     BACKUP = "strikecast_backup"
+    AUDITOR = "strikecast_auditor"
 
 
 @dataclass(frozen=True, repr=False)

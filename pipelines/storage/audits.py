@@ -1,0 +1,116 @@
+"""Audits that are kept."""
+
+from dataclasses import asdict
+from typing import Any
+
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from pipelines.domain.audit.figures import Figure, Gap, Statistic, Unit
+from pipelines.domain.audit.findings import Finding
+from pipelines.domain.audit.report import Audit, Kind
+from pipelines.domain.audit.slo import Area, Judgement, Severity, State, Target
+from pipelines.errors import NoDataError
+from pipelines.storage.database import Connection
+from pipelines.storage.queries import query
+
+
+def store_audit(connection: Connection, audit: Audit, run_id: str | None) -> int:
+    """Store an audit with all that belongs to it, in the transaction of `connection`; its number."""
+    card = audit.scorecard
+    row = connection.execute(
+        query("insert_audit"),
+        {
+            "kind": audit.kind, "run_id": run_id, "started_at": audit.started_at, "finished_at": audit.finished_at,
+            "code_version": audit.code_version, "server_version": audit.server_version,
+            "machine": Jsonb(dict(audit.machine)), "cpu_seconds": audit.cpu_seconds, "points": card.points,
+            "grade": card.grade,
+        },
+    ).fetchone()  # fmt: skip
+    assert row is not None
+    number = {"audit_id": int(row[0])}
+    figures = [
+        number
+        | {
+            "key": one.key, "name": one.name, "labels": Jsonb(dict(one.labels)), "unit": one.unit,
+            "statistic": one.statistic, "value": one.value, "samples": list(one.samples), "note": one.note,
+        }
+        for one in audit.figures
+    ]  # fmt: skip
+    judgements = [
+        number
+        | {
+            "title": one.target.title, "figure": one.target.name, "statistic": one.target.statistic,
+            "unit": one.target.unit, "bound": one.target.bound, "upper": one.target.upper,
+            "severity": one.target.severity, "area": one.target.area, "state": one.state, "value": one.value,
+            "key": one.key,
+        }
+        for one in audit.judgements
+    ]  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.executemany(query("insert_audit_figure"), figures)
+        cursor.executemany(query("insert_audit_gap"), [number | asdict(one) for one in audit.gaps])
+        cursor.executemany(query("insert_audit_finding"), [number | asdict(one) for one in audit.findings])
+        cursor.executemany(query("insert_audit_judgement"), judgements)
+    return number["audit_id"]
+
+
+def read_audit(connection: Connection, audit_id: int) -> Audit:
+    """An audit as it was stored. Raises NoDataError when there is none of that number."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        head = cursor.execute(query("audit"), [audit_id]).fetchone()
+        if head is None:
+            raise NoDataError(f"there is no audit {audit_id}: see `strikecast audit show`")
+
+        def rows(name: str) -> list[dict[str, Any]]:
+            return cursor.execute(query(name), [audit_id]).fetchall()
+
+        return Audit(
+            **head
+            | {
+                "kind": Kind(head["kind"]),
+                "figures": tuple(_figure(row) for row in rows("audit_figures")),
+                "gaps": tuple(Gap(**row) for row in rows("audit_gaps")),
+                "findings": tuple(_finding(row) for row in rows("audit_findings")),
+                "judgements": tuple(_judgement(row) for row in rows("audit_judgements")),
+            }
+        )
+
+
+def newest_audit(connection: Connection, kind: Kind | None = None) -> int:
+    """Number of the newest audit. Raises NoDataError when there is none."""
+    row = connection.execute(query("newest_audit"), [kind]).fetchone()
+    if row is None or row[0] is None:
+        raise NoDataError("there is no audit yet: run `strikecast audit run`")
+    return int(row[0])
+
+
+def baseline(connection: Connection, name: str) -> int:
+    """Number of the audit that has a name. Raises NoDataError when none has."""
+    row = connection.execute(query("baseline_audit"), [name]).fetchone()
+    if row is None:
+        raise NoDataError(f"there is no baseline {name!r}: run `strikecast audit baseline {name}`")
+    return int(row[0])
+
+
+def name_baseline(connection: Connection, name: str, audit_id: int) -> None:
+    """Give an audit a name, which another may have had."""
+    connection.execute(query("name_baseline"), [name, audit_id])
+
+
+def _figure(row: dict[str, Any]) -> Figure:
+    return Figure(
+        row["name"], Unit(row["unit"]), Statistic(row["statistic"]), tuple(row["samples"]), row["labels"], row["note"]
+    )
+
+
+def _finding(row: dict[str, Any]) -> Finding:
+    return Finding(**row | {"severity": Severity(row["severity"]), "area": Area(row["area"])})
+
+
+def _judgement(row: dict[str, Any]) -> Judgement:
+    target = Target(
+        row["title"], row["figure"], Statistic(row["statistic"]), Unit(row["unit"]), row["bound"], row["upper"],
+        Severity(row["severity"]), Area(row["area"]),
+    )  # fmt: skip
+    return Judgement(target, State(row["state"]), row["value"], row["key"])

@@ -1,0 +1,1 @@
+SELECT audit_id FROM ops.audit_baseline WHERE name = %s
