@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines import cli_backup, cli_live, cli_maintenance, console
+from pipelines import cli_audit, cli_backup, cli_live, cli_maintenance, console
 from pipelines.cli_arguments import Json, Symbol, command_settings
 from pipelines.domain.config import Profile
 from pipelines.errors import SettingsError, StrikecastError
@@ -30,6 +30,7 @@ app.add_typer(import_app, name="import")
 app.add_typer(cli_live.app)
 app.add_typer(cli_maintenance.app)
 app.add_typer(cli_backup.app, name="backup")
+app.add_typer(cli_audit.app, name="audit")
 
 
 def main() -> None:

@@ -176,6 +176,28 @@ def test_export_and_import_are_each_others_inverse(system: System, tmp_path: Pat
     assert all(row["equal"] == row["cells"] == 4800 for row in report["with_active"] + report["with_files"])
 
 
+def test_an_audit_is_shown_named_and_compared(system: System) -> None:
+    first = json.loads(system.run("audit", "run", "--as", "json").stdout)
+    assert first["kind"] == "quick"
+    assert {"query p95 {query=lookup_rows, symbol=BTC}", "build_seconds {model=momentum, symbol=BTC}"} <= {
+        one["key"] for one in first["figures"]
+    }
+    assert system.run("audit", "baseline", "before").stdout == f"before: audit {first['audit_id']}\n"
+    second = system.run("audit", "run")
+    assert second.returncode == 0, second.stderr
+    assert re.match(r"Audit \d+: grade [A-E], \d+ of 100 points", second.stdout)
+    compared = json.loads(system.run("audit", "compare", "before", "--json").stdout)
+    assert {one["verdict"] for one in compared["changes"]} <= {"changed", "no difference", "not judged"}
+    shown = system.run("audit", "show", str(first["audit_id"]), "--as", "markdown").stdout
+    assert f"# Audit {first['audit_id']}: grade {first['scorecard']['grade']}" in shown
+    for arguments, message in (
+        (["show", "999999"], "there is no audit 999999"),
+        (["compare", "nothing"], "there is no baseline 'nothing': run `strikecast audit baseline nothing`"),
+    ):
+        done = system.run("audit", *arguments)
+        assert (done.returncode, message in " ".join(done.stderr.split())) == (1, True)
+
+
 def test_rollback_goes_back_one_generation(system: System) -> None:
     assert system.run("build", "BTC").returncode == 0
     done = system.run("rollback", "BTC")

@@ -28,6 +28,8 @@ DENIED = [
     (Role.READER, "CREATE TABLE analytics.other (x integer)"),
     (Role.READER, "SELECT historical_data.create_symbol_partitions('XXX')"),
     (Role.READER, "SELECT analytics.create_fingerprint_views('XXX')"),
+    (Role.AUDITOR, "DELETE FROM ops.audit"),
+    (Role.AUDITOR, "INSERT INTO live_data.price_log VALUES ('BTC', now(), 1, 'auditor')"),
     (Role.BACKUP, "INSERT INTO live_data.price_log VALUES ('BTC', now(), 1, 'backup')"),
     (Role.BACKUP, "DELETE FROM analytics.model_version"),
 ]

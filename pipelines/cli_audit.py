@@ -1,0 +1,129 @@
+"""`strikecast audit`: the system measures and judges itself."""
+
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines import console
+from pipelines.cli_arguments import Json, command_settings
+from pipelines.domain.audit.report import Audit, Kind
+from pipelines.runtime import current_database
+
+if TYPE_CHECKING:
+    from pipelines.storage.database import Connection
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Measure the system, judge it, and compare it with itself.\n\nTry `strikecast audit run`, `strikecast audit "
+    "baseline before`, and later `strikecast audit compare before`.",
+)
+Reference = Annotated[
+    str | None, typer.Argument(help="Number of an audit, or the name of a baseline; by default the newest.")
+]
+
+
+class Form(StrEnum):
+    """How an audit is printed."""
+
+    TERMINAL = "terminal"
+    MARKDOWN = "markdown"
+    HTML = "html"
+    JSON = "json"
+
+
+OutputForm = Annotated[Form, typer.Option("--as", help="How it is printed.")]
+
+
+@app.command()
+def run(
+    full: Annotated[bool, typer.Option("--full", help="As each night: longer, with more samples.")] = False,
+    shown: OutputForm = Form.TERMINAL,
+) -> None:
+    """Measure everything, judge it, store it, show it. Example: `strikecast audit run --full`"""
+    from pipelines.audit.run import run as run_audit
+
+    settings = command_settings()
+    with current_database(settings, console.say) as database:
+        done = run_audit(settings, database, Kind.FULL if full else Kind.QUICK, console.say)
+    _print(done, shown)
+
+
+@app.command()
+def show(reference: Reference = None, shown: OutputForm = Form.TERMINAL) -> None:
+    """Show a stored audit. Examples: `strikecast audit show`, `strikecast audit show 12 --as html > audit.html`"""
+    from pipelines.storage.audits import read_audit
+    from pipelines.storage.database import Role
+
+    settings = command_settings()
+    with current_database(settings) as database, database.connect("audit", Role.READER) as connection:
+        stored = read_audit(connection, _number(connection, reference))
+    _print(stored, shown)
+
+
+@app.command()
+def compare(
+    before: Annotated[str, typer.Argument(help="Number of an audit, or the name of a baseline.")],
+    after: Reference = None,
+    json: Json = False,
+) -> None:
+    """Say what changed between two audits, and what noise explains. Example: `strikecast audit compare before`"""
+    from pipelines.domain.audit.comparison import compare_all
+    from pipelines.domain.audit.document import comparison_document
+    from pipelines.storage.audits import read_audit
+    from pipelines.storage.database import Role
+
+    settings = command_settings()
+    with current_database(settings) as database, database.connect("audit", Role.READER) as connection:
+        first, second = (read_audit(connection, _number(connection, one)) for one in (before, after))
+    found = compare_all(first.figures, second.figures)
+    if json:
+        changes = [asdict(one) | {"difference": one.difference, "relative_pct": one.relative} for one in found.changes]
+        console.print_json({"changes": changes, "only_before": found.only_before, "only_after": found.only_after})
+        return
+    from pipelines.audit.render import terminal
+
+    title = " and ".join(f"audit {one.audit_id} ({one.started_at:%F %H:%M})" for one in (first, second))
+    console.result.print(terminal(comparison_document(title, found)))
+
+
+@app.command()
+def baseline(
+    name: Annotated[str, typer.Argument(help="Name to compare with later; one in use moves.")],
+    reference: Reference = None,
+) -> None:
+    """Give an audit a name; retention keeps it. Example: `strikecast audit baseline before-upgrade`"""
+    from pipelines.storage.audits import name_baseline
+    from pipelines.storage.database import Role
+
+    settings = command_settings()
+    with current_database(settings) as database, database.connect("audit", Role.PIPELINE) as connection:
+        number = _number(connection, reference)
+        name_baseline(connection, name, number)
+    console.result.print(f"{name}: audit {number}", markup=False)
+
+
+def _number(connection: "Connection", reference: str | None) -> int:
+    from pipelines.storage.audits import baseline as of_name
+    from pipelines.storage.audits import newest_audit
+
+    if reference is None:
+        return newest_audit(connection)
+    return int(reference) if reference.isdigit() else of_name(connection, reference)
+
+
+def _print(audit: Audit, form: Form) -> None:
+    from pipelines.audit import render
+    from pipelines.domain.audit.document import document_of
+
+    match form:
+        case Form.TERMINAL:
+            console.result.print(render.terminal(document_of(audit)))
+        case Form.MARKDOWN:
+            sys.stdout.write(render.markdown(document_of(audit)))
+        case Form.HTML:
+            sys.stdout.write(render.html(document_of(audit)))
+        case Form.JSON:
+            console.print_json(render.plain(audit))
