@@ -20,6 +20,8 @@
 # by .age or .gpg when encrypted, and manifest.json (sizes, SHA-256, versions, and of each table the rows and a checksum, of the dump's own snapshot). It is
 # made as NAME-....partial and renamed in one step; what a killed run left is removed by the next.
 #
+# It goes after everything else that wants the processor (chrt, or renice), so that on a busy machine it takes long.
+#
 # exit: 0 done, 2 wrong usage, 3 no pg_dump that can, 4 the server cannot be used, 5 another backup of this database runs,
 #       6 the directory cannot be written or is too full, 7 the dump failed, 8 what was written cannot be read back,
 #       9 the backup is made, but a copy is not, 10 it cannot be encrypted, 130 and 143 interrupted
