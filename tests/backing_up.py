@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,3 +50,13 @@ def pg_dump_of(child: subprocess.Popen[str]) -> psutil.Process | None:
         return next((one for one in below if "--format=custom" in one.cmdline()), None)
     except psutil.NoSuchProcess:
         return None
+
+
+def shown_by(child: subprocess.Popen[str]) -> list[str]:
+    """What anybody of the same user may see of a process and of those it started: arguments and environment."""
+    seen = []
+    for one in [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            seen.append(" ".join([*one.cmdline(), *one.environ().values()]))
+    assert seen
+    return seen

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from backing_up import SCRIPT, now, pg_dump_of, run, script
+from backing_up import SCRIPT, now, pg_dump_of, run, script, shown_by
 from waiting import wait_until
 
 from pipelines.domain.backups import RotationPolicy
@@ -223,10 +223,7 @@ def test_a_password_is_seen_by_nobody(filled: Database, tmp_path: Path) -> None:
     assert url
     with script(secret, tmp_path) as child:
         wait_until(lambda: pg_dump_of(child) is not None, "pg_dump to run")
-        seen = [
-            " ".join([*one.cmdline(), *one.environ().values()])
-            for one in [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)]
-        ]
+        seen = shown_by(child)
         said, complaints = child.communicate(timeout=60)
     assert child.returncode == 0, complaints
     assert not any("hush-hush" in text for text in [*seen, said, complaints])

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import psycopg
 import pytest
-from backing_up import SCRIPT, now, pg_dump_of, run, script
+from backing_up import SCRIPT, now, pg_dump_of, run, script, shown_by
 from small_builds import SMALL
 from waiting import wait_until
 
@@ -143,10 +143,7 @@ def test_a_wrong_password_is_told_and_seen_by_nobody(mortal: tuple[EmbeddedServe
     assert list(tmp_path.iterdir()) == []
     with script(by("the%20right%20one"), tmp_path, programs=programs) as child:
         wait_until(lambda: pg_dump_of(child) is not None, "pg_dump to run")
-        seen = [
-            " ".join([*one.cmdline(), *one.environ().values()])
-            for one in [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)]
-        ]
+        seen = shown_by(child)
         said, complaints = child.communicate(timeout=60)
     assert child.returncode == 0, complaints
     assert not any("right one" in text or "right%20one" in text for text in [*seen, said, complaints])
