@@ -37,7 +37,7 @@ def main() -> None:
     """Entry of the console command: errors of ours are one line and exit code 1; Ctrl-C is exit code 130."""
     for ending in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
         signal.signal(ending, _interrupt)
-    if set(sys.argv[1:2]) & cli_maintenance.IN_THE_BACKGROUND:
+    if {" ".join(sys.argv[1:2]), " ".join(sys.argv[1:3])} & cli_maintenance.IN_THE_BACKGROUND:
         _give_way()
     try:
         app()

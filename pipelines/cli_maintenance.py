@@ -14,7 +14,7 @@ from pipelines.runtime import current_database
 
 app = typer.Typer()
 #: Nobody waits for these within seconds.
-IN_THE_BACKGROUND = frozenset({"retention", "vacuum", "archive", "logs"})
+IN_THE_BACKGROUND = frozenset({"retention", "vacuum", "archive", "logs", "backup create"})
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and why, change nothing.")]
 
 
