@@ -231,6 +231,33 @@ def test_a_password_is_seen_by_nobody(filled: Database, tmp_path: Path) -> None:
         assert path.is_dir() or b"hush-hush" not in path.read_bytes()
 
 
+@pytest.mark.one_server
+def test_a_backup_goes_after_everything_else_that_wants_the_processor(filled: Database, tmp_path: Path) -> None:
+    with filled.connect("test", None) as connection:
+        connection.execute("CREATE TABLE analytics.long AS SELECT n, md5(n::text) FROM generate_series(1, 600000) AS n")
+    nice: set[int] = set()
+
+    def slowed_down() -> bool:
+        with filled.connect("test", None) as connection:
+            found = connection.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'strikecast backup'")
+            with suppress(psutil.NoSuchProcess):
+                nice.update(psutil.Process(pid).nice() for (pid,) in found.fetchall())
+        return 10 in nice
+
+    try:
+        with script(filled, tmp_path) as child:
+            wait_until(lambda: pg_dump_of(child) is not None, "pg_dump to run")
+            dumping = pg_dump_of(child)
+            assert dumping is not None
+            assert os.sched_getscheduler(dumping.pid) == os.SCHED_IDLE
+            wait_until(slowed_down, "the server's processes to be slowed down")
+            child.communicate(timeout=60)
+            assert child.returncode == 0
+    finally:
+        with filled.connect("test", None) as connection:
+            connection.execute("DROP TABLE analytics.long")
+
+
 def damaged(made: Backup, kind: str) -> None:
     content = bytearray((made.folder / DUMP).read_bytes())
     if kind == "cut":
