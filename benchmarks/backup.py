@@ -1,6 +1,6 @@
 """Backup and restore drill of a two-symbol database, against bare pg_dump in the same run; prints rows of a table.
 
-`python -m benchmarks.backup [--prices FOLDER] [--home FOLDER]` takes about twelve minutes on two cores; a home
+`python -m benchmarks.backup [--prices FOLDER] [--home FOLDER]` takes about nine minutes on two cores; a home
 folder that has been filled before is used again.
 """
 
