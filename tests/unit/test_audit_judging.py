@@ -17,9 +17,9 @@ from pipelines.domain.audit.database import (
     table_findings,
 )
 from pipelines.domain.audit.figures import Unit, one, percentiles
-from pipelines.domain.audit.findings import PENALTIES, WEIGHTS, Finding, Scorecard, band_of, missed_targets, score
+from pipelines.domain.audit.findings import PENALTIES, WEIGHTS, Finding, Scorecard, missed_targets, score
 from pipelines.domain.audit.plans import sequential_scans, shape
-from pipelines.domain.audit.slo import Area, Judgement, Severity, State, judge, lasting_breaches, parse_targets
+from pipelines.domain.audit.slo import Area, Severity, State, judge, parse_targets
 from pipelines.domain.audit.uptime import covered_seconds
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -76,17 +76,6 @@ def test_the_declared_targets_can_be_read() -> None:
     assert {one.area for one in targets()} == set(Area)
 
 
-def test_one_sample_is_no_breach() -> None:
-    [target] = parsed(UPTIME)
-
-    def audits(*values: float) -> list[tuple[Judgement, ...]]:
-        return [judge([target], [one("up", Unit.PERCENT, value)]) for value in values]
-
-    assert lasting_breaches(audits(98, 99.95, 98), 2) == ()
-    assert lasting_breaches(audits(99.95, 98, 98), 2) == ("there",)
-    assert lasting_breaches(audits(98), 2) == ()
-
-
 def finding(severity: Severity, area: Area = Area.DATABASE) -> Finding:
     return Finding(f"x {severity}", severity, area, "x", "y", "z", "w")
 
@@ -112,17 +101,6 @@ def test_the_grade_can_be_computed_again_from_findings_and_weights() -> None:
 def test_a_missed_target_is_a_finding_with_its_figure() -> None:
     [told] = missed_targets(judge(parsed(UPTIME), [one("up", Unit.PERCENT, 98.0)]))
     assert (told.severity, told.evidence) == (Severity.P2, "up is 98.00 %; wanted: there at least 99.90 %")
-
-
-def test_a_band_is_as_wide_as_what_was_seen_varies() -> None:
-    assert band_of([1, 2, 3, 4]) is None
-    steady = band_of([100.0] * 10)
-    assert steady is not None
-    assert (steady.low, steady.high) == (80, 120)
-    restless = band_of([50, 100, 150, 100, 60, 140])
-    assert restless is not None
-    assert restless.low < 0
-    assert restless.high > 200
 
 
 def table(**changes: Any) -> TableFacts:

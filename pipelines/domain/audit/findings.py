@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from pipelines.domain.audit.figures import told
 from pipelines.domain.audit.slo import Area, Judgement, Severity, State
 
@@ -36,32 +34,6 @@ def missed_targets(judgements: Sequence[Judgement]) -> tuple[Finding, ...]:
         for one in judgements
         if one.state is State.MISSED and one.value is not None
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Band:
-    """Where a figure is expected: around the median of earlier audits, as wide as they vary."""
-
-    low: float
-    high: float
-
-
-#: Fewer audits say nothing about what is usual.
-LEAST_HISTORY = 5
-#: A band is at least this share of the median wide on either side: a process that never changed may breathe.
-LEAST_SHARE = 0.2
-#: Median absolute deviations of a normal distribution in a standard deviation, times three of those.
-DEVIATIONS = 3 * 1.4826
-
-
-def band_of(history: Sequence[float]) -> Band | None:
-    """The band of a figure from what earlier audits measured; None from too few of them."""
-    if len(history) < LEAST_HISTORY:
-        return None
-    values = np.asarray(history, dtype=np.float64)
-    median = float(np.median(values))
-    spread = max(DEVIATIONS * float(np.median(np.abs(values - median))), LEAST_SHARE * abs(median))
-    return Band(median - spread, median + spread)
 
 
 #: What a finding takes off its area's hundred points.

@@ -108,12 +108,3 @@ def _judge(target: Target, figures: Sequence[Figure]) -> Judgement:
         return Judgement(target, State.NOT_MEASURED)
     worst = max(of_it, key=lambda figure: figure.value if target.upper else -figure.value)
     return Judgement(target, State.MET if target.holds(worst.value) else State.MISSED, worst.value, worst.key)
-
-
-def lasting_breaches(history: Sequence[Sequence[Judgement]], audits: int) -> tuple[str, ...]:
-    """Titles of targets that each of the last `audits` audits (oldest first) found missed: one sample is no breach."""
-    latest = history[-audits:]
-    if len(latest) < audits:
-        return ()
-    missed = [{one.target.title for one in audit if one.state is State.MISSED} for audit in latest]
-    return tuple(sorted(set.intersection(*missed)))
