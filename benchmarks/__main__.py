@@ -5,13 +5,10 @@
 
 import argparse
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
-import orjson
-
 from benchmarks import computing, serving
-from benchmarks.figures import machine
+from benchmarks.figures import machine, report
 from pipelines.storage.database import Database
 from pipelines.storage.embedded import EmbeddedServer
 from pipelines.storage.schema import migrate
@@ -39,16 +36,8 @@ def main() -> None:
         fingerprints, closes, tables = computing.fingerprints(prices)
         figures = [fingerprints, *computing.lookup(database, closes, tables), serving.ladder(database, tables),
                    serving.tick_to_file(database, Path(folder)), *figures]  # fmt: skip
-    rows = [
-        f"| {f.what} | {f.measured} | {f.yardstick} | {f.aim} | {'yes' if f.reached else '**no**'} |" for f in figures
-    ]
-    print(
-        "| what | measured | yardstick in the same run | to reach | reached |", "|---|---|---|---|---|", *rows, sep="\n"
-    )
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    report = {"machine": machine(), "figures": [asdict(figure) for figure in figures]}
-    arguments.json.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
-    print(f"\n{', '.join(f'{name} {value}' for name, value in report['machine'].items())}; {arguments.json}")
+    report(figures, "yardstick in the same run", arguments.json)
+    print(f"\n{', '.join(f'{name} {value}' for name, value in machine().items())}; {arguments.json}")
 
 
 if __name__ == "__main__":

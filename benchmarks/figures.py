@@ -3,12 +3,13 @@
 import os
 import platform
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,16 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "system": platform.system(),
     }
+
+
+def report(figures: Sequence[Figure], yardstick: str, path: Path) -> None:
+    """Print figures as a table, whose third column is headed by what stands there, and write them as JSON."""
+    print(f"| what | measured | {yardstick} | to reach | reached |", "|---|---|---|---|---|", sep="\n")
+    for one in figures:
+        print(f"| {one.what} | {one.measured} | {one.yardstick} | {one.aim} | {'yes' if one.reached else '**no**'} |")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"machine": machine(), "figures": [asdict(one) for one in figures]}
+    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
 def write_between(path: Path, marks: tuple[str, str], text: str) -> None:

@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +19,7 @@ from pathlib import Path
 import orjson
 import psutil
 
-from benchmarks.figures import Figure, machine, percentiles_ms
+from benchmarks.figures import Figure, percentiles_ms, report
 from benchmarks.running import SESSION, TIERS, ended, number, session, timed, wait_for, watch, written
 from benchmarks.serving import tick_to_file
 from pipelines.live.output import FENCE, probabilities_path
@@ -307,13 +306,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="strikecast-bench-") as home:
         figures = measure(Path(home), arguments.prices, arguments.only)
-    print("| what | measured | yardstick | to reach | reached |", "|---|---|---|---|---|", sep="\n")
-    for figure in figures:
-        reached = "yes" if figure.reached else "**no**"
-        print(f"| {figure.what} | {figure.measured} | {figure.yardstick} | {figure.aim} | {reached} |")
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    report = {"machine": machine(), "figures": [asdict(figure) for figure in figures]}
-    arguments.json.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    report(figures, "yardstick", arguments.json)
 
 
 if __name__ == "__main__":

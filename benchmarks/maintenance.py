@@ -11,13 +11,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import orjson
-
-from benchmarks.figures import Figure, machine, percentiles_ms
+from benchmarks.figures import Figure, percentiles_ms, report
 from benchmarks.running import TIERS
 from benchmarks.serving import SESSION, until_price
 from pipelines.live.output import probabilities_path
@@ -147,12 +144,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="strikecast-bench-") as home:
         Path(home).chmod(0o755)
         figures = measure(Path(home), arguments.prices)
-    print("| what | measured | in the same run | to reach | reached |", "|---|---|---|---|---|", sep="\n")
-    for one in figures:
-        print(f"| {one.what} | {one.measured} | {one.yardstick} | {one.aim} | {'yes' if one.reached else '**no**'} |")
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    report = {"machine": machine(), "figures": [asdict(one) for one in figures]}
-    arguments.json.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    report(figures, "in the same run", arguments.json)
 
 
 if __name__ == "__main__":

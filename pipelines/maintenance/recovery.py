@@ -1,6 +1,5 @@
 """Point-in-time recovery: base backups of the whole server, and the proof that with its log they restore a second."""
 
-import os
 import shutil
 import subprocess
 import time
@@ -15,6 +14,7 @@ from urllib.parse import quote
 from filelock import FileLock, Timeout
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
+from pipelines.atomic_files import sync
 from pipelines.domain.base_backups import BaseBackup, BasePlan, parse_start_wal, plan_bases
 from pipelines.errors import AlreadyRunningError, BackupError, NoDataError, printable
 from pipelines.maintenance.backup import Say, remove
@@ -92,7 +92,7 @@ def make_base(database: Database, folder: Path, now: datetime, say: Say = lambda
             shutil.rmtree(partial, ignore_errors=True)
             raise
         partial.rename(made)
-        _sync(folder)
+        sync(folder)
     return made
 
 
@@ -248,11 +248,3 @@ def _run(command: list[str | Path], variables: Mapping[str, str] | None = None) 
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, umask=0o077)
     if done.returncode:
         raise BackupError(f"{Path(command[0]).name} ended with {done.returncode}: {printable(done.stderr)[:500]}")
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

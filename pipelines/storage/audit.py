@@ -6,31 +6,26 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-from psycopg.rows import class_row
 
 from pipelines.domain.audit.database import IndexFacts, ServerFacts, TableFacts
 from pipelines.errors import DatabaseError
 from pipelines.storage.database import Connection, first_line
-from pipelines.storage.queries import query
+from pipelines.storage.queries import query, read_rows
 
 
 def read_tables(connection: Connection) -> list[TableFacts]:
     """Every table with its partitions; a reader may see them all."""
-    with connection.cursor(row_factory=class_row(TableFacts)) as cursor:
-        return cursor.execute(query("audit_tables")).fetchall()
+    return read_rows(connection, TableFacts, "audit_tables")
 
 
 def read_indexes(connection: Connection) -> list[IndexFacts]:
     """Every index."""
-    with connection.cursor(row_factory=class_row(IndexFacts)) as cursor:
-        return cursor.execute(query("audit_indexes")).fetchall()
+    return read_rows(connection, IndexFacts, "audit_indexes")
 
 
 def read_server(connection: Connection) -> ServerFacts:
     """The server as a whole."""
-    with connection.cursor(row_factory=class_row(ServerFacts)) as cursor:
-        found = cursor.execute(query("audit_server")).fetchone()
-    assert found is not None
+    [found] = read_rows(connection, ServerFacts, "audit_server")
     return found
 
 

@@ -77,9 +77,9 @@ def read_audit(connection: Connection, audit_id: int) -> Audit:
         )
 
 
-def newest_audit(connection: Connection, kind: Kind | None = None) -> int:
+def newest_audit(connection: Connection) -> int:
     """Number of the newest audit. Raises NoDataError when there is none."""
-    row = connection.execute(query("newest_audit"), [kind]).fetchone()
+    row = connection.execute(query("newest_audit")).fetchone()
     if row is None or row[0] is None:
         raise NoDataError("there is no audit yet: run `strikecast audit run`")
     return int(row[0])

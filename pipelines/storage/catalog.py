@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-from psycopg.rows import class_row
-
 from pipelines.storage.database import Connection
-from pipelines.storage.queries import query
+from pipelines.storage.queries import read_rows
 
 
 @dataclass(frozen=True)
@@ -20,5 +18,4 @@ class TableColumn:
 
 def table_columns(connection: Connection, table: str) -> list[TableColumn]:
     """Columns of `schema.table`, in order."""
-    with connection.cursor(row_factory=class_row(TableColumn)) as cursor:
-        return cursor.execute(query("table_columns"), [table]).fetchall()
+    return read_rows(connection, TableColumn, "table_columns", [table])

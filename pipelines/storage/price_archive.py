@@ -17,13 +17,12 @@ from typing import Any
 import duckdb
 import orjson
 import polars as pl
-from psycopg.rows import class_row
 
 from pipelines.atomic_files import replacing
 from pipelines.domain.archive import StoredMonth
 from pipelines.errors import BuildError, NoDataError, printable
 from pipelines.storage.database import Connection
-from pipelines.storage.queries import query
+from pipelines.storage.queries import query, read_rows
 
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -47,11 +46,9 @@ class ArchivedMonth:
 
 def stored_months(connection: Connection, symbols: list[str], before: datetime) -> list[StoredMonth]:
     """Months of bars in the database that began before a time."""
-    found: list[StoredMonth] = []
-    with connection.cursor(row_factory=class_row(StoredMonth)) as cursor:
-        for symbol in symbols:
-            found += cursor.execute(query("stored_months"), [symbol, before]).fetchall()
-    return found
+    return [
+        month for symbol in symbols for month in read_rows(connection, StoredMonth, "stored_months", [symbol, before])
+    ]
 
 
 def archive_month(connection: Connection, folder: Path, month: StoredMonth) -> ArchivedMonth:

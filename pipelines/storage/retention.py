@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 
 from pipelines.domain.retention import (
     Facts,
@@ -23,7 +23,7 @@ from pipelines.domain.retention import (
 from pipelines.errors import DatabaseError
 from pipelines.storage.database import Connection, first_line
 from pipelines.storage.maintenance import LOCK_TIMEOUT_SECONDS, delete_in_batches
-from pipelines.storage.queries import query
+from pipelines.storage.queries import query, read_rows
 from pipelines.storage.schema import MAINTENANCE_LOCK
 
 Say = Callable[[str], None]
@@ -41,12 +41,9 @@ HELD_UP = (
 
 def read_facts(connection: Connection, symbols: Sequence[str], snapshots_before: datetime) -> Facts:
     """What there is, of this database. `snapshots_before`: older ones are counted as old."""
-    with connection.cursor(row_factory=class_row(SessionFacts)) as cursor:
-        sessions = cursor.execute(query("retention_sessions"), {"before": snapshots_before}).fetchall()
-    with connection.cursor(row_factory=class_row(PartitionFacts)) as cursor:
-        partitions = cursor.execute(query("day_partitions")).fetchall()
-    with connection.cursor(row_factory=class_row(GenerationFacts)) as cursor:
-        generations = cursor.execute(query("retention_generations")).fetchall()
+    sessions = read_rows(connection, SessionFacts, "retention_sessions", {"before": snapshots_before})
+    partitions = read_rows(connection, PartitionFacts, "day_partitions")
+    generations = read_rows(connection, GenerationFacts, "retention_generations")
     newest = tuple(
         (table, _one(connection, statement, [list(symbols)]))
         for table, statement in (("price_log", "newest_tick_of_any"), ("answer", "newest_answer_of_any"))
@@ -58,8 +55,7 @@ def read_runs(connection: Connection) -> Sequence[RunFacts]:
     """Dagster's runs, from its own database."""
     if _one(connection, "dagster_is_set_up", []) is None:
         return []
-    with connection.cursor(row_factory=class_row(RunFacts)) as cursor:
-        return cursor.execute(query("dagster_runs")).fetchall()
+    return read_rows(connection, RunFacts, "dagster_runs")
 
 
 def _one(connection: Connection, statement: str, parameters: Sequence[Any]) -> Any:

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
 
 from pipelines.domain.vacuum import IndexHealth, IndexStep, TableHealth, VacuumStep
 from pipelines.errors import DatabaseError
 from pipelines.storage.database import Connection, first_line
-from pipelines.storage.queries import query
+from pipelines.storage.queries import query, read_rows
 
 
 @dataclass(frozen=True)
@@ -23,20 +22,17 @@ class Drift:
 
 def read_tables(connection: Connection) -> list[TableHealth]:
     """Every table that this connection's role may vacuum."""
-    with connection.cursor(row_factory=class_row(TableHealth)) as cursor:
-        return cursor.execute(query("table_health")).fetchall()
+    return read_rows(connection, TableHealth, "table_health")
 
 
 def read_indexes(connection: Connection) -> list[IndexHealth]:
     """Every index that this connection's role may build anew."""
-    with connection.cursor(row_factory=class_row(IndexHealth)) as cursor:
-        return cursor.execute(query("index_health")).fetchall()
+    return read_rows(connection, IndexHealth, "index_health")
 
 
 def read_drift(connection: Connection) -> list[Drift]:
     """Tables whose autovacuum settings are not the declared ones."""
-    with connection.cursor(row_factory=class_row(Drift)) as cursor:
-        return cursor.execute(query("autovacuum_drift")).fetchall()
+    return read_rows(connection, Drift, "autovacuum_drift")
 
 
 def apply_settings(connection: Connection) -> int:

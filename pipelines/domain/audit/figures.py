@@ -14,7 +14,6 @@ class Unit(StrEnum):
     MILLISECONDS = "ms"
     BYTES = "B"
     BYTES_PER_SECOND = "B/s"
-    BYTES_PER_DAY = "B/d"
     PER_SECOND = "/s"
     PERCENT = "%"
     #: Of one processor core, so that two busy cores are 200.
@@ -125,7 +124,7 @@ BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 def told(value: float, unit: Unit) -> str:
     """A value with its unit, three digits or so."""
     match unit:
-        case Unit.BYTES | Unit.BYTES_PER_SECOND | Unit.BYTES_PER_DAY:
+        case Unit.BYTES | Unit.BYTES_PER_SECOND:
             size, name = next(((size, name) for size, name in BYTES if abs(value) >= size), (1, "B"))
             return f"{value / size:,.{0 if size == 1 else 1}f} {name}{str(unit).removeprefix('B')}"
         case Unit.SECONDS if abs(value) >= 3 * 86_400:

@@ -1,1 +1,1 @@
-SELECT max(audit_id) FROM ops.audit WHERE kind = coalesce(%s, kind)
+SELECT max(audit_id) FROM ops.audit
