@@ -1,6 +1,5 @@
 """Dagster's code server, web server and daemon as children of one process, and nothing left behind."""
 
-import json
 import os
 import shutil
 import signal
@@ -15,7 +14,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from socket import AF_UNIX, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
-from typing import Any
 
 import dagster as dg
 import psutil
@@ -25,6 +23,7 @@ from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 from pipelines.dead_runs import IN_PROGRESS
 from pipelines.errors import AlreadyRunningError, ServerUnavailableError, SettingsError
 from pipelines.settings import Settings
+from pipelines.up_record import family, read_record, remove_record, write_record
 
 Say = Callable[[str], None]
 LOCATION = "strikecast"
@@ -68,7 +67,7 @@ def only_one(settings: Settings) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        state = _read_state(settings)
+        state = read_record(settings)
         where = f" at {state['ui_url']} (process {state['pid']})" if state else ""
         raise AlreadyRunningError(f"strikecast is already up{where}; data folder {settings.home}") from None
     try:
@@ -122,14 +121,14 @@ def dagster_processes(
         children.append(_spawn([*program, *web], outputs["webserver"], scratch))
         daemon = ["dagster._daemon", "run", "-w", str(workspace)]
         children.append(_spawn([*program, *daemon], outputs["daemon"], scratch))
-        _write_state(settings, url, children)
+        write_record(settings, url, children)
         _wait(lambda: _answers(f"{url}/server_info"), children, "the web server")
         yield Running(url, (*children, writer), look_after)
     finally:
         with _undisturbed():
             _stop(children, say)
             _end([writer], signal.SIGCONT)  # it ends by itself, when nobody is left to write
-        (settings.home / "up.json").unlink(missing_ok=True)
+        remove_record(settings)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -200,7 +199,7 @@ def _cancel_runs() -> None:
 
 
 def _end(processes: Sequence[psutil.Process], sign: signal.Signals) -> None:
-    families = [member for process in processes for member in _family(process)]
+    families = [member for process in processes for member in family(process)]
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(sign)
@@ -211,16 +210,9 @@ def _end(processes: Sequence[psutil.Process], sign: signal.Signals) -> None:
     psutil.wait_procs(alive, timeout=STOP_TIMEOUT_SECONDS)
 
 
-def _family(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
 def _end_leftovers(settings: Settings, say: Say) -> None:
     """End what an `up` that was killed left running; called with its lock held, so its parent is gone."""
-    state = _read_state(settings)
+    state = read_record(settings)
     for pid, created in (state or {}).get("children", []):
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
@@ -229,22 +221,9 @@ def _end_leftovers(settings: Settings, say: Say) -> None:
                 _end([process], signal.SIGTERM)
 
 
-def _write_state(settings: Settings, url: str, children: Sequence[psutil.Popen]) -> None:
-    state = {"pid": os.getpid(), "ui_url": url, "children": [(child.pid, child.create_time()) for child in children]}
-    (settings.home / "up.json").write_text(json.dumps(state))
-
-
-def _read_state(settings: Settings) -> dict[str, Any] | None:
-    try:
-        state = json.loads((settings.home / "up.json").read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return state if isinstance(state, dict) else None
-
-
 def ui_url(settings: Settings) -> str | None:
     """Address of the UI that is up, None when none is."""
-    state = _read_state(settings)
+    state = read_record(settings)
     pid = (state or {}).get("pid")
     return str(state["ui_url"]) if state and isinstance(pid, int) and psutil.pid_exists(pid) else None
 

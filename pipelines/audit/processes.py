@@ -1,6 +1,5 @@
 """Processes of ours and of the server: what each takes over a window. psutil reads what the system counts."""
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from pipelines.domain.audit.figures import Figure, Gap, Measured, Unit, one
 from pipelines.settings import Settings
 from pipelines.storage.audit import read_processes
 from pipelines.storage.database import Connection
+from pipelines.up_record import family, read_record
 
 #: Part of a command line -> what the process is; the first that fits.
 NAMES = (
@@ -43,7 +43,7 @@ def find(settings: Settings, connection: Connection | None) -> tuple[list[Named]
     if up is None:
         gaps.append(Gap("processes of strikecast", "`strikecast up` does not run here"))
     else:
-        for process in (up, *_children(up)):
+        for process in family(up):
             found[process.pid] = Named("supervisor" if process.pid == up.pid else _name(process), process)
     if connection is None:
         gaps.append(Gap("processes of the server", "the server cannot be used"))
@@ -125,16 +125,9 @@ def _cpu_seconds(process: psutil.Process) -> float | None:
 
 
 def _up(settings: Settings) -> psutil.Process | None:
-    with suppress(OSError, ValueError, KeyError, psutil.Error):
-        state = json.loads((settings.home / "up.json").read_text())
-        return psutil.Process(state["pid"])
+    with suppress(OSError, KeyError, psutil.Error):
+        return psutil.Process((read_record(settings) or {})["pid"])
     return None
-
-
-def _children(process: psutil.Process) -> list[psutil.Process]:
-    with suppress(psutil.Error):
-        return process.children(recursive=True)
-    return []
 
 
 def _name(process: psutil.Process) -> str:
