@@ -1,17 +1,28 @@
 """What assets, jobs and sensors reach the outside through."""
 
+import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
+from setproctitle import setproctitle
 
 from pipelines.domain.config import ModelConfig, Profile
 from pipelines.runtime import database_of
 from pipelines.settings import Settings, load_settings
 from pipelines.storage.database import Connection, Database, Role
 from pipelines.storage.live import holding_run_lock
+
+#: What the title of a run's process begins with; its job and its id follow.
+RUN_TITLE = "strikecast run "
+
+
+def run_of_title(title: str) -> str | None:
+    """The run whose process has a title; None of a process that is none."""
+    words = title.removeprefix(RUN_TITLE).split()
+    return words[1] if title.startswith(RUN_TITLE) and len(words) > 1 else None
 
 
 class Strikecast(dg.ConfigurableResource[object]):
@@ -23,6 +34,8 @@ class Strikecast(dg.ConfigurableResource[object]):
         if context.run is None:
             yield self
             return
+        if multiprocessing.parent_process() is not None:  # the run's own process, not a command's
+            setproctitle(f"{RUN_TITLE}{context.run.job_name} {context.run.run_id}")
         with holding_run_lock(self.database(), context.run.run_id):
             yield self
 

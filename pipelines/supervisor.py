@@ -22,6 +22,7 @@ from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from pipelines.dead_runs import IN_PROGRESS
 from pipelines.errors import AlreadyRunningError, ServerUnavailableError, SettingsError
+from pipelines.resources import run_of_title
 from pipelines.settings import Settings
 from pipelines.up_record import family, read_record, remove_record, write_record
 
@@ -219,6 +220,21 @@ def _end_leftovers(settings: Settings, say: Say) -> None:
             if abs(process.create_time() - created) < 1.0:
                 say(f"ending process {pid}, left over from a strikecast that was killed")
                 _end([process], signal.SIGTERM)
+    _end_orphaned_runs(say)
+
+
+def _end_orphaned_runs(say: Say) -> None:
+    """End runs of this instance whose code server is gone already: they are nobody's children, and go on for ever."""
+    with dg.DagsterInstance.get() as instance:
+        ours = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))}
+    orphans = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if run_of_title(" ".join(process.info["cmdline"] or ())) in ours
+    ]
+    if orphans:
+        say(f"ending {len(orphans)} runs, left over from a strikecast that was killed")
+        _end(orphans, signal.SIGINT)
 
 
 def ui_url(settings: Settings) -> str | None:

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from pipelines.priority import in_background
+
 PROGRAM = """
 import os, sys
 from pipelines.cli import main
@@ -31,3 +33,20 @@ def test_who_goes_first(arguments: list[str], policy: int) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0
     assert done.stderr == f"policy {policy}\n"
+
+
+def test_work_in_the_background_gives_way_and_its_caller_does_not() -> None:
+    with in_background() as background:
+        assert background(lambda: os.sched_getscheduler(0)) == os.SCHED_IDLE
+        with pytest.raises(KeyError, match="what it raises"):
+            background(lambda: {}["what it raises"])
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def test_where_nobody_may_give_way_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refused)
+    with in_background() as background:
+        assert background(lambda: 7) == 7
