@@ -1,0 +1,105 @@
+"""What an audit takes, and what the live session feels of it: `python -m benchmarks.audit [--prices FOLDER]`.
+
+One live session, ticks inserted one after the other all the while; full audits as an operator runs them and quick ones
+as the schedule does, each in a process of its own. About four minutes on an idle machine.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.beside import QUIET_SECONDS, built, command, compared, ticking
+from benchmarks.figures import Figure
+from pipelines.domain.audit.report import Audit
+from pipelines.runtime import prepared
+from pipelines.settings import load_settings
+from pipelines.storage.audits import newest_audit, read_audit
+from pipelines.storage.database import Database, Role
+
+REPEATS = 5
+HOUR_SECONDS = 3_600.0
+#: As the schedule has it: a run's process loads Dagster and the project first.
+SCHEDULED = [
+    sys.executable,
+    "-m",
+    "dagster",
+    "asset",
+    "materialize",
+    "--select",
+    "audit",
+    "-m",
+    "pipelines.definitions",
+]
+
+
+def measure(home: Path, prices: Path) -> list[Figure]:
+    """Build both symbols from real bars, then tick beside audits."""
+    environment = built(home, prices)
+    os.environ["STRIKECAST_HOME"] = str(home)
+    with prepared(load_settings()) as database, ticking(database, home / "bench") as ticker:
+        quiet = ticker.for_seconds(QUIET_SECONDS)
+        busy, full = [], []
+        for _ in range(REPEATS):
+            busy += ticker.beside(environment, "audit", "run", "--full", "--as", "prometheus")
+            full.append(_newest(database))
+        quiet += ticker.for_seconds(QUIET_SECONDS)
+        quick, scheduled, spent = [], [], []
+        for _ in range(REPEATS):
+            seconds, used = _timed(SCHEDULED)
+            done = _newest(database)
+            quick.append(_seconds(done))
+            scheduled.append(seconds)
+            spent.append(used + _of_server(done))
+    of_an_hour = 100.0 * max(spent) / HOUR_SECONDS
+    raw = {"quick": quick, "scheduled": scheduled, "processor": spent, "full": [_seconds(one) for one in full]}
+    return [
+        Figure(
+            f"quick audit ({REPEATS} times)",
+            f"longest {max(quick):.1f} s; as a scheduled run, with the start of its process, {max(scheduled):.1f} s",
+            "-", "under 5 s", max(quick) < 5.0, raw,
+        ),
+        Figure(
+            "processor time of a quick audit as a scheduled run, the server's part included",
+            f"most {max(spent):.1f} s: {of_an_hour:.2f} % of a core averaged over the hour", "-", "under 1 % of a core",
+            of_an_hour < 1.0, {},
+        ),
+        Figure(
+            f"full audit ({REPEATS} times)", f"longest {max(raw['full']):.1f} s, of which 10 s watch processes; "
+            f"{full[-1].cpu_seconds + _of_server(full[-1]):.1f} s of processor time", "-", "under 60 s",
+            max(raw["full"]) < 60.0, {},
+        ),
+        compared("full audits run", busy, quiet, 1.5),
+    ]  # fmt: skip
+
+
+def _newest(database: Database) -> Audit:
+    with database.connect("bench", Role.READER) as connection:
+        return read_audit(connection, newest_audit(connection))
+
+
+def _seconds(audit: Audit) -> float:
+    return (audit.finished_at - audit.started_at).total_seconds()
+
+
+def _of_server(audit: Audit) -> float:
+    """Processor time of the server's processes for it."""
+    return sum(one.value for one in audit.figures if one.name == "audit_cpu" and one.labels["of"] == "server")
+
+
+def _timed(command: list[str]) -> tuple[float, float]:
+    """Seconds of a command by the clock, and of processor time."""
+
+    def used() -> float:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return children.ru_utime + children.ru_stime
+
+    before, began = used(), time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - began, used() - before
+
+
+if __name__ == "__main__":
+    command("audit", __doc__, measure)
