@@ -1,7 +1,6 @@
 """The `strikecast` command."""
 
 import logging
-import os
 import signal
 import sys
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from pipelines.cli_arguments import Json, Symbol, command_settings
 from pipelines.domain.config import Profile
 from pipelines.errors import SettingsError, StrikecastError
 from pipelines.logs import note
+from pipelines.priority import give_way
 from pipelines.runtime import current_database, database_of, prepared, running_server
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ def main() -> None:
     for ending in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
         signal.signal(ending, _interrupt)
     if {" ".join(sys.argv[1:2]), " ".join(sys.argv[1:3])} & cli_maintenance.IN_THE_BACKGROUND:
-        _give_way()
+        give_way()
     try:
         app()
     except StrikecastError as error:
@@ -47,14 +47,6 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _give_way() -> None:
-    """Let whoever answers within milliseconds have the processor first, from now on."""
-    if hasattr(os, "SCHED_IDLE"):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    else:
-        os.nice(19)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -13,6 +13,7 @@ from pipelines.domain.audit.report import Audit, Kind
 from pipelines.runtime import current_database
 
 if TYPE_CHECKING:
+    from pipelines.domain.audit.document import Document
     from pipelines.storage.database import Connection
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ class Form(StrEnum):
     MARKDOWN = "markdown"
     HTML = "html"
     JSON = "json"
+    PROMETHEUS = "prometheus"
 
 
 OutputForm = Annotated[Form, typer.Option("--as", help="How it is printed.")]
@@ -48,19 +50,21 @@ def run(
     settings = command_settings()
     with current_database(settings, console.say) as database:
         done = run_audit(settings, database, Kind.FULL if full else Kind.QUICK, console.say)
-    _print(done, shown)
+    _print(done.audit, done.document, shown)
 
 
 @app.command()
 def show(reference: Reference = None, shown: OutputForm = Form.TERMINAL) -> None:
     """Show a stored audit. Examples: `strikecast audit show`, `strikecast audit show 12 --as html > audit.html`"""
+    from pipelines.audit.run import document
     from pipelines.storage.audits import read_audit
     from pipelines.storage.database import Role
 
     settings = command_settings()
-    with current_database(settings) as database, database.connect("audit", Role.READER) as connection:
-        stored = read_audit(connection, _number(connection, reference))
-    _print(stored, shown)
+    with current_database(settings) as database:
+        with database.connect("audit", Role.READER) as connection:
+            stored = read_audit(connection, _number(connection, reference))
+        _print(stored, document(database, stored), shown)
 
 
 @app.command()
@@ -72,21 +76,25 @@ def compare(
     """Say what changed between two audits, and what noise explains. Example: `strikecast audit compare before`"""
     from pipelines.domain.audit.comparison import compare_all
     from pipelines.domain.audit.document import comparison_document
-    from pipelines.storage.audits import read_audit
+    from pipelines.storage.audits import read_audit, read_repeats
     from pipelines.storage.database import Role
 
     settings = command_settings()
     with current_database(settings) as database, database.connect("audit", Role.READER) as connection:
         first, second = (read_audit(connection, _number(connection, one)) for one in (before, after))
-    found = compare_all(first.figures, second.figures)
+        repeats = read_repeats(connection, second) if first.kind is second.kind else {}
+    found = compare_all(first.figures, second.figures, repeats)
     if json:
-        changes = [asdict(one) | {"difference": one.difference, "relative_pct": one.relative} for one in found.changes]
+        changes = [
+            asdict(one)
+            | {"difference": one.difference, "difference_unit": one.difference_unit, "relative_pct": one.relative}
+            for one in found.changes
+        ]
         console.print_json({"changes": changes, "only_before": found.only_before, "only_after": found.only_after})
         return
     from pipelines.audit.render import terminal
 
-    title = " and ".join(f"audit {one.audit_id} ({one.started_at:%F %H:%M})" for one in (first, second))
-    console.result.print(terminal(comparison_document(title, found)))
+    console.result.print(terminal(comparison_document(first, second, found)))
 
 
 @app.command()
@@ -105,6 +113,14 @@ def baseline(
     console.result.print(f"{name}: audit {number}", markup=False)
 
 
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of `--as json`. Example: `strikecast audit schema > audit.schema.json`"""
+    from pipelines.audit import published
+
+    console.print_json(published.schema())
+
+
 def _number(connection: "Connection", reference: str | None) -> int:
     from pipelines.storage.audits import baseline as of_name
     from pipelines.storage.audits import newest_audit
@@ -114,16 +130,17 @@ def _number(connection: "Connection", reference: str | None) -> int:
     return int(reference) if reference.isdigit() else of_name(connection, reference)
 
 
-def _print(audit: Audit, form: Form) -> None:
-    from pipelines.audit import render
-    from pipelines.domain.audit.document import document_of
+def _print(audit: Audit, document: "Document", form: Form) -> None:
+    from pipelines.audit import metrics, published, render
 
     match form:
         case Form.TERMINAL:
-            console.result.print(render.terminal(document_of(audit)))
+            console.result.print(render.terminal(document))
         case Form.MARKDOWN:
-            sys.stdout.write(render.markdown(document_of(audit)))
+            sys.stdout.write(render.markdown(document))
         case Form.HTML:
-            sys.stdout.write(render.html(document_of(audit)))
+            sys.stdout.write(render.html(document))
         case Form.JSON:
-            console.print_json(render.plain(audit))
+            console.print_json(published.plain(audit))
+        case Form.PROMETHEUS:
+            sys.stdout.write(metrics.text(audit).decode())

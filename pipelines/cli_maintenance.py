@@ -35,7 +35,7 @@ def _tell_rows(rows: Mapping[str, int], left: Sequence[str]) -> None:
 
 @app.command()
 def retention(dry_run: DryRun = False, json: Json = False) -> None:
-    """Remove what is old: snapshots, ticks, answers, generations, refused rows, Dagster's runs. Daily at 02:00 UTC.
+    """Remove what is old: snapshots, ticks, answers, generations, refused rows, audits, runs. Daily at 02:00 UTC.
 
     Example: `strikecast retention --dry-run`
     """

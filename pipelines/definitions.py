@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.audit import audit
 from assets.calibration import calibration, champion_change, live_calibration
 from assets.fingerprints import fingerprint
 from assets.housekeeping import autovacuum_as_declared, day_partitions, log_files, price_archive, retention, vacuum
@@ -16,6 +17,7 @@ from assets.prices import momentum, price_files, price_gap, price_history
 from assets.volatility import standardised_fingerprint, volatility
 from pipelines.jobs import (
     archive_prices,
+    audit_system,
     backup_database,
     build,
     calibrate,
@@ -72,6 +74,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             price_archive,
             log_files,
             backup,
+            audit,
         ],
         asset_checks=[restores, autovacuum_as_declared],
         jobs=[
@@ -88,6 +91,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             compress_logs,
             backup_database,
             restore_drill,
+            audit_system,
         ],
         schedules=[weekly_calibration, daily_live_calibration, backfill, *MAINTENANCE],
         sensors=[

@@ -20,7 +20,7 @@ LIVE_JOB = "live_refresh"
 
 
 def _job(name: str, selection: dg.AssetSelection, description: str) -> UnresolvedAssetJobDefinition:
-    """In process: on two cores the start of a process per step costs more than the steps (docs/performance.md)."""
+    """In process: on two cores the start of a process per step costs more than the steps (docs/benchmarks.md)."""
     return dg.define_asset_job(name, selection=selection, executor_def=dg.in_process_executor, description=description)
 
 
@@ -71,6 +71,8 @@ restore_drill = _job(
     dg.AssetSelection.checks_for_assets("backup"),
     "Restore the newest backup into a scratch database and compare it with what was backed up.",
 )
+
+audit_system = _job("audit_system", _assets("audit"), "Measure the system, judge it, store it, write its report.")
 
 
 @dg.op(description="Refresh every symbol's probability file at least once a second, until its market closes.")

@@ -8,6 +8,7 @@ import dagster as dg
 from assets.partitions import SYMBOLS
 from pipelines.jobs import (
     archive_prices,
+    audit_system,
     backup_database,
     calibrate,
     compress_logs,
@@ -78,6 +79,12 @@ MAINTENANCE = (
     _at(
         "weekly_restore_drill", "0 5 * * 0", restore_drill,
         "Prove that the newest backup restores: Sundays 05:00 UTC.",
+    ),
+    _at("hourly_audit", "40 0-2,4-23 * * *", audit_system, "Measure and judge the system: each hour but 03:00 UTC."),
+    _at(
+        "nightly_audit", "40 3 * * *", audit_system,
+        "Measure and judge the system at length, after the backup: daily 03:40 UTC.",
+        {"ops": {"audit": {"config": {"full": True}}}},
     ),
 )  # fmt: skip
 

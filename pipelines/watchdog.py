@@ -8,9 +8,11 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from pipelines.alerting import read_state
 from pipelines.domain.alerts import FRESH_FOR, DiskFacts, Facts, FileFacts, JobFacts
+from pipelines.domain.audit.slo import LOOKED_BACK, Breach, lasting_breaches
 from pipelines.errors import DatabaseError
 from pipelines.live_files import read_view
 from pipelines.settings import Settings
+from pipelines.storage.audits import judged_since
 from pipelines.storage.database import Database, Role
 from pipelines.storage.live import champion_generations, days_made
 from pipelines.storage.maintenance import left_twice
@@ -23,6 +25,7 @@ MADE_BY = {
     "remove_what_is_old": "retention",
     "archive_prices": "price_archive",
     "backup_database": "backup",
+    "audit_system": "audit",
 }
 DRILL_JOB = "restore_drill"
 DRILL = dg.AssetCheckKey(dg.AssetKey("backup"), "restores")
@@ -32,11 +35,13 @@ ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 def look(settings: Settings, database: Database, instance: dg.DagsterInstance, now: datetime) -> Facts:
     """What there is to see at `now` (aware UTC)."""
     error, published, ahead, left = None, {}, None, {}
+    breaches: tuple[Breach, ...] = ()
     try:
         with database.connect("watchdog", Role.PIPELINE) as connection:
             published = champion_generations(connection, list(settings.symbols))
             ahead = days_made(connection)
             left = left_twice(connection)
+            breaches = lasting_breaches(judged_since(connection, now - LOOKED_BACK), now)
     except DatabaseError as trouble:
         error = str(trouble)
     drill, drill_problem = _drill(instance)
@@ -49,6 +54,7 @@ def look(settings: Settings, database: Database, instance: dg.DagsterInstance, n
         _disks(settings),
         ahead,
         left,
+        breaches,
     )
 
 

@@ -1,15 +1,18 @@
 """The statements that answers hang on: each explained once as it runs, and timed through a pool."""
 
-import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from pipelines.audit.processes import Costs
+from pipelines.audit.timing import timed
 from pipelines.domain.audit.figures import Figure, Gap, Measured, Unit, percentiles
-from pipelines.domain.audit.findings import Finding
+from pipelines.domain.audit.findings import Finding, Found
 from pipelines.domain.audit.plans import sequential_scans, shape
 from pipelines.domain.audit.slo import Area, Severity
 from pipelines.errors import DatabaseError, StrikecastError
@@ -20,7 +23,9 @@ from pipelines.storage.live import champion_generations
 from pipelines.storage.queries import query
 from pipelines.storage.tables import lookup_parameters
 
-MILLISECONDS = 1_000.0
+#: For a connection; a server that is gone is not waited for.
+PATIENCE_SECONDS = 5.0
+HISTORY = timedelta(minutes=31)
 
 
 @dataclass(frozen=True)
@@ -49,18 +54,24 @@ def hot_queries(connection: Connection, symbols: Sequence[str], calls: int, now:
             HotQuery("lookup_rows", symbol, spread),
             HotQuery("newest_bar", symbol, [[symbol]] * calls),
             HotQuery("latest_bars", symbol, [[symbol, 60]] * calls),
-            HotQuery("live_tick_history", symbol, [[[symbol], [now - timedelta(minutes=31)], False, 20_000]] * calls),
+            # Half an hour of ticks: what a session reads once, as it starts.
+            HotQuery("live_tick_history", symbol, [[[symbol], [now - HISTORY], False, 20_000]] * max(5, calls // 25)),
         ]
-    return found
+    return [*found, HotQuery("latest_totals", "all", [[]] * calls)] if found else []
 
 
-def measure(database: Database, symbols: Sequence[str], calls: int) -> tuple[Measured, list[Finding]]:
-    """Explain and time every hot query as a reader; milliseconds from asking the pool to the last row."""
+def measure(database: Database, role: Role, symbols: Sequence[str], calls: int, costs: Costs) -> Found:
+    """Explain and time every hot query; milliseconds from asking the pool to the last row."""
     figures: list[Figure] = []
     gaps: list[Gap] = []
     findings: list[Finding] = []
-    with database.pool("audit", Role.AUDITOR, maximum=1) as pool:
+    with database.pool("audit", role, maximum=1) as pool:
         pool.open(wait=True, timeout=10)
+
+        def ask(name: str, parameters: Sequence[Any]) -> None:
+            with refused(), pool.connection(timeout=PATIENCE_SECONDS) as connection:
+                connection.execute(query(name), parameters, prepare=True).fetchall()
+
         with pool.connection() as connection:
             try:
                 asked = hot_queries(connection, symbols, calls, datetime.now(UTC))
@@ -70,19 +81,16 @@ def measure(database: Database, symbols: Sequence[str], calls: int) -> tuple[Mea
             gaps.append(Gap("hot queries", "no symbol has a published generation"))
         for one in asked:
             try:
-                with refused(), pool.connection() as connection:
+                with refused(), pool.connection(timeout=PATIENCE_SECONDS) as connection:
                     plan = explain(connection, query(one.name), one.parameters[0])
                 findings += _scans(one, plan)
-                samples = []
-                for parameters in one.parameters:
-                    began = time.perf_counter()
-                    with refused(), pool.connection() as connection:
-                        connection.execute(query(one.name), parameters, prepare=True).fetchall()
-                    samples.append(MILLISECONDS * (time.perf_counter() - began))
+                samples = timed(partial(ask, one.name), one.parameters)
             except DatabaseError as error:
                 gaps.append(Gap(f"query {one.name} of {one.label}", str(error)))
                 continue
             figures += percentiles("query", Unit.MILLISECONDS, samples, shape(plan), query=one.name, symbol=one.label)
+        with suppress(DatabaseError), refused(), pool.connection(timeout=PATIENCE_SECONDS) as connection:
+            costs.add(connection)
     return Measured(tuple(figures), tuple(gaps)), findings
 
 

@@ -1,18 +1,20 @@
 """A document as a terminal, Markdown or a browser shows it."""
 
-from dataclasses import asdict
+import base64
 from importlib import resources
-from typing import Any
 
 import jinja2
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.domain.audit.document import Document, Section
-from pipelines.domain.audit.report import Audit
+from pipelines.audit.charts import png, svg
+from pipelines.domain.audit.document import Document
+from pipelines.domain.audit.sections import Multiples, Section
 
-LEAST_WORDS = 14
+#: A column of words is not made narrower than its longest word, up to so many letters.
+LONGEST_WORD = 32
+LEAST_WORDS = 12
 STYLES = {
     "P0": "bold white on red",
     "P1": "bold red",
@@ -43,11 +45,19 @@ def _table(section: Section) -> Table:
         # What is narrower than it likes to be loses words to the next line, and never a digit.
         table.add_column(
             name, justify="left" if text else "right", overflow="fold", no_wrap=not text,
-            min_width=min(longest, LEAST_WORDS) if text else longest,
+            min_width=_longest_word(section, number) if text else longest,
         )  # fmt: skip
     for row in section.rows:
         table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
     return table
+
+
+def _longest_word(section: Section, column: int) -> int:
+    words = [len(word) for row in section.rows for word in row[column].split()]
+    # What numbers need comes first, and several columns of words share the rest.
+    numbers = len(section.header) - section.text_columns
+    room = max(LEAST_WORDS, LONGEST_WORD - 4 * numbers)
+    return min(max(words, default=0), room // max(1, section.text_columns - 1))
 
 
 def markdown(document: Document) -> str:
@@ -67,20 +77,15 @@ def _line(cells: "tuple[str, ...] | list[str]") -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
+def picture(document: Document) -> str:
+    """The course of figures over the weeks for Markdown that shows pictures; empty without any."""
+    drawn = [section.chart for section in document.sections if isinstance(section.chart, Multiples)]
+    return "".join(
+        f"\n![over the weeks](data:image/png;base64,{base64.b64encode(png(one)).decode()})\n" for one in drawn
+    )
+
+
 def html(document: Document) -> str:
     """One page that needs nothing else."""
     source = resources.files("pipelines.audit").joinpath("page.html").read_text(encoding="utf-8")
-    return jinja2.Environment(autoescape=True).from_string(source).render(document=document)
-
-
-def plain(audit: Audit) -> dict[str, Any]:
-    """For machines: everything, each figure with its key and value beside its samples."""
-    card = audit.scorecard
-    return asdict(audit) | {
-        "figures": [asdict(one) | {"key": one.key, "value": one.value} for one in audit.figures],
-        "scorecard": {
-            "areas": {str(area): points for area, points in card.areas.items()},
-            "points": card.points,
-            "grade": card.grade,
-        },
-    }
+    return jinja2.Environment(autoescape=True).from_string(source).render(document=document, svg=svg)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from pipelines.domain.audit.slo import Breach, Severity
+
 GIBIBYTE = 2**30
 #: After its schedule's turn a job may take so long, or wait.
 GRACE = timedelta(hours=2)
@@ -17,6 +19,7 @@ FRESH_FOR = {
     "price_archive": timedelta(days=31) + GRACE,
     "backup": timedelta(days=1) + GRACE,
     "restores": timedelta(days=7) + GRACE,
+    "audit": timedelta(hours=1) + GRACE,
 }
 
 
@@ -30,6 +33,7 @@ class Heading(StrEnum):
     SERVER = "The server does not start"
     SESSION = "The live session does not start"
     JOB = "A job failed or is late"
+    TARGET = "A target of service is missed"
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ class Facts:
     """What was looked at; `watching_since`: nothing can be late that was not due since then. Times are aware UTC.
 
     `days_ahead`: partitions of the coming days, of the table that has the fewest; `drill_problem`: why the newest
-    restore drill failed; `left_twice`: jobs that left something undone twice running, and what.
+    restore drill failed; `left_twice`: jobs that left something undone twice running, and what; `breaches`: targets of
+    service that audit after audit missed.
     """
 
     watching_since: datetime
@@ -85,6 +90,7 @@ class Facts:
     disks: Sequence[DiskFacts] = ()
     days_ahead: int | None = None
     left_twice: Mapping[str, str] = field(default_factory=dict)
+    breaches: Sequence[Breach] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,9 @@ def problems(facts: Facts, limits: AlertLimits, now: datetime) -> list[Problem]:
             found.append(Problem(f"disk {disk.what}", message, Heading.STORAGE))
     for name, what in facts.left_twice.items():
         found.append(Problem(f"left by {name}", f"{name} could not do all, twice running: {what}", Heading.JOB))
+    for breach in facts.breaches:
+        if breach.severity is not Severity.P3:
+            found.append(Problem(f"target {breach.title}", breach.message, Heading.TARGET))
     if facts.days_ahead is not None and facts.days_ahead < LEAST_DAYS_AHEAD:
         message = f"partitions are made for {facts.days_ahead} days ahead, not {LEAST_DAYS_AHEAD} or more"
         found.append(Problem("days ahead", message, Heading.JOB))

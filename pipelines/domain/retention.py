@@ -29,6 +29,8 @@ class RetentionPolicy:
     #: Per symbol and model, the published one among them.
     generations: int = 3
     quarantine_days: int = 90
+    quick_audit_days: int = 30
+    full_audit_days: int = 400
     run_days: int = 6
     runs_per_job: int = 5
     tick_days: int = 6
@@ -141,6 +143,8 @@ class RetentionPlan:
     live_sessions_before: datetime
     silent_before: datetime
     quarantine_before: datetime
+    quick_audits_before: datetime
+    full_audits_before: datetime
     ticks_before: datetime
     kept: tuple[str, ...]
 
@@ -171,6 +175,8 @@ def plan_retention(facts: Facts, policy: RetentionPolicy, now: datetime) -> Rete
         live_sessions_before=now - timedelta(days=policy.session_days),
         silent_before=now - timedelta(hours=policy.silent_hours),
         quarantine_before=now - timedelta(days=policy.quarantine_days),
+        quick_audits_before=now - timedelta(days=policy.quick_audit_days),
+        full_audits_before=now - timedelta(days=policy.full_audit_days),
         ticks_before=now - timedelta(days=policy.tick_days),
         kept=tuple(kept),
     )  # fmt: skip

@@ -1,11 +1,13 @@
 """What a session counts of itself."""
 
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import psutil
 from hdrh.histogram import HdrHistogram
 
 #: feed: the tick's own time to its arrival; read: arrival to the refresher's hands, through the database; compute and
@@ -45,6 +47,8 @@ class SessionMetrics:
     source_failures: int = 0
     seconds_stale: float = 0.0
     longest_gap_seconds: float = 0.0
+    #: From the start of the process until the session was ready to write; None before.
+    start_seconds: float | None = None
     stages: Mapping[str, HdrHistogram] = field(default_factory=lambda: {stage: _histogram() for stage in STAGES})
     minutes: "deque[MinuteLatency]" = field(default_factory=lambda: deque(maxlen=MINUTES_KEPT))
     _minute: HdrHistogram = field(default_factory=_histogram)
@@ -55,6 +59,10 @@ class SessionMetrics:
         self.stages[stage].record_value(value)
         if stage == "total":
             self._minute.record_value(value)
+
+    def ready(self) -> None:
+        """The session is ready to write, or to wait for its turn."""
+        self.start_seconds = time.time() - psutil.Process().create_time()
 
     def close_minute(self, minute: datetime) -> None:
         """Write down the latencies since the last call under a minute's start, and begin anew."""
@@ -84,6 +92,13 @@ class SessionMetrics:
         histogram = self.stages[stage]
         asked = [0, 10, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.9, 99.99, 100]
         return [(p, histogram.get_value_at_percentile(p) / 1000) for p in asked] if histogram.get_total_count() else []
+
+    def as_saved(self) -> dict[str, Any]:
+        """What an audit wants to know of a session."""
+        return {
+            "latencies_ms": self.latencies_ms(), "counts": self.counters(),
+            "longest_gap_seconds": round(self.longest_gap_seconds, 3), "start_seconds": self.start_seconds,
+        }  # fmt: skip
 
     def counters(self) -> dict[str, float]:
         """The counts, by name; those that a successor goes on from."""

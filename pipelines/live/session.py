@@ -149,6 +149,7 @@ class LiveSession:
                 background = [group.create_task(work) for work in self._waiting_work(feed)]
                 try:
                     await feed.prepare()
+                    self.metrics.ready()
                     await take_lock(connection, self._database, APPLICATION, wait=self._wait, say=self._say)
                     await self._serve(connection, feed, once)
                 finally:
@@ -298,7 +299,7 @@ class LiveSession:
             "feed": feed.name,
             "symbols": {symbol: one.tier_usd for symbol, one in self.refreshers.items()},
             "dagster_run_id": self._run_id,
-            "latencies_ms": self.metrics.latencies_ms(),
+            **self.metrics.as_saved(),
         }
         known = None if self._totals_before is None else totals
         state = live_state(seat.session, seat.started_at, config, known, int(totals["cycles"]), status)

@@ -1,6 +1,9 @@
 """Audits that are kept."""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from psycopg.rows import dict_row
@@ -8,8 +11,9 @@ from psycopg.types.json import Jsonb
 
 from pipelines.domain.audit.figures import Figure, Gap, Statistic, Unit
 from pipelines.domain.audit.findings import Finding
+from pipelines.domain.audit.history import History, Reading
 from pipelines.domain.audit.report import Audit, Kind
-from pipelines.domain.audit.slo import Area, Judgement, Severity, State, Target
+from pipelines.domain.audit.slo import Area, Judged, Judgement, Severity, State, Target
 from pipelines.errors import NoDataError
 from pipelines.storage.database import Connection
 from pipelines.storage.queries import query
@@ -43,7 +47,7 @@ def store_audit(connection: Connection, audit: Audit, run_id: str | None) -> int
             "title": one.target.title, "figure": one.target.name, "statistic": one.target.statistic,
             "unit": one.target.unit, "bound": one.target.bound, "upper": one.target.upper,
             "severity": one.target.severity, "area": one.target.area, "state": one.state, "value": one.value,
-            "key": one.key,
+            "key": one.key, "labels": Jsonb(dict(one.target.labels)),
         }
         for one in audit.judgements
     ]  # fmt: skip
@@ -75,6 +79,38 @@ def read_audit(connection: Connection, audit_id: int) -> Audit:
                 "judgements": tuple(_judgement(row) for row in rows("audit_judgements")),
             }
         )
+
+
+def read_history(connection: Connection, names: Sequence[str], since: datetime, before: datetime) -> History:
+    """Values of the figures so named in audits between two times (aware UTC), oldest first."""
+    found: dict[str, list[Reading]] = defaultdict(list)
+    for key, at, value in connection.execute(query("audit_history"), [since, before, list(names)]):
+        found[key].append(Reading(at.astimezone(UTC), float(value)))
+    return found
+
+
+def counts_before(connection: Connection, name: str, since: datetime) -> dict[str, Reading]:
+    """Of each table a count of it, such as its rows, in the oldest audit since then (aware UTC) that has any."""
+    rows = connection.execute(query("counts_before"), {"name": name, "since": since}).fetchall()
+    return {table: Reading(at.astimezone(UTC), float(value)) for table, at, value in rows}
+
+
+def read_repeats(connection: Connection, audit: Audit, most: int = 30) -> Mapping[str, Sequence[float]]:
+    """By key, the values of the newest audits of the same kind before one that is stored, oldest first."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for key, value in connection.execute(query("audit_repeats"), [audit.kind, audit.audit_id, most]):
+        found[key].append(float(value))
+    return found
+
+
+def judged_since(connection: Connection, since: datetime) -> list[Judged]:
+    """What became of the targets in the audits since then (aware UTC), the newest first."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(query("judged_since"), [since]).fetchall()
+    by_audit: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_audit[row["audit_id"]].append(row)
+    return [Judged(of[0]["started_at"].astimezone(UTC), [_judgement(row) for row in of]) for of in by_audit.values()]
 
 
 def newest_audit(connection: Connection) -> int:
@@ -111,6 +147,6 @@ def _finding(row: dict[str, Any]) -> Finding:
 def _judgement(row: dict[str, Any]) -> Judgement:
     target = Target(
         row["title"], row["figure"], Statistic(row["statistic"]), Unit(row["unit"]), row["bound"], row["upper"],
-        Severity(row["severity"]), Area(row["area"]),
+        Severity(row["severity"]), Area(row["area"]), row["labels"],
     )  # fmt: skip
     return Judgement(target, State(row["state"]), row["value"], row["key"])

@@ -1,4 +1,4 @@
-"""PostgreSQL's binary COPY format from numpy arrays, the fastest way in and out (docs/performance.md).
+"""PostgreSQL's binary COPY format from numpy arrays, the fastest way in and out (docs/benchmarks.md).
 
 Binary COPY casts nothing, so each column states its PostgreSQL type. All rows of a block have the same width, which
 makes a block one structured numpy array: no Python loop over rows.

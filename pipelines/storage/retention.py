@@ -77,12 +77,14 @@ def _crash(connection: Connection, one: SilentSession) -> int:
 
 
 def delete_rows(connection: Connection, plan: RetentionPlan, say: Say) -> Counter[str]:
-    """Delete old snapshots, sessions and quarantined rows in batches; rows by table, cascades included."""
+    """Delete old snapshots, sessions, quarantined rows and audits in batches; rows by table, cascades included."""
     total: Counter[str] = Counter()
     for removal in plan.sessions:
         total += delete_in_batches(connection, "delete_snapshots", asdict(removal), say)
     total += delete_in_batches(connection, "delete_live_sessions", {"before": plan.live_sessions_before}, say)
     total += delete_in_batches(connection, "delete_quarantined", {"before": plan.quarantine_before}, say)
+    audits = {"quick_before": plan.quick_audits_before, "full_before": plan.full_audits_before}
+    total += delete_in_batches(connection, "delete_audits", audits, say)
     return total
 
 

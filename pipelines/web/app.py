@@ -25,6 +25,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.audit.reports import Reports
 from pipelines.errors import DatabaseError
 from pipelines.live.output import probabilities_path
 from pipelines.live_files import (
@@ -55,6 +56,11 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
+#: An audit's page is one file: its styles are in it.
+AUDIT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FOLDER = Path(__file__).parent
 
 
@@ -62,10 +68,16 @@ class Pages:
     """The endpoints. `clock` tells the time, aware; `symbols`: those configured, the only ones that are ever read."""
 
     def __init__(
-        self, symbols: Sequence[str], output_dir: Path, database: Database, clock: Callable[[], datetime]
+        self,
+        symbols: Sequence[str],
+        output_dir: Path,
+        audit: Reports,
+        database: Database,
+        clock: Callable[[], datetime],
     ) -> None:
         self._symbols = list(symbols)
         self._folder = output_dir
+        self._audit = audit
         self._clock = clock
         self._feeds = {symbol: FileFeed(probabilities_path(output_dir, symbol)) for symbol in symbols}
         hasty = impatient(database)
@@ -138,6 +150,14 @@ class Pages:
         report = await self._report(HEALTH_PATIENCE_SECONDS)
         return json_response(report, HTTPStatus.OK if report["healthy"] else HTTPStatus.SERVICE_UNAVAILABLE)
 
+    async def audit(self, _: Request) -> Response:
+        """The page of the newest audit."""
+        return HTMLResponse(_content(self._audit.page), headers={"content-security-policy": AUDIT_POLICY})
+
+    async def metrics(self, _: Request) -> Response:
+        """What the newest audit measured, in Prometheus' text format."""
+        return Response(_content(self._audit.metrics), media_type=METRICS_TYPE)
+
     async def _ladders(self, symbol: str) -> AsyncIterator[ServerSentEvent]:
         async with aclosing(self._feeds[symbol].contents()) as contents:
             async for content in contents:
@@ -175,6 +195,8 @@ def create_app(pages: Pages) -> Starlette:
         routes=[
             Route("/", pages.page),
             Route("/health", pages.health),
+            Route("/audit", pages.audit),
+            Route("/metrics", pages.metrics),
             Route("/api/symbols", pages.symbols),
             Route("/api/{symbol}", pages.ladder),
             Route("/api/{symbol}/history", pages.history),
@@ -186,8 +208,20 @@ def create_app(pages: Pages) -> Starlette:
     )
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise HTTPException(
+            404, "there is no audit yet: `strikecast audit run`, or wait for the next hour's"
+        ) from error
+
+
 class SecurityHeaders:
-    """Puts HEADERS on every response. Plain ASGI: Starlette's base class would hold up the end of streams."""
+    """Puts HEADERS on every response, but for what it sets itself.
+
+    Plain ASGI: Starlette's base class would hold up the end of streams.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -197,7 +231,9 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

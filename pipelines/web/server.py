@@ -10,6 +10,7 @@ from socket import AF_INET, AF_INET6, create_server, socket
 import uvicorn
 from sse_starlette.sse import AppStatus
 
+from pipelines.audit.reports import paths
 from pipelines.errors import SettingsError, StrikecastError
 from pipelines.runtime import database_of, running_server
 from pipelines.settings import Settings
@@ -34,7 +35,7 @@ def serve(settings: Settings, host: str, port: int, say: Callable[[str], None]) 
             except StrikecastError as error:
                 say(f"serving the files only: {error}")
         database = database_of(settings)
-        pages = Pages(list(settings.symbols), settings.output_dir, database, lambda: datetime.now(UTC))
+        pages = Pages(list(settings.symbols), settings.output_dir, paths(settings), database, lambda: datetime.now(UTC))
         bound = listening.getsockname()[1]
         say(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
         if not _is_loopback(host):

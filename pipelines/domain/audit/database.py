@@ -1,11 +1,14 @@
-"""What an audit says of the database, from what the server's statistics tell. Facts in, figures and findings out."""
+"""What an audit says of tables and indexes, from what the server's statistics tell. Facts in, figures and findings
+out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pipelines.domain.audit.figures import Figure, Unit, one
 from pipelines.domain.audit.findings import Finding
+from pipelines.domain.audit.history import Reading
+from pipelines.domain.audit.server import ServerFacts
 from pipelines.domain.audit.slo import Area, Severity
 
 #: Statistics younger than this do not know what nobody ever needs.
@@ -13,22 +16,27 @@ UNUSED_AFTER = timedelta(days=7)
 #: Dead rows, of all, and how many at least.
 DEAD_SHARE = 0.2
 LEAST_DEAD_ROWS = 10_000
-#: A table this large should not be read from end to end time and again.
+#: A table this large should not be read from end to end more often than each hour, and so many times at least. Backups,
+#: builds and nightly audits do so a few times a day.
 LARGE_ROWS = 100_000
+SCANS_PER_HOUR = 1.0
+LEAST_SCANS = 20
 LEAST_INDEX_BYTES = 2**20
-CONNECTIONS_SHARE = 0.8
-LEAST_CACHE_HITS = 0.9
-#: Blocks read before a share of hits means anything.
-LEAST_BLOCKS = 100_000
-LONG_TRANSACTION_SECONDS = 600.0
-#: PostgreSQL stops accepting writes at two thousand million; autovacuum freezes by force at two hundred.
-OLD_TRANSACTIONS = 1_000_000_000
-ANCIENT_TRANSACTIONS = 1_800_000_000
+#: A table that takes this much more than its rows need, and this share of it, is worth rewriting.
+LEAST_BLOAT_BYTES = 100 * 2**20
+BLOAT_SHARE = 0.5
+#: Between two audits, before a table's growth can be told.
+LEAST_GROWTH_SECONDS = 3_600.0
+AHEAD_DAYS = 30
 
 
 @dataclass(frozen=True)
 class TableFacts:
-    """A table with its partitions: sizes in bytes, rows as the statistics count them, scans since they were reset."""
+    """A table with its partitions: sizes in bytes, rows as the statistics count them; reads by an index and from end to
+    end, and the rows that the latter read, since the statistics were reset.
+
+    `partitions`: those with rows. `bloat_bytes`: what its rows would not need, by an estimate; None without one.
+    """
 
     table: str
     heap_bytes: int
@@ -36,8 +44,11 @@ class TableFacts:
     index_bytes: int
     rows: int
     dead_rows: int
+    index_scans: int
     sequential_scans: int
     rows_read_sequentially: int
+    partitions: int = 1
+    bloat_bytes: int | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -57,29 +68,6 @@ class IndexFacts:
     covered_by: str | None
 
 
-@dataclass(frozen=True)
-class ServerFacts:
-    """The server as a whole; counts since `statistics_since` (aware UTC, None: never reset), ages in transactions.
-
-    `hidden`: connections whose work this role may not see. `longest_transaction_seconds` is None where some are.
-    """
-
-    blocks_hit: float
-    blocks_read: float
-    connections: float
-    connections_allowed: float
-    longest_transaction_seconds: float | None
-    hidden: int
-    locks_waited_for: float
-    xid_age: float
-    multixact_age: float
-    deadlocks: float
-    temporary_bytes: float
-    uptime_seconds: float
-    statistics_since: datetime | None
-    database_bytes: float
-
-
 def table_figures(tables: Sequence[TableFacts]) -> tuple[Figure, ...]:
     """Sizes by part and rows of every table."""
     return tuple(
@@ -91,31 +79,49 @@ def table_figures(tables: Sequence[TableFacts]) -> tuple[Figure, ...]:
             one("table_size", Unit.BYTES, facts.index_bytes, table=facts.table, part="indexes"),
             one("table_rows", Unit.COUNT, facts.rows, table=facts.table),
             one("table_dead_rows", Unit.COUNT, facts.dead_rows, table=facts.table),
+            one("table_sequential_scans", Unit.COUNT, facts.sequential_scans, table=facts.table),
+            one("table_rows_read_sequentially", Unit.COUNT, facts.rows_read_sequentially, table=facts.table),
+            *_index_use(facts),
+            *(
+                ()
+                if facts.bloat_bytes is None
+                else (one("table_bloat", Unit.BYTES, facts.bloat_bytes, table=facts.table),)
+            ),
         )
     )
 
 
-def server_figures(facts: ServerFacts) -> tuple[Figure, ...]:
-    """Figures of the server as a whole; what has no value is left out."""
-    looked_up = facts.blocks_hit + facts.blocks_read
-    known = (
-        ("database_size", Unit.BYTES, facts.database_bytes),
-        ("cache_hits", Unit.PERCENT, 100.0 * facts.blocks_hit / looked_up if looked_up else None),
-        ("connections", Unit.COUNT, facts.connections),
-        ("connections_allowed", Unit.COUNT, facts.connections_allowed),
-        ("longest_transaction", Unit.SECONDS, facts.longest_transaction_seconds),
-        ("locks_waited_for", Unit.COUNT, facts.locks_waited_for),
-        ("oldest_transaction_age", Unit.COUNT, facts.xid_age),
-        ("oldest_multixact_age", Unit.COUNT, facts.multixact_age),
-        ("deadlocks", Unit.COUNT, facts.deadlocks),
-        ("temporary_files", Unit.BYTES, facts.temporary_bytes),
-        ("server_uptime", Unit.SECONDS, facts.uptime_seconds),
+def _index_use(facts: TableFacts) -> tuple[Figure, ...]:
+    """Share of all reads that went through an index, of a table that was read at all."""
+    scans = facts.index_scans + facts.sequential_scans
+    return (
+        (one("table_index_use", Unit.PERCENT, 100.0 * facts.index_scans / scans, table=facts.table),) if scans else ()
     )
-    return tuple(one(name, unit, value) for name, unit, value in known if value is not None)
+
+
+def growth_figures(
+    tables: Sequence[TableFacts], rows_before: Mapping[str, Reading], now: datetime
+) -> tuple[Figure, ...]:
+    """Bytes a day that each table grows by, and all of them in 30 days, at its own bytes per row.
+
+    `rows_before`: rows of each table that an earlier audit knew; one that is younger than an hour says nothing.
+    """
+    found = []
+    for facts in tables:
+        before = rows_before.get(facts.table, Reading(now, 0.0))
+        seconds = (now - before.at).total_seconds()
+        if seconds >= LEAST_GROWTH_SECONDS and facts.rows > 0:
+            bytes_a_day = (facts.rows - before.value) / seconds * 86_400 * facts.total_bytes / facts.rows
+            found.append(one("table_growth", Unit.BYTES_PER_DAY, bytes_a_day, table=facts.table))
+    if not found:
+        return ()
+    ahead = AHEAD_DAYS * sum(figure.value for figure in found)
+    in_future = max(0.0, sum(facts.total_bytes for facts in tables) + ahead)
+    return (*found, one("tables_size_ahead", Unit.BYTES, in_future, days=str(AHEAD_DAYS)))
 
 
 def table_findings(tables: Sequence[TableFacts]) -> list[Finding]:
-    """Tables full of dead rows, and large ones that are read from end to end."""
+    """Tables full of dead rows, or of air."""
     found = []
     for facts in tables:
         share = facts.dead_rows / max(1, facts.rows + facts.dead_rows)
@@ -128,16 +134,42 @@ def table_findings(tables: Sequence[TableFacts]) -> list[Finding]:
                     "vacuum it; see what holds dead rows back", command="strikecast vacuum --urgent",
                 )
             )  # fmt: skip
-        per_scan = facts.rows_read_sequentially / max(1, facts.sequential_scans)
-        if facts.rows >= LARGE_ROWS and facts.sequential_scans > 1 and per_scan >= facts.rows / 2:
+        size = max(1, facts.heap_bytes)
+        if (facts.bloat_bytes or 0) >= max(LEAST_BLOAT_BYTES, BLOAT_SHARE * size):
+            found.append(
+                Finding(
+                    f"bloat {facts.table}", Severity.P3, Area.DATABASE, f"{facts.table} takes far more than its rows",
+                    f"about {facts.bloat_bytes or 0:,} of {size:,} bytes are air", "many rows went, or were "
+                    "changed, at once; new rows fill the room first", "if it does not fill up again, rewrite it with "
+                    "VACUUM FULL while nobody needs it", "hours", f'strikecast psql -c "\\dt+ {facts.table}"',
+                )
+            )  # fmt: skip
+    return found
+
+
+def scan_findings(
+    tables: Sequence[TableFacts], scans_before: Mapping[str, Reading], read_before: Mapping[str, Reading], now: datetime
+) -> list[Finding]:
+    """Large tables that are read from end to end time and again, since an earlier audit of an hour ago or more.
+
+    `scans_before`, `read_before`: how often each was, and how many rows that read, by then. Of a table with partitions,
+    one partition from end to end counts; they are taken for equally large.
+    """
+    found = []
+    for facts in tables:
+        before, nothing = scans_before.get(facts.table, Reading(now, 0.0)), Reading(now, 0.0)
+        hours, scans = (now - before.at).total_seconds() / 3_600, facts.sequential_scans - before.value
+        rows_read = facts.rows_read_sequentially - read_before.get(facts.table, nothing).value
+        of_one = facts.rows / max(1, facts.partitions)
+        often = hours >= 1.0 and scans >= max(LEAST_SCANS, SCANS_PER_HOUR * hours)
+        if often and of_one >= LARGE_ROWS and rows_read >= scans * of_one / 2:
             found.append(
                 Finding(
                     f"sequential scans {facts.table}", Severity.P3, Area.DATABASE,
-                    f"{facts.table} is read from end to end",
-                    f"{facts.sequential_scans:,} scans of {per_scan:,.0f} rows each",
-                    "backups and builds do so once in a while; a query without an index does so each time",
-                    "find the query, and give it an index if it runs often", "hours", 'strikecast psql -c "\\d+ '
-                    f'{facts.table}"',
+                    f"{facts.table} is read from end to end, time and again",
+                    f"{scans:,.0f} times in {hours:,.0f} h, {facts.rows:,} rows",
+                    "a query without an index does so each time", "find the query, and give it an index", "hours",
+                    f'strikecast psql -c "\\d+ {facts.table}"',
                 )
             )  # fmt: skip
     return found
@@ -165,58 +197,9 @@ def index_findings(indexes: Sequence[IndexFacts], server: ServerFacts, now: date
                 Finding(
                     f"unused index {facts.index}", Severity.P3, Area.DATABASE, f"{facts.index} is not used",
                     f"no scan since the statistics began, {facts.bytes:,} bytes; each write renews it",
-                    "the question that it was made for is no longer asked, or not often",
+                    "the question that it was made for is no longer asked, or not often, or it is new",
                     "look whether a rare job needs it, then drop it in a migration", "hours",
                     f'strikecast psql -c "\\d {facts.table}"',
                 )
             )  # fmt: skip
     return found
-
-
-def server_findings(facts: ServerFacts) -> list[Finding]:
-    """What is wrong with the server as a whole."""
-    looked_up = facts.blocks_hit + facts.blocks_read
-    age = max(facts.xid_age, facts.multixact_age)
-    longest = facts.longest_transaction_seconds or 0.0
-    cases = (
-        (
-            age >= OLD_TRANSACTIONS,
-            Finding(
-                "transaction age", Severity.P0 if age >= ANCIENT_TRANSACTIONS else Severity.P1, Area.DATABASE,
-                "transaction numbers run out",
-                f"the oldest is {age / 1e6:,.0f} million old; writing ends at 2,000 million",
-                "vacuum does not freeze, since something holds it back", "freeze the oldest tables",
-                command="strikecast vacuum --urgent",
-            ),
-        ),
-        (
-            longest >= LONG_TRANSACTION_SECONDS,
-            Finding(
-                "long transaction", Severity.P2, Area.DATABASE, "a transaction has been open for long",
-                f"{longest:,.0f} s; no dead row of since then can go",
-                "a client that forgot to commit, or a backup", "find out who, and end it",
-                command='strikecast psql -c "SELECT pid, application_name, xact_start FROM pg_stat_activity '
-                'ORDER BY xact_start LIMIT 3"',
-            ),
-        ),
-        (
-            facts.connections >= CONNECTIONS_SHARE * facts.connections_allowed,
-            Finding(
-                "connections", Severity.P1, Area.DATABASE, "connections run out",
-                f"{facts.connections:.0f} of {facts.connections_allowed:.0f} are taken",
-                "a client that opens without closing", "find out who has them",
-                command='strikecast psql -c "SELECT application_name, count(*) FROM pg_stat_activity GROUP BY 1"',
-            ),
-        ),
-        (
-            looked_up >= LEAST_BLOCKS and facts.blocks_hit < LEAST_CACHE_HITS * looked_up,
-            Finding(
-                "cache", Severity.P3, Area.DATABASE, "the server's cache is small for its work",
-                f"{facts.blocks_hit / max(1.0, looked_up):.1%} of {looked_up:,.0f} blocks were in it",
-                "builds and backups read everything once; beyond that shared_buffers is too small",
-                "raise shared_buffers to a quarter of memory",
-                command='strikecast psql -c "SHOW shared_buffers"',
-            ),
-        ),
-    )  # fmt: skip
-    return [finding for holds, finding in cases if holds]

@@ -1,25 +1,29 @@
 """An audit as people read it: sections of tables and sentences, alike in a terminal, in Markdown and in a browser."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from pipelines.domain.audit.comparison import Change, Comparison, Verdict
-from pipelines.domain.audit.figures import Figure, Statistic, Unit, told
+from pipelines.domain.audit.figures import Unit, told
 from pipelines.domain.audit.findings import PENALTIES, WEIGHTS
+from pipelines.domain.audit.history import LEAST_READINGS, History, trends
 from pipelines.domain.audit.report import Audit
+from pipelines.domain.audit.sections import (
+    Section,
+    build_section,
+    host_section,
+    live_section,
+    operation_section,
+    original_section,
+    process_section,
+    query_section,
+    rest_section,
+    row_section,
+    statement_section,
+    table_section,
+    trend_section,
+)
 from pipelines.domain.audit.slo import State
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading, a sentence where one is needed, and a table; the first `text_columns` are words, the rest numbers."""
-
-    title: str
-    header: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-    lead: str = ""
-    text_columns: int = 1
 
 
 @dataclass(frozen=True)
@@ -31,39 +35,74 @@ class Document:
     sections: tuple[Section, ...]
 
 
-#: Of tables and processes so many are shown; JSON has all.
-MOST_ROWS = 20
+#: In this order.
+OF_FIGURES = (
+    live_section, query_section, operation_section, process_section, host_section, table_section, row_section,
+    build_section, statement_section, rest_section,
+)  # fmt: skip
 
 
-def document_of(audit: Audit) -> Document:
-    """All of an audit."""
+def document_of(audit: Audit, history: History | None = None) -> Document:
+    """All of an audit; with `history`, the readings of audits before it, how its figures went."""
     points = audit.scorecard.points
     known = f"grade {audit.scorecard.grade}, {points or 0:.0f} of 100 points"
     grade = "nothing could be measured" if points is None else known
     took = (audit.finished_at - audit.started_at).total_seconds()
     number = "" if audit.audit_id is None else f" {audit.audit_id}"
+    figures = audit.figures
     return Document(
         f"Audit{number}: {grade}",
-        f"A {audit.kind} audit of {audit.started_at:%Y-%m-%d %H:%M:%S} UTC by strikecast {audit.code_version}; it took "
-        f"{took:.1f} s, and {audit.cpu_seconds:.1f} s of processor time itself.",
+        f"A {audit.kind} audit of {audit.started_at:%Y-%m-%d %H:%M:%S} UTC by strikecast {audit.code_version}"
+        f"{_where(audit)}. To measure took {took:.1f} s, and {audit.cpu_seconds:.1f} s of processor time itself."
+        + ("" if audit.audit_id is None else f" `strikecast audit show {audit.audit_id}` shows it again."),
         tuple(
             section
             for section in (
-                _findings(audit), _targets(audit), _scorecard(audit), _processes(audit.figures), _host(audit.figures),
-                _tables(audit.figures), _queries(audit.figures), _rest(audit.figures), _gaps(audit),
+                _findings(audit), _targets(audit), _scorecard(audit),
+                trend_section(trends(figures, history or {}, audit.started_at)),
+                *(section(figures) for section in OF_FIGURES), _gaps(audit), original_section(figures),
             )
             if section.rows or section.lead
         ),
     )  # fmt: skip
 
 
+def _where(audit: Audit) -> str:
+    """The machine and the server, as far as they are known."""
+    machine = audit.machine
+    parts = [f"{machine[name]}" for name in ("system", "architecture") if name in machine]
+    if "cores" in machine:
+        parts.append(f"{machine['cores']} cores")
+    if "memory_bytes" in machine:
+        parts.append(told(machine["memory_bytes"], Unit.BYTES))
+    if audit.server_version:
+        parts.append(f"PostgreSQL {int(audit.server_version) // 10_000}")
+    return f" on {', '.join(parts)}" if parts else ""
+
+
+#: What one wants to know first.
+FIRST = ("What to look at", "Targets of service", "Scorecard", "Over the weeks")
+
+
+def summary(document: Document) -> Document:
+    """The first sections alone."""
+    return replace(document, sections=tuple(one for one in document.sections if one.title in FIRST))
+
+
 def _findings(audit: Audit) -> Section:
     rows = tuple(
-        (one.severity, one.title, one.evidence, f"{one.cause}. {one.remedy} ({one.effort})", one.command)
+        (
+            one.severity, one.title, one.evidence,
+            f"{_sentence(one.cause)} {_sentence(one.remedy)} Takes {one.effort}.", one.command,
+        )
         for one in audit.findings
-    )
+    )  # fmt: skip
     lead = "" if rows else "Nothing needs attention."
     return Section("What to look at", ("", "what", "evidence", "cause and remedy", "try"), rows, lead, 5)
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def _targets(audit: Audit) -> Section:
@@ -75,7 +114,8 @@ def _targets(audit: Audit) -> Section:
         for one in audit.judgements
     )  # fmt: skip
     met = sum(one.state is State.MET for one in audit.judgements)
-    lead = f"{met} of {len(rows)} met." if rows else ""
+    unknown = sum(one.state is State.NOT_MEASURED for one in audit.judgements)
+    lead = f"{met} of {len(rows)} met{f', {unknown} not measured' if unknown else ''}." if rows else ""
     return Section("Targets of service", ("target", "state", "measured", "if missed"), rows, lead, 2)
 
 
@@ -88,104 +128,34 @@ def _scorecard(audit: Audit) -> Section:
     return Section("Scorecard", ("area", "points of 100", "weight"), rows, f"A finding costs its area: {costs}.")
 
 
-def _pivot(figures: Sequence[Figure], row: str, columns: Mapping[str, str]) -> dict[str, dict[str, Figure]]:
-    """Figures by the value of a label, then by the column that their name stands for."""
-    found: dict[str, dict[str, Figure]] = defaultdict(dict)
-    for figure in figures:
-        if figure.name in columns and row in figure.labels:
-            found[figure.labels[row]][columns[figure.name]] = figure
-    return found
-
-
-def _processes(figures: Sequence[Figure]) -> Section:
-    columns = {
-        "process_count": "number", "process_cpu": "processor", "process_uss": "USS", "process_rss": "RSS",
-        "process_threads": "threads", "process_age": "age",
-    }  # fmt: skip
-    found = _pivot(figures, "process", columns)
-    ranked = sorted(found, key=lambda name: -(found[name]["processor"].value if "processor" in found[name] else 0.0))
-    rows = tuple(
-        (name, *(_cell(found[name].get(column)) for column in columns.values())) for name in ranked[:MOST_ROWS]
-    )
-    return Section("Processes", ("process", *columns.values()), rows)
-
-
-def _host(figures: Sequence[Figure]) -> Section:
-    rows = tuple((_named(one), _cell(one)) for one in figures if one.name.startswith(("host_", "all_processes")))
-    return Section("The machine", ("what", "measured"), rows)
-
-
-def _tables(figures: Sequence[Figure]) -> Section:
-    parts: dict[str, dict[str, Figure]] = defaultdict(dict)
-    for figure in figures:
-        if figure.name == "table_size":
-            parts[figure.labels["table"]][figure.labels["part"]] = figure
-    counts = _pivot(figures, "table", {"table_rows": "rows", "table_dead_rows": "dead"})
-    total = {table: sum(part.value for part in of.values()) for table, of in parts.items()}
-    rows = tuple(
-        (
-            table, *(_cell(parts[table].get(part)) for part in ("rows", "toast", "indexes")),
-            told(total[table], Unit.BYTES), *(_cell(counts[table].get(count)) for count in ("rows", "dead")),
-        )
-        for table in sorted(total, key=lambda name: -total[name])[:MOST_ROWS]
-    )  # fmt: skip
-    header = ("table", "rows' bytes", "TOAST", "indexes", "total", "rows", "dead rows")
-    return Section("Tables, the largest first", header, rows)
-
-
-def _queries(figures: Sequence[Figure]) -> Section:
-    found: dict[tuple[str, str], dict[Statistic, Figure]] = defaultdict(dict)
-    for figure in figures:
-        if figure.name == "query":
-            found[figure.labels["query"], figure.labels["symbol"]][figure.statistic] = figure
-    wanted = (Statistic.P50, Statistic.P95, Statistic.P99)
-    rows = tuple(
-        (name, symbol, next(iter(of.values())).note, *(_cell(of.get(statistic)) for statistic in wanted))
-        for (name, symbol), of in sorted(found.items())
-    )
-    return Section("Hot queries", ("query", "symbol", "plan", "p50", "p95", "p99"), rows, text_columns=3)
-
-
-SHOWN_ABOVE = ("process_", "all_processes", "host_", "table_", "query")
-
-
-def _rest(figures: Sequence[Figure]) -> Section:
-    rows = tuple((_named(one), _cell(one)) for one in figures if not one.name.startswith(SHOWN_ABOVE))
-    return Section("The server, builds, files and maintenance", ("what", "measured"), rows)
-
-
 def _gaps(audit: Audit) -> Section:
     rows = tuple((one.name, one.why) for one in audit.gaps)
     return Section("Not measured", ("what", "why"), rows, text_columns=2)
 
 
-def _named(figure: Figure) -> str:
-    return figure.key.replace("_", " ").replace("{", "(").replace("}", ")")
-
-
-def _cell(figure: Figure | None) -> str:
-    return "-" if figure is None else told(figure.value, figure.unit)
-
-
-def comparison_document(title: str, comparison: Comparison) -> Document:
-    """What differs between two audits: first what noise does not explain, most of all first."""
+def comparison_document(before: Audit, after: Audit, comparison: Comparison) -> Document:
+    """What differs between two audits: first what noise does not explain."""
     changed = [one for one in comparison.changes if one.verdict is Verdict.CHANGED]
     unjudged = [one for one in comparison.changes if one.verdict is Verdict.UNJUDGED and one.difference]
     same = len(comparison.changes) - len(changed) - len(unjudged)
-    header = ("figure", "before", "after", "change", "relative", "95 % interval")
+    header = ("figure", "before", "after", "change", "relative", "noise")
 
     def rows(changes: Sequence[Change]) -> tuple[tuple[str, ...], ...]:
         return tuple(_change(one) for one in changes)
 
+    unlike = ""
+    if before.kind is not after.kind:
+        unlike = f" The one is {before.kind}, the other {after.kind}: they took different numbers of samples."
     return Document(
-        title,
+        " and ".join(f"audit {one.audit_id} ({one.started_at:%F %H:%M})" for one in (before, after)),
         f"{len(changed)} of {len(comparison.changes)} figures changed beyond noise; {same} show no difference; "
-        f"{len(unjudged)} differ, but are single readings without a spread.",
+        f"{len(unjudged)} differ, but there are fewer than {LEAST_READINGS} audits of the kind to know how they "
+        f"vary.{unlike}",
         tuple(
             section
             for section in (
                 Section("Changed", header, rows(changed)),
-                Section("Single readings that differ", header, rows(unjudged)),
+                Section("Different, and not judged", header, rows(unjudged)),
                 Section("Only before", ("figure",), tuple((key,) for key in comparison.only_before)),
                 Section("Only after", ("figure",), tuple((key,) for key in comparison.only_after)),
             )
@@ -195,16 +165,14 @@ def comparison_document(title: str, comparison: Comparison) -> Document:
 
 
 def _change(change: Change) -> tuple[str, ...]:
+    def shown(value: float) -> str:
+        return told(value, change.unit).removesuffix(" of a core").removesuffix(" per core")
+
     def signed(value: float) -> str:
         if change.difference_unit == "points":
             return f"{value:+,.2f} points"
-        return ("+" if value >= 0 else "-") + told(abs(value), change.unit)
+        return ("+" if value >= 0 else "-") + shown(abs(value))
 
-    interval = "-"
-    if change.low is not None and change.high is not None:
-        interval = f"{signed(change.low)} .. {signed(change.high)}"
     relative = "-" if change.relative is None else f"{change.relative:+,.1f} %"
-    return (
-        change.key, told(change.before, change.unit), told(change.after, change.unit), signed(change.difference),
-        relative, interval,
-    )  # fmt: skip
+    noise = "-" if change.within is None else signed(change.within).replace("+", "±")
+    return change.key, shown(change.before), shown(change.after), signed(change.difference), relative, noise

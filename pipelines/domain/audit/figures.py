@@ -14,10 +14,13 @@ class Unit(StrEnum):
     MILLISECONDS = "ms"
     BYTES = "B"
     BYTES_PER_SECOND = "B/s"
+    BYTES_PER_DAY = "B/d"
     PER_SECOND = "/s"
     PERCENT = "%"
     #: Of one processor core, so that two busy cores are 200.
     PERCENT_OF_A_CORE = "% of a core"
+    #: Of percent: what two percentages differ by.
+    POINTS = "points"
     PER_CORE = "per core"
     COUNT = ""
 
@@ -75,6 +78,10 @@ class Figure:
         """The figure, anew from its samples."""
         return statistic_of(self.statistic, self.samples)
 
+    def is_of(self, name: str, statistic: Statistic, labels: Mapping[str, str]) -> bool:
+        """Whether it is the statistic of what is so named, and has these labels, others besides or not."""
+        return (self.name, self.statistic) == (name, statistic) and labels.items() <= self.labels.items()
+
     @property
     def key(self) -> str:
         """Name, statistic and labels: the same in every audit."""
@@ -107,9 +114,9 @@ class Measured:
         return Measured(self.figures + other.figures, self.gaps + other.gaps)
 
 
-def one(name: str, unit: Unit, value: float, **labels: str) -> Figure:
+def one(name: str, unit: Unit, value: float, note: str = "", **labels: str) -> Figure:
     """A figure that was read once."""
-    return Figure(name, unit, Statistic.LAST, (float(value),), labels)
+    return Figure(name, unit, Statistic.LAST, (float(value),), labels, note)
 
 
 def percentiles(name: str, unit: Unit, samples: Sequence[float], note: str = "", **labels: str) -> tuple[Figure, ...]:
@@ -118,15 +125,34 @@ def percentiles(name: str, unit: Unit, samples: Sequence[float], note: str = "",
     return tuple(Figure(name, unit, statistic, values, labels, note) for statistic in PERCENTILES)
 
 
+IDLE_BELOW_PCT = 1.0
+HIGH_ABOVE_PCT = 20.0
+
+
+def activity(percent_of_a_core: float) -> str:
+    """Idle, normal or high: every share of a core is one of the three."""
+    if percent_of_a_core < IDLE_BELOW_PCT:
+        return "idle"
+    return "normal" if percent_of_a_core <= HIGH_ABOVE_PCT else "high"
+
+
 BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+def scale_of(value: float, unit: Unit) -> tuple[int, str]:
+    """What to divide a value by to read it, and what it is in then: bytes by powers of 1,024."""
+    if unit not in (Unit.BYTES, Unit.BYTES_PER_SECOND, Unit.BYTES_PER_DAY):
+        return 1, str(unit)
+    size, name = next(((size, name) for size, name in BYTES if abs(value) >= size), (1, "B"))
+    return size, f"{name}{str(unit).removeprefix('B')}"
 
 
 def told(value: float, unit: Unit) -> str:
     """A value with its unit, three digits or so."""
     match unit:
-        case Unit.BYTES | Unit.BYTES_PER_SECOND:
-            size, name = next(((size, name) for size, name in BYTES if abs(value) >= size), (1, "B"))
-            return f"{value / size:,.{0 if size == 1 else 1}f} {name}{str(unit).removeprefix('B')}"
+        case Unit.BYTES | Unit.BYTES_PER_SECOND | Unit.BYTES_PER_DAY:
+            size, name = scale_of(value, unit)
+            return f"{value / size:,.{0 if size == 1 else 1}f} {name}"
         case Unit.SECONDS if abs(value) >= 3 * 86_400:
             return f"{value / 86_400:,.1f} d"
         case Unit.SECONDS if abs(value) >= 3 * 3_600:
@@ -134,5 +160,5 @@ def told(value: float, unit: Unit) -> str:
         case Unit.PERCENT:
             return f"{value:,.2f} %"
         case Unit.COUNT:
-            return f"{value:,.0f}"
+            return f"{value:,.0f}" if value == round(value) else f"{value:,.3g}"
     return f"{value:,.3g} {unit}" if abs(value) < 100 else f"{value:,.0f} {unit}"

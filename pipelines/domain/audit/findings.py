@@ -1,9 +1,10 @@
 """Findings: what somebody should look at, with the evidence, and what to do about it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from pipelines.domain.audit.figures import told
+from pipelines.domain.audit.figures import Figure, Measured, told
 from pipelines.domain.audit.slo import Area, Judgement, Severity, State
 
 
@@ -22,14 +23,46 @@ class Finding:
     command: str = ""
 
 
-def missed_targets(judgements: Sequence[Judgement]) -> tuple[Finding, ...]:
-    """A finding for each target that was missed."""
+#: What a step of an audit measured, and what it found besides.
+Found = tuple[Measured, list[Finding]]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What is likely behind a target that was missed, what to do, and a command to try."""
+
+    cause: str
+    remedy: str
+    command: str
+
+
+def parse_advice(raw: Mapping[str, Any]) -> dict[str, Advice]:
+    """By a target's title, from the content of the targets' file. Raises ValueError that names one without."""
+    found = {}
+    for entry in raw.get("target", ()):
+        try:
+            found[entry["title"]] = Advice(*(entry["advice"][name] for name in ("cause", "remedy", "command")))
+        except KeyError as error:
+            raise ValueError(f"{entry.get('title', 'a target')}: its advice lacks {error}") from error
+    return found
+
+
+def missed_targets(
+    judgements: Sequence[Judgement], advice: Mapping[str, Advice], figures: Sequence[Figure]
+) -> tuple[Finding, ...]:
+    """A finding for each target that was missed, with the advice of its title.
+
+    `{symbol}` in its command is that of the figure that decided.
+    """
+    labels = {figure.key: figure.labels for figure in figures}
     return tuple(
         Finding(
-            f"target {one.target.title}", one.target.severity, one.target.area, f"{one.target.title} misses its target",
-            f"{one.key} is {told(one.value, one.target.unit)}; wanted: {one.target.told}",
-            "see the figures of the same area beside it", "see its page in docs/runbook.md",
-            command="strikecast audit show",
+            f"target {one.target.title}", one.target.severity, one.target.area, f"missed: {one.target.title}",
+            f"{told(one.value, one.target.unit)}, wanted {one.target.bound_told} ({one.key})",
+            advice[one.target.title].cause, advice[one.target.title].remedy,
+            command=advice[one.target.title].command.replace(
+                "{symbol}", labels.get(one.key or "", {}).get("symbol", "SYMBOL")
+            ),
         )
         for one in judgements
         if one.state is State.MISSED and one.value is not None

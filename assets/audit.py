@@ -1,0 +1,84 @@
+"""The system's audit of itself, each hour and at night."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.describe import OWNERS
+from assets.housekeeping import GROUP, fresh
+from pipelines.audit.render import markdown, picture
+from pipelines.audit.reports import paths
+from pipelines.audit.run import run, targets
+from pipelines.domain.audit.document import summary
+from pipelines.domain.audit.figures import told
+from pipelines.domain.audit.report import Kind
+from pipelines.domain.audit.slo import Judgement, Severity, State
+from pipelines.errors import DatabaseError
+from pipelines.resources import Strikecast
+
+#: A target that should be looked at today fails its check; one that can wait warns.
+FAILS = {Severity.P0, Severity.P1}
+
+
+class AuditConfig(dg.Config):
+    """How much is measured."""
+
+    full: bool = False
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "html"},
+    code_version="1",
+    pool="audit",
+    freshness_policy=fresh("audit"),
+    check_specs=[
+        dg.AssetCheckSpec(target.check, asset="audit", description=f"{target.told} ({target.severity} if missed).")
+        for target in targets()
+    ],
+)
+def audit(
+    context: dg.AssetExecutionContext, config: AuditConfig, strikecast: Strikecast
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """What the system measured of itself: processes, machine, database, answers; targets met or missed, and findings.
+
+    Each figure is stored with its samples in `ops.audit_figure`; the newest audit's page, JSON and metrics are files.
+    """
+    settings, database = strikecast.settings(), strikecast.database()
+    kind = Kind.FULL if config.full else Kind.QUICK
+    made = run(settings, database, kind, context.log.info, context.run.run_id)
+    done, read = made.audit, made.document
+    if done.audit_id is None:
+        raise DatabaseError("the audit could not be stored: see the log of this run; its page has been written")
+    yield dg.MaterializeResult(
+        metadata={
+            "grade": done.scorecard.grade,
+            **({} if done.scorecard.points is None else {"points": round(done.scorecard.points, 1)}),
+            "page": dg.MetadataValue.path(str(paths(settings).page)),
+            "report": dg.MetadataValue.md(markdown(summary(read)) + picture(read)),
+            "everything": dg.MetadataValue.md(markdown(read)),
+            "findings": len(done.findings),
+            "figures": len(done.figures),
+            "not_measured": len(done.gaps),
+            "cpu_seconds": round(done.cpu_seconds, 2),
+            "audit": done.audit_id,
+        }
+    )
+    yield from (_check(judgement) for judgement in done.judgements)
+
+
+def _check(judgement: Judgement) -> dg.AssetCheckResult:
+    """What was not measured is not met: it warns, whatever its severity."""
+    target, value = judgement.target, judgement.value
+    fails = target.severity in FAILS and judgement.state is State.MISSED
+    return dg.AssetCheckResult(
+        check_name=target.check,
+        passed=judgement.state is State.MET,
+        severity=dg.AssetCheckSeverity.ERROR if fails else dg.AssetCheckSeverity.WARN,
+        description=f"{judgement.state}: {'-' if value is None else told(value, target.unit)}",
+        metadata={
+            "target": target.told, "severity": str(target.severity), "figure": judgement.key or "none",
+            **({} if value is None else {"value": value}),
+        },
+    )  # fmt: skip
