@@ -67,10 +67,13 @@ def alive(database: Database) -> bool:
 
 
 def tick(database: Database, symbol: str, price: float, at: datetime | None = None) -> None:
+    now = datetime.now(UTC)
     with database.connect("producer", Role.LIVE) as connection:
+        if at is not None and at.date() != now.date():  # shortly after midnight
+            connection.execute("SELECT live_data.create_day_partition('price_log', %s)", [at.date()])
         connection.execute(
             "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES (%s, %s, %s, 'test')",
-            [symbol, at or datetime.now(UTC), price],
+            [symbol, at or now, price],
         )
 
 

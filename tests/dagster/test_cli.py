@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import psutil
 import pytest
 from system import System
 from waiting import wait_until
+
+from pipelines.resources import run_of_title
 
 
 def test_help_names_every_command(system: System) -> None:
@@ -252,14 +255,25 @@ def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(system: System, tm
     assert not state["live_session"]["alive"]
 
 
+def runs(up: subprocess.Popen[str]) -> list[psutil.Process]:
+    found = []
+    for one in family(up):
+        with suppress(psutil.Error):
+            found += [one] if run_of_title(" ".join(one.cmdline())) else []
+    return found
+
+
 def test_a_killed_up_is_cleared_away_by_the_next(system: System, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipelines.cli", "up", "--port", "0"]
     log = tmp_path / "up.log"
     with log.open("w") as output:
         up = subprocess.Popen(command, env=system.variables, stdout=output, stderr=output, text=True)
     wait_until(lambda: "Dagster UI: http://" in log.read_text() or up.poll() is not None, "the UI", 150)
+    wait_until(lambda: runs(up), "a live session's run", 90)
     orphans = family(up)
+    [code_server] = [one for one in orphans if "grpc" in one.cmdline()]
     up.kill()
+    code_server.kill()  # its runs are nobody's children now
     up.wait()
     with log.open("w") as output:
         again = subprocess.Popen(command, env=system.variables, stdout=output, stderr=output, text=True)

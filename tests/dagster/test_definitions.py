@@ -30,9 +30,10 @@ GRAPH = {
     "vacuum": set(),
     "price_archive": {"price_history"},
     "log_files": set(),
+    "audit": set(),
 }
 #: What looks after the database, and knows of no symbol.
-MAINTENANCE = {"backup", "day_partitions", "retention", "vacuum", "price_archive", "log_files"}
+MAINTENANCE = {"backup", "day_partitions", "retention", "vacuum", "price_archive", "log_files", "audit"}
 LOOKUP_CHECKS = {"cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes", "read_p95"}
 CHECKS = {
     "price_history": {"gap_share", "newest_bar_age"},
@@ -43,8 +44,23 @@ CHECKS = {
     "calibration": {"no_band_is_off", "better_than_momentum", "no_drift"},
     "backup": {"restores"},
     "vacuum": {"autovacuum_as_declared"},
+    "audit": {
+        "reading_a_ladders_rows_p95", "tick_to_file_p99", "longest_time_between_refreshes",
+        "age_of_the_probability_files", "lookup_against_interpolation", "live_sessions_share_of_the_last_day",
+        "start_of_a_live_session", "reading_an_hour_of_bars_p95", "inserting_a_row_p95", "jsonb_of_the_newest_session_p95",
+        "longest_transaction", "memory_of_all_processes", "syncing_the_disk_p95", "load_of_the_machine_5_minutes",
+        "time_without_a_backup", "time_without_retention",
+    },
+}  # fmt: skip
+NOT_BLOCKING = {
+    "gap_share",
+    "newest_bar_age",
+    "read_p95",
+    "restores",
+    "autovacuum_as_declared",
+    *CHECKS["calibration"],
+    *CHECKS["audit"],
 }
-NOT_BLOCKING = {"gap_share", "newest_bar_age", "read_p95", "restores", "autovacuum_as_declared", *CHECKS["calibration"]}
 #: Made when it is their time or when asked, not whenever prices change.
 NOT_REBUILT = {"price_history", "calibration", "champion_change", "live_calibration"}
 
@@ -90,7 +106,7 @@ def test_jobs_and_sensors_are_these() -> None:
     assert set(jobs) == {
         "ingest_prices", "build", "live_refresh", "calibrate", "score_live_answers", "promote", "backup_database",
         "restore_drill", "make_partitions", "remove_what_is_old",
-        "vacuum_database", "archive_prices", "compress_logs",
+        "vacuum_database", "archive_prices", "compress_logs", "audit_system",
     }  # fmt: skip
     assert all(jobs.values())
     sensors = {sensor.name: sensor.default_status for sensor in defs.sensors or ()}
@@ -117,6 +133,8 @@ def test_schedules_are_these_in_utc_and_on_by_default() -> None:
         "daily_retention": ("0 2 * * *", "remove_what_is_old"),
         "nightly_backup": ("0 3 * * *", "backup_database"),
         "weekly_restore_drill": ("0 5 * * 0", "restore_drill"),
+        "hourly_audit": ("40 0-2,4-23 * * *", "audit_system"),
+        "nightly_audit": ("40 3 * * *", "audit_system"),
     }
     for schedule in defs.schedules or ():
         assert isinstance(schedule, dg.ScheduleDefinition)

@@ -17,6 +17,7 @@ import pytest
 from psycopg import sql
 from small_builds import build_generation
 
+from pipelines.settings import Settings, load_settings
 from pipelines.storage.database import Connection, Database, Role
 from pipelines.storage.embedded import EmbeddedServer
 from pipelines.storage.schema import migrate
@@ -98,3 +99,18 @@ def price_file(shared: Path) -> Path:
 def build(database: Database) -> Callable[..., int]:
     """`build(symbol, seed=..., publish_it=True)` in this module's database."""
     return partial(build_generation, database)
+
+
+@pytest.fixture
+def settings(database: Database) -> Settings:
+    """Settings of a home folder of the test's own."""
+    return load_settings()
+
+
+@pytest.fixture
+def published(database: Database, build: Callable[..., int]) -> Database:
+    """This module's database with a published generation of BTC."""
+    with database.connect("test", None) as connection:
+        if connection.execute("SELECT FROM analytics.active_generation").fetchone() is None:
+            build("BTC", seed=1)
+    return database

@@ -94,6 +94,7 @@ INDEXES_FOR_READERS = {
     "live_data.position_snapshots_by_trade",
     "live_data.session_snapshots_by_session",
     "live_data.session_by_predecessor",
+    "ops.audit_figure_by_name",
 }
 
 

@@ -186,9 +186,8 @@ def test_a_reader_is_never_blocked_and_a_day_in_use_is_finished_the_next_time(
         assert len(report.left) == 2
         assert "left for the next run" in report.left[0]
         with database.connect("another", Role.READER) as another:
-            assert another.execute("SELECT count(*) FROM live_data.price_log WHERE ticked_at > now()").fetchone() == (
-                0,
-            )
+            newest = another.execute("SELECT count(*) FROM live_data.price_log WHERE ticked_at > %s", [TODAY])
+            assert newest.fetchone() == (5,)
         with database.connect("writer", Role.LIVE) as writer:
             writer.execute(
                 "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('BTC', %s, 1, 't')", [TODAY]

@@ -29,6 +29,9 @@ DENIED = [
     (Role.READER, "SELECT historical_data.create_symbol_partitions('XXX')"),
     (Role.READER, "SELECT analytics.create_fingerprint_views('XXX')"),
     (Role.AUDITOR, "DELETE FROM ops.audit"),
+    (Role.AUDITOR, "UPDATE live_data.session SET cycles = 0"),
+    (Role.AUDITOR, "SELECT * FROM historical_data.quarantined_bar FOR UPDATE"),
+    (Role.READER, "INSERT INTO ops.audit_scratch VALUES ('X', now(), 1, 'reader')"),
     (Role.AUDITOR, "INSERT INTO live_data.price_log VALUES ('BTC', now(), 1, 'auditor')"),
     (Role.BACKUP, "INSERT INTO live_data.price_log VALUES ('BTC', now(), 1, 'backup')"),
     (Role.BACKUP, "DELETE FROM analytics.model_version"),
@@ -44,6 +47,7 @@ ALLOWED = [
     (Role.READER, 'SELECT * FROM analytics."role_fingerprint_directional_momentum_-01"'),
     (Role.BACKUP, "SELECT count(*) FROM historical_data.quarantined_bar"),
     (Role.BACKUP, "SELECT count(*) FROM ops.ingestion"),
+    (Role.AUDITOR, "INSERT INTO ops.audit_scratch (symbol, ticked_at, price, source) VALUES ('X', now(), 1, 'audit')"),
 ]
 
 

@@ -134,7 +134,8 @@ def admit(server: Database, database: Database, *, to: str) -> None:
 def test_history_has_one_price_a_second_of_this_hour(database: Database, tmp_path: Path) -> None:
     migrate(database)
     start = now().replace(minute=0, second=0, microsecond=0)
-    tick(database, "ETH", 1.0, start - timedelta(milliseconds=1))
+    before = start - timedelta(milliseconds=1)  # in the first hour of a day, that is the day before
+    tick(database, "ETH", 1.0, before)
     tick(database, "ETH", 2.0, start)
     tick(database, "ETH", 3.0, start + timedelta(milliseconds=900))
     tick(database, "BTC", 9.0, start)

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from waiting import wait_until
 
+from pipelines.storage.audit import read_standbys
 from pipelines.storage.database import Database
 from pipelines.storage.embedded import EmbeddedServer, client_programs
 
@@ -67,6 +68,10 @@ def test_a_standby_takes_over_from_a_killed_server_with_all_that_was_acknowledge
     writer.start()
     wait_until(lambda: len(acknowledged) > 200, "some rows to be acknowledged")
     assert len(rows(standby)) > 0, "it can be read while it follows"
+    with primary.connect("test", None) as connection:
+        [follower] = read_standbys(connection)
+    assert follower.lag_bytes is not None
+    assert 0 <= follower.lag_bytes < 2**20, "an audit sees how far behind it is"
     with psycopg.connect(standby.url) as connection, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         connection.execute("INSERT INTO kept VALUES (-1)")
     postmaster = psutil.Process(int((pair[0].data / "postmaster.pid").read_text().split()[0]))

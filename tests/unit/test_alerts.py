@@ -23,6 +23,7 @@ from pipelines.domain.alerts import (
     Problem,
     problems,
 )
+from pipelines.domain.audit.slo import Breach, Severity
 from pipelines.errors import SettingsError, StateError
 from pipelines.settings import Settings, load_settings
 
@@ -55,6 +56,12 @@ def test_a_failed_a_late_and_a_never_run_job_are_problems_with_their_page() -> N
     ]
     assert found[0].message == "job backup_database failed, run abc"
     assert "last done 2026-03-30 09:00 UTC, wanted every 26 h" in found[1].message
+
+
+def test_a_target_that_audits_go_on_missing_is_a_problem_unless_it_can_wait() -> None:
+    breaches = [Breach("tick to file", Severity.P1, "missed"), Breach("load", Severity.P3, "missed")]
+    found = problems(Facts(LONG_AGO, breaches=breaches), AlertLimits(), NOW)
+    assert [(one.key, one.heading) for one in found] == [("target tick to file", Heading.TARGET)]
 
 
 def test_nothing_is_late_on_a_system_that_is_new() -> None:
