@@ -278,5 +278,5 @@ def _own_cost(costs: processes.Costs, *, with_server: bool) -> Measured:
 def _machine() -> dict[str, Any]:
     return {
         "system": platform.system(), "release": platform.release(), "architecture": platform.machine(),
-        "cores": psutil.cpu_count(), "memory_bytes": psutil.virtual_memory().total, "python": platform.python_version(),
+        "cores": psutil.cpu_count(), "memory_bytes": host.memory_total(), "python": platform.python_version(),
     }  # fmt: skip
