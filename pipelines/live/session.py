@@ -18,6 +18,7 @@ import psycopg
 
 from pipelines.domain.ticks import EPOCH, QuoteGate
 from pipelines.errors import NoDataError, ServerUnavailableError, StrikecastError
+from pipelines.live.cancelling import repeat_lost_cancellations
 from pipelines.live.cycle import Cycle
 from pipelines.live.feeding import SourceRunner
 from pipelines.live.feeds.base import Feed
@@ -137,6 +138,7 @@ class LiveSession:
     async def _main(self, once: bool) -> None:
         task = asyncio.current_task()
         assert task is not None
+        repeat_lost_cancellations()
         for sign in (signal.SIGINT, signal.SIGTERM):
             with suppress(ValueError, RuntimeError):  # not the main thread: whoever owns that handles signals
                 asyncio.get_running_loop().add_signal_handler(sign, self._interrupt, sign, task)

@@ -54,9 +54,10 @@ def fresh(system: System, after: int = -1) -> bool:
     return path.exists() and payload(system)["status"] == "ok" and (payload(system)["session"] or 0) > after
 
 
-def writer(system: System) -> psutil.Process:
-    """The process of the session that writes."""
-    return psutil.Process(orjson.loads((system.settings.output_dir / FENCE).read_bytes())["pid"])
+def writer(system: System) -> tuple[int, psutil.Process]:
+    """The session that writes, and its process; at the hour that changes."""
+    fence = orjson.loads((system.settings.output_dir / FENCE).read_bytes())
+    return fence["session"], psutil.Process(fence["pid"])
 
 
 def session_row(system: System, number: int) -> tuple[str, str | None, str | None]:
@@ -75,22 +76,23 @@ def run_status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus
 
 
 def test_a_killed_session_is_replaced_and_its_run_marked_as_failed(up: System, instance: dg.DagsterInstance) -> None:
-    number = payload(up)["session"]
+    def started() -> float:
+        record = instance.get_run_record_by_id(session_row(up, writer(up)[0])[2] or "")
+        assert record is not None
+        return record.start_time or time.time()
+
+    wait_until(lambda: time.time() - started() > 12, "a run that is not just starting")
+    number, process = writer(up)
     run_id = session_row(up, number)[2]
     assert run_id is not None
-    record = instance.get_run_record_by_id(run_id)
-    assert record is not None
-    assert record.start_time is not None
-    wait_until(lambda: time.time() - (record.start_time or 0) > 12, "a run that is not just starting")
-    writer(up).send_signal(signal.SIGKILL)
+    process.send_signal(signal.SIGKILL)
     wait_until(lambda: fresh(up, number), "the successor's file", 120)
     assert session_row(up, number)[0] == "crashed"
     wait_until(lambda: run_status(instance, run_id) is dg.DagsterRunStatus.FAILURE, "the dead run's end")
 
 
 def test_a_session_that_hangs_is_replaced(up: System) -> None:
-    number = payload(up)["session"]
-    paused = writer(up)
+    number, paused = writer(up)
     paused.send_signal(signal.SIGSTOP)
     try:
         wait_until(lambda: fresh(up, number), "the successor's file", 120)
@@ -150,16 +152,18 @@ def cancel(system: System, run_id: str) -> str:
 
 
 def test_a_hot_standby_takes_over_at_once(up: System) -> None:
-    number = payload(up)["session"]
+    # From a minute before the hour there is one of the sensor's, and at the hour it takes over.
+    wait_until(lambda: waiting(up) == 0 and 5 < time.time() % 3600 < 3510, "none but ours", 150)
+    number, first = writer(up)
     second = subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", "live", "--wait"],
         env=up.variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         wait_until(lambda: waiting(up) == 1, "the standby")
-        writer(up).send_signal(signal.SIGKILL)
+        first.send_signal(signal.SIGKILL)
         wait_until(lambda: fresh(up, number), "its file")
-        assert writer(up).pid == second.pid
+        assert writer(up)[1].pid == second.pid
     finally:
         second.send_signal(signal.SIGTERM)
         second.wait(timeout=30)

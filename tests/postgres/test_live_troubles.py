@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from live_sessions import half_an_hour_of_ticks, has, read, session, tick
 from waiting import wait_until
 
 from pipelines.live import cycle
+from pipelines.live import session as of_sessions
 from pipelines.live.feeds.base import Feed, NoFeed
 from pipelines.live.feeds.exchange import ExchangeFeed
 from pipelines.live.output import probabilities_path
 from pipelines.live.session import LiveSession
-from pipelines.storage.database import Database, Role
+from pipelines.storage.database import AsyncConnection, Database, Role
+from pipelines.storage.live import LockState, lock_state, read_lock_state
 
 Build = Callable[..., int]
 
@@ -95,6 +97,30 @@ def test_a_session_says_little_however_often_it_refreshes(database: Database, bu
             tick(database, "QUIET", 100.0 + number / 1000)
             wait_until(has(tmp_path, "QUIET", current_price=100.0 + number / 1000), "the refresh")
     assert len(said) <= 5, said
+
+
+def test_a_session_that_lost_its_connection_after_its_close_ends_though_it_was_deaf(
+    database: Database, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a wait on the pool is, on Python 3.11, that is cancelled as a connection comes."""
+    build("DEAF", seed=1)
+    looking = threading.Event()
+
+    async def deaf(connection: AsyncConnection) -> LockState:
+        if not looking.is_set():
+            looking.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(3600)
+        return await read_lock_state(connection)
+
+    monkeypatch.setattr(of_sessions, "read_lock_state", deaf)
+    live = live_session(database, tmp_path, "DEAF", period=timedelta(seconds=2))
+    with running(live) as raised:
+        assert looking.wait(30)
+        with database.connect("test", None, autocommit=True) as connection:
+            connection.execute("SELECT pg_terminate_backend(%s)", [lock_state(connection).holder_pid])
+        wait_until(lambda: raised, "its end")
+    assert not isinstance(raised[0], asyncio.CancelledError), "it says why"
 
 
 @pytest.mark.one_server
