@@ -22,6 +22,7 @@ PRICES = ROOT.parent / "shared" / "data" / "prices"
 QUIET_SECONDS = 25.0
 WARM_UP_SECONDS = 5.0
 INSERT = "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES (%s, %s, %s, 'bench')"
+COUNTING = "import os; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True: pass"
 
 
 class Ticker:
@@ -48,6 +49,15 @@ class Ticker:
         """As `while_`."""
         end = time.monotonic() + seconds
         return self.while_(lambda: time.monotonic() < end)
+
+    def beside_counting(self, seconds: float) -> list[float]:
+        """As `while_`, beside a process that only counts, in Linux's idle class: what it costs that a core is taken."""
+        child = subprocess.Popen([sys.executable, "-c", COUNTING])
+        try:
+            return self.for_seconds(seconds)
+        finally:
+            child.kill()
+            child.wait()
 
     def beside(self, environment: dict[str, str], *arguments: str) -> list[float]:
         """As `while_`, beside a command of ours. Raises CalledProcessError when it fails."""
