@@ -318,7 +318,7 @@ def test_a_fence_held_by_an_unknown_process_is_an_error_and_not_a_second_writer(
 
 def test_the_time_of_the_hand_over_is_the_hour(database: Database, build: Build, tmp_path: Path) -> None:
     build("HOUR", seed=1)
-    with session(database, tmp_path, "HOUR"):
+    with session(database, tmp_path, "HOUR", period_seconds=3_600.0):
         wait_until(lambda: rows(database, "HOUR"), "its row")
         with database.connect("test", Role.READER) as connection:
             state = lock_state(connection)
