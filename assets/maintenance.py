@@ -6,14 +6,13 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from assets.describe import OWNERS
-from assets.housekeeping import fresh
+from assets.housekeeping import GROUP, fresh
 from pipelines.errors import BackupError, StrikecastError
 from pipelines.maintenance.backup import backups, create, named, rotate
 from pipelines.maintenance.copies import rotate_copies
 from pipelines.maintenance.restore import drill
 from pipelines.resources import Strikecast
 
-GROUP = "ops"
 SHOWN_TABLES = 10
 
 

@@ -22,7 +22,7 @@ PRICES = ROOT.parent / "shared" / "data" / "prices"
 QUIET_SECONDS = 25.0
 WARM_UP_SECONDS = 5.0
 INSERT = "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES (%s, %s, %s, 'bench')"
-COUNTING = "import os; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True: pass"
+COUNTING = "from pipelines.priority import give_way; give_way()\nwhile True: pass"
 
 
 class Ticker:

@@ -185,7 +185,7 @@ def _totals(parts: Sequence[Part], names: Sequence[str]) -> list[Figure]:
     ]
 
 
-def _memory(process: psutil.Process) -> list[tuple[str, Unit, float]]:
+def _memory(process: psutil.Process) -> list[Part]:
     memory = process.memory_full_info()
     return [
         ("rss", Unit.BYTES, memory.rss),

@@ -29,7 +29,7 @@ def paths(settings: Settings) -> Reports:
     return Reports(folder / "audit.html", folder / "audit.json", folder / "strikecast.prom")
 
 
-def write(settings: Settings, audit: Audit, document: Document) -> Reports:
+def write(settings: Settings, audit: Audit, document: Document) -> None:
     """Write all three, each in one step."""
     found = paths(settings)
     settings.reports_dir.mkdir(parents=True, exist_ok=True)
@@ -40,4 +40,3 @@ def write(settings: Settings, audit: Audit, document: Document) -> Reports:
     ):
         with replacing(path) as partial:
             partial.write_bytes(content)
-    return found

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib import metadata, resources
 from typing import Any, TypeVar
 
@@ -67,6 +68,7 @@ def advice() -> Mapping[str, Advice]:
     return parse_advice(_declared())
 
 
+@cache
 def _declared() -> dict[str, Any]:
     text = resources.files("pipelines.audit").joinpath("targets.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
