@@ -3,41 +3,57 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What the system needs to run, and what its tests need besides.
 READY := $(VENV)/.ready
 LOCKED := $(VENV)/.locked
+DEV_READY := $(VENV)/.dev-ready
 # Demonstration data stays apart from yours, and generated bars apart from real ones.
 DEMO_HOME = $(CURDIR)/.strikecast/$(if $(PRICES),prices,sample)
+# Options for pytest, such as PYTEST="-k backup".
+PYTEST ?=
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test test-fast check bench lock clean
 
 demo: $(READY)
 	@STRIKECAST_HOME="$(DEMO_HOME)" $(BIN)/strikecast demo $(if $(PRICES),--prices "$(PRICES)") $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
-test: $(READY)
-	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+test: $(DEV_READY)
+	@$(BIN)/python tests/programs.py install
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
+
+# For the inner loop: linter, types and unit tests.
+test-fast: $(DEV_READY)
+	@.ci/check "$(BIN)" fast
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile tests/unit $(PYTEST)
 
 # Everything that CI checks besides the tests.
-check: $(READY)
-	@.ci/check $(BIN)
+check: $(DEV_READY)
+	@.ci/check "$(BIN)"
 
-bench: $(READY)
+bench: $(DEV_READY)
 	@$(BIN)/python -m benchmarks
 
 $(READY): $(LOCKED) pyproject.toml
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@"$(BIN)/uv" pip install --quiet --python "$(BIN)/python" --offline --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
+# From nothing, so that what a lock no longer lists is gone.
 $(LOCKED): requirements.lock
-	@echo "setting up $(VENV) (once; a minute or two)"
-	@$(PYTHON) -c 'import sys; sys.exit("strikecast needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
-	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "strikecast needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + ": name another, as in make PYTHON=python3.12")'
+	@echo "setting up $(VENV) (once; half a minute)"
+	@rm -rf $(VENV)
+	@$(PYTHON) .ci/install $(VENV) requirements.lock
 	@touch $(LOCKED)
 
+$(DEV_READY): $(READY) requirements-dev.lock
+	@$(PYTHON) .ci/install "$(VENV)" requirements-dev.lock
+	@touch $(DEV_READY)
+
 # Hashes, but no addresses: the lock serves whichever index pip is set up with.
+LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 lock: $(READY)
-	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
-		--no-annotate --no-header --quiet --output-file requirements.lock
+	@$(LOCK) pyproject.toml --group setup --output-file requirements.lock
+	@$(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .strikecast

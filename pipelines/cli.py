@@ -114,11 +114,11 @@ def ingest(
 
     Examples: `strikecast ingest BTC ~/bars/btc_1m.parquet`, `strikecast ingest BTC --from-exchange --since 2026-07-01`
     """
-    from pipelines.materialize import run_job
-
     settings = command_settings([symbol])
     if bool(paths) == from_exchange or (since is not None and not from_exchange):
         raise SettingsError("ingest takes either files or --from-exchange (with --since, if need be)")
+    from pipelines.materialize import run_job
+
     config: dict[str, object] = {
         "paths": [str(path.expanduser().absolute()) for path in paths or []], "accept_corrections": accept_corrections,
         **({"origin": "EXCHANGE"} if from_exchange else {}),
@@ -140,9 +140,9 @@ def sample(
 
     Example: `strikecast sample BTC --days 180 --seed 1`
     """
+    settings = command_settings([symbol])
     from pipelines import demo as demonstration
 
-    settings = command_settings([symbol])
     end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
     if output is not None:
         console.result.print(str(demonstration.write_sample(symbol, days, seed, end, output)))
@@ -162,9 +162,9 @@ def build(
 
     Example: `strikecast build BTC ETH --profile sound`
     """
+    settings = command_settings(symbols)
     from pipelines import demo as demonstration
 
-    settings = command_settings(symbols)
     with prepared(settings, console.say) as database:
         for symbol in symbols or demonstration.symbols_with_bars(settings, database):
             demonstration.build_symbol(symbol, profile)
@@ -211,9 +211,9 @@ def score(
 
     Example: `strikecast score BTC --from 2025-07-17 --to 2026-07-17`
     """
+    settings = command_settings([symbol])
     from pipelines import scoring
 
-    settings = command_settings([symbol])
     with current_database(settings, console.say) as database:
         report = scoring.score_stored(
             database, symbol, models or list(scoring.DEFAULT_MODELS), settings.model, start, stop,
@@ -235,13 +235,14 @@ def promote(
     Example: `strikecast promote BTC --model student_t`
     """
     from pipelines.domain.models.registry import model_named
-    from pipelines.materialize import run_job
 
     settings = command_settings([symbol])
     try:
         model_named(model)
     except ValueError as error:
         raise SettingsError(str(error)) from error
+    from pipelines.materialize import run_job
+
     with prepared(settings, console.say):
         run_job("promote", symbol, {"champion_change": {"model": model}}, console.say)
     console.result.print(f"{symbol}: {model} answers from now on")

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from exchange_server import Exchange, running_exchange
 
+pytest_plugins = ["programs", "run_folder"]
+
 SHARED = Path(__file__).parents[2] / "shared"
 TIERS = ("unit", "postgres", "dagster")
 #: The longest first, so that no worker is left alone with one of them at the end.

@@ -1,12 +1,20 @@
-"""A whole system of its own: embedded server, schema, Dagster instance, some bars and a first build."""
+"""A whole system per test module: embedded server, schema, Dagster instance, some bars and a first build.
+
+It is built once per test run, by the process that needs it first, and copied for each module: what one module does to
+its system no other module sees.
+"""
 
 import os
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import dagster as dg
 import pytest
+from filelock import FileLock
+from run_folder import run_folder
 from system import System
 
 from pipelines.runtime import environment, prepared
@@ -14,23 +22,44 @@ from pipelines.settings import load_settings
 
 
 @pytest.fixture(scope="session")
-def system() -> Iterator[System]:
-    """A system with 20 days of generated BTC bars, built and published through Dagster."""
-    with TemporaryDirectory(prefix="strikecast-test-") as folder, pytest.MonkeyPatch.context() as patch:
-        home = Path(folder)
+def built_home() -> Path:
+    """A home folder with 20 days of generated BTC bars, built and published through Dagster; its server is stopped."""
+    home = run_folder() / "built"
+    with FileLock(run_folder() / "built.lock"):
+        if not home.exists():
+            partial = run_folder() / "building"
+            with running(partial) as system:
+                for command in (["sample", "BTC", "--days", "20", "--seed", "3"], ["build", "BTC"]):
+                    done = system.run(*command)
+                    assert done.returncode == 0, done.stderr
+            partial.rename(home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def system(built_home: Path) -> Iterator[System]:
+    """A copy of the built system for this module, with its server running."""
+    with TemporaryDirectory(prefix="strikecast-test-") as folder:
+        home = Path(folder) / "home"
+        # As cp -a: as root, the server's files belong to a user of its own.
+        subprocess.run(["cp", "-a", built_home, home], check=True)
+        with running(home) as it:
+            yield it
+
+
+@contextmanager
+def running(home: Path) -> Iterator[System]:
+    """A system in a home folder, prepared; the environment is left as it was."""
+    with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("STRIKECAST_", "DAGSTER_"))]:
             patch.delenv(name)
         patch.setenv("STRIKECAST_HOME", str(home))
         settings = load_settings()
         with prepared(settings) as database:
             variables = {**os.environ, "STRIKECAST_HOME": str(home), "COLUMNS": "120", "NO_COLOR": "1"}
-            it = System(home, settings, database, variables)
-            for command in (["sample", "BTC", "--days", "20", "--seed", "3"], ["build", "BTC"]):
-                done = it.run(*command)
-                assert done.returncode == 0, done.stderr
             for name in environment(settings, database):
                 patch.delenv(name, raising=False)
-            yield it
+            yield System(home, settings, database, variables)
 
 
 @pytest.fixture

@@ -55,10 +55,8 @@ def test_a_ladder_for_machines_has_21_answers(system: System) -> None:
 
 
 def test_a_ladder_for_people_fits_80_columns(system: System) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "ladder", "BTC", "--price", "95000", "--ttc", "900"],
-        env={**system.variables, "COLUMNS": "80"}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = system.run("ladder", "BTC", "--price", "95000", "--ttc", "900", COLUMNS="80")
+    assert done.returncode == 0, done.stderr
     assert "95,000" in done.stdout
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
 
@@ -93,7 +91,7 @@ def test_a_ladder_for_people_fits_80_columns(system: System) -> None:
     ],
 )
 def test_an_error_is_one_line_with_the_remedy(system: System, arguments: list[str], message: str) -> None:
-    done = system.run(*arguments)
+    done = system.call(*arguments)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -113,10 +111,7 @@ def test_status_shows_settings_without_secrets(system: System) -> None:
 def test_a_password_is_never_shown(system: System) -> None:
     url = "postgresql://someone:hunter2@127.0.0.1:1/strikecast"
     for command in (["status"], ["migrate"], ["ladder", "BTC", "--price", "1", "--ttc", "1"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "pipelines.cli", *command],
-            env={**system.variables, "STRIKECAST_DATABASE_URL": url}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = system.run(*command, STRIKECAST_DATABASE_URL=url)
         assert done.returncode == 1
         assert "cannot use the database at 127.0.0.1:1/strikecast" in done.stderr.replace("\n", " ")
         assert "hunter2" not in done.stdout + done.stderr
@@ -135,10 +130,7 @@ def test_a_password_is_never_shown(system: System) -> None:
     ],
 )
 def test_a_wrong_setting_is_named(system: System, name: str, value: str, message: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "status"],
-        env={**system.variables, name: value}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = system.call("status", **{name: value})
     assert done.returncode == 1
     assert message.lower() in done.stderr.replace("\n", " ").lower()
     assert "Traceback" not in done.stderr
@@ -147,11 +139,8 @@ def test_a_wrong_setting_is_named(system: System, name: str, value: str, message
 def test_the_settings_file_is_read_and_the_environment_wins(system: System, tmp_path: Path) -> None:
     config = tmp_path / "strikecast.toml"
     config.write_text('ui_port = 4000\ndagster_database = "other"\n[symbols.SOL]\nstrike_tier_usd = 1.0\n')
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "status", "--json"],
-        env={**system.variables, "STRIKECAST_CONFIG": str(config), "STRIKECAST_UI_PORT": "4001"},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = system.call("status", "--json", STRIKECAST_CONFIG=str(config), STRIKECAST_UI_PORT="4001")
+    assert done.returncode == 0, done.stderr
     settings = json.loads(done.stdout)["settings"]
     assert (settings["ui_port"], settings["dagster_database"], list(settings["symbols"])) == (4001, "other", ["SOL"])
 
@@ -197,7 +186,7 @@ def test_an_audit_is_shown_named_and_compared(system: System) -> None:
         (["show", "999999"], "there is no audit 999999"),
         (["compare", "nothing"], "there is no baseline 'nothing': run `strikecast audit baseline nothing`"),
     ):
-        done = system.run("audit", *arguments)
+        done = system.call("audit", *arguments)
         assert (done.returncode, message in " ".join(done.stderr.split())) == (1, True)
 
 
@@ -232,10 +221,7 @@ def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(system: System, tm
         second = system.run("up", "--port", "0")
         assert second.returncode == 1
         assert f"strikecast is already up at {address[0]}" in second.stderr.replace("\n", " ")
-        taken = subprocess.run(
-            [*command[:-1], address[2]], env={**system.variables, "STRIKECAST_HOME": str(tmp_path / "other")},
-            capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
+        taken = system.run("up", "--port", address[2], STRIKECAST_HOME=str(tmp_path / "other"))
         assert taken.returncode == 1
         assert f"the UI cannot use 127.0.0.1:{address[2]}" in taken.stderr
         members = family(up)

@@ -47,7 +47,7 @@ def test_what_cannot_be_restored_is_one_line(system: System, backed_up: dict[str
         (["drill", "--pitr"], "the server does not archive its log (archive_mode off"),
         (["drill", "x", "--pitr"], "drill takes either the name of a backup or --pitr"),
     ):
-        done = system.run("backup", *arguments)
+        done = system.call("backup", *arguments)
         assert done.returncode == 1
         assert message in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr
@@ -99,8 +99,6 @@ def test_a_copy_that_cannot_be_made_fails_the_run_and_the_backup_counts(
     assert event.asset_materialization is not None
     made = Path(str(event.asset_materialization.metadata["path"].value))
     assert named(in_system.settings.backups_dir, None).folder == made
-    in_system.variables["STRIKECAST_BACKUP__COPY_TO"] = "/not/mounted"
-    failed = in_system.run("backup", "create")
-    del in_system.variables["STRIKECAST_BACKUP__COPY_TO"]
+    failed = in_system.run("backup", "create", STRIKECAST_BACKUP__COPY_TO="/not/mounted")
     assert failed.returncode == 1
     assert "is made, but" in failed.stderr

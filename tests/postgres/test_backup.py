@@ -172,9 +172,8 @@ def test_there_is_one_backup_of_a_database_at_a_time(filled: Database, tmp_path:
     assert len(backups(tmp_path)) == 1
 
 
+@pytest.mark.needs("root")  # mounts a small disk
 def test_a_full_disk_is_said_before_or_while_it_fills_and_leaves_nothing(filled: Database, tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
     mounted = tmp_path / "disk"
     mounted.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mounted], check=True)

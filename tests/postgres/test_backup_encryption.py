@@ -15,6 +15,8 @@ from pipelines.maintenance.restore import restore
 from pipelines.storage.database import Database
 from pipelines.storage.restoring import drop_database, table_facts
 
+pytestmark = pytest.mark.needs("age", "gpg")
+
 MARKER = "as clear as daylight"
 OURS, STRANGERS = "ours", "strangers"
 
