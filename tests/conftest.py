@@ -4,10 +4,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import exported_tables
 import pytest
+import real_data
 from exchange_server import Exchange, running_exchange
 
-SHARED = Path(__file__).parents[2] / "shared"
 TIERS = ("unit", "postgres", "dagster")
 #: The longest first, so that no worker is left alone with one of them at the end.
 LONGEST = (
@@ -19,6 +20,11 @@ LONGEST = (
     "test_demo.py",
 )
 TEST_DATABASE_VARIABLE = "STRIKECAST_TEST_DATABASE_URL"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hooks that leave out what needs real data live in a module of their own."""
+    config.pluginmanager.register(real_data, "real_data")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -48,11 +54,12 @@ def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setenv("STRIKECAST_HOME", str(tmp_path / "home"))
 
 
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of real data beside the project."""
-    assert (SHARED / "data").is_dir(), f"real data is expected in {SHARED}/data"
-    return SHARED
+@pytest.fixture(scope="module", params=real_data.SOURCES)
+def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with four tables in the shape that the original exported: of our own making, and the original's own."""
+    if request.param == "real":
+        return real_data.real_data("reference")
+    return exported_tables.write_tables(tmp_path_factory.mktemp("reference"))
 
 
 @pytest.fixture

@@ -188,12 +188,12 @@ def test_absurd_prices_are_refused_by_the_database(database: Database) -> None:
 
 
 def test_imported_tables_without_a_baseline_give_no_answer_until_momentum_is_known(
-    database: Database, shared: Path, tmp_path: Path
+    database: Database, reference: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "old"
     folder.mkdir()
     name = "btc_fingerprint_directional_momentum_000.csv"
-    (folder / name).write_bytes((shared / "data" / "reference" / name).read_bytes())
+    (folder / name).write_bytes((reference / name).read_bytes())
     import_tables(database, "BARE", read_fingerprint_files(folder, "BTC"), publish_it=True)
     tick(database, "BARE", 100.0)
     LiveSession(database, tmp_path, {"BARE": 0.25}, no_feed).run(once=True)
