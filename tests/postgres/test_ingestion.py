@@ -332,7 +332,9 @@ def test_a_year_with_gaps_loads_completely(database: Database, tmp_path: Path) -
     assert np.array_equal(closes.usd, bars.close)
     missing = sum(gap.missing_minutes for gap in find_gaps(closes.minutes))
     assert missing == 365 * 1440 - len(bars.minutes) > 300
-    assert state(database, "YEAR")[1] == [(len(bars.minutes), len(bars.minutes), 0, 0, 0, ["YEAR_0_None.parquet"])]
+    assert rows(database, INGESTIONS, ["YEAR"]) == [
+        (len(bars.minutes), len(bars.minutes), 0, 0, 0, ["YEAR_0_None.parquet"])
+    ]
 
 
 @pytest.mark.real_data
