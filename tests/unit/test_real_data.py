@@ -51,8 +51,7 @@ def with_data(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")])
-@pytest.mark.parametrize("setting", [None, ""])
+@pytest.mark.parametrize(("setting", "options"), [(None, ()), ("", ()), (None, ("-n", "2"))])
 def test_without_the_setting_what_needs_real_data_is_left_out_and_counted_once(
     tmp_path: Path, setting: str | None, options: tuple[str, ...]
 ) -> None:
