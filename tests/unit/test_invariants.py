@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from price_series import price_series
+from price_series import price_series, without
 from real_data import SOURCES
 
 from pipelines.domain.bars import Closes, Floats, Ints, closes_from_usd
@@ -53,8 +53,9 @@ def block(fingerprints: FingerprintSet) -> LookupBlock:
 
 @pytest.fixture(scope="module", params=SOURCES)
 def long_series(request: pytest.FixtureRequest) -> tuple[Ints, Floats]:
-    """Minutes since 1970 and closes in USD of 139 days from 2021-07-17 on, less than 300 minutes of them in gaps."""
-    return price_series(request.param, "BTC", 0, BARS)
+    """Minutes since 1970 and closes in USD of 139 days from 2021-07-17 on, with two gaps of hours."""
+    gone = np.r_[50_000:50_270, 120_000:120_120]
+    return without(price_series(request.param, "BTC", 0, BARS + len(gone)), gone)
 
 
 def _broken(verdicts: list[Verdict]) -> dict[str, int]:

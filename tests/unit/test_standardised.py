@@ -45,7 +45,7 @@ DAY = 1440
 
 @pytest.fixture(scope="module", params=SOURCES)
 def history(request: pytest.FixtureRequest) -> MarketHistory:
-    """25 days of BTC with three gaps, over four turns of the week; one close in fifty equals the one before."""
+    """25 days of BTC with three gaps, over four turns of the week; one close in sixty equals the one before."""
     gone = np.r_[9_000, 15_000:15_002, 30_000:30_200]
     series = price_series(request.param, "BTC", 2_000_000, 25 * DAY, start_price_usd=400.0)
     closes = closes_from_usd(*without(series, gone))
