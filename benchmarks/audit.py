@@ -37,7 +37,7 @@ SCHEDULED = [
 
 
 def measure(home: Path, prices: Path) -> list[Figure]:
-    """Build both symbols from real bars, then tick beside audits."""
+    """Build both symbols from their price files, then tick beside audits."""
     environment = built(home, prices)
     os.environ["STRIKECAST_HOME"] = str(home)
     with prepared(load_settings()) as database, ticking(database, home / "bench") as ticker:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.figures import Figure, machine
+from benchmarks.price_files import add_prices_option, chosen_prices
 from pipelines.maintenance.backup import Backup, create
 from pipelines.maintenance.programs import programs_for, reaching
 from pipelines.maintenance.restore import drill
@@ -21,22 +22,23 @@ from pipelines.runtime import running_server
 from pipelines.settings import load_settings
 from pipelines.storage.database import Database, Role
 
-ROOT = Path(__file__).parents[1]
 ROUNDS = 2
 #: pg_dump's own default for the custom format, and ours where it has no zstd.
 METHODS = ("gzip:6", "gzip:1")
 
 
-def fill(home: Path, prices: Path) -> None:
-    """Ingest and build two symbols, as a user would, unless it was done before."""
-    if (home / "filled").exists():
-        return
+def fill(home: Path, arguments: argparse.Namespace) -> str:
+    """Ingest and build two symbols, as a user would, unless it was done before; says of which bars they are."""
+    filled = home / "filled"
+    if filled.exists():
+        return filled.read_text(encoding="utf-8")
+    prices = chosen_prices(arguments)
     variables = {**os.environ, "STRIKECAST_HOME": str(home)}
     for symbol in ("BTC", "ETH"):
-        path = prices / f"{symbol.lower()}_1m.parquet"
-        for arguments in (["ingest", symbol, str(path)], ["build", symbol]):
-            subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], env=variables, check=True)
-    (home / "filled").touch()
+        for command in (["ingest", symbol, str(prices.of(symbol))], ["build", symbol]):
+            subprocess.run([sys.executable, "-m", "pipelines.cli", *command], env=variables, check=True)
+    filled.write_text(prices.source, encoding="utf-8")
+    return prices.source
 
 
 def bare_dump(database: Database, compression: str, target: Path) -> tuple[float, float]:
@@ -113,17 +115,17 @@ def _backup(made: Backup, seconds: dict[str, list[float]]) -> Figure:
 def main() -> None:
     """Fill, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.backup", description=__doc__)
-    parser.add_argument("--prices", type=Path, default=ROOT.parent / "shared" / "data" / "prices")
+    add_prices_option(parser)
     parser.add_argument("--home", type=Path, help="keep the filled database here, and use it again")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="strikecast-bench-") as folder:
         home: Path = arguments.home or Path(folder)
         home.mkdir(parents=True, exist_ok=True)
-        fill(home, arguments.prices)
+        source = fill(home, arguments)
         for f in figures(home):
             reached = "yes" if f.reached else "**no**"
             print(f"| {f.what} | {f.measured} | {f.yardstick} | {f.aim} | {reached} |\n  {f.raw}")
-    print(", ".join(f"{name} {value}" for name, value in machine().items()))
+    print(source, *(f"{name} {value}" for name, value in machine().items()), sep=", ")
 
 
 if __name__ == "__main__":

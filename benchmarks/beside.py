@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.figures import Figure, percentiles_ms, report
+from benchmarks.price_files import add_prices_option, chosen_prices, price_file
 from benchmarks.running import TIERS
 from benchmarks.serving import SESSION, until_price
 from pipelines.live.output import probabilities_path
 from pipelines.storage.database import Database, Role
 
 ROOT = Path(__file__).parents[1]
-PRICES = ROOT.parent / "shared" / "data" / "prices"
 QUIET_SECONDS = 25.0
 WARM_UP_SECONDS = 5.0
 INSERT = "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES (%s, %s, %s, 'bench')"
@@ -73,11 +73,11 @@ class Ticker:
 
 
 def built(home: Path, prices: Path) -> dict[str, str]:
-    """Build both symbols from real bars; the environment of whoever works on them."""
+    """Build both symbols from their price files; the environment of whoever works on them."""
     environment = {**os.environ, "STRIKECAST_HOME": str(home)}
     environment.pop("STRIKECAST_DATABASE_URL", None)
     for symbol in TIERS:
-        for arguments in (["ingest", symbol, str(prices / f"{symbol.lower()}_1m.parquet")], ["build", symbol]):
+        for arguments in (["ingest", symbol, str(price_file(prices, symbol))], ["build", symbol]):
             subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], env=environment, check=True)
     return environment
 
@@ -106,13 +106,14 @@ def ticking(database: Database, output: Path) -> Iterator[Ticker]:
 def command(program: str, description: str | None, measure: Callable[[Path, Path], Sequence[Figure]]) -> None:
     """Measure in a home folder that goes afterwards, with the prices that the command line names; print, and write."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{program}", description=description)
-    parser.add_argument("--prices", type=Path, default=PRICES)
+    add_prices_option(parser)
     parser.add_argument("--json", type=Path, default=ROOT / ".benchmarks" / f"{program}.json")
     arguments = parser.parse_args()
+    prices = chosen_prices(arguments)
     with tempfile.TemporaryDirectory(prefix="strikecast-bench-") as home:
         Path(home).chmod(0o755)
-        figures = measure(Path(home), arguments.prices)
-    report(figures, "in the same run", arguments.json)
+        figures = measure(Path(home), prices.folder)
+    report(figures, "in the same run", arguments.json, prices.source)
 
 
 def compared(what: str, samples: list[float], quiet: list[float], times: float) -> Figure:

@@ -19,8 +19,8 @@ from pipelines.storage.tables import verify_lookup, write_fingerprints, write_lo
 CONFIG = ModelConfig()
 
 
-def read_real_closes(path: Path) -> Closes:
-    """The real bars, straight from the file."""
+def read_closes(path: Path) -> Closes:
+    """Closes straight from a price file."""
     with duckdb.connect() as connection:
         rows = connection.execute(
             "SELECT epoch_us(timestamp) AS us, close FROM read_parquet(?) ORDER BY 1", [str(path)]
@@ -48,7 +48,7 @@ def plain_fingerprints(closes: Closes, momentum: Momentum) -> np.ndarray:
 
 def fingerprints(path: Path) -> tuple[Figure, Closes, FingerprintSet]:
     """62 fingerprints of five years."""
-    closes = read_real_closes(path)
+    closes = read_closes(path)
     momentum = compute_momentum(closes, CONFIG)
     ours = seconds(lambda: compute_fingerprints(closes, momentum, CONFIG))
     plain = seconds(lambda: plain_fingerprints(closes, momentum))

@@ -54,13 +54,17 @@ def machine() -> dict[str, str]:
     }
 
 
-def report(figures: Sequence[Figure], yardstick: str, path: Path) -> None:
-    """Print figures as a table, whose third column is headed by what stands there, and write them as JSON."""
+def report(figures: Sequence[Figure], yardstick: str, path: Path, source: str) -> None:
+    """Print figures as a table, whose third column is headed by what stands there, and write them as JSON.
+
+    `source` says on which bars they were measured.
+    """
     print(f"| what | measured | {yardstick} | to reach | reached |", "|---|---|---|---|---|", sep="\n")
     for one in figures:
         print(f"| {one.what} | {one.measured} | {one.yardstick} | {one.aim} | {'yes' if one.reached else '**no**'} |")
+    print(f"\n{source}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"machine": machine(), "figures": [asdict(one) for one in figures]}
+    content = {"machine": machine(), "prices": source, "figures": [asdict(one) for one in figures]}
     path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 

@@ -20,6 +20,7 @@ import orjson
 import psutil
 
 from benchmarks.figures import Figure, percentiles_ms, report
+from benchmarks.price_files import add_prices_option, chosen_prices, price_file
 from benchmarks.running import SESSION, TIERS, ended, number, session, timed, wait_for, watch, written
 from benchmarks.serving import tick_to_file
 from pipelines.live.output import FENCE, probabilities_path
@@ -271,11 +272,11 @@ def snapshots(database: Database, stored: int = 100_000, repeats: int = 500) -> 
 
 
 def measure(home: Path, prices: Path, only: Sequence[str]) -> list[Figure]:
-    """Build both symbols from real bars, then all figures or those that are named."""
+    """Build both symbols from their price files, then all figures or those that are named."""
     environment = {**os.environ, "STRIKECAST_HOME": str(home)}
     environment.pop("STRIKECAST_DATABASE_URL", None)
     for symbol in TIERS:
-        for arguments in (["ingest", symbol, str(prices / f"{symbol.lower()}_1m.parquet")], ["build", symbol]):
+        for arguments in (["ingest", symbol, str(price_file(prices, symbol))], ["build", symbol]):
             subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], env=environment, check=True)
     figures = []
 
@@ -300,13 +301,14 @@ def measure(home: Path, prices: Path, only: Sequence[str]) -> list[Figure]:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__)
-    parser.add_argument("--prices", type=Path, default=ROOT.parent / "shared" / "data" / "prices")
+    add_prices_option(parser)
     parser.add_argument("--only", nargs="*", default=[], help="names of figures")
     parser.add_argument("--json", type=Path, default=ROOT / ".benchmarks" / "live.json", help="where the figures go")
     arguments = parser.parse_args()
+    prices = chosen_prices(arguments)
     with tempfile.TemporaryDirectory(prefix="strikecast-bench-") as home:
-        figures = measure(Path(home), arguments.prices, arguments.only)
-    report(figures, "yardstick", arguments.json)
+        figures = measure(Path(home), prices.folder, arguments.only)
+    report(figures, "yardstick", arguments.json, prices.source)
 
 
 if __name__ == "__main__":

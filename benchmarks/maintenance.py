@@ -30,7 +30,7 @@ DEAD_ROWS = "UPDATE historical_data.price_history_btc SET volume = volume + 1 WH
 
 
 def measure(home: Path, prices: Path) -> list[Figure]:
-    """Build both symbols from real bars, then tick beside each kind of maintenance."""
+    """Build both symbols from their price files, then tick beside each kind of maintenance."""
     environment = built(home, prices)
     with EmbeddedServer(home / "postgres").in_use() as url:
         database = Database(url)

@@ -1,4 +1,4 @@
-"""The models against each other on the real bars beside the project; writes the tables of docs/models.md.
+"""The models against each other; writes the tables of docs/models.md, if the bars are real.
 
 `python -m benchmarks.models [--prices FOLDER] [--write]` takes about six minutes on two cores.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.figures import machine
+from benchmarks.price_files import VARIABLE, add_prices_option, chosen_prices
 from pipelines.domain.bars import closes_from_usd
 from pipelines.domain.config import ModelConfig
 from pipelines.domain.history import MarketHistory, market_history
@@ -35,7 +36,8 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 TEST_YEAR = (datetime(2025, 7, 17, tzinfo=UTC), datetime(2026, 7, 17, tzinfo=UTC))
 FOLDS_FROM = datetime(2024, 7, 17, tzinfo=UTC)
 ALL_MODELS = [*DEFAULT_MODELS, "momentum_source"]
-#: (climatology's Brier score, momentum's skill, standardised skill to reach) of the issue that asked for the model.
+#: (climatology's Brier score, momentum's skill, standardised skill to reach) of the issue that asked for the model:
+#: figures of real bars.
 EXPECTED = {"BTC": (0.0717, 1.5, 4.2), "ETH": (0.0916, 1.1, 3.4)}
 
 
@@ -167,9 +169,12 @@ def tables(years: dict[str, ScoreReport], folds: dict[str, ScoreReport], took: d
 def main() -> None:
     """Measure, print, and with --write put the tables into the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__)
-    parser.add_argument("--prices", type=Path, default=ROOT.parent / "shared" / "data" / "prices")
-    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
+    add_prices_option(parser)
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}; not of generated bars")
     arguments = parser.parse_args()
+    prices = chosen_prices(arguments)
+    if prices.generated and arguments.write:
+        parser.error(f"the tables of {PAGE.name} are of real bars: --write needs {VARIABLE} or --prices")
     years, folds, took = {}, {}, {}
     with (
         tempfile.TemporaryDirectory(prefix="strikecast-bench-") as folder,
@@ -178,7 +183,7 @@ def main() -> None:
         database = Database(url)
         migrate(database)
         for symbol in EXPECTED:
-            path = arguments.prices / f"{symbol.lower()}_1m.parquet"
+            path = prices.of(symbol)
             history = history_of(path)
             fitted_and_scored = seconds_of_standardised(history, symbol)
             took[symbol] = fitted_and_scored, seconds_of_increment(database, symbol, path)
@@ -186,7 +191,9 @@ def main() -> None:
             folds[symbol] = score(history, symbol, ["momentum", "standardised"], FOLDS_FROM, 3)
     on = ", ".join(f"{name} {value}" for name, value in machine().items())
     measured = f"{tables(years, folds, took)}\n\nMeasured on: {on}."
-    print(measured)
+    print(f"{measured}\n{prices.source}")
+    if prices.generated:
+        print("the scores to reach are those of real bars")
     if arguments.write:
         page = PAGE.read_text(encoding="utf-8")
         before, after = page.split(BEGIN)[0], page.split(END)[1]

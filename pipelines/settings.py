@@ -264,7 +264,12 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 #: Variables with our prefix that are not fields of Settings.
-_OTHER_VARIABLES = {CONFIG_FILE_VARIABLE, "STRIKECAST_DAGSTER_URL", "STRIKECAST_TEST_DATABASE_URL"}
+_OTHER_VARIABLES = {
+    CONFIG_FILE_VARIABLE,
+    "STRIKECAST_DAGSTER_URL",
+    "STRIKECAST_REAL_DATA",  # of tests and benchmarks
+    "STRIKECAST_TEST_DATABASE_URL",
+}
 
 
 def _unknown_variables() -> list[str]:

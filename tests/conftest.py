@@ -1,45 +1,17 @@
-"""Shared by all tiers: no test sees the settings of whoever runs it; slow tiers run after fast ones."""
+"""Shared by all tests: none sees the settings of whoever runs them."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import exported_tables
 import pytest
+import real_data
 from exchange_server import Exchange, running_exchange
 
-pytest_plugins = ["programs", "run_folder"]
+pytest_plugins = ["programs", "run_folder", "tiers"]
 
-SHARED = Path(__file__).parents[2] / "shared"
-TIERS = ("unit", "postgres", "dagster")
-#: The longest first, so that no worker is left alone with one of them at the end.
-LONGEST = (
-    "test_cli.py",
-    "test_maintenance.py",
-    "test_supervision.py",
-    "test_chain.py",
-    "test_runbook.py",
-    "test_demo.py",
-)
 TEST_DATABASE_VARIABLE = "STRIKECAST_TEST_DATABASE_URL"
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Unit tests first: what fails in milliseconds is told first. `one_server`: slow, and no matter of the server."""
-    twice = [item for item in items if item.get_closest_marker("one_server") and _server_of(item) == "real"]
-    if twice:
-        config.hook.pytest_deselected(items=twice)
-        items[:] = [item for item in items if item not in twice]
-    items.sort(key=lambda item: (TIERS.index(item.path.relative_to(Path(__file__).parent).parts[0]), _place(item)))
-
-
-def _place(item: pytest.Item) -> int:
-    return LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST)
-
-
-def _server_of(item: pytest.Item) -> object:
-    return (
-        item.callspec.params.get("server") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -50,11 +22,12 @@ def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setenv("STRIKECAST_HOME", str(tmp_path / "home"))
 
 
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of real data beside the project."""
-    assert (SHARED / "data").is_dir(), f"real data is expected in {SHARED}/data"
-    return SHARED
+@pytest.fixture(scope="module", params=real_data.SOURCES)
+def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with four tables in the shape that the original exported: of our own making, and the original's own."""
+    if request.param == "real":
+        return real_data.real_data("reference")
+    return exported_tables.write_tables(tmp_path_factory.mktemp("reference"))
 
 
 @pytest.fixture

@@ -90,12 +90,6 @@ def pipeline(database: Database) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def price_file(shared: Path) -> Path:
-    """Five real years of BTC bars."""
-    return shared / "data" / "prices" / "btc_1m.parquet"
-
-
-@pytest.fixture
 def build(database: Database) -> Callable[..., int]:
     """`build(symbol, seed=..., publish_it=True)` in this module's database."""
     return partial(build_generation, database)

@@ -32,12 +32,6 @@ ANSWER = """
 Edit = Callable[[list[list[str]]], list[list[str]]]
 
 
-@pytest.fixture(scope="session")
-def reference(shared: Path) -> Path:
-    """Four tables that the original exported."""
-    return shared / "data" / "reference"
-
-
 @pytest.fixture(scope="module")
 def imported(database: Database, reference: Path) -> ImportReport:
     """The four tables, imported and published."""

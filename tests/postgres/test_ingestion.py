@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from real_data import real_data
+from sample_bars import store
 from waiting import wait_until
 
 from pipelines.domain.invariants import Gap, find_gaps
@@ -321,7 +323,24 @@ def test_an_ingestion_that_waits_too_long_for_another_says_so(
 
 
 @pytest.mark.one_server
-def test_five_real_years_load_completely(database: Database, price_file: Path) -> None:
+def test_a_year_with_gaps_loads_completely(database: Database, tmp_path: Path) -> None:
+    bars = generate_bars(SampleTruth(40_000.0), days=365, end_minute=29_000_000, seed=8)
+    store(database, "YEAR", bars, tmp_path)
+    with database.connect("test", Role.READER) as connection:
+        closes = prices.read_closes(connection, "YEAR")
+    assert np.array_equal(closes.minutes, bars.minutes)
+    assert np.array_equal(closes.usd, bars.close)
+    missing = sum(gap.missing_minutes for gap in find_gaps(closes.minutes))
+    assert missing == 365 * 1440 - len(bars.minutes) > 300
+    assert rows(database, INGESTIONS, ["YEAR"]) == [
+        (len(bars.minutes), len(bars.minutes), 0, 0, 0, ["YEAR_0_None.parquet"])
+    ]
+
+
+@pytest.mark.real_data
+@pytest.mark.one_server
+def test_five_real_years_load_completely(database: Database) -> None:
+    price_file = real_data("prices/btc_1m.parquet")
     report = ingest(database, "BTC", [price_file], NOW)
     assert counts(report) == (2_628_970, 0, 0, 0)
     with database.connect("test", Role.READER) as connection:

@@ -188,23 +188,24 @@ def test_absurd_prices_are_refused_by_the_database(database: Database) -> None:
 
 
 def test_imported_tables_without_a_baseline_give_no_answer_until_momentum_is_known(
-    database: Database, shared: Path, tmp_path: Path
+    database: Database, reference: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    symbol = f"BARE{request.node.callspec.params['reference'].upper()}"  # neither sees the ticks of the other
     folder = tmp_path / "old"
     folder.mkdir()
     name = "btc_fingerprint_directional_momentum_000.csv"
-    (folder / name).write_bytes((shared / "data" / "reference" / name).read_bytes())
-    import_tables(database, "BARE", read_fingerprint_files(folder, "BTC"), publish_it=True)
-    tick(database, "BARE", 100.0)
-    LiveSession(database, tmp_path, {"BARE": 0.25}, no_feed).run(once=True)
-    payload = read(tmp_path, "BARE")
+    (folder / name).write_bytes((reference / name).read_bytes())
+    import_tables(database, symbol, read_fingerprint_files(folder, "BTC"), publish_it=True)
+    tick(database, symbol, 100.0)
+    LiveSession(database, tmp_path, {symbol: 0.25}, no_feed).run(once=True)
+    payload = read(tmp_path, symbol)
     assert payload is not None
-    assert payload["reasons"][0] == "there is neither momentum nor a baseline for BARE"
+    assert payload["reasons"][0] == f"there is neither momentum nor a baseline for {symbol}"
     assert {row["prob_beyond"] for row in payload["probabilities"]} == {None}
-    half_an_hour_of_ticks(database, "BARE", 100.0)
-    tick(database, "BARE", 100.0)
-    LiveSession(database, tmp_path, {"BARE": 0.25}, no_feed).run(once=True)
-    answered = read(tmp_path, "BARE")
+    half_an_hour_of_ticks(database, symbol, 100.0)
+    tick(database, symbol, 100.0)
+    LiveSession(database, tmp_path, {symbol: 0.25}, no_feed).run(once=True)
+    answered = read(tmp_path, symbol)
     assert answered is not None
     assert answered["momentum_bucket"] == 0
     assert {row["prob_beyond"] is None for row in answered["probabilities"]} == {False}

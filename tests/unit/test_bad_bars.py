@@ -1,10 +1,9 @@
 """Bars as bad as real ones can be: each gives a sane answer or a stated refusal."""
 
-from pathlib import Path
-
 import numpy as np
-import polars as pl
 import pytest
+from price_series import price_series
+from real_data import SOURCES
 
 from pipelines.domain.bars import closes_from_usd
 from pipelines.domain.config import ModelConfig
@@ -27,11 +26,10 @@ def history_of(usd: np.ndarray, minutes: np.ndarray | None = None, decimals: int
     return market_history(closes, compute_momentum(closes, ModelConfig()))
 
 
-@pytest.fixture(scope="module")
-def real(shared: Path) -> np.ndarray:
-    """Closes of 40 real days of BTC without a gap."""
-    frame = pl.read_parquet(shared / "data" / "prices" / "btc_1m.parquet", columns=["close"])
-    return frame["close"].to_numpy()[2_200_000 : 2_200_000 + 40 * DAY]
+@pytest.fixture(scope="module", params=SOURCES)
+def good(request: pytest.FixtureRequest) -> np.ndarray:
+    """Closes of 40 days of BTC without a gap, of which every few days are about as volatile as the whole."""
+    return price_series(request.param, "BTC", 2_200_000, 40 * DAY, seed=13, slow_log_sd=0.2)[1]
 
 
 def fit(history: MarketHistory) -> FittedModel:
@@ -85,10 +83,10 @@ def test_when_a_fit_is_due() -> None:
     )
 
 
-def test_a_gap_of_hours_is_no_move(real: np.ndarray) -> None:
-    minutes = FIRST + np.arange(len(real))
+def test_a_gap_of_hours_is_no_move(good: np.ndarray) -> None:
+    minutes = FIRST + np.arange(len(good))
     minutes[35 * DAY :] += 7 * 60
-    usd = real.copy()
+    usd = good.copy()
     usd[35 * DAY :] *= 1.3
     history = history_of(usd, minutes)
     model = fit(history)
@@ -97,11 +95,11 @@ def test_a_gap_of_hours_is_no_move(real: np.ndarray) -> None:
     assert sigma(history, model, after) == pytest.approx(sigma(history, model, 35 * DAY - 1), rel=0.5)
 
 
-def test_a_frozen_feed_leaves_a_least_volatility_and_small_probabilities(real: np.ndarray) -> None:
-    usd = real.copy()
+def test_a_frozen_feed_leaves_a_least_volatility_and_small_probabilities(good: np.ndarray) -> None:
+    usd = good.copy()
     usd[36 * DAY :] = usd[36 * DAY]
     history = history_of(usd)
-    model = fit(history_of(real))
+    model = fit(history_of(good))
     row = len(usd) - 1
     assert_sane(history, model, np.array([row]))
     lowest = np.sqrt(model.rule.as_json()["variance_floor"])
@@ -110,11 +108,11 @@ def test_a_frozen_feed_leaves_a_least_volatility_and_small_probabilities(real: n
         fit(history_of(np.full(20 * DAY, 100.0)))
 
 
-def test_a_spike_of_one_absurd_tick_fades_within_hours(real: np.ndarray) -> None:
-    usd = real.copy()
+def test_a_spike_of_one_absurd_tick_fades_within_hours(good: np.ndarray) -> None:
+    usd = good.copy()
     usd[38 * DAY] *= 10
-    clean, spiked = history_of(real), history_of(usd)
-    model = fit(history_of(real[: 38 * DAY]))
+    clean, spiked = history_of(good), history_of(usd)
+    model = fit(history_of(good[: 38 * DAY]))
     rows = 38 * DAY + np.array([2, 45, 300])
     assert_sane(spiked, model, rows)
     worse = [sigma(spiked, model, row) / sigma(clean, model, row) for row in rows.tolist()]
@@ -123,10 +121,10 @@ def test_a_spike_of_one_absurd_tick_fades_within_hours(real: np.ndarray) -> None
     assert worse[2] < 2
 
 
-def test_a_spike_in_what_is_fitted_hardly_changes_the_tables(real: np.ndarray) -> None:
-    usd = real.copy()
+def test_a_spike_in_what_is_fitted_hardly_changes_the_tables(good: np.ndarray) -> None:
+    usd = good.copy()
     usd[30 * DAY] *= 10
-    ours, theirs = fit(history_of(usd)).tables, fit(history_of(real)).tables
+    ours, theirs = fit(history_of(usd)).tables, fit(history_of(good)).tables
     assert np.abs(ours.positive[0] - theirs.positive[0]).max() < 1.5
 
 
@@ -143,18 +141,18 @@ def test_a_stablecoin_that_hardly_moves_is_resolved() -> None:
     assert_sane(coarse, fit(coarse), np.array([len(usd) - 100]))
 
 
-def test_a_symbol_ten_times_wilder_has_the_same_standardised_tables(real: np.ndarray) -> None:
-    logs = np.log(real)
+def test_a_symbol_ten_times_wilder_has_the_same_standardised_tables(good: np.ndarray) -> None:
+    logs = np.log(good)
     wild = np.exp(logs[0] + 10 * (logs - logs[0]) / 3)  # a tenfold would leave what can be compared exactly
-    calm, wilder = fit(history_of(real)), fit(history_of(wild, decimals=4))
+    calm, wilder = fit(history_of(good)), fit(history_of(wild, decimals=4))
     assert np.abs(calm.tables.positive[0] - wilder.tables.positive[0]).max() < 1.5
-    ratio = sigma(history_of(wild, decimals=4), wilder, 39 * DAY) / sigma(history_of(real), calm, 39 * DAY)
+    ratio = sigma(history_of(wild, decimals=4), wilder, 39 * DAY) / sigma(history_of(good), calm, 39 * DAY)
     assert ratio == pytest.approx(10 / 3, rel=0.1)
 
 
-def test_a_borrower_keeps_its_own_size(real: np.ndarray) -> None:
-    lender = fit_parameters(history_of(real))
-    young = history_of(np.exp(np.log(real[: 2 * DAY]) * 3 - 2 * np.log(real[0])), decimals=4)
+def test_a_borrower_keeps_its_own_size(good: np.ndarray) -> None:
+    lender = fit_parameters(history_of(good))
+    young = history_of(np.exp(np.log(good[: 2 * DAY]) * 3 - 2 * np.log(good[0])), decimals=4)
     lent = borrow(lender, young)
     assert lent.volatility.variance_floor == pytest.approx(9 * lender.volatility.variance_floor, rel=0.9), (
         "least variance by its own moves"
@@ -164,10 +162,10 @@ def test_a_borrower_keeps_its_own_size(real: np.ndarray) -> None:
         borrow(lender, history_of(np.full(DAY, 5.0)))
 
 
-def test_bars_of_2017_with_frozen_minutes_are_still_calibrated(real: np.ndarray) -> None:
+def test_bars_of_2017_with_frozen_minutes_are_still_calibrated(good: np.ndarray) -> None:
     """A thin market: in the quiet hours two thirds of the minutes repeat the price before."""
     rng = np.random.default_rng(5)
-    usd = np.concatenate([real, real[-1] * real / real[0]])
+    usd = np.concatenate([good, good[-1] * good / good[0]])
     quiet = (np.arange(len(usd)) // 60) % 24 < 12
     frozen = quiet & (rng.random(len(usd)) < 0.66)
     at = np.where(frozen, 0, np.arange(len(usd)))
@@ -203,11 +201,11 @@ def test_a_feed_that_froze_for_hours_again_and_again_is_still_forecast() -> None
 
 
 @pytest.mark.parametrize("weeks", [1, 2])
-def test_a_feed_that_thaws_after_weeks_is_believed_within_the_hour(real: np.ndarray, weeks: int) -> None:
+def test_a_feed_that_thaws_after_weeks_is_believed_within_the_hour(good: np.ndarray, weeks: int) -> None:
     """What was usual before had sunk to nothing, and twenty times nothing was all that a return counted."""
     thaw, pause = 20 * DAY + 600, weeks * 7 * DAY
-    stopped = history_of(np.concatenate([real[:thaw], np.full(pause, real[thaw - 1]), real[thaw:]]))
-    flowing = history_of(real)
+    stopped = history_of(np.concatenate([good[:thaw], np.full(pause, good[thaw - 1]), good[thaw:]]))
+    flowing = history_of(good)
     model = fit(flowing)
     assert_sane(stopped, model, thaw + pause + np.array([-1, 0, 1, 30]))
     for minutes, worst in ((10, 0.25), (45, 0.45), (180, 0.7)):
@@ -234,10 +232,10 @@ def test_two_equal_closes_at_the_very_beginning_do_not_hold_volatility_down_for_
     assert sigma(history, fit(history), 60) > 0.6e-3
 
 
-def test_one_tick_at_ten_times_the_price_leaves_the_other_forecasts_as_they_were(real: np.ndarray) -> None:
-    usd = real.copy()
+def test_one_tick_at_ten_times_the_price_leaves_the_other_forecasts_as_they_were(good: np.ndarray) -> None:
+    usd = good.copy()
     usd[20 * DAY] *= 10
-    clean, spiked = history_of(real), history_of(usd)
+    clean, spiked = history_of(good), history_of(usd)
     rows = np.arange(25 * DAY, 40 * DAY, 501)
     before, after = (
         model.rule.sigma(model.rule.states(history, rows), 60.0)
@@ -265,9 +263,9 @@ def test_a_stablecoin_of_four_decimals_knows_ties_from_moves() -> None:
     assert 1.0 < up[1] < 3.5
 
 
-def test_a_symbol_exactly_ten_times_wilder_answers_tenfold_moves_alike(real: np.ndarray) -> None:
-    logs = np.log(real[: 20 * DAY])
-    calm, wild = history_of(real[: 20 * DAY]), history_of(np.exp(6 + 10 * (logs - logs[0])), decimals=6)
+def test_a_symbol_exactly_ten_times_wilder_answers_tenfold_moves_alike(good: np.ndarray) -> None:
+    logs = np.log(good[: 20 * DAY])
+    calm, wild = history_of(good[: 20 * DAY]), history_of(np.exp(6 + 10 * (logs - logs[0])), decimals=6)
     rows = np.arange(15 * DAY, 20 * DAY, 499)
     for ttc in (5, 60):
         answers = []

@@ -1,16 +1,16 @@
-"""Claims about the checks of a build: they pass what is right, they catch what is wrong, and real prices pass them."""
+"""Claims about the checks of a build: they pass what is right, they catch what is wrong, and months of prices pass them."""
 
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 
-import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from price_series import price_series, without
+from real_data import SOURCES
 
-from pipelines.domain.bars import Closes, Ints, closes_from_usd
+from pipelines.domain.bars import Closes, Floats, Ints, closes_from_usd
 from pipelines.domain.config import ModelConfig, Profile
 from pipelines.domain.fingerprint import FingerprintSet, compute_fingerprints
 from pipelines.domain.invariants import (
@@ -26,9 +26,7 @@ from pipelines.domain.lookup import MISSING, LookupBlock, build_lookup_block
 from pipelines.domain.momentum import Momentum, compute_momentum
 from pipelines.domain.sample import SampleTruth, generate_bars
 
-#: Real prices lie beside the project, never in it.
-PRICES = Path(__file__).parents[3] / "shared" / "data" / "prices" / "btc_1m.parquet"
-REAL_BARS = 200_000
+BARS = 200_000
 CONFIG = ModelConfig()
 
 
@@ -53,15 +51,11 @@ def block(fingerprints: FingerprintSet) -> LookupBlock:
     return build_lookup_block(fingerprints, 0, CONFIG)
 
 
-@pytest.fixture(scope="module")
-def real_prices() -> tuple[Ints, list[float]]:
-    """Minutes since 1970 and closes in USD of the oldest real bars."""
-    if not PRICES.is_file():
-        pytest.fail(f"{PRICES} is missing: this test needs the shared real prices beside the project's folder")
-    query = "SELECT epoch_ms(timestamp) // 60000 AS minute, close FROM read_parquet(?) ORDER BY minute LIMIT ?"
-    with duckdb.connect() as connection:
-        columns = connection.execute(query, [str(PRICES), REAL_BARS]).fetchnumpy()
-    return columns["minute"].astype(np.int64), columns["close"].tolist()
+@pytest.fixture(scope="module", params=SOURCES)
+def long_series(request: pytest.FixtureRequest) -> tuple[Ints, Floats]:
+    """Minutes since 1970 and closes in USD of 139 days from 2021-07-17 on, with two gaps of hours."""
+    gone = np.r_[50_000:50_270, 120_000:120_120]
+    return without(price_series(request.param, "BTC", 0, BARS + len(gone)), gone)
 
 
 def _broken(verdicts: list[Verdict]) -> dict[str, int]:
@@ -172,8 +166,10 @@ def test_gaps_are_exactly_the_minutes_between_bars_that_have_none(skips: list[in
     assert len(gaps) == sum(skip > 1 for skip in skips)
 
 
-def test_the_known_gaps_of_the_real_prices_are_found(real_prices: tuple[Ints, list[float]]) -> None:
-    around = [(gap.first_missing_minute - 1, gap.last_missing_minute + 1) for gap in find_gaps(real_prices[0])]
+@pytest.mark.real_data
+def test_the_known_gaps_of_the_real_prices_are_found() -> None:
+    minutes, _ = price_series("real", "BTC", 0, BARS)
+    around = [(gap.first_missing_minute - 1, gap.last_missing_minute + 1) for gap in find_gaps(minutes)]
     assert np.array(around).astype("datetime64[m]").astype(str).tolist() == [
         ["2021-08-13T01:59", "2021-08-13T06:30"],
         ["2021-09-29T06:59", "2021-09-29T09:00"],
@@ -181,12 +177,12 @@ def test_the_known_gaps_of_the_real_prices_are_found(real_prices: tuple[Ints, li
 
 
 @pytest.mark.parametrize("profile", Profile)
-def test_real_prices_give_fingerprints_that_hold_and_equal_a_count_by_hand(
-    real_prices: tuple[Ints, list[float]], profile: Profile
+def test_fingerprints_of_many_months_hold_and_equal_a_count_by_hand(
+    long_series: tuple[Ints, Floats], profile: Profile
 ) -> None:
     config = ModelConfig(profile=profile)
-    closes = closes_from_usd(real_prices[0], np.array(real_prices[1]))
-    assert (len(closes), closes.scale) == (REAL_BARS, 100)
+    closes = closes_from_usd(*long_series)
+    assert (len(closes), closes.scale) == (BARS, 100)
     momentum = compute_momentum(closes, config)
     made = compute_fingerprints(closes, momentum, config)
     assert _broken(check_fingerprints(made, config)) == {}
@@ -195,7 +191,7 @@ def test_real_prices_give_fingerprints_that_hold_and_equal_a_count_by_hand(
         assert (np.diff(side, axis=-1) <= 0).all()
 
     # All of these bars are younger than a year in sound, and of 2021 in source: their weights are equal.
-    minutes, cents = real_prices[0].tolist(), [int(Decimal(repr(close)) * 100) for close in real_prices[1]]
+    minutes, cents = long_series[0].tolist(), [int(Decimal(repr(close)) * 100) for close in long_series[1].tolist()]
     row_at = {minute: row for row, minute in enumerate(minutes)}
     for bucket, ttc, bps in (
         (None, 1, 5),
@@ -207,9 +203,9 @@ def test_real_prices_give_fingerprints_that_hold_and_equal_a_count_by_hand(
         (30, 2, 200),
     ):
         n = up = down = 0
-        for row in range(REAL_BARS) if bucket is None else np.flatnonzero(momentum.buckets == bucket).tolist():
-            later = row + ttc if profile is Profile.SOURCE else row_at.get(minutes[row] + ttc, REAL_BARS)
-            if later < REAL_BARS:
+        for row in range(BARS) if bucket is None else np.flatnonzero(momentum.buckets == bucket).tolist():
+            later = row + ttc if profile is Profile.SOURCE else row_at.get(minutes[row] + ttc, BARS)
+            if later < BARS:
                 move = (cents[later] - cents[row]) * 10_000
                 n, up, down = n + 1, up + (move >= bps * cents[row]), down + (move <= -bps * cents[row])
         cell = made.index(bucket), ttc - 1, made.nodes.index(bps)

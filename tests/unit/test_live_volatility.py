@@ -1,11 +1,11 @@
 """What the live session knows at each tick is what the fit knew at each bar."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
+from price_series import price_series, without
+from real_data import SOURCES
 
 from pipelines.domain.bars import closes_from_usd
 from pipelines.domain.config import ModelConfig
@@ -23,15 +23,12 @@ DAY = 1440
 FIT_DAYS = 20
 
 
-@pytest.fixture(scope="module")
-def history(shared: Path) -> MarketHistory:
-    """22 real days of ETH, with three gaps in the last."""
-    frame = pl.read_parquet(shared / "data" / "prices" / "eth_1m.parquet", columns=["timestamp", "close"])
-    frame = frame.slice(1_700_000, (FIT_DAYS + 2) * DAY)
-    minutes, usd = (frame["timestamp"].dt.epoch("s") // 60).to_numpy(), frame["close"].to_numpy()
-    last = len(minutes) - DAY
+@pytest.fixture(scope="module", params=SOURCES)
+def history(request: pytest.FixtureRequest) -> MarketHistory:
+    """22 days of ETH, with three gaps in the last."""
+    last = (FIT_DAYS + 1) * DAY
     gone = np.r_[last + 100 : last + 101, last + 400 : last + 403, last + 900 : last + 1000]
-    closes = closes_from_usd(np.delete(minutes, gone), np.delete(usd, gone))
+    closes = closes_from_usd(*without(price_series(request.param, "ETH", 1_700_000, (FIT_DAYS + 2) * DAY), gone))
     return market_history(closes, compute_momentum(closes, ModelConfig()))
 
 

@@ -2,13 +2,13 @@
 
 import json
 from math import nan
-from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from price_series import price_series, without
+from real_data import SOURCES
 from scipy import stats
 
 from pipelines.domain.bars import Floats, closes_from_usd
@@ -28,14 +28,11 @@ NAMES = [*all_models(), SOURCE]
 MOVES = np.array([0.5, 3.0, 12.0, 40.0, 90.0, 149.0, 168.0, 172.0, 180.0, 199.0, 400.0])
 
 
-@pytest.fixture(scope="module")
-def history(shared: Path) -> MarketHistory:
-    """33 real days of BTC; in the last, a gap of 20 minutes."""
-    frame = pl.scan_parquet(shared / "data" / "prices" / "btc_1m.parquet").select("timestamp", "close")
-    frame = frame.slice(2_300_000, 33 * DAY).collect()
+@pytest.fixture(scope="module", params=SOURCES)
+def history(request: pytest.FixtureRequest) -> MarketHistory:
+    """33 days of BTC; in the last, a gap of 20 minutes."""
     gone = np.arange(32 * DAY + 500, 32 * DAY + 520)
-    minutes = np.delete((frame["timestamp"].dt.epoch("s") // 60).to_numpy(), gone)
-    closes = closes_from_usd(minutes, np.delete(frame["close"].to_numpy(), gone))
+    closes = closes_from_usd(*without(price_series(request.param, "BTC", 2_300_000, 33 * DAY), gone))
     return market_history(closes, compute_momentum(closes, ModelConfig()))
 
 

@@ -19,9 +19,6 @@ from pipelines.domain.naming import (
     valid_symbol,
 )
 
-#: Tables exported by the original; they lie beside the project, never in it.
-REFERENCE = Path(__file__).parents[3] / "shared" / "data" / "reference"
-
 
 def test_the_examples_in_the_docstrings_are_true() -> None:
     result = doctest.testmod(naming)
@@ -96,9 +93,9 @@ def test_columns_alternate_between_the_sides() -> None:
     assert columns[-2:] == [">= +2.00%", "<= -2.00%"]
 
 
-def test_names_labels_and_columns_are_those_of_the_originals_own_exports() -> None:
-    files = sorted(REFERENCE.glob("*.csv"))
-    assert len(files) == 4, f"{REFERENCE} must hold the original's four tables: this test needs the shared folder"
+def test_names_labels_and_columns_are_those_of_the_originals_own_exports(reference: Path) -> None:
+    files = sorted(reference.glob("*.csv"))
+    assert len(files) == 4
     assert {parse_fingerprint_table(file.stem) for file in files} == {
         ("BTC", None),
         ("BTC", -10),

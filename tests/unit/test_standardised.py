@@ -4,13 +4,13 @@ import json
 import math
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from price_series import price_series, without
+from real_data import SOURCES
 
 from pipelines.domain.bars import closes_from_usd
 from pipelines.domain.config import ModelConfig
@@ -43,14 +43,12 @@ from pipelines.domain.volatility import MINUTES_PER_WEEK, VolatilityTrack, track
 DAY = 1440
 
 
-@pytest.fixture(scope="module")
-def history(shared: Path) -> MarketHistory:
-    """25 real days of BTC with three gaps, over four turns of the week."""
-    frame = pl.scan_parquet(shared / "data" / "prices" / "btc_1m.parquet").select("timestamp", "close")
-    frame = frame.slice(2_000_000, 25 * DAY).collect()
+@pytest.fixture(scope="module", params=SOURCES)
+def history(request: pytest.FixtureRequest) -> MarketHistory:
+    """25 days of BTC with three gaps, over four turns of the week; one close in sixty equals the one before."""
     gone = np.r_[9_000, 15_000:15_002, 30_000:30_200]
-    minutes = np.delete((frame["timestamp"].dt.epoch("s") // 60).to_numpy(), gone)
-    closes = closes_from_usd(minutes, np.delete(frame["close"].to_numpy(), gone))
+    series = price_series(request.param, "BTC", 2_000_000, 25 * DAY, start_price_usd=400.0)
+    closes = closes_from_usd(*without(series, gone))
     return market_history(closes, compute_momentum(closes, ModelConfig()))
 
 

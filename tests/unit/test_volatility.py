@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from price_series import price_series
+from real_data import SOURCES
 
 from pipelines.domain.bars import Floats, closes_from_usd
 from pipelines.domain.sample import SampleTruth, generate_bars
@@ -32,19 +32,17 @@ WARM_UP = 20 * DAY
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def real_log_closes(shared: Path, symbol: str, first: int, days: int) -> tuple[int, Floats]:
+def log_closes(source: str, symbol: str, first: int, days: int) -> tuple[int, Floats]:
     """First minute, and log closes on a gapless grid."""
-    frame = pl.scan_parquet(shared / "data" / "prices" / f"{symbol}_1m.parquet").select("timestamp", "close")
-    bars = frame.slice(first, days * DAY).collect()
-    closes = closes_from_usd((bars["timestamp"].dt.epoch("s") // 60).to_numpy(), bars["close"].to_numpy())
+    closes = closes_from_usd(*price_series(source, symbol, first, days * DAY))
     grid, _ = closes.on_grid()
     return int(closes.minutes[0]), np.log(grid / closes.scale)
 
 
-@pytest.fixture(scope="module")
-def gapped(shared: Path) -> tuple[int, Floats]:
-    """21 real days of BTC; the last has a missing minute, two in a row, and a gap of three hours."""
-    first_minute, logs = real_log_closes(shared, "btc", 1_500_000, 21)
+@pytest.fixture(scope="module", params=SOURCES)
+def gapped(request: pytest.FixtureRequest) -> tuple[int, Floats]:
+    """21 days of BTC; the last has a missing minute, two in a row, and a gap of three hours."""
+    first_minute, logs = log_closes(request.param, "BTC", 1_500_000, 21)
     for start, stop in ((200, 201), (500, 502), (800, 980)):
         logs[WARM_UP + start : WARM_UP + stop] = np.nan
     return first_minute, logs
@@ -248,8 +246,9 @@ def test_the_season_has_mean_one_over_the_bars_and_one_where_there_are_none() ->
     assert (season[96:] == 1.0).all()
 
 
-def test_the_forecast_beats_plain_means_out_of_sample_on_real_bars(shared: Path) -> None:
-    first_minute, logs = real_log_closes(shared, "eth", 1_700_000, 80)
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_forecast_beats_plain_means_out_of_sample(source: str) -> None:
+    first_minute, logs = log_closes(source, "ETH", 1_700_000, 80)
     known = 60 * DAY
     parameters, track = fit_volatility(logs[:known], first_minute)
     track = track_volatility(logs, first_minute, parameters)

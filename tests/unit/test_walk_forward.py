@@ -4,13 +4,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from price_series import price_series, without
+from real_data import SOURCES
 
 from pipelines.domain.bars import closes_from_usd
 from pipelines.domain.config import ModelConfig, Profile
@@ -33,23 +33,21 @@ def plan_of(start: int, stop: int, **more: int) -> Plan:
     return replace(Plan(start, stop, every_minutes=10, ttcs_minutes=TTCS, moves_bps=MOVES), **more)
 
 
-@pytest.fixture(scope="module")
-def history(shared: Path) -> MarketHistory:
-    """40 real days of ETH; minutes are missing on the 33rd."""
-    frame = pl.scan_parquet(shared / "data" / "prices" / "eth_1m.parquet").select("timestamp", "close")
-    frame = frame.slice(2_400_000, 40 * DAY).collect()
+@pytest.fixture(scope="module", params=SOURCES)
+def history(request: pytest.FixtureRequest) -> MarketHistory:
+    """40 days of ETH; minutes are missing on the 33rd."""
     gone = np.r_[32 * DAY + 100 : 32 * DAY + 130, 32 * DAY + 777]
-    minutes = np.delete((frame["timestamp"].dt.epoch("s") // 60).to_numpy(), gone)
-    closes = closes_from_usd(minutes, np.delete(frame["close"].to_numpy(), gone))
+    closes = closes_from_usd(*without(price_series(request.param, "ETH", 2_400_000, 40 * DAY), gone))
     return market_history(closes, compute_momentum(closes, ModelConfig()))
 
 
 def without_the_future(history: MarketHistory, instant: int) -> MarketHistory:
-    """The same up to the bar that closes at `instant`, garbage after it."""
+    """The same up to the bar that closes at `instant`; after it garbage, up as often as down."""
     scaled, score = history.scaled.copy(), history.score.copy()
     row = history.row(instant)
     rng = np.random.default_rng(3)
-    scaled[row:], score[row:] = rng.integers(1, 10**7, len(scaled) - row), rng.normal(0, 0.1, len(score) - row)
+    scaled[row:] = rng.integers(1, 2 * int(scaled[row - 1]), len(scaled) - row)
+    score[row:] = rng.normal(0, 0.1, len(score) - row)
     return MarketHistory(history.first_minute, scaled, history.scale, score)
 
 
