@@ -1,11 +1,11 @@
 """A whole system, as its user has it: a home folder and the command line."""
 
-import logging
 import os
 import signal
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -40,27 +40,35 @@ class System:
         )
 
     def call(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """As `run`, in this process, without the seconds that a start takes: for messages and exit codes."""
+        """As `run`, in this process, without the seconds of processor time that a start takes."""
         out, err = StringIO(), StringIO()
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         code: object = 0
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-            for name in os.environ.keys() - self.variables.keys():
-                patch.delenv(name)
-            for name, value in {**self.variables, **variables}.items():
-                patch.setenv(name, value)
+        with as_a_process(), pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            os.environ.clear()
+            os.environ.update(self.variables, **variables)
             patch.setattr(sys, "argv", ["strikecast", *arguments])
+            patch.setattr(cli, "give_way", lambda: None)
             patch.chdir(self.home)
             try:
                 cli.main()
             except SystemExit as ended:
                 code = ended.code
-            finally:
-                for number, handler in handlers.items():
-                    signal.signal(number, handler)
-                for writer in COMMANDS.handlers[:]:  # they write below this system's home folder
-                    COMMANDS.removeHandler(writer)
-                    writer.close()
-                COMMANDS.setLevel(logging.NOTSET)
         assert isinstance(code, int)
         return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def as_a_process() -> Iterator[None]:
+    """Undo what a command changes in its process: environment, signal handlers, the log of commands."""
+    environment = dict(os.environ)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for writer in COMMANDS.handlers[:]:
+            COMMANDS.removeHandler(writer)
+            writer.close()

@@ -46,7 +46,7 @@ def refreshing(system: System) -> Iterator[None]:
 def lived_in(system: System) -> System:
     """A system with a live session behind it, and a backup."""
     for command in (["live", "--once"], ["backup", "create"], ["retention"]):
-        done = system.run(*command)
+        done = system.call(*command)
         assert done.returncode == 0, done.stderr
     return system
 
@@ -103,7 +103,7 @@ def test_what_audit_after_audit_misses_is_told_and_one_miss_is_not(
         return {key: one.message for key, one in state.lasting.items()}
 
     def audit(hours_ago: int) -> None:
-        assert in_system.run("audit", "run").returncode == 0
+        assert in_system.call("audit", "run").returncode == 0
         with psycopg.connect(in_system.database.url) as connection:
             connection.execute(
                 "UPDATE ops.audit SET started_at = started_at - %s * interval '1 hour' "
@@ -119,7 +119,7 @@ def test_what_audit_after_audit_misses_is_told_and_one_miss_is_not(
     audit(1)
     audit(0)
     assert "was missed by" in told()[missed]
-    shown = in_system.run("alerts")
+    shown = in_system.call("alerts")
     assert "A target of service is missed" in " ".join(shown.stdout.split())
     with refreshing(in_system):
         audit(0)
@@ -127,12 +127,12 @@ def test_what_audit_after_audit_misses_is_told_and_one_miss_is_not(
 
 
 def test_every_form_is_printed_and_a_comparison_says_what_noise_explains(lived_in: System) -> None:
-    assert lived_in.run("audit", "baseline", "before").returncode == 0
-    raw = json.loads(lived_in.run("audit", "show", "--as", "json").stdout)
-    metrics = lived_in.run("audit", "show", "--as", "prometheus").stdout
+    assert lived_in.call("audit", "baseline", "before").returncode == 0
+    raw = json.loads(lived_in.call("audit", "show", "--as", "json").stdout)
+    metrics = lived_in.call("audit", "show", "--as", "prometheus").stdout
     assert f"strikecast_audit_gaps {len(raw['gaps'])}.0" in metrics
-    assert lived_in.run("audit", "show", "--as", "markdown").stdout.startswith(f"# Audit {raw['audit_id']}: grade")
-    assert json.loads(lived_in.run("audit", "schema").stdout)["title"] == "PublishedAudit"
-    told = lived_in.run("audit", "compare", "before").stdout
+    assert lived_in.call("audit", "show", "--as", "markdown").stdout.startswith(f"# Audit {raw['audit_id']}: grade")
+    assert json.loads(lived_in.call("audit", "schema").stdout)["title"] == "PublishedAudit"
+    told = lived_in.call("audit", "compare", "before").stdout
     assert "0 of" in told
     assert "figures changed beyond noise" in told

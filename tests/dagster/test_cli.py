@@ -5,7 +5,8 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +100,13 @@ def test_an_error_is_one_line_with_the_remedy(system: System, arguments: list[st
 
 
 def test_status_shows_settings_without_secrets(system: System) -> None:
-    done = system.run("status", "--json")
+    done = system.call("status", "--json")
     state = json.loads(done.stdout)
     assert state["settings"]["database"] == "embedded"
     assert state["symbols"][0]["symbol"] == "BTC"
     assert state["symbols"][0]["bars"] > 20_000
     assert state["symbols"][0]["generation"] >= 1
-    assert system.run("status").returncode == 0
+    assert system.call("status").returncode == 0
 
 
 def test_a_password_is_never_shown(system: System) -> None:
@@ -159,28 +160,28 @@ def test_one_refresh_writes_the_contract(system: System) -> None:
 
 
 def test_export_and_import_are_each_others_inverse(system: System, tmp_path: Path) -> None:
-    assert system.run("build", "BTC", "--profile", "source").returncode == 0
-    done = system.run("export", "fingerprints", "BTC", str(tmp_path / "out"))
+    assert system.call("build", "BTC", "--profile", "source").returncode == 0
+    done = system.call("export", "fingerprints", "BTC", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "out").glob("*.csv"))) == 62
-    report = json.loads(system.run("import", "fingerprints", "BTC", str(tmp_path / "out"), "--json").stdout)
+    report = json.loads(system.call("import", "fingerprints", "BTC", str(tmp_path / "out"), "--json").stdout)
     assert len(report["with_active"]) == 62
     assert all(row["equal"] == row["cells"] == 4800 for row in report["with_active"] + report["with_files"])
 
 
 def test_an_audit_is_shown_named_and_compared(system: System) -> None:
-    first = json.loads(system.run("audit", "run", "--as", "json").stdout)
+    first = json.loads(system.call("audit", "run", "--as", "json").stdout)
     assert first["kind"] == "quick"
     assert {"query p95 {query=lookup_rows, symbol=BTC}", "build_seconds {model=momentum, symbol=BTC}"} <= {
         one["key"] for one in first["figures"]
     }
-    assert system.run("audit", "baseline", "before").stdout == f"before: audit {first['audit_id']}\n"
-    second = system.run("audit", "run")
+    assert system.call("audit", "baseline", "before").stdout == f"before: audit {first['audit_id']}\n"
+    second = system.call("audit", "run")
     assert second.returncode == 0, second.stderr
     assert re.match(r"Audit \d+: grade [A-E], \d+ of 100 points", second.stdout)
-    compared = json.loads(system.run("audit", "compare", "before", "--json").stdout)
+    compared = json.loads(system.call("audit", "compare", "before", "--json").stdout)
     assert {one["verdict"] for one in compared["changes"]} <= {"changed", "no difference", "not judged"}
-    shown = system.run("audit", "show", str(first["audit_id"]), "--as", "markdown").stdout
+    shown = system.call("audit", "show", str(first["audit_id"]), "--as", "markdown").stdout
     assert f"# Audit {first['audit_id']}: grade {first['scorecard']['grade']}" in shown
     for arguments, message in (
         (["show", "999999"], "there is no audit 999999"),
@@ -191,15 +192,14 @@ def test_an_audit_is_shown_named_and_compared(system: System) -> None:
 
 
 def test_rollback_goes_back_one_generation(system: System) -> None:
-    assert system.run("build", "BTC").returncode == 0
-    done = system.run("rollback", "BTC")
+    done = system.call("rollback", "BTC")
     match = re.fullmatch(r"BTC: standardised generation (\d+) -> (\d+)\n", done.stdout)
     assert match is not None
     assert int(match[2]) < int(match[1])
 
 
 def live_session(system: System) -> dict[str, Any] | None:
-    session: dict[str, Any] | None = json.loads(system.run("status", "--json").stdout)["live_session"]
+    session: dict[str, Any] | None = json.loads(system.call("status", "--json").stdout)["live_session"]
     return session
 
 
@@ -207,66 +207,85 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(system: System, tmp_path: Path) -> None:
+def command_line(process: psutil.Process) -> list[str]:
+    """Its arguments; none once it has ended."""
+    with suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
+@contextmanager
+def up(system: System, log: Path) -> Iterator[subprocess.Popen[str]]:
+    """`strikecast up`, with its UI and a live session's run; killed at the end unless it was stopped."""
     command = [sys.executable, "-m", "pipelines.cli", "up", "--port", "0"]
-    log = tmp_path / "up.log"
     with log.open("w") as output:
-        up = subprocess.Popen(command, env=system.variables, stdout=output, stderr=output, text=True)
+        process = subprocess.Popen(command, env=system.variables, stdout=output, stderr=output, text=True)
     try:
-        wait_until(lambda: "Dagster UI: http://" in log.read_text() or up.poll() is not None, "the UI", 150)
-        assert up.poll() is None, log.read_text()
-        address = re.search(r"http://([\d.]+):(\d+)", log.read_text())
-        assert address is not None
-        wait_until(lambda: (live_session(system) or {}).get("alive"), "a live session", 120)
-        second = system.run("up", "--port", "0")
-        assert second.returncode == 1
-        assert f"strikecast is already up at {address[0]}" in second.stderr.replace("\n", " ")
-        taken = system.run("up", "--port", address[2], STRIKECAST_HOME=str(tmp_path / "other"))
-        assert taken.returncode == 1
-        assert f"the UI cannot use 127.0.0.1:{address[2]}" in taken.stderr
-        members = family(up)
-        assert len(members) >= 4
-        up.send_signal(signal.SIGINT)
-        wait_until(lambda: "stopping" in log.read_text(), "the end to begin")
-        for impatient in (signal.SIGINT, signal.SIGTERM):
-            up.send_signal(impatient)
-        assert up.wait(timeout=90) == 0
-        assert [member for member in members if member.is_running()] == []
+        wait_until(lambda: "Dagster UI: http://" in log.read_text() or process.poll() is not None, "the UI")
+        assert process.poll() is None, log.read_text()
+        yield process
     finally:
-        for member in [*family(up), up] if up.poll() is None else []:
-            member.kill()
-    state = json.loads(system.run("status", "--json").stdout)
+        if process.poll() is None:
+            for member in [*family(process), process]:
+                member.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def orphans(system: System, tmp_path_factory: pytest.TempPathFactory) -> list[psutil.Process]:
+    """What a killed `up` left behind: its live session's run among them, whose parent, the code server, is dead too."""
+    with up(system, tmp_path_factory.mktemp("killed") / "up.log") as killed:
+        wait_until(lambda: [one for one in family(killed) if run_of_title(" ".join(command_line(one)))], "a run")
+        members = family(killed)
+        [code_server] = [one for one in members if "grpc" in command_line(one)]
+        killed.kill()
+        code_server.kill()
+        killed.wait()
+    assert any(one.is_running() for one in members)
+    return members
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `up_again` says."""
+    return tmp_path_factory.mktemp("again") / "up.log"
+
+
+@pytest.fixture(scope="module")
+def up_again(system: System, orphans: list[psutil.Process], log: Path) -> Iterator[subprocess.Popen[str]]:
+    """The next `up` after the killed one."""
+    with up(system, log) as process:
+        yield process
+
+
+def test_a_killed_up_is_cleared_away_by_the_next(
+    up_again: subprocess.Popen[str], orphans: list[psutil.Process]
+) -> None:
+    wait_until(lambda: not [one for one in orphans if one.is_running()], "the orphans' end")
+    assert up_again.poll() is None
+
+
+def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(
+    system: System, up_again: subprocess.Popen[str], log: Path, tmp_path: Path
+) -> None:
+    address = re.search(r"http://([\d.]+):(\d+)", log.read_text())
+    assert address is not None
+    wait_until(lambda: (live_session(system) or {}).get("alive"), "a live session")
+    second = system.run("up", "--port", "0")
+    assert second.returncode == 1
+    assert f"strikecast is already up at {address[0]}" in second.stderr.replace("\n", " ")
+    taken = system.run("up", "--port", address[2], STRIKECAST_HOME=str(tmp_path / "other"))
+    assert taken.returncode == 1
+    assert f"the UI cannot use 127.0.0.1:{address[2]}" in taken.stderr
+    members = family(up_again)
+    assert len(members) >= 4
+    up_again.send_signal(signal.SIGINT)
+    wait_until(lambda: "stopping" in log.read_text(), "the end to begin")
+    for further in (signal.SIGINT, signal.SIGTERM):
+        up_again.send_signal(further)
+    assert up_again.wait(timeout=300) == 0
+    assert [member for member in members if member.is_running()] == []
+    state = json.loads(system.call("status", "--json").stdout)
     assert state["ui"] is None
     assert state["live_session"]["status"] == "stopped"
     assert not state["live_session"]["alive"]
-
-
-def runs(up: subprocess.Popen[str]) -> list[psutil.Process]:
-    found = []
-    for one in family(up):
-        with suppress(psutil.Error):
-            found += [one] if run_of_title(" ".join(one.cmdline())) else []
-    return found
-
-
-def test_a_killed_up_is_cleared_away_by_the_next(system: System, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipelines.cli", "up", "--port", "0"]
-    log = tmp_path / "up.log"
-    with log.open("w") as output:
-        up = subprocess.Popen(command, env=system.variables, stdout=output, stderr=output, text=True)
-    wait_until(lambda: "Dagster UI: http://" in log.read_text() or up.poll() is not None, "the UI", 150)
-    wait_until(lambda: runs(up), "a live session's run", 90)
-    orphans = family(up)
-    [code_server] = [one for one in orphans if "grpc" in one.cmdline()]
-    up.kill()
-    code_server.kill()  # its runs are nobody's children now
-    up.wait()
-    with log.open("w") as output:
-        again = subprocess.Popen(command, env=system.variables, stdout=output, stderr=output, text=True)
-    try:
-        wait_until(lambda: "Dagster UI: http://" in log.read_text() or again.poll() is not None, "the UI again", 150)
-        assert again.poll() is None, log.read_text()
-        wait_until(lambda: not [one for one in orphans if one.is_running()], "the orphans' end", 60)
-    finally:
-        again.send_signal(signal.SIGTERM)
-        assert again.wait(timeout=90) == 0

@@ -13,6 +13,7 @@ import pytest
 from pipelines.live.output import probabilities_path
 
 
+@pytest.mark.soak
 def test_a_demo_once_goes_from_nothing_to_fresh_files_and_leaves_nothing_running(tmp_path: Path) -> None:
     environment = {**os.environ, "STRIKECAST_HOME": str(tmp_path / "home"), "COLUMNS": "100"}
     done = subprocess.run(

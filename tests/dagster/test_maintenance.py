@@ -22,20 +22,20 @@ def backed_up(system: System) -> dict[str, object]:
 
 
 def test_a_backup_made_by_hand_is_listed_verified_and_restores(system: System, backed_up: dict[str, object]) -> None:
-    listed = json.loads(system.run("backup", "list", "--json").stdout)
+    listed = json.loads(system.call("backup", "list", "--json").stdout)
     assert [one["name"] for one in listed["backups"]] == [backed_up["name"]]
-    drilled = system.run("backup", "drill")
+    drilled = system.call("backup", "drill")
     assert drilled.returncode == 0, drilled.stderr
     assert re.search(r"ladders +1\n", drilled.stdout)
     assert re.search(r"differences +none\n", drilled.stdout)
     assert "BTC" not in drilled.stderr.replace(str(backed_up["name"]), "")
-    table = system.run("backup", "list").stdout
+    table = system.call("backup", "list").stdout
     assert str(backed_up["name"]) in table.replace("\n", "")
-    planned = system.run("backup", "rotate", "--dry-run").stdout
+    planned = system.call("backup", "rotate", "--dry-run").stdout
     assert planned.split(":")[0].split() == ["keep", str(backed_up["name"])]
-    bases = json.loads(system.run("backup", "base", "--dry-run", "--json").stdout)
+    bases = json.loads(system.call("backup", "base", "--dry-run", "--json").stdout)
     assert bases == {"made": None, "keep": [], "delete": [], "wal_from": None}
-    told = system.run("backup", "drill", "--help").stdout
+    told = system.call("backup", "drill", "--help").stdout
     assert "--pitr" in told
 
 

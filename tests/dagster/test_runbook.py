@@ -36,6 +36,7 @@ def test_the_runbook_has_commands() -> None:
     assert len(commands()) > 30
 
 
+@pytest.mark.soak
 def test_every_command_does_what_it_says(shell: dict[str, str], system: System) -> None:
     """In order, for one page leaves what the next needs; bash, for `time`."""
     told = []

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from programs import find
 
 from pipelines.domain.backups import RotationPolicy
 from pipelines.errors import BackupError
@@ -13,24 +14,14 @@ from pipelines.maintenance.copies import plan_copies, rotate_copies
 from pipelines.storage.database import Database
 
 ONLY_THE_NEWEST = RotationPolicy(0, 0, 0, 0, 1)
-#: Enough of rclone for us, on a folder: the real one is not at hand everywhere. `BREAK` is a command that
-#: fails, for what ends with `BREAK_AT`.
-STAND_IN = """#!/bin/sh
-set -eu
-verb=$1
-while shift; do case ${1-} in -*) ;; *) break ;; esac; done
-[ "${BREAK-}" != "$verb" ] || case $* in *"${BREAK_AT-}") false ;; *) true ;; esac || { echo "$verb: connection reset" >&2; exit 5; }
-of() { printf '%s/%s' "$REMOTE" "${1#away:}"; }
-case $verb in
-    mkdir) mkdir -p "$(of "$1")" ;;
-    lsf) cd "$(of "$1")" && find . -type f | sed 's|^./||' ;;
-    copyto) mkdir -p "$(dirname "$(of "$2")")" && cp "$1" "$(of "$2")" ;;
-    cat) if [ "${FLIP-}" ]; then echo flipped; else cat "$(of "$1")"; fi ;;
-    moveto) mkdir -p "$(dirname "$(of "$2")")" && mv "$(of "$1")" "$(of "$2")" ;;
-    deletefile) rm "$(of "$1")" ;;
-    purge) rm -r "$(of "$1")" ;;
-    *) exit 2 ;;
-esac
+#: rclone, with the faults that a test asks for: the command BREAK fails for arguments that end with BREAK_AT, and with
+#: FLIP the remote's content is not what was written.
+FAULTY = """#!/bin/sh
+if [ "${BREAK-}" = "$1" ]; then
+    case $* in *"${BREAK_AT-}") echo "$1: connection reset" >&2; exit 5 ;; esac
+fi
+[ -z "${FLIP-}" ] || [ "$1" != cat ] || exec echo flipped
+exec "$RCLONE" "$@"
 """
 
 
@@ -48,13 +39,16 @@ def directory(tmp_path: Path) -> tuple[str, Path]:
 
 @pytest.fixture
 def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Path]:
-    """As `directory`, behind rclone's stand-in."""
+    """As `directory`, a folder that rclone reaches by the name of a remote."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    (programs / "rclone").write_text(STAND_IN)
+    (programs / "rclone").write_text(FAULTY)
     (programs / "rclone").chmod(0o755)
+    monkeypatch.setenv("RCLONE", str(find("rclone")))
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setenv("REMOTE", str(tmp_path / "there"))
+    monkeypatch.setenv("RCLONE_CONFIG", "/dev/null")
+    monkeypatch.setenv("RCLONE_CONFIG_AWAY_TYPE", "alias")
+    monkeypatch.setenv("RCLONE_CONFIG_AWAY_REMOTE", str(tmp_path / "there"))
     return "away:some copies", tmp_path / "there" / "some copies"
 
 
