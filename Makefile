@@ -42,11 +42,11 @@ $(LOCKED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "strikecast needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + ": name another, as in make PYTHON=python3.12")'
 	@echo "setting up $(VENV) (once; half a minute)"
 	@rm -rf $(VENV)
-	@$(PYTHON) .ci/install $(VENV) requirements.lock
+	@$(PYTHON) .ci/install.py $(VENV) requirements.lock
 	@touch $(LOCKED)
 
 $(DEV_READY): $(READY) requirements-dev.lock
-	@$(PYTHON) .ci/install "$(VENV)" requirements-dev.lock
+	@$(PYTHON) .ci/install.py "$(VENV)" requirements-dev.lock
 	@touch $(DEV_READY)
 
 # Hashes, but no addresses: the lock serves whichever index pip is set up with.

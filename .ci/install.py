@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Create or complete a virtual environment from lock files: .ci/install VENV LOCK...
+"""Create or complete a virtual environment from lock files: .ci/install.py VENV LOCK...
 
 Needs Python's standard library only. Every package must have a hash that a lock file states, whichever program installs
 it. That is uv where possible: docs/benchmarks.md has its time beside pip's. uv does not read pip's configuration

@@ -1,0 +1,42 @@
+"""The set-up of `make demo`: a virtual environment from requirements.lock, beside pip's from the same lock.
+
+`python -m benchmarks.setup` installs twice into temporary folders, without caches; both download what they install.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).parents[1]
+LOCK = ROOT / "requirements.lock"
+
+
+def measured(*command: str | Path) -> tuple[float, float]:
+    """Seconds on the clock and of the processor that a command takes, its children included."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run(command, check=True, env={**os.environ, "UV_NO_CACHE": "1", "PIP_NO_CACHE_DIR": "1"})
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.monotonic() - began, cpu
+
+
+def main() -> None:
+    """Measure and print both."""
+    with TemporaryDirectory() as folder:
+        ours = measured(sys.executable, ROOT / ".ci" / "install.py", Path(folder) / "ours", LOCK)
+        by_pip = Path(folder) / "pip"
+        subprocess.run([sys.executable, "-m", "venv", by_pip], check=True)
+        theirs = measured(
+            by_pip / "bin" / "python", "-m", "pip", "install", "-q", "--no-deps", "--require-hashes", "-r", LOCK
+        )
+    for name, (seconds, cpu) in (("set-up", ours), ("pip", theirs)):
+        print(f"{name}: {seconds:.1f} s, {cpu:.1f} s of processor time")
+    print(f"pip takes {theirs[0] / ours[0]:.1f} times as long, {theirs[1] / ours[1]:.1f} times the processor time")
+
+
+if __name__ == "__main__":
+    main()
