@@ -44,7 +44,10 @@ def script(
 
 def serves_backup(database: Database) -> list[int]:
     """The server's processes that work for a backup of a database; one that holds its locks keeps the next one out."""
-    with suppress(psycopg.OperationalError), psycopg.connect(database.url) as connection:  # who cannot ask need not wait
+    with (
+        suppress(psycopg.OperationalError),
+        psycopg.connect(database.url) as connection,
+    ):  # who cannot ask need not wait
         return [
             pid
             for (pid,) in connection.execute(

@@ -15,6 +15,7 @@ from typing import Any
 
 from aiohttp import web
 from exchange_apis import application
+from waiting import PATIENCE_SECONDS
 
 from pipelines.settings import ExchangeSettings, Transport
 
@@ -126,7 +127,7 @@ class Exchange:
 
     def _from_outside(self, work: Any) -> None:
         assert self._loop is not None
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS)
 
     async def _send_all(self, symbol: str) -> None:
         for socket, speak in list(self.sockets):
@@ -172,11 +173,11 @@ def running_exchange() -> Iterator[Exchange]:
 
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    exchange.url = asyncio.run_coroutine_threadsafe(start(), loop).result(timeout=10)
+    exchange.url = asyncio.run_coroutine_threadsafe(start(), loop).result(PATIENCE_SECONDS)
     try:
         yield exchange
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(timeout=30)
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(PATIENCE_SECONDS)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(timeout=10)
+        thread.join(PATIENCE_SECONDS)
         loop.close()

@@ -18,7 +18,7 @@ class System:
     database: Database
     variables: dict[str, str]
 
-    def run(self, *arguments: str, timeout: float = 300.0) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout: float = 900.0) -> subprocess.CompletedProcess[str]:
         """Run `strikecast ARGUMENTS` in a process of its own."""
         return subprocess.run(
             [sys.executable, "-m", "pipelines.cli", *arguments],

@@ -5,14 +5,14 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from processes import below, command_line, has_ended
 from system import System
-from waiting import wait_until
+from waiting import PATIENCE_SECONDS, wait_until
 
 from pipelines.resources import run_of_title
 
@@ -215,7 +215,7 @@ def live_session(system: System) -> dict[str, Any] | None:
 
 
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return psutil.Process(process.pid).children(recursive=True)
+    return below(process.pid)
 
 
 def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(system: System, tmp_path: Path) -> None:
@@ -224,17 +224,17 @@ def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(system: System, tm
     with log.open("w") as output:
         up = subprocess.Popen(command, env=system.variables, stdout=output, stderr=output, text=True)
     try:
-        wait_until(lambda: "Dagster UI: http://" in log.read_text() or up.poll() is not None, "the UI", 150)
+        wait_until(lambda: "Dagster UI: http://" in log.read_text() or up.poll() is not None, "the UI")
         assert up.poll() is None, log.read_text()
         address = re.search(r"http://([\d.]+):(\d+)", log.read_text())
         assert address is not None
-        wait_until(lambda: (live_session(system) or {}).get("alive"), "a live session", 120)
+        wait_until(lambda: (live_session(system) or {}).get("alive"), "a live session")
         second = system.run("up", "--port", "0")
         assert second.returncode == 1
         assert f"strikecast is already up at {address[0]}" in second.stderr.replace("\n", " ")
         taken = subprocess.run(
             [*command[:-1], address[2]], env={**system.variables, "STRIKECAST_HOME": str(tmp_path / "other")},
-            capture_output=True, text=True, check=False, timeout=120,
+            capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS,
         )  # fmt: skip
         assert taken.returncode == 1
         assert f"the UI cannot use 127.0.0.1:{address[2]}" in taken.stderr
@@ -244,8 +244,8 @@ def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(system: System, tm
         wait_until(lambda: "stopping" in log.read_text(), "the end to begin")
         for impatient in (signal.SIGINT, signal.SIGTERM):
             up.send_signal(impatient)
-        assert up.wait(timeout=90) == 0
-        assert [member for member in members if member.is_running()] == []
+        assert up.wait(PATIENCE_SECONDS) == 0
+        wait_until(lambda: all(map(has_ended, members)), "the end of all that it started")
     finally:
         for member in [*family(up), up] if up.poll() is None else []:
             member.kill()
@@ -256,11 +256,7 @@ def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(system: System, tm
 
 
 def runs(up: subprocess.Popen[str]) -> list[psutil.Process]:
-    found = []
-    for one in family(up):
-        with suppress(psutil.Error):
-            found += [one] if run_of_title(" ".join(one.cmdline())) else []
-    return found
+    return [one for one in family(up) if run_of_title(" ".join(command_line(one)))]
 
 
 def test_a_killed_up_is_cleared_away_by_the_next(system: System, tmp_path: Path) -> None:
@@ -268,19 +264,21 @@ def test_a_killed_up_is_cleared_away_by_the_next(system: System, tmp_path: Path)
     log = tmp_path / "up.log"
     with log.open("w") as output:
         up = subprocess.Popen(command, env=system.variables, stdout=output, stderr=output, text=True)
-    wait_until(lambda: "Dagster UI: http://" in log.read_text() or up.poll() is not None, "the UI", 150)
-    wait_until(lambda: runs(up), "a live session's run", 90)
-    orphans = family(up)
-    [code_server] = [one for one in orphans if "grpc" in one.cmdline()]
-    up.kill()
+    try:
+        wait_until(lambda: "Dagster UI: http://" in log.read_text() or up.poll() is not None, "the UI")
+        wait_until(lambda: runs(up), "a live session's run")
+        orphans = family(up)
+        [code_server] = [one for one in orphans if "grpc" in command_line(one)]
+    finally:
+        up.kill()
+        up.wait()
     code_server.kill()  # its runs are nobody's children now
-    up.wait()
     with log.open("w") as output:
         again = subprocess.Popen(command, env=system.variables, stdout=output, stderr=output, text=True)
     try:
-        wait_until(lambda: "Dagster UI: http://" in log.read_text() or again.poll() is not None, "the UI again", 150)
+        wait_until(lambda: "Dagster UI: http://" in log.read_text() or again.poll() is not None, "the UI again")
         assert again.poll() is None, log.read_text()
-        wait_until(lambda: not [one for one in orphans if one.is_running()], "the orphans' end", 60)
+        wait_until(lambda: all(map(has_ended, orphans)), "the orphans' end")
     finally:
         again.send_signal(signal.SIGTERM)
-        assert again.wait(timeout=90) == 0
+        assert again.wait(PATIENCE_SECONDS) == 0

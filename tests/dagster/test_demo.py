@@ -17,7 +17,7 @@ def test_a_demo_once_goes_from_nothing_to_fresh_files_and_leaves_nothing_running
     environment = {**os.environ, "STRIKECAST_HOME": str(tmp_path / "home"), "COLUMNS": "100"}
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", "demo", "--once", "--port", "0"],
-        env=environment, capture_output=True, text=True, timeout=400, check=False,
+        env=environment, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     for symbol in ("BTC", "ETH"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from waiting import wait_until
+from waiting import PATIENCE_SECONDS, wait_until
 
 from pipelines.domain.log_files import LogFile, LogPolicy, plan_logs
 from pipelines.log_writer import rename_rotated
@@ -92,7 +92,7 @@ def test_no_line_is_lost_while_files_are_rotated_under_the_writer(tmp_path: Path
     os.write(pipes[0][1], b"no line break")
     for _, writing in pipes:
         os.close(writing)
-    assert child.wait(30) == 0
+    assert child.wait(PATIENCE_SECONDS) == 0
     for name, last in (("a", ["no line break"]), ("b", [])):
         lines = [line for path in tmp_path.glob(f"{name}*.log") for line in path.read_text().splitlines()]
         assert sorted(lines) == sorted([*(f"{name} {number}" for number in range(20_000)), *last])
@@ -124,7 +124,7 @@ def test_a_full_disk_holds_nobody_up_and_what_it_swallowed_is_counted(tmp_path: 
         assert child.poll() is None
     finally:
         os.close(writing)
-        child.wait(30)
+        child.wait(PATIENCE_SECONDS)
         subprocess.run(["umount", disk], check=True)
 
 
