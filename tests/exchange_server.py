@@ -67,6 +67,8 @@ class Exchange:
     sockets: list[Any] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     clock_offset_seconds: float = 0.0
+    #: Where its clock stands still, seconds since 1970; None: it goes.
+    stopped_at: float | None = None
     #: Minutes (since 1970) without a candle.
     quiet: set[int] = field(default_factory=set)
     #: Kraken keeps the newest 720 only.
@@ -78,7 +80,8 @@ class Exchange:
 
     def now(self) -> float:
         """The exchange's clock, seconds since 1970."""
-        return datetime.now(UTC).timestamp() + self.clock_offset_seconds
+        now = datetime.now(UTC).timestamp() if self.stopped_at is None else self.stopped_at
+        return now + self.clock_offset_seconds
 
     def fail(self, prefix: str, *faults: Fault) -> None:
         """Answer the next requests below a path in these ways."""
@@ -100,7 +103,7 @@ class Exchange:
                 "quote": quote,
                 "transport": transport,
                 "poll_seconds": 0.05,
-                "timeout_seconds": 1.0,
+                "timeout_seconds": 60.0,
                 "urls": urls,
                 **changes,
             }

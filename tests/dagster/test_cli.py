@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,10 @@ def test_a_ladder_for_people_fits_80_columns(system: System) -> None:
         ),
         (["build", "btc"], "'btc' is no symbol: capital letters and digits, such as BTC"),
         (
-            ["ladder", "ETH", "--price", "3500", "--ttc", "9"],
-            "no generation is published for ETH: run `strikecast build ETH`",
+            ["ladder", "NEW", "--price", "3500", "--ttc", "9"],
+            "no generation is published for NEW: run `strikecast build NEW`",
         ),
-        (["rollback", "ETH"], "no generation is published for ETH"),
+        (["rollback", "NEW"], "no generation is published for NEW"),
         (["ingest", "BTC", "nowhere.csv"], "nowhere.csv does not exist"),
         (["import", "fingerprints", "BTC", "nowhere"], "nowhere is not a folder"),
         (["ladder", "BTC", "--price", "1", "--ttc", "9", "--momentum", "nan"], "momentum a number"),
@@ -87,13 +88,15 @@ def test_a_ladder_for_people_fits_80_columns(system: System) -> None:
         (["score", "BTC", "--model", "oracle"], "there is no model 'oracle'"),
         (["score", "BTC", "--from", "2020-01-02", "--to", "2020-01-01"], "the end is not after the start"),
         (["score", "BTC", "--from", "2020-01-01", "--to", "2020-02-01"], "no bars with momentum in the time to score"),
-        (["score", "ETH"], "ETH has no bars"),
+        (["score", "NEW"], "NEW has no bars"),
         (["promote", "BTC", "--model", "oracle"], "there is no model 'oracle'"),
         (["promote", "BTC", "--model", "standardised"], "standardised is the champion of BTC already"),
     ],
 )
 def test_an_error_is_one_line_with_the_remedy(system: System, arguments: list[str], message: str) -> None:
-    done = system.run(*arguments)
+    # A symbol that no test of this system builds.
+    new = {"STRIKECAST_SYMBOLS": '{"NEW": {"strike_tier_usd": 1.0}}'} if "NEW" in arguments else {}
+    done = replace(system, variables={**system.variables, **new}).run(*arguments)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -10,15 +11,28 @@ from system import System
 
 from pipelines.definitions import defs
 from pipelines.maintenance.backup import DUMP, named
+from pipelines.storage.database import Role
 
 
 @pytest.fixture(scope="module")
 def backed_up(system: System) -> dict[str, object]:
-    """The first backup, made by hand."""
+    """The first backup, made by hand; those of other tests of this system are gone."""
+    shutil.rmtree(system.settings.backups_dir, ignore_errors=True)
     done = system.run("backup", "create", "--json")
     assert done.returncode == 0, done.stderr
     made: dict[str, object] = json.loads(done.stdout)
     return made
+
+
+def answering(system: System) -> int:
+    """Symbols that have a ladder; other tests of this system may have built more than one."""
+    with system.database.connect("test", Role.READER) as connection:
+        row = connection.execute(
+            "SELECT count(DISTINCT symbol) FROM analytics.active_generation WHERE symbol = ANY(%s)",
+            [list(system.settings.symbols)],
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def test_a_backup_made_by_hand_is_listed_verified_and_restores(system: System, backed_up: dict[str, object]) -> None:
@@ -26,7 +40,7 @@ def test_a_backup_made_by_hand_is_listed_verified_and_restores(system: System, b
     assert [one["name"] for one in listed["backups"]] == [backed_up["name"]]
     drilled = system.run("backup", "drill")
     assert drilled.returncode == 0, drilled.stderr
-    assert re.search(r"ladders +1\n", drilled.stdout)
+    assert re.search(rf"ladders +{answering(system)}\n", drilled.stdout)
     assert re.search(r"differences +none\n", drilled.stdout)
     assert "BTC" not in drilled.stderr.replace(str(backed_up["name"]), "")
     table = system.run("backup", "list").stdout
@@ -63,7 +77,7 @@ def test_the_nightly_job_backs_up_rotates_and_tells(
     assert event.asset_materialization is not None
     metadata = event.asset_materialization.metadata
     assert metadata["backups"].value == 2
-    assert "| analytics.lookup_1 | 43,981 |" in str(metadata["largest_tables"].value)
+    assert re.search(r"\| analytics\.lookup_\d+ \| 43,981 \|", str(metadata["largest_tables"].value))
     assert f"| {backed_up['name']} | kept | one of the newest 3 |" in str(metadata["rotation"].value)
 
 
@@ -76,7 +90,7 @@ def test_the_weekly_drill_is_a_check_that_fails_when_the_backup_is_damaged(
 
     passed = outcome()
     assert passed.passed
-    assert passed.metadata["ladders_read"].value == 1
+    assert passed.metadata["ladders_read"].value == answering(in_system)
     newest = in_system.settings.backups_dir / str(passed.metadata["backup"].value)
     content = bytearray((newest / DUMP).read_bytes())
     content[len(content) // 2] ^= 1

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
 import psycopg
@@ -23,6 +24,7 @@ from backing_up import (
     shown_by,
 )
 from processes import below, kill_all
+from small_disks import small_disk
 from waiting import wait_until
 
 from pipelines.domain.backups import RotationPolicy
@@ -183,12 +185,7 @@ def test_there_is_one_backup_of_a_database_at_a_time(filled: Database, tmp_path:
 
 
 def test_a_full_disk_is_said_before_or_while_it_fills_and_leaves_nothing(filled: Database, tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    mounted = tmp_path / "disk"
-    mounted.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mounted], check=True)
-    try:
+    with small_disk(tmp_path / "disk", "1m") as mounted:
         code, complaints = run(filled, mounted)
         assert code == 6
         assert "kB free" in complaints
@@ -200,8 +197,6 @@ def test_a_full_disk_is_said_before_or_while_it_fills_and_leaves_nothing(filled:
         assert code == 7
         assert "No space left" in complaints
         assert [path.name for path in mounted.iterdir()] == [older.name]
-    finally:
-        subprocess.run(["umount", mounted], check=True)
 
 
 def test_a_folder_that_cannot_be_written_and_a_wrong_password_are_told(filled: Database, tmp_path: Path) -> None:
@@ -286,7 +281,7 @@ def test_a_damaged_backup_is_found_and_never_restored(database: Database, tmp_pa
 
 
 def test_a_backup_takes_the_place_of_the_database_in_use_which_is_kept(server: Database, tmp_path: Path) -> None:
-    name = f"strikecast_test_{os.getpid()}_replace"
+    name = f"strikecast_test_{uuid4().hex}"
     from pipelines.storage.schema import migrate
 
     used = Database(server.url_for(name))

@@ -1,6 +1,7 @@
 """Encrypted backups: nobody reads them without the key, and with it they restore."""
 
 import hashlib
+import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -33,6 +34,9 @@ def marked(database: Database) -> Database:
 @pytest.fixture(scope="module")
 def keys() -> Iterator[Path]:
     """Keys of both tools, ours and a stranger's; in a short path, for the socket of gpg's agent."""
+    missing = [program for program in ("age", "age-keygen", "gpg") if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed")
     with TemporaryDirectory(prefix="keys-") as name:
         folder = Path(name)
         for whose in (OURS, STRANGERS):

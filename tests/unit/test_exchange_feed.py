@@ -153,6 +153,7 @@ def test_a_failed_request_is_told_and_asked_again(exchange: Exchange, fault: str
             does(lambda: exchange.tick("BTC", 100_020.0)),
             has(100_020.0),
         ],
+        timeout_seconds=1.0 if fault == "stalled" else PATIENCE_SECONDS,
     )
     assert listening.said[0].startswith("coinbaseexchange BTC: ")
     assert listening.said[-1] == "coinbaseexchange BTC: delivers again"
@@ -263,14 +264,15 @@ def test_a_clock_that_is_ahead_is_told_and_its_prices_are_of_now(exchange: Excha
 
 def test_trades_out_of_order_and_twice_leave_one_line_of_time(exchange: Exchange) -> None:
     now = time.time()
+    exchange.stated_at["BTC"] = now - 10
     listening = listen(
         exchange,
         [
             has(100_000.0),
-            does(lambda: exchange.tick("BTC", 100_061.0, now + 0.5)),
+            does(lambda: exchange.tick("BTC", 100_061.0, now - 5)),
             has(100_061.0),
-            does(lambda: exchange.tick("BTC", 100_062.0, now - 5)),
-            does(lambda: exchange.tick("BTC", 100_063.0, now + 0.6)),
+            does(lambda: exchange.tick("BTC", 100_062.0, now - 7)),
+            does(lambda: exchange.tick("BTC", 100_063.0, now - 4)),
             does(lambda: exchange.send("BTC")),
             has(100_063.0),
         ],

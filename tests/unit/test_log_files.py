@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
-import pytest
+from small_disks import small_disk
 from waiting import PATIENCE_SECONDS, wait_until
 
 from pipelines.domain.log_files import LogFile, LogPolicy, plan_logs
@@ -100,32 +100,27 @@ def test_no_line_is_lost_while_files_are_rotated_under_the_writer(tmp_path: Path
 
 
 def test_a_full_disk_holds_nobody_up_and_what_it_swallowed_is_counted(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=True)
-    reading, writing = os.pipe()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.log_writer", str(disk), f"a={reading}"], pass_fds=[reading]
-    )
-    try:
-        os.close(reading)
-        for number in range(5_000):
-            os.write(writing, f"{number:0100d}\n".encode())
-        wait_until(lambda: (disk / "a.log").exists() and (disk / "a.log").stat().st_size > 60_000, "a full disk")
-        (disk / "a.log").unlink()
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        reading, writing = os.pipe()
+        child = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.log_writer", str(disk), f"a={reading}"], pass_fds=[reading]
+        )
+        try:
+            os.close(reading)
+            for number in range(5_000):
+                os.write(writing, f"{number:0100d}\n".encode())
+            wait_until(lambda: (disk / "a.log").exists() and (disk / "a.log").stat().st_size > 60_000, "a full disk")
+            (disk / "a.log").unlink()
 
-        def told() -> bool:
-            os.write(writing, b"again\n")
-            return (disk / "a.log").exists() and "lines could not be written" in (disk / "a.log").read_text()
+            def told() -> bool:
+                os.write(writing, b"again\n")
+                return (disk / "a.log").exists() and "lines could not be written" in (disk / "a.log").read_text()
 
-        wait_until(told, "the count of what was lost")
-        assert child.poll() is None
-    finally:
-        os.close(writing)
-        child.wait(PATIENCE_SECONDS)
-        subprocess.run(["umount", disk], check=True)
+            wait_until(told, "the count of what was lost")
+            assert child.poll() is None
+        finally:
+            os.close(writing)
+            child.wait(PATIENCE_SECONDS)
 
 
 def test_many_processes_write_into_one_file_that_is_rotated_and_every_line_is_json(tmp_path: Path) -> None:
