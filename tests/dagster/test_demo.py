@@ -5,12 +5,21 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from server_folders import server_folder
 
 from pipelines.live.output import probabilities_path
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Instead of pytest's: a server lives there."""
+    with server_folder() as folder:
+        yield folder
 
 
 def test_a_demo_once_goes_from_nothing_to_fresh_files_and_leaves_nothing_running(tmp_path: Path) -> None:

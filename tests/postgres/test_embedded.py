@@ -5,11 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from processes import postmaster
+from server_folders import server_folder
 from waiting import wait_until
 
 from pipelines.errors import ServerUnavailableError
@@ -25,6 +27,13 @@ with EmbeddedServer(Path(sys.argv[1])).in_use():
     Path(sys.argv[2]).touch()
     time.sleep(600)
 """
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Instead of pytest's: a server lives there."""
+    with server_folder() as folder:
+        yield folder
 
 
 def select(url: str, statement: str = "SELECT 1") -> object:

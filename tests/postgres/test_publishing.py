@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from processes import postmaster
 from psycopg import IsolationLevel
+from server_folders import server_folder
 from small_builds import SMALL, build_generation
 from waiting import PATIENCE_SECONDS, wait_until
 
@@ -35,6 +36,13 @@ VIEW = """
     FROM analytics.lookup_cell WHERE symbol = %s AND momentum_bucket = 1::smallint
 """
 ROWS = len(SMALL.lookup_ttcs_seconds)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Instead of pytest's: a server lives there."""
+    with server_folder() as folder:
+        yield folder
 
 
 def active(database: Database, symbol: str) -> int:
