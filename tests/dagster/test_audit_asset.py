@@ -1,6 +1,7 @@
 """The audit as an operator has it: an asset with its report and a check per target, alerts on what lasts, files."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -73,7 +74,8 @@ def test_the_full_audit_is_an_asset_with_its_report_and_a_check_per_target(
     # How fast it is, is a matter of the machine; whether the report and the check say the same is not.
     said = "met" if read.passed else "missed"
     assert f"| reading a ladder's rows, p95 below 10 ms | {said} |" in report
-    assert read.metadata["figure"].value == "query p95 {query=lookup_rows, symbol=BTC}"
+    # Of the symbol that is read most slowly; other tests of this system may have built ETH, too.
+    assert re.fullmatch(r"query p95 \{query=lookup_rows, symbol=(BTC|ETH)\}", str(read.metadata["figure"].value))
     assert found["time_without_a_backup"].passed
     text = paths(in_system.settings).metrics.read_text()
     assert 'strikecast_maintenance_result{job="retention",what="steps_left"} 0.0' in text
