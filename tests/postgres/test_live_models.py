@@ -58,8 +58,15 @@ def test_a_file_says_what_the_model_knew_and_its_answer_is_kept(
     kept = count_answers(database)
     with session(database, tmp_path, symbol):
         payload = tick_until(
-            database, tmp_path, symbol, 100.0, "a file of the champion", status="degraded", model="standardised"
-        )
+            database,
+            tmp_path,
+            symbol,
+            100.0,
+            "a file of the champion",
+            status="degraded",
+            model="standardised",
+            group=0,
+        )  # the first file may be written before volatility is known
         wait_until(lambda: count_answers(database) > kept, "an answer to be kept")
     assert payload is not None
     assert payload["fingerprint_table"] == "standardised_lookup_cell"
