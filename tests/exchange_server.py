@@ -15,6 +15,7 @@ from typing import Any
 
 from aiohttp import web
 from exchange_apis import application
+from waiting import PATIENCE_SECONDS
 
 from pipelines.settings import ExchangeSettings, Transport
 
@@ -66,6 +67,8 @@ class Exchange:
     sockets: list[Any] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     clock_offset_seconds: float = 0.0
+    #: Where its clock stands still, seconds since 1970; None: it goes.
+    stopped_at: float | None = None
     #: Minutes (since 1970) without a candle.
     quiet: set[int] = field(default_factory=set)
     #: Kraken keeps the newest 720 only.
@@ -77,7 +80,8 @@ class Exchange:
 
     def now(self) -> float:
         """The exchange's clock, seconds since 1970."""
-        return datetime.now(UTC).timestamp() + self.clock_offset_seconds
+        now = datetime.now(UTC).timestamp() if self.stopped_at is None else self.stopped_at
+        return now + self.clock_offset_seconds
 
     def fail(self, prefix: str, *faults: Fault) -> None:
         """Answer the next requests below a path in these ways."""
@@ -99,7 +103,7 @@ class Exchange:
                 "quote": quote,
                 "transport": transport,
                 "poll_seconds": 0.05,
-                "timeout_seconds": 1.0,
+                "timeout_seconds": 60.0,
                 "urls": urls,
                 **changes,
             }
@@ -126,7 +130,7 @@ class Exchange:
 
     def _from_outside(self, work: Any) -> None:
         assert self._loop is not None
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS)
 
     async def _send_all(self, symbol: str) -> None:
         for socket, speak in list(self.sockets):
@@ -172,11 +176,11 @@ def running_exchange() -> Iterator[Exchange]:
 
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    exchange.url = asyncio.run_coroutine_threadsafe(start(), loop).result(timeout=10)
+    exchange.url = asyncio.run_coroutine_threadsafe(start(), loop).result(PATIENCE_SECONDS)
     try:
         yield exchange
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(timeout=30)
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(PATIENCE_SECONDS)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(timeout=10)
+        thread.join(PATIENCE_SECONDS)
         loop.close()

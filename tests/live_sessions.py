@@ -1,7 +1,10 @@
 """Real live sessions in processes of their own, fed by ticks."""
 
+import asyncio
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from waiting import wait_until
+from waiting import PATIENCE_SECONDS, wait_until
 
+from pipelines.live.feeds.base import Feed, NoFeed
 from pipelines.live.output import probabilities_path
+from pipelines.live.session import LiveSession
 from pipelines.storage.database import Database, Role
 from pipelines.storage.live import session_is_alive
 
@@ -62,6 +67,45 @@ def end(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
+@contextmanager
+def running(live: LiveSession) -> Iterator[list[BaseException]]:
+    """A session in a thread of this process; what it raised, after the context."""
+    raised: list[BaseException] = []
+    started = threading.Event()
+    tasks: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
+
+    async def main() -> None:
+        task = asyncio.create_task(live._main(False))
+        tasks.append((asyncio.get_running_loop(), task))
+        started.set()
+        await task
+
+    def run() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:  # noqa: BLE001 (the test looks at it)
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert started.wait(PATIENCE_SECONDS)
+        yield raised
+    finally:
+        loop, task = tasks[0]
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(task.cancel)
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
+
+
+def live_session(database: Database, output: Path, *symbols: str, **options: Any) -> LiveSession:
+    def no_feed(_: object) -> Feed:
+        return NoFeed()
+
+    return LiveSession(database, output, dict.fromkeys(symbols, 0.25), options.pop("feed", no_feed), **options)
+
+
 def alive(database: Database) -> bool:
     with database.connect("test", Role.PIPELINE) as connection:
         return session_is_alive(connection)
@@ -78,6 +122,35 @@ def tick(database: Database, symbol: str, price: float, at: datetime | None = No
         )
 
 
+def tick_until(
+    database: Database, output: Path, symbol: str, price: float, what: str, **expected: object
+) -> dict[str, Any]:
+    """Tick once a second until the file is as expected, and return it.
+
+    A price is fresh for two seconds: a session on a busy machine may need longer to answer its first one.
+    """
+    found: list[dict[str, Any]] = []
+    sent = -1.0
+
+    def answered() -> bool:
+        nonlocal sent
+        if time.monotonic() - sent > 1:
+            tick(database, symbol, price)
+            sent = time.monotonic()
+        payload = read(output, symbol)
+        if payload is not None and matches(payload, current_price=price, **expected):
+            found.append(payload)
+        return bool(found)
+
+    wait_until(answered, what)
+    return found[0]
+
+
+def wait_for_end(child: subprocess.Popen[bytes]) -> int:
+    """The exit code of a session that is to end."""
+    return child.wait(PATIENCE_SECONDS)
+
+
 def half_an_hour_of_ticks(database: Database, symbol: str, price: float) -> None:
     now = datetime.now(UTC)
     for minutes in range(32, 0, -1):
@@ -92,6 +165,10 @@ def read(output: Path, symbol: str) -> dict[str, Any] | None:
 def has(output: Path, symbol: str, **expected: object) -> Callable[[], bool]:
     def check() -> bool:
         payload = read(output, symbol)
-        return payload is not None and all(payload[name] == value for name, value in expected.items())
+        return payload is not None and matches(payload, **expected)
 
     return check
+
+
+def matches(payload: dict[str, Any], **expected: object) -> bool:
+    return all(payload[name] == value for name, value in expected.items())

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,6 +40,17 @@ def postgresql_with_contrib() -> Path | None:
     return folders[max(versions)] if versions else None
 
 
+def mounting_is_allowed() -> bool:
+    if os.geteuid() != 0:
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]
+        if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+            return False
+        subprocess.run(["umount", folder], check=True)
+        return True
+
+
 @dataclass(frozen=True)
 class Program:
     """Something that tests need and the Python environment lacks; `package` is Debian's, None where there is none."""
@@ -50,7 +62,7 @@ class Program:
     @property
     def reason(self) -> str:
         """Why a test is skipped."""
-        remedy = f"apt-get install {self.package}" if self.package else "run the tests as root"
+        remedy = f"apt-get install {self.package}" if self.package else "run the tests as root, outside of a container"
         return f"needs {self.name} ({remedy})"
 
 
@@ -61,7 +73,7 @@ PROGRAMS = {
         Program("Chromium", "chromium-headless-shell", lambda: find("chromium") or find("chromium-headless-shell")),
         Program("gpg", "gnupg", lambda: find("gpg")),
         Program("PostgreSQL with contrib", "postgresql", postgresql_with_contrib),
-        Program("root", None, lambda: os.geteuid() == 0),
+        Program("a mount", None, mounting_is_allowed),
     )
 }
 

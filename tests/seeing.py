@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import numpy as np
 import orjson
-from waiting import wait_until
+from waiting import PATIENCE_SECONDS, wait_until
 
 from pipelines.domain.ladder import LadderAnswers, LiveState, Tick, ladder_strikes_usd, live_payload
 from pipelines.domain.lookup import Reading
@@ -90,7 +90,7 @@ def serving(home: Path, **settings: str) -> Iterator[Served]:
         wait_until(lambda: address() or process.poll() is not None, "the page to be served")
         url = address()
         assert url is not None, log.read_text()
-        with httpx.Client(base_url=url, timeout=10) as client:
+        with httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as client:
             yield Served(process, client, log.read_text)
     finally:
         process.kill()

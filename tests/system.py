@@ -27,7 +27,7 @@ class System:
     database: Database
     variables: dict[str, str]
 
-    def run(self, *arguments: str, timeout: float = 600.0, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout: float = 900.0, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run `strikecast ARGUMENTS` in a process of its own, with further environment variables."""
         return subprocess.run(
             [sys.executable, "-m", "pipelines.cli", *arguments],

@@ -1,11 +1,16 @@
 """Waiting for what another process does: with a deadline, never for a fixed time."""
 
+import time
 from collections.abc import Callable
 
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
+#: Long, because a deadline is only ever reached by what is broken: a machine that is busy otherwise must not reach it.
+PATIENCE_SECONDS = 300.0
+HOUR_SECONDS = 3_600
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Return as soon as `condition` is true; fails the test when it is not within `seconds`."""
 
     def fail(_: object) -> bool:
@@ -18,3 +23,8 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 60.0
         retry_error_callback=fail,
     )
     retrying(condition)
+
+
+def stay_in_one_hour(seconds: float = 60.0) -> None:
+    """Let the next hour begin if it begins within `seconds`: for claims of one hour, or of one day."""
+    wait_until(lambda: time.time() % HOUR_SECONDS < HOUR_SECONDS - seconds, "the next hour", PATIENCE_SECONDS + seconds)

@@ -6,14 +6,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from processes import below, command_line, has_ended, kill_all
 from system import System
-from waiting import wait_until
+from waiting import PATIENCE_SECONDS, wait_until
 
 from pipelines.resources import run_of_title
 
@@ -204,14 +205,7 @@ def live_session(system: System) -> dict[str, Any] | None:
 
 
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return psutil.Process(process.pid).children(recursive=True)
-
-
-def command_line(process: psutil.Process) -> list[str]:
-    """Its arguments; none once it has ended."""
-    with suppress(psutil.Error):
-        return process.cmdline()
-    return []
+    return below(process.pid)
 
 
 @contextmanager
@@ -226,8 +220,8 @@ def up(system: System, log: Path) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         if process.poll() is None:
-            for member in [*family(process), process]:
-                member.kill()
+            kill_all(*family(process))
+            process.kill()
             process.wait()
 
 
@@ -241,7 +235,7 @@ def orphans(system: System, tmp_path_factory: pytest.TempPathFactory) -> list[ps
         killed.kill()
         code_server.kill()
         killed.wait()
-    assert any(one.is_running() for one in members)
+    assert not all(map(has_ended, members))
     return members
 
 
@@ -261,7 +255,7 @@ def up_again(system: System, orphans: list[psutil.Process], log: Path) -> Iterat
 def test_a_killed_up_is_cleared_away_by_the_next(
     up_again: subprocess.Popen[str], orphans: list[psutil.Process]
 ) -> None:
-    wait_until(lambda: not [one for one in orphans if one.is_running()], "the orphans' end")
+    wait_until(lambda: all(map(has_ended, orphans)), "the orphans' end")
     assert up_again.poll() is None
 
 
@@ -283,8 +277,8 @@ def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(
     wait_until(lambda: "stopping" in log.read_text(), "the end to begin")
     for further in (signal.SIGINT, signal.SIGTERM):
         up_again.send_signal(further)
-    assert up_again.wait(timeout=300) == 0
-    assert [member for member in members if member.is_running()] == []
+    assert up_again.wait(PATIENCE_SECONDS) == 0
+    wait_until(lambda: all(map(has_ended, members)), "the end of all that it started")
     state = json.loads(system.call("status", "--json").stdout)
     assert state["ui"] is None
     assert state["live_session"]["status"] == "stopped"

@@ -5,12 +5,21 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from server_folders import server_folder
 
 from pipelines.live.output import probabilities_path
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Instead of pytest's: a server lives there."""
+    with server_folder() as folder:
+        yield folder
 
 
 @pytest.mark.soak
@@ -18,7 +27,7 @@ def test_a_demo_once_goes_from_nothing_to_fresh_files_and_leaves_nothing_running
     environment = {**os.environ, "STRIKECAST_HOME": str(tmp_path / "home"), "COLUMNS": "100"}
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", "demo", "--once", "--port", "0"],
-        env=environment, capture_output=True, text=True, timeout=400, check=False,
+        env=environment, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     for symbol in ("BTC", "ETH"):

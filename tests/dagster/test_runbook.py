@@ -47,7 +47,7 @@ def test_every_command_does_what_it_says(shell: dict[str, str], system: System) 
             cwd=system.home,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
         if done.returncode != 0 or "Traceback" in done.stderr:

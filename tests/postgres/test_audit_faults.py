@@ -3,6 +3,8 @@
 import multiprocessing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -21,7 +23,7 @@ from pipelines.storage.maintenance import delete_in_batches
 
 
 def test_a_server_that_is_gone_is_a_gap_not_a_zero(tmp_path: Path, settings: Settings) -> None:
-    nobody = Database(f"postgresql://postgres@/x?host={tmp_path}&port=1")
+    nobody = Database(f"postgresql://postgres@/x?host={quote(str(tmp_path))}&port=1")
     done = collect(settings, nobody, Kind.QUICK)
     assert "database" in {one.name for one in done.gaps}
     assert not any(one.name.startswith(("table_", "database_", "query")) for one in done.figures)
@@ -70,16 +72,19 @@ def test_a_killed_audit_stores_nothing_and_the_next_clears_up(published: Databas
 def test_who_may_only_read_gets_an_audit_that_says_what_it_could_not_see(
     published: Database, settings: Settings
 ) -> None:
-    login = "audit_test_reader"
+    login = f"audit_test_{uuid4().hex}"  # a role belongs to the whole server, which others may test on, too
     with published.connect("test", None) as connection:
-        if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [login]).fetchone() is None:
-            connection.execute(f"CREATE ROLE {login} LOGIN PASSWORD 'secret' IN ROLE strikecast_reader")
+        connection.execute(f"CREATE ROLE {login} LOGIN PASSWORD 'secret' IN ROLE strikecast_reader")
     parts = {**published.parameters, "user": login, "password": "secret"}
     reader = Database(psycopg.conninfo.make_conninfo(**parts)) if "host" not in parts else Database(
         Database(published.url).url_for(str(parts["dbname"])).replace(f"//{published.parameters.get('user')}", f"//{login}:secret", 1)
     )  # fmt: skip
     told: list[str] = []
-    done = run(settings, reader, Kind.QUICK, told.append).audit
+    try:
+        done = run(settings, reader, Kind.QUICK, told.append).audit
+    finally:
+        with published.connect("test", None) as connection:
+            connection.execute(f"DROP ROLE {login}")
     assert done.audit_id is None
     assert any("the audit is shown, and not stored" in one for one in told)
     gaps = {one.name: one.why for one in done.gaps}

@@ -7,11 +7,24 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
 import psycopg
 import pytest
-from backing_up import SCRIPT, now, pg_dump_of, run, script, shown_by
+from backing_up import (
+    PATIENCE_SECONDS,
+    SCRIPT,
+    dump_held_up,
+    dumping,
+    now,
+    run,
+    script,
+    serves_backup,
+    shown_by,
+)
+from processes import below, kill_all
+from small_disks import small_disk
 from waiting import wait_until
 
 from pipelines.domain.backups import RotationPolicy
@@ -115,12 +128,10 @@ def test_what_is_written_during_the_dump_is_in_it_wholly_or_not_at_all(filled: D
 
 
 def test_a_killed_pg_dump_leaves_nothing_and_says_so(filled: Database, tmp_path: Path) -> None:
-    with script(filled, tmp_path) as child:
-        wait_until(lambda: pg_dump_of(child) is not None, "pg_dump to run")
-        dump = pg_dump_of(child)
-        assert dump is not None
-        dump.kill()
-        _, complaints = child.communicate(timeout=60)
+    with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
+        dumping(child).kill()
+        _, complaints = child.communicate(timeout=PATIENCE_SECONDS)
+        blocker.rollback()
     assert child.returncode == 7
     assert "pg_backup: pg_dump ended with 137" in complaints
     assert list(tmp_path.iterdir()) == []
@@ -131,22 +142,22 @@ def test_a_killed_pg_dump_leaves_nothing_and_says_so(filled: Database, tmp_path:
 def test_an_interrupted_backup_leaves_nothing(
     filled: Database, tmp_path: Path, sign: signal.Signals, code: int
 ) -> None:
-    with script(filled, tmp_path) as child:
-        wait_until(lambda: pg_dump_of(child) is not None, "pg_dump to run")
+    with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
+        dumping(child)
         child.send_signal(sign)
-        assert child.wait(timeout=60) == code
+        assert child.wait(timeout=PATIENCE_SECONDS) == code
+        blocker.rollback()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_killed_script_leaves_only_what_no_one_takes_for_a_backup(filled: Database, tmp_path: Path) -> None:
-    with script(filled, tmp_path) as child:
-        wait_until(lambda: pg_dump_of(child) is not None, "pg_dump to run")
-        below = psutil.Process(child.pid).children(recursive=True)
+    with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
+        dumping(child)
+        its_own = below(child.pid)
         child.kill()
         child.wait()
-        for one in below:
-            with suppress(psutil.NoSuchProcess):
-                one.kill()
+        kill_all(*its_own)
+        blocker.rollback()
     left = list(tmp_path.iterdir())
     assert [path.suffix for path in left] == [".partial"]
     assert backups(tmp_path) == []
@@ -163,21 +174,19 @@ def test_a_killed_script_leaves_only_what_no_one_takes_for_a_backup(filled: Data
 
 
 def test_there_is_one_backup_of_a_database_at_a_time(filled: Database, tmp_path: Path) -> None:
-    with script(filled, tmp_path) as child:
-        wait_until(lambda: pg_dump_of(child) is not None, "pg_dump to run")
+    with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
+        dumping(child)
         with pytest.raises(AlreadyRunningError, match="another backup of .* is running"):
             create(filled, tmp_path)
-        child.communicate(timeout=60)
+        blocker.rollback()
+        child.communicate(timeout=PATIENCE_SECONDS)
         assert child.returncode == 0
     assert len(backups(tmp_path)) == 1
 
 
-@pytest.mark.needs("root")  # mounts a small disk
+@pytest.mark.needs("a mount")
 def test_a_full_disk_is_said_before_or_while_it_fills_and_leaves_nothing(filled: Database, tmp_path: Path) -> None:
-    mounted = tmp_path / "disk"
-    mounted.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mounted], check=True)
-    try:
+    with small_disk(tmp_path / "disk", "1m") as mounted:
         code, complaints = run(filled, mounted)
         assert code == 6
         assert "kB free" in complaints
@@ -189,8 +198,6 @@ def test_a_full_disk_is_said_before_or_while_it_fills_and_leaves_nothing(filled:
         assert code == 7
         assert "No space left" in complaints
         assert [path.name for path in mounted.iterdir()] == [older.name]
-    finally:
-        subprocess.run(["umount", mounted], check=True)
 
 
 def test_a_folder_that_cannot_be_written_and_a_wrong_password_are_told(filled: Database, tmp_path: Path) -> None:
@@ -220,10 +227,11 @@ def test_a_password_is_seen_by_nobody(filled: Database, tmp_path: Path) -> None:
         f"postgresql://{parameters.get('user')}:hush-hush@{parameters['host'] if not str(parameters['host']).startswith('/') else ''}/{parameters['dbname']}?host={parameters['host']}"
     )
     assert url
-    with script(secret, tmp_path) as child:
-        wait_until(lambda: pg_dump_of(child) is not None, "pg_dump to run")
+    with dump_held_up(filled) as blocker, script(secret, tmp_path) as child:
+        dumping(child)
         seen = shown_by(child)
-        said, complaints = child.communicate(timeout=60)
+        blocker.rollback()
+        said, complaints = child.communicate(timeout=PATIENCE_SECONDS)
     assert child.returncode == 0, complaints
     assert not any("hush-hush" in text for text in [*seen, said, complaints])
     for path in tmp_path.rglob("*"):
@@ -232,29 +240,19 @@ def test_a_password_is_seen_by_nobody(filled: Database, tmp_path: Path) -> None:
 
 @pytest.mark.one_server
 def test_a_backup_goes_after_everything_else_that_wants_the_processor(filled: Database, tmp_path: Path) -> None:
-    with filled.connect("test", None) as connection:
-        connection.execute("CREATE TABLE analytics.long AS SELECT n, md5(n::text) FROM generate_series(1, 600000) AS n")
-    nice: set[int] = set()
-
     def slowed_down() -> bool:
-        with filled.connect("test", None) as connection:
-            found = connection.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'strikecast backup'")
+        nice: set[int] = set()
+        for pid in serves_backup(filled):
             with suppress(psutil.NoSuchProcess):
-                nice.update(psutil.Process(pid).nice() for (pid,) in found.fetchall())
+                nice.add(psutil.Process(pid).nice())
         return 10 in nice
 
-    try:
-        with script(filled, tmp_path) as child:
-            wait_until(lambda: pg_dump_of(child) is not None, "pg_dump to run")
-            dumping = pg_dump_of(child)
-            assert dumping is not None
-            assert os.sched_getscheduler(dumping.pid) == os.SCHED_IDLE
-            wait_until(slowed_down, "the server's processes to be slowed down")
-            child.communicate(timeout=60)
-            assert child.returncode == 0
-    finally:
-        with filled.connect("test", None) as connection:
-            connection.execute("DROP TABLE analytics.long")
+    with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
+        assert os.sched_getscheduler(dumping(child).pid) == os.SCHED_IDLE
+        wait_until(slowed_down, "the server's processes to be slowed down", PATIENCE_SECONDS)
+        blocker.rollback()
+        _, complaints = child.communicate(timeout=PATIENCE_SECONDS)
+        assert child.returncode == 0, complaints
 
 
 def damaged(made: Backup, kind: str) -> None:
@@ -284,7 +282,7 @@ def test_a_damaged_backup_is_found_and_never_restored(database: Database, tmp_pa
 
 
 def test_a_backup_takes_the_place_of_the_database_in_use_which_is_kept(server: Database, tmp_path: Path) -> None:
-    name = f"strikecast_test_{os.getpid()}_replace"
+    name = f"strikecast_test_{uuid4().hex}"
     from pipelines.storage.schema import migrate
 
     used = Database(server.url_for(name))

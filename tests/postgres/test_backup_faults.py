@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 import psutil
 import psycopg
 import pytest
-from backing_up import SCRIPT, now, pg_dump_of, run, script, shown_by
+from backing_up import PATIENCE_SECONDS, SCRIPT, dump_held_up, dumping, now, run, script, shown_by
+from processes import below, command_line, kill_all, postmaster
 from small_builds import SMALL
 from waiting import wait_until
 
@@ -48,24 +49,32 @@ def test_a_server_killed_in_mid_dump_leaves_nothing_and_the_next_backup_is_whole
     server, database = mortal
     with database.connect("test", None) as connection:
         connection.execute("CREATE TABLE long AS SELECT n, md5(n::text) FROM generate_series(1, 500000) n")
-    with script(database, tmp_path) as child:
-        wait_until(lambda: any(size > 0 for size in sizes(tmp_path)), "the dump to be written")
-        postmaster = psutil.Process(int((server.data / "postmaster.pid").read_text().split()[0]))
-        for process in [postmaster, *postmaster.children()]:
-            process.kill()
-        _, complaints = child.communicate(timeout=60)
+    with dump_held_up(database) as blocker, script(database, tmp_path) as child:
+        dumping(child)
+        wait_until(lambda: part_of(child, "pg_restore"), "the stream to be read", PATIENCE_SECONDS)
+        reading = part_of(child, "pg_restore")
+        assert reading is not None
+        reading.suspend()  # so that the dump stops where the pipes are full
+        blocker.rollback()
+        wait_until(lambda: any(size > 0 for size in sizes(tmp_path)), "the dump to be written", PATIENCE_SECONDS)
+        first = postmaster(server.data)
+        kill_all(first, *first.children())
+        reading.resume()
+        _, complaints = child.communicate(timeout=PATIENCE_SECONDS)
     assert child.returncode == 7, complaints
     assert "pg_backup: pg_dump ended with 1: " in complaints
     assert list(tmp_path.iterdir()) == []
     server.revive()
     assert run(database, tmp_path)[0] == 0
-    assert {one.table: one.rows for one in backups(tmp_path)[0].manifest.tables} == {"public.long": 500_000}
+    tables = {one.table: one.rows for one in backups(tmp_path)[0].manifest.tables}
+    assert tables == {"public.held": 0, "public.long": 500_000}
 
 
-def tee_of(child: subprocess.Popen[str], target: str) -> psutil.Process | None:
-    for one in psutil.Process(child.pid).children(recursive=True):
+def part_of(child: subprocess.Popen[str], program: str, target: str = "") -> psutil.Process | None:
+    """A process of the script's stream, by its program and the end of its last argument."""
+    for one in below(child.pid):
         with suppress(psutil.NoSuchProcess):
-            if one.name() == "tee" and one.cmdline()[-1].endswith(target):
+            if one.name() == program and (command_line(one) or [""])[-1].endswith(target):
                 return one
     return None
 
@@ -80,18 +89,14 @@ def tee_of(child: subprocess.Popen[str], target: str) -> psutil.Process | None:
 def test_a_killed_part_of_the_stream_leaves_nothing_and_is_told(
     database: Database, tmp_path: Path, victim: str, message: str
 ) -> None:
-    with database.connect("what pg_dump waits for", None) as blocker:
-        blocker.execute("CREATE TABLE IF NOT EXISTS held (n integer)")
-        blocker.commit()
-        blocker.execute("LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
-        with script(database, tmp_path) as child:
-            wait_until(lambda: pg_dump_of(child) is not None, "pg_dump to run")
-            wait_until(lambda: tee_of(child, victim) is not None, "the stream to flow")
-            killed = tee_of(child, victim)
-            assert killed is not None
-            killed.kill()
-            blocker.rollback()
-            _, complaints = child.communicate(timeout=60)
+    with dump_held_up(database) as blocker, script(database, tmp_path) as child:
+        dumping(child)
+        wait_until(lambda: part_of(child, "tee", victim), "the stream to flow", PATIENCE_SECONDS)
+        killed = part_of(child, "tee", victim)
+        assert killed is not None
+        killed.kill()
+        blocker.rollback()
+        _, complaints = child.communicate(timeout=PATIENCE_SECONDS)
     assert child.returncode == 7, complaints
     assert re.search(message, complaints)
     assert list(tmp_path.iterdir()) == []
@@ -141,10 +146,12 @@ def test_a_wrong_password_is_told_and_seen_by_nobody(mortal: tuple[EmbeddedServe
     assert "password authentication failed" in complaints
     assert "wrong one" not in complaints
     assert list(tmp_path.iterdir()) == []
-    with script(by("the%20right%20one"), tmp_path, programs=programs) as child:
-        wait_until(lambda: pg_dump_of(child) is not None, "pg_dump to run")
+    right = by("the%20right%20one")
+    with dump_held_up(right) as blocker, script(right, tmp_path, programs=programs) as child:
+        dumping(child)
         seen = shown_by(child)
-        said, complaints = child.communicate(timeout=60)
+        blocker.rollback()
+        said, complaints = child.communicate(timeout=PATIENCE_SECONDS)
     assert child.returncode == 0, complaints
     assert not any("right one" in text or "right%20one" in text for text in [*seen, said, complaints])
 
@@ -175,20 +182,17 @@ def test_a_publication_during_the_dump_is_not_half_in_it(database: Database, bui
     with (
         database.connect("ahead", Role.PIPELINE) as ahead,
         database.connect("later", Role.PIPELINE) as later,
-        database.connect("what pg_dump waits for", None) as blocker,
+        dump_held_up(database) as blocker,
     ):
-        blocker.execute("CREATE TABLE IF NOT EXISTS held (n integer)")
-        blocker.commit()
-        blocker.execute("LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
         publish(ahead, new["AHEAD"])
         with script(database, tmp_path, "-r", Role.BACKUP) as child:
-            wait_until(lambda: pg_dump_of(child) is not None, "pg_dump to run")
+            dumping(child)
             publish(later, new["LATER"])
             ahead.commit()
             later.commit()
             assert child.poll() is None
             blocker.rollback()
-            _, complaints = child.communicate(timeout=60)
+            _, complaints = child.communicate(timeout=PATIENCE_SECONDS)
             assert child.returncode == 0, complaints
     name = f"{database.parameters['dbname']}_instant"
     restored = Database(database.url_for(name))

@@ -5,11 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
+from processes import postmaster
+from server_folders import server_folder
 from waiting import wait_until
 
 from pipelines.errors import ServerUnavailableError
@@ -25,6 +27,13 @@ with EmbeddedServer(Path(sys.argv[1])).in_use():
     Path(sys.argv[2]).touch()
     time.sleep(600)
 """
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Instead of pytest's: a server lives there."""
+    with server_folder() as folder:
+        yield folder
 
 
 def select(url: str, statement: str = "SELECT 1") -> object:
@@ -75,12 +84,17 @@ def test_a_server_left_by_a_killed_user_is_taken_over(tmp_path: Path) -> None:
     assert not server.is_running()
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 999_999, "nonsense"], ids=["alive", "gone", "nonsense"])
-def test_a_stale_pid_file_is_no_obstacle(tmp_path: Path, pid: object) -> None:
+@pytest.mark.parametrize("pid", ["alive", "gone", "nonsense"])
+def test_a_stale_pid_file_is_no_obstacle(tmp_path: Path, pid: str) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    number = {"alive": os.getpid(), "gone": gone.pid}.get(pid, pid)
     server = EmbeddedServer(tmp_path / "pg")
     with server.in_use():
         pass
-    (server.data / "postmaster.pid").write_text(f"{pid}\n{server.data}\n1\n5432\n{server.socket_dir}\n\n1 1\nready\n")
+    (server.data / "postmaster.pid").write_text(
+        f"{number}\n{server.data}\n1\n5432\n{server.socket_dir}\n\n1 1\nready\n"
+    )
     with server.in_use() as url:
         assert select(url) == 1
 
@@ -101,7 +115,7 @@ def test_a_killed_server_recovers_what_was_committed(tmp_path: Path) -> None:
     with server.in_use() as url:
         with psycopg.connect(Database(url).url_for("postgres")) as connection:
             connection.execute("CREATE TABLE kept AS SELECT generate_series(1, 100000) AS x")
-        os.kill(int((server.data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
+        postmaster(server.data).kill()
         with EmbeddedServer(tmp_path / "pg", said.append).in_use() as again:
             assert select(again, "SELECT count(*) FROM kept") == 100_000
     assert "the server was not shut down; recovering" in said
@@ -139,8 +153,7 @@ def test_a_server_that_cannot_start_is_one_clear_line(tmp_path: Path) -> None:
 def test_the_server_listens_on_no_network_address(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path / "pg").in_use() as url:
         assert select(url, "SHOW listen_addresses") == ""
-        pid = int((tmp_path / "pg" / "data" / "postmaster.pid").read_text().splitlines()[0])
-        assert psutil.Process(pid).net_connections("inet") == []
+        assert postmaster(tmp_path / "pg" / "data").net_connections("inet") == []
         assert (tmp_path / "pg").stat().st_mode & 0o066 == 0
 
 

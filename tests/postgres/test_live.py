@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import psycopg
 import pytest
-from live_sessions import alive, half_an_hour_of_ticks, has, read, session, tick
+from live_sessions import alive, half_an_hour_of_ticks, has, read, session, tick, tick_until, wait_for_end
 from waiting import wait_until
 
 from pipelines.domain.ladder import answer_ladder, ladder_strikes_usd
@@ -33,10 +33,7 @@ def test_a_tick_becomes_the_answers_of_the_published_lookup(database: Database, 
     generation = build("TICK", seed=1)
     half_an_hour_of_ticks(database, "TICK", 100.0)
     with session(database, tmp_path, "TICK"):
-        tick(database, "TICK", 100.01)
-        wait_until(has(tmp_path, "TICK", current_price=100.01, status="ok"), "the tick in the file")
-        payload = read(tmp_path, "TICK")
-    assert payload is not None
+        payload = tick_until(database, tmp_path, "TICK", 100.01, "the tick in the file", status="ok")
     assert payload["momentum_bucket"] == 1
     assert payload["fingerprint_table"] == "tick_fingerprint_directional_momentum_001"
     assert payload["model_version"] == generation
@@ -53,23 +50,18 @@ def test_a_source_that_stops_makes_the_file_stale_and_a_tick_makes_it_fresh(
     build("STALE", seed=1)
     half_an_hour_of_ticks(database, "STALE", 100.0)
     with session(database, tmp_path, "STALE"):
-        tick(database, "STALE", 100.0)
-        wait_until(has(tmp_path, "STALE", status="ok"), "a fresh file")
+        tick_until(database, tmp_path, "STALE", 100.0, "a fresh file", status="ok")
         wait_until(has(tmp_path, "STALE", status="stale"), "a stale file")
         payload = read(tmp_path, "STALE")
         assert payload is not None
         assert payload["price_age_ms"] > 2_000
-        tick(database, "STALE", 100.02)
-        wait_until(has(tmp_path, "STALE", status="ok", current_price=100.02), "a fresh file again")
+        tick_until(database, tmp_path, "STALE", 100.02, "a fresh file again", status="ok")
 
 
 def test_without_momentum_the_baseline_answers_and_says_so(database: Database, build: Build, tmp_path: Path) -> None:
     build("BASE", seed=1)
     with session(database, tmp_path, "BASE"):
-        tick(database, "BASE", 100.0)
-        wait_until(has(tmp_path, "BASE", status="degraded"), "a degraded file")
-        payload = read(tmp_path, "BASE")
-    assert payload is not None
+        payload = tick_until(database, tmp_path, "BASE", 100.0, "a degraded file", status="degraded")
     assert payload["momentum_score"] is None
     assert payload["fingerprint_table"] == "base_fingerprint_directional_baseline"
     assert payload["reasons"] == [
@@ -87,8 +79,7 @@ def test_a_symbol_without_a_generation_does_not_stop_the_others(
         tick(database, "NOGEN", 100.0)
         tick(database, "GOOD", 100.0)
         wait_until(has(tmp_path, "NOGEN", current_price=100.0), "an honest file of the symbol without a generation")
-        tick(database, "GOOD", 100.02)
-        wait_until(has(tmp_path, "GOOD", current_price=100.02, status="ok"), "the good symbol's file")
+        tick_until(database, tmp_path, "GOOD", 100.02, "the good symbol's file", status="ok")
         payload = read(tmp_path, "NOGEN")
     assert payload is not None
     assert payload["reasons"][0] == "no generation is published for NOGEN"
@@ -134,7 +125,7 @@ def test_a_session_that_loses_its_database_ends_with_an_error(database: Database
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND application_name = 'strikecast live session'"
             )
-        assert child.wait(timeout=30) != 0
+        assert wait_for_end(child) != 0
 
 
 def test_the_replay_feed_gives_momentum_at_once(database: Database, build: Build, tmp_path: Path) -> None:

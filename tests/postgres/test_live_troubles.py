@@ -2,66 +2,24 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from exchange_server import Exchange
-from live_sessions import half_an_hour_of_ticks, has, read, session, tick
-from waiting import wait_until
+from live_sessions import half_an_hour_of_ticks, has, live_session, read, running, session, tick, tick_until
+from waiting import PATIENCE_SECONDS, wait_until
 
 from pipelines.live import cycle
 from pipelines.live import session as of_sessions
-from pipelines.live.feeds.base import Feed, NoFeed
 from pipelines.live.feeds.exchange import ExchangeFeed
 from pipelines.live.output import probabilities_path
-from pipelines.live.session import LiveSession
 from pipelines.storage.database import AsyncConnection, Database, Role
 from pipelines.storage.live import LockState, lock_state, read_lock_state
 
 Build = Callable[..., int]
-
-
-@contextmanager
-def running(live: LiveSession) -> Iterator[list[BaseException]]:
-    """A session in a thread of this process; what it raised, after the context."""
-    raised: list[BaseException] = []
-    started = threading.Event()
-    tasks: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
-
-    async def main() -> None:
-        task = asyncio.create_task(live._main(False))
-        tasks.append((asyncio.get_running_loop(), task))
-        started.set()
-        await task
-
-    def run() -> None:
-        try:
-            asyncio.run(main())
-        except BaseException as error:  # noqa: BLE001 (the test looks at it)
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        assert started.wait(30)
-        yield raised
-    finally:
-        loop, task = tasks[0]
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(task.cancel)
-        thread.join(30)
-        assert not thread.is_alive()
-
-
-def live_session(database: Database, output: Path, *symbols: str, **options: Any) -> LiveSession:
-    def no_feed(_: object) -> Feed:
-        return NoFeed()
-
-    return LiveSession(database, output, dict.fromkeys(symbols, 0.25), options.pop("feed", no_feed), **options)
 
 
 def number(output: Path, symbol: str) -> int | None:
@@ -116,7 +74,7 @@ def test_a_session_that_lost_its_connection_after_its_close_ends_though_it_was_d
     monkeypatch.setattr(of_sessions, "read_lock_state", deaf)
     live = live_session(database, tmp_path, "DEAF", period=timedelta(seconds=2))
     with running(live) as raised:
-        assert looking.wait(30)
+        assert looking.wait(PATIENCE_SECONDS)
         with database.connect("test", None, autocommit=True) as connection:
             connection.execute("SELECT pg_terminate_backend(%s)", [lock_state(connection).holder_pid])
         wait_until(lambda: raised, "its end")
@@ -128,8 +86,7 @@ def test_a_table_that_is_locked_holds_up_rows_but_no_file(database: Database, bu
     build("LOCKED", seed=1)
     half_an_hour_of_ticks(database, "LOCKED", 100.0)
     with session(database, tmp_path, "LOCKED"):
-        tick(database, "LOCKED", 100.0)
-        wait_until(has(tmp_path, "LOCKED", status="ok"), "a fresh file")
+        tick_until(database, tmp_path, "LOCKED", 100.0, "a fresh file", status="ok")
         before = number(tmp_path, "LOCKED")
         with database.connect("maintenance", None) as holder:
             holder.execute("LOCK TABLE live_data.answer IN ACCESS EXCLUSIVE MODE")
@@ -159,8 +116,7 @@ def test_a_file_that_cannot_be_written_is_no_other_symbols_trouble(
         half_an_hour_of_ticks(database, symbol, 100.0)
     probabilities_path(tmp_path, "BLOCKED").mkdir()  # a file cannot be renamed over a folder
     with session(database, tmp_path, "BLOCKED", "FREE"):
-        tick(database, "FREE", 100.25)
-        wait_until(has(tmp_path, "FREE", current_price=100.25, status="ok"), "the other symbol's file")
+        tick_until(database, tmp_path, "FREE", 100.25, "the other symbol's file", status="ok")
         probabilities_path(tmp_path, "BLOCKED").rmdir()
         wait_until(has(tmp_path, "BLOCKED", current_price=100.0), "its own file, once it can be written")
 
@@ -177,9 +133,8 @@ def test_a_generation_that_cannot_be_read_is_no_other_symbols_trouble(
     for symbol in ("BROKEN", "WHOLE"):
         half_an_hour_of_ticks(database, symbol, 100.0)
     with session(database, tmp_path, "BROKEN", "WHOLE"):
-        tick(database, "WHOLE", 100.25)
         tick(database, "BROKEN", 100.25)
-        wait_until(has(tmp_path, "WHOLE", current_price=100.25, status="ok"), "the other symbol's file")
+        tick_until(database, tmp_path, "WHOLE", 100.25, "the other symbol's file", status="ok")
         wait_until(has(tmp_path, "BROKEN", current_price=100.25), "an honest file")
         payload = read(tmp_path, "BROKEN")
     assert payload is not None

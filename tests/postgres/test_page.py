@@ -10,6 +10,7 @@ from live_sessions import tick
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from programs import find
 from seeing import Served, ladder, serving, write_ladder
+from waiting import PATIENCE_SECONDS, stay_in_one_hour
 
 from pipelines.live.output import probabilities_path
 from pipelines.storage.database import Database
@@ -49,7 +50,7 @@ class Opened:
         write_ladder(self.folder, "BTC", ladder(price, now()))
 
     def shows(self, selector: str, text: str) -> None:
-        self.page.locator(selector).get_by_text(text, exact=True).wait_for(timeout=10_000)
+        self.page.locator(selector).get_by_text(text, exact=True).wait_for(timeout=1_000 * PATIENCE_SECONDS)
 
     def texts(self, selector: str) -> list[str]:
         return self.page.locator(selector).all_text_contents()
@@ -65,12 +66,14 @@ def folder(tmp_path: Path) -> Path:
 def context(request: pytest.FixtureRequest, browser: Browser) -> Iterator[BrowserContext]:
     width, scheme = request.param
     with browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme) as it:
+        it.set_default_timeout(1_000 * PATIENCE_SECONDS)
         yield it
 
 
 @pytest.fixture
 def opened(context: BrowserContext, database: Database, folder: Path, tmp_path: Path) -> Iterator[Opened]:
-    """The page of BTC, opened, with its first event shown."""
+    """The page of BTC, opened, with its first event shown; it shows one hour."""
+    stay_in_one_hour()
     with database.connect("test", None) as connection:
         connection.execute("TRUNCATE live_data.price_log")
     for seconds in (3, 2, 1):

@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 import sqlalchemy
 from alembic import command
 from exchange_server import Exchange, status
-from live_sessions import half_an_hour_of_ticks, has, read, session, tick
+from live_sessions import half_an_hour_of_ticks, has, read, session, tick, tick_until
 from waiting import wait_until
 
 from pipelines.domain.ticks import DELTA_LAGS_MINUTES, Tick, TickFeatures
@@ -137,18 +138,27 @@ def test_rows_that_the_database_refuses_stop_nothing(database: Database) -> None
 
 
 def test_rows_whose_writer_is_cancelled_are_written_by_the_next(database: Database) -> None:
+    def waits_for_a_lock() -> bool:
+        with database.connect("test", None) as connection:
+            return bool(
+                connection.execute(
+                    "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'live_data.price_log'::regclass "
+                    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+                ).fetchall()
+            )
+
     async def work(log: TickLog) -> None:
         writer = asyncio.create_task(log.run())
         with database.connect("maintenance", None) as holder:
             await asyncio.to_thread(holder.execute, "LOCK TABLE live_data.price_log IN SHARE MODE")
             log.store([DescribedTick("CANCELLED", Tick(NOW, 100.0), WHOLE)])
-            await asyncio.sleep(0.3)  # it waits for the lock
+            await asyncio.to_thread(wait_until, waits_for_a_lock, "the writer to wait for the lock")
             writer.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await writer
         await log.flush()
 
-    with_log(database, work, lock_timeout="20s")
+    with_log(database, work, lock_timeout="10min")
     assert [row["price"] for row in rows(database, "CANCELLED")] == [100.0]
 
 
@@ -184,8 +194,7 @@ def test_a_price_from_the_future_is_told_and_not_used(database: Database, build:
     build("AHEAD", seed=1)
     half_an_hour_of_ticks(database, "AHEAD", 100.0)
     with session(database, tmp_path, "AHEAD"):
-        tick(database, "AHEAD", 100.0)
-        wait_until(has(tmp_path, "AHEAD", current_price=100.0, status="ok"), "a fresh file")
+        tick_until(database, tmp_path, "AHEAD", 100.0, "a fresh file", status="ok")
         tick(database, "AHEAD", 500.0, datetime.now(UTC) + timedelta(seconds=90))
 
         def told() -> bool:
@@ -235,7 +244,7 @@ def test_an_exchanges_prices_reach_table_and_file_and_its_failures_the_reasons(
 
 
 def test_an_upgrade_keeps_the_ticks_of_the_schema_before(server: Database) -> None:
-    name = f"strikecast_upgrade_{datetime.now(UTC):%H%M%S%f}"
+    name = f"strikecast_upgrade_{uuid4().hex}"
     database = Database(server.url_for(name))
     schema.ensure_database(database)
     try:

@@ -1,6 +1,5 @@
 """Publishing by generation: no reader ever sees an empty table or a mix, whatever dies in between."""
 
-import os
 import re
 import signal
 import subprocess
@@ -12,9 +11,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from processes import postmaster
 from psycopg import IsolationLevel
+from server_folders import server_folder
 from small_builds import SMALL, build_generation
-from waiting import wait_until
+from waiting import PATIENCE_SECONDS, wait_until
 
 from pipelines.domain.config import ModelConfig
 from pipelines.errors import BuildError, NoDataError
@@ -35,6 +36,13 @@ VIEW = """
     FROM analytics.lookup_cell WHERE symbol = %s AND momentum_bucket = 1::smallint
 """
 ROWS = len(SMALL.lookup_ttcs_seconds)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Instead of pytest's: a server lives there."""
+    with server_folder() as folder:
+        yield folder
 
 
 def active(database: Database, symbol: str) -> int:
@@ -151,8 +159,7 @@ def test_a_killed_server_comes_back_with_the_old_generation_whole(tmp_path: Path
         migrate(database)
         old = build_generation(database, "BTC", seed=1)
         with building_child(database, "BTC", "copy", tmp_path / "marker"):
-            pid = int((server.data / "postmaster.pid").read_text().splitlines()[0])
-            os.kill(pid, signal.SIGKILL)
+            postmaster(server.data).kill()
             with EmbeddedServer(tmp_path / "postgres").in_use():
                 with psycopg.connect(database.conninfo("reader", Role.READER)) as connection:
                     assert connection.execute(LADDER, ["BTC"]).fetchone() == ([old], ROWS, "BTC")
@@ -242,4 +249,4 @@ def test_a_listener_is_told_of_a_publish(database: Database, build: Build) -> No
     with psycopg.connect(database.conninfo("listener", Role.LIVE), autocommit=True) as connection:
         connection.execute("LISTEN strikecast_generation")
         build("TELL", seed=1)
-        assert [note.payload for note in connection.notifies(timeout=10, stop_after=1)] == ["TELL"]
+        assert [note.payload for note in connection.notifies(timeout=PATIENCE_SECONDS, stop_after=1)] == ["TELL"]

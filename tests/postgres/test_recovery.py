@@ -47,7 +47,7 @@ def archiving() -> Iterator[tuple[Database, Path]]:
             server.take_over()
             with Database(server.url("postgres")).connect("test", None, autocommit=True) as connection:
                 connection.execute("ALTER SYSTEM SET archive_mode = on")
-                connection.execute(f"ALTER SYSTEM SET archive_command = 'sh {script} \"{archive}\" %p %f'")
+                connection.execute(f'ALTER SYSTEM SET archive_command = \'sh "{script}" "{archive}" %p %f\'')
         with server.in_use() as url:
             database = Database(url)
             migrate(database)

@@ -36,7 +36,7 @@ def test_a_newer_schema_is_refused_with_the_remedy(database: Database) -> None:
             migrate(database)
     finally:
         with psycopg.connect(database.url) as connection:
-            connection.execute("UPDATE schema_version SET version_num = '0002'")
+            connection.execute("UPDATE schema_version SET version_num = %s", [NEEDED])
 
 
 def test_a_server_that_is_down_is_one_clear_line() -> None:

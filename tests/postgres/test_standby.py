@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import psutil
 import psycopg
 import pytest
-from waiting import wait_until
+from processes import kill_all, postmaster
+from waiting import PATIENCE_SECONDS, wait_until
 
 from pipelines.storage.audit import read_standbys
 from pipelines.storage.database import Database
@@ -74,10 +74,9 @@ def test_a_standby_takes_over_from_a_killed_server_with_all_that_was_acknowledge
     assert 0 <= follower.lag_bytes < 2**20, "an audit sees how far behind it is"
     with psycopg.connect(standby.url) as connection, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         connection.execute("INSERT INTO kept VALUES (-1)")
-    postmaster = psutil.Process(int((pair[0].data / "postmaster.pid").read_text().split()[0]))
-    for process in [postmaster, *postmaster.children()]:
-        process.kill()
-    writer.join(timeout=60)
+    first = postmaster(pair[0].data)
+    kill_all(first, *first.children())
+    writer.join(PATIENCE_SECONDS)
     assert not writer.is_alive()
     with psycopg.connect(standby.url, autocommit=True) as connection:
         assert connection.execute("SELECT pg_promote()").fetchone() == (True,)

@@ -8,14 +8,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 import psutil
 import pytest
-from live_sessions import end, has, read, session, start_session, tick
-from waiting import wait_until
+from live_sessions import end, has, read, session, start_session, tick, wait_for_end
+from waiting import stay_in_one_hour, wait_until
 
 from pipelines.errors import AlreadyRunningError, SupersededError
 from pipelines.live.output import FENCE, ProbabilityFiles, probabilities_path
@@ -73,12 +74,12 @@ def bars(database: Database, symbol: str) -> None:
         )
 
 
-@pytest.mark.one_server
 def written_at(output: Path, symbol: str) -> float | None:
     path = probabilities_path(output, symbol)
     return path.stat().st_mtime if path.exists() else None
 
 
+@pytest.mark.one_server
 def test_sessions_hand_over_in_turn(database: Database, build: Build, tmp_path: Path) -> None:
     build("OVER", seed=1)
     bars(database, "OVER")
@@ -111,11 +112,14 @@ def test_a_successor_goes_on_from_the_counts_of_the_one_before(
 ) -> None:
     build("SUMS", seed=1)
     bars(database, "SUMS")
-    for _ in range(2):
+    for count in (1, 2):
         with session(database, tmp_path, "SUMS", feed="replay") as child:
-            wait_until(lambda: len(states(database, rows(database, "SUMS")[-1]["session"])) > 0, "a first snapshot")
+            wait_until(partial(lambda n: len(rows(database, "SUMS")) == n, count), "its row")
+            number = rows(database, "SUMS")[-1]["session"]
+            wait_until(partial(states, database, number), "a first snapshot")
+            wait_until(has(tmp_path, "SUMS", session=number), "its file")
             child.send_signal(signal.SIGTERM)
-            child.wait(timeout=30)
+            wait_for_end(child)
     first, second = rows(database, "SUMS")
     with database.connect("test", Role.READER) as connection:
         store = StateStore(connection)
@@ -132,7 +136,7 @@ def test_without_a_successor_a_session_goes_on_after_its_hour(database: Database
         assert rows(database, "ALONE")[-1]["status"] == "running"
         successor = start_session(database, tmp_path, "ALONE", feed="replay")  # which waits for an instant only
         try:
-            assert child.wait(timeout=60) == 0
+            assert wait_for_end(child) == 0
         finally:
             end(successor)
 
@@ -165,12 +169,12 @@ def test_a_paused_session_is_replaced_and_writes_nothing_when_it_wakes_up(
             wait_until(lambda: (read(tmp_path, "PAUSE") or {})["session"] > number, "the successor's file")
             ticks = count_ticks(database, "PAUSE")
             first.send_signal(signal.SIGCONT)
-            assert first.wait(timeout=30) != 0, "it finds out, and says so"
+            assert wait_for_end(first) != 0, "it finds out, and says so"
             wait_until(lambda: count_ticks(database, "PAUSE") > ticks + 2, "the successor's ticks")
+            wait_until(has(tmp_path, "PAUSE", status="ok"), "a fresh file")
             payload = read(tmp_path, "PAUSE")
             assert payload is not None
             assert payload["session"] > number
-            assert payload["status"] == "ok"
     assert rows(database, "PAUSE")[0]["status"] == "crashed"
 
 
@@ -188,7 +192,7 @@ def test_a_waiting_session_that_is_cancelled_leaves_no_trace(database: Database,
         wait_until(lambda: read(tmp_path, "LEAVE"), "a file")
         with standby(database, tmp_path, "LEAVE") as second:
             second.send_signal(signal.SIGTERM)
-            second.wait(timeout=30)
+            wait_for_end(second)
             wait_until(lambda: not waiting(database), "it to leave the queue")
     assert len(rows(database, "LEAVE")) == 1
 
@@ -201,7 +205,7 @@ def test_a_cancelled_session_says_so_in_its_file_and_its_last_snapshot(
     with session(database, tmp_path, "STOP", feed="replay") as child:
         wait_until(has(tmp_path, "STOP", status="ok"), "a fresh file")
         child.send_signal(signal.SIGTERM)
-        child.wait(timeout=30)
+        wait_for_end(child)
     payload = read(tmp_path, "STOP")
     assert payload is not None
     assert payload["status"] == "stale", "nobody renews it"
@@ -318,6 +322,7 @@ def test_a_fence_held_by_an_unknown_process_is_an_error_and_not_a_second_writer(
 
 def test_the_time_of_the_hand_over_is_the_hour(database: Database, build: Build, tmp_path: Path) -> None:
     build("HOUR", seed=1)
+    stay_in_one_hour()
     with session(database, tmp_path, "HOUR", period_seconds=3_600.0):
         wait_until(lambda: rows(database, "HOUR"), "its row")
         with database.connect("test", Role.READER) as connection:

@@ -1,6 +1,7 @@
 """Vacuum on a real server, judged by its effect."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -114,11 +115,16 @@ def test_an_index_full_of_air_is_built_anew_when_asked(database: Database, setti
 
 def test_what_a_killed_reindex_left_is_dropped(database: Database, settings: Settings, quiet: str) -> None:
     with database.connect("test", Role.OWNER, autocommit=True) as connection:
-        with psycopg.connect(database.url) as holder:
+        with psycopg.connect(database.url) as holder, ThreadPoolExecutor(1) as thread:
             holder.execute(f"SELECT 1 FROM {quiet} LIMIT 1")
-            connection.execute("SET statement_timeout = '1s'")
+            reindexing = thread.submit(connection.execute, f"REINDEX INDEX CONCURRENTLY {quiet}_pkey")
+            pid = connection.info.backend_pid
+            with database.connect("test", None, autocommit=True) as other:
+                waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND pid = %s"
+                wait_until(lambda: other.execute(waits, [pid]).fetchone(), "the index to wait for the reader")
+                other.execute("SELECT pg_cancel_backend(%s)", [pid])
             with pytest.raises(psycopg.errors.QueryCanceled):
-                connection.execute(f"REINDEX INDEX CONCURRENTLY {quiet}_pkey")
+                reindexing.result()
         invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
         assert connection.execute(invalid).fetchone() == (1,)
         run(settings, database, datetime.now(UTC))

@@ -59,7 +59,7 @@ def test_a_slow_disk_is_found(tmp_path: Path) -> None:
         time.sleep(0.06)
 
     [target] = [one for one in targets() if one.name == "disk_sync"]
-    throttled, usual = host.disks({"home": tmp_path}, 5, slow), host.disks({"home": tmp_path}, 5)
+    throttled, usual = host.disks({"home": tmp_path}, 5, slow), host.disks({"home": tmp_path}, 5, lambda _: None)
     assert [one.state for one in judge([target], throttled.figures)] == [State.MISSED]
     assert min(throttled.figures[0].samples) > 60 > min(usual.figures[0].samples)
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"

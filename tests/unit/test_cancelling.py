@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
+import waiting
 
 from pipelines.live.cancelling import repeat_lost_cancellations
 
@@ -43,7 +44,7 @@ def test_who_does_not_hear_is_told_again(work: Callable[[], Awaitable[None]]) ->
             if work is deaf:
                 task.cancel()
 
-    asyncio.run(asyncio.wait_for(main(), 30))
+    asyncio.run(asyncio.wait_for(main(), waiting.PATIENCE_SECONDS))
 
 
 def test_a_body_that_does_not_hear_of_a_failing_task_is_told_again() -> None:
@@ -57,7 +58,7 @@ def test_a_body_that_does_not_hear_of_a_failing_task_is_told_again() -> None:
             await deaf()
 
     with pytest.raises(ExceptionGroup, match="unhandled errors"):
-        asyncio.run(asyncio.wait_for(main(), 30))
+        asyncio.run(asyncio.wait_for(main(), waiting.PATIENCE_SECONDS))
 
 
 def test_the_end_of_the_loop_is_not_waited_for_in_vain() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from waiting import wait_until
+from small_disks import small_disk
+from waiting import PATIENCE_SECONDS, wait_until
 
 from pipelines.domain.log_files import LogFile, LogPolicy, plan_logs
 from pipelines.log_writer import rename_rotated
@@ -92,39 +93,36 @@ def test_no_line_is_lost_while_files_are_rotated_under_the_writer(tmp_path: Path
     os.write(pipes[0][1], b"no line break")
     for _, writing in pipes:
         os.close(writing)
-    assert child.wait(30) == 0
+    assert child.wait(PATIENCE_SECONDS) == 0
     for name, last in (("a", ["no line break"]), ("b", [])):
         lines = [line for path in tmp_path.glob(f"{name}*.log") for line in path.read_text().splitlines()]
         assert sorted(lines) == sorted([*(f"{name} {number}" for number in range(20_000)), *last])
     assert len(list(tmp_path.glob("a-*.log"))) >= 5
 
 
-@pytest.mark.needs("root")  # mounts a small disk
+@pytest.mark.needs("a mount")
 def test_a_full_disk_holds_nobody_up_and_what_it_swallowed_is_counted(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=True)
-    reading, writing = os.pipe()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.log_writer", str(disk), f"a={reading}"], pass_fds=[reading]
-    )
-    try:
-        os.close(reading)
-        for number in range(5_000):
-            os.write(writing, f"{number:0100d}\n".encode())
-        wait_until(lambda: (disk / "a.log").exists() and (disk / "a.log").stat().st_size > 60_000, "a full disk")
-        (disk / "a.log").unlink()
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        reading, writing = os.pipe()
+        child = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.log_writer", str(disk), f"a={reading}"], pass_fds=[reading]
+        )
+        try:
+            os.close(reading)
+            for number in range(5_000):
+                os.write(writing, f"{number:0100d}\n".encode())
+            wait_until(lambda: (disk / "a.log").exists() and (disk / "a.log").stat().st_size > 60_000, "a full disk")
+            (disk / "a.log").unlink()
 
-        def told() -> bool:
-            os.write(writing, b"again\n")
-            return (disk / "a.log").exists() and "lines could not be written" in (disk / "a.log").read_text()
+            def told() -> bool:
+                os.write(writing, b"again\n")
+                return (disk / "a.log").exists() and "lines could not be written" in (disk / "a.log").read_text()
 
-        wait_until(told, "the count of what was lost")
-        assert child.poll() is None
-    finally:
-        os.close(writing)
-        child.wait(30)
-        subprocess.run(["umount", disk], check=True)
+            wait_until(told, "the count of what was lost")
+            assert child.poll() is None
+        finally:
+            os.close(writing)
+            child.wait(PATIENCE_SECONDS)
 
 
 def test_many_processes_write_into_one_file_that_is_rotated_and_every_line_is_json(tmp_path: Path) -> None:

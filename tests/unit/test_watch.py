@@ -18,7 +18,7 @@ import psutil
 import pytest
 from rich.console import Console
 from seeing import ladder, write_ladder
-from waiting import wait_until
+from waiting import PATIENCE_SECONDS, wait_until
 
 from pipelines.live_files import View, view_of
 from pipelines.watch import nearest, screen
@@ -170,7 +170,7 @@ def test_it_waits_for_the_file_follows_it_and_leaves_the_terminal_clean(tmp_path
             it.process.send_signal(signal.SIGTERM)
         if ending != "sigterm":
             os.write(it.master, b"\x03")
-        assert it.process.wait(timeout=10) == 0
+        assert it.process.wait(PATIENCE_SECONDS) == 0
         left = it.read()
         assert left.rindex(SHOW_CURSOR) > left.rindex(HIDE_CURSOR)
         assert left.count(ENTER_SCREEN) == left.count(LEAVE_SCREEN) == 1

@@ -1,6 +1,8 @@
 """What the page's many clients share, and how health is judged."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
@@ -11,6 +13,7 @@ from typing import Any, TypeVar
 import orjson
 import pytest
 from seeing import ladder
+from waiting import PATIENCE_SECONDS
 
 from pipelines.errors import DatabaseError, ServerUnavailableError
 from pipelines.live_files import View, view_of
@@ -82,15 +85,15 @@ def test_a_question_that_many_ask_at_once_is_asked_once() -> None:
 
     def ask() -> int:
         asked.append(1)
-        go_on.wait(10)
+        go_on.wait(PATIENCE_SECONDS)
         return len(asked)
 
     async def many() -> list[int]:
         shared = SharedAnswer(ask, fresh_seconds=60)
-        waiting = [asyncio.create_task(shared.get(10)) for _ in range(20)]
+        waiting = [asyncio.create_task(shared.get(PATIENCE_SECONDS)) for _ in range(20)]
         await asyncio.sleep(0)
         go_on.set()
-        return [*await asyncio.gather(*waiting), await shared.get(10)]
+        return [*await asyncio.gather(*waiting), await shared.get(PATIENCE_SECONDS)]
 
     assert run(many) == [1] * 21
 
@@ -101,7 +104,7 @@ def test_a_question_that_hangs_is_given_up_in_time_and_not_asked_twice() -> None
 
     def ask() -> None:
         asked.append(1)
-        never.wait(30)
+        never.wait(PATIENCE_SECONDS)
 
     async def ask_twice() -> None:
         shared = SharedAnswer(ask, fresh_seconds=0)
@@ -116,6 +119,25 @@ def test_a_question_that_hangs_is_given_up_in_time_and_not_asked_twice() -> None
         never.set()
 
 
+HANGS = """
+import asyncio, threading
+from pipelines.errors import ServerUnavailableError
+from pipelines.web.sharing import SharedAnswer
+async def main():
+    try:
+        await SharedAnswer(threading.Event().wait, fresh_seconds=0).get(0.05)
+    except ServerUnavailableError:
+        print("given up")
+asyncio.run(main())
+"""
+
+
+def test_a_question_that_hangs_does_not_keep_the_program_from_its_end() -> None:
+    command = [sys.executable, "-c", HANGS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert (done.returncode, done.stdout) == (0, "given up\n")
+
+
 def test_an_error_reaches_whoever_asks_and_the_next_question_is_asked_anew() -> None:
     answers: list[int | Exception] = [DatabaseError("gone"), 5]
 
@@ -128,14 +150,14 @@ def test_an_error_reaches_whoever_asks_and_the_next_question_is_asked_anew() -> 
     async def ask_twice() -> int:
         shared = SharedAnswer(ask, fresh_seconds=-1)
         with pytest.raises(DatabaseError, match="gone"):
-            await shared.get(10)
-        return await shared.get(10)
+            await shared.get(PATIENCE_SECONDS)
+        return await shared.get(PATIENCE_SECONDS)
 
     assert run(ask_twice) == 5
 
 
 async def following(contents: AsyncGenerator[bytes | None, None]) -> bytes | None:
-    return await asyncio.wait_for(anext(contents), 10)
+    return await asyncio.wait_for(anext(contents), PATIENCE_SECONDS)
 
 
 def test_all_listeners_hear_of_a_file_that_comes_changes_and_goes(tmp_path: Path) -> None:
@@ -190,7 +212,7 @@ def test_a_closed_feed_ends_its_listeners(tmp_path: Path) -> None:
         task = asyncio.create_task(follow())
         await started.wait()
         feed.close()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, PATIENCE_SECONDS)
         return heard
 
     assert run(listen) == [None]
