@@ -91,7 +91,7 @@ def create(venv: Path) -> None:
 
 
 def pip_settings(python: Path) -> dict[str, str]:
-    """pip's configuration by name without section; a command's section wins over the global one, the environment over both."""
+    """Read pip's configuration, by name without section; variables win over pip's files."""
     settings: dict[str, str] = {}
     lines = run(python, *PIP, "-vvv", "config", "list").splitlines()  # verbose: `quiet` among them would print none
     for section in ("global", "install", ":env:"):

@@ -49,8 +49,9 @@ def write_ladder(folder: Path, symbol: str, payload: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Served:
-    """A `serve` that answers: its process and a client of it."""
+    """A `serve` that answers: its home folder, its process and a client of it."""
 
+    home: Path
     process: subprocess.Popen[bytes]
     client: httpx.Client
     said: Callable[[], str]
@@ -91,7 +92,7 @@ def serving(home: Path, **settings: str) -> Iterator[Served]:
         url = address()
         assert url is not None, log.read_text()
         with httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as client:
-            yield Served(process, client, log.read_text)
+            yield Served(home, process, client, log.read_text)
     finally:
         process.kill()
         process.wait()

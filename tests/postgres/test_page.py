@@ -56,10 +56,21 @@ class Opened:
         return self.page.locator(selector).all_text_contents()
 
 
+@pytest.fixture(scope="module")
+def served(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server for all tests of this module; `folder` is where its files are."""
+    with serving(tmp_path_factory.mktemp("page"), database_url=database.url) as it:
+        yield it
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_ladder(tmp_path / "output", "BTC", ladder(PRICE, now()))
-    return tmp_path / "output"
+def folder(served: Served) -> Path:
+    """The folder of the files, with one of BTC alone."""
+    output = served.home / "output"
+    for path in output.glob("*"):
+        path.unlink()
+    write_ladder(output, "BTC", ladder(PRICE, now()))
+    return output
 
 
 @pytest.fixture(params=VIEWS, ids=[f"{width}-{scheme}" for width, scheme in VIEWS])
@@ -71,21 +82,25 @@ def context(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Browse
 
 
 @pytest.fixture
-def opened(context: BrowserContext, database: Database, folder: Path, tmp_path: Path) -> Iterator[Opened]:
+def opened(context: BrowserContext, database: Database, served: Served, folder: Path) -> Opened:
     """The page of BTC, opened, with its first event shown; it shows one hour."""
     stay_in_one_hour()
     with database.connect("test", None) as connection:
         connection.execute("TRUNCATE live_data.price_log")
     for seconds in (3, 2, 1):
         tick(database, "BTC", PRICE + seconds, now() - timedelta(seconds=seconds))
-    with serving(tmp_path, database_url=database.url) as served:
-        it = Opened(context.new_page(), served, folder)
-        it.page.on("console", lambda message: it.complaints.append(message.text) if message.type == "error" else None)
-        it.page.on("pageerror", lambda error: it.complaints.append(str(error)))
-        it.page.on("request", lambda request: it.requests.append(request.url))
-        it.page.goto(served.url)
-        it.page.locator("#curve circle").first.wait_for()
-        yield it
+    return open_page(context, served)
+
+
+def open_page(context: BrowserContext, served: Served) -> Opened:
+    """The page of BTC, once it is drawn."""
+    it = Opened(context.new_page(), served, served.home / "output")
+    it.page.on("console", lambda message: it.complaints.append(message.text) if message.type == "error" else None)
+    it.page.on("pageerror", lambda error: it.complaints.append(str(error)))
+    it.page.on("request", lambda request: it.requests.append(request.url))
+    it.page.goto(served.url)
+    it.page.locator("#curve circle").first.wait_for()
+    return it
 
 
 def test_it_follows_the_files_and_agrees_with_them(opened: Opened) -> None:
@@ -157,14 +172,17 @@ def test_prices_of_the_hour_before_are_not_drawn(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize("context", [(1280, "light")], indirect=True)
-def test_a_file_that_nobody_writes_and_a_server_that_is_gone_are_seen(opened: Opened) -> None:
-    opened.write(NEXT_PRICE)
-    opened.shows("#status", "ok")
-    opened.shows("#status", "stale")
-    opened.shows("#status", "not written")
-    assert opened.texts("#reasons")[0].startswith("no session writes this file")
-    opened.served.process.terminate()
-    opened.shows("#status", "no connection")
+def test_a_file_that_nobody_writes_and_a_server_that_is_gone_are_seen(context: BrowserContext, tmp_path: Path) -> None:
+    write_ladder(tmp_path / "output", "BTC", ladder(NEXT_PRICE, now()))
+    with serving(tmp_path) as served:
+        opened = open_page(context, served)
+        opened.write(NEXT_PRICE)
+        opened.shows("#status", "ok")
+        opened.shows("#status", "stale")
+        opened.shows("#status", "not written")
+        assert opened.texts("#reasons")[0].startswith("no session writes this file")
+        served.process.terminate()
+        opened.shows("#status", "no connection")
 
 
 @pytest.mark.parametrize("context", [(1280, "light")], indirect=True)
@@ -181,11 +199,8 @@ def test_another_symbol_is_shown_without_loading_the_page_anew(opened: Opened) -
     assert opened.page.evaluate("window.untouched") is True
 
 
-def test_without_javascript_it_is_a_snapshot(browser: Browser, folder: Path, tmp_path: Path) -> None:
-    with (
-        serving(tmp_path) as served,
-        browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844}) as context,
-    ):
+def test_without_javascript_it_is_a_snapshot(browser: Browser, served: Served, folder: Path) -> None:
+    with browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844}) as context:
         page = context.new_page()
         page.goto(served.url)
         assert page.locator("#price").text_content() == f"{PRICE:,.2f}"

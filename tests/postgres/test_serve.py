@@ -36,16 +36,26 @@ def now() -> datetime:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the files go."""
+    """Where the files of a server of a test's own go."""
     write_ladder(tmp_path / "output", "BTC", ladder(95_100.0, now()))
     return tmp_path / "output"
 
 
-@pytest.fixture
-def without_database(tmp_path: Path, folder: Path) -> Iterator[Served]:
-    """A server whose database does not exist."""
-    with serving(tmp_path, database_url=NOBODY) as served:
+@pytest.fixture(scope="module")
+def one_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server whose database does not exist, for all tests that leave it running."""
+    with serving(tmp_path_factory.mktemp("serve"), database_url=NOBODY) as served:
         yield served
+
+
+@pytest.fixture
+def without_database(one_for_all: Served) -> Served:
+    """It, with one file of BTC alone in its folder."""
+    output = one_for_all.home / "output"
+    for path in output.glob("*"):
+        path.unlink()
+    write_ladder(output, "BTC", ladder(95_100.0, now()))
+    return one_for_all
 
 
 @contextmanager
@@ -172,13 +182,13 @@ def test_without_a_database_it_says_so_and_serves_the_files(tmp_path: Path, fold
         assert report["checks"]["symbols"]["BTC"]["file_age_seconds"] < 60
 
 
-def test_the_file_is_served_as_it_is(without_database: Served, folder: Path) -> None:
+def test_the_file_is_served_as_it_is(without_database: Served) -> None:
     response = without_database.client.get("/api/BTC")
-    assert response.content == probabilities_path(folder, "BTC").read_bytes()
+    assert response.content == probabilities_path(without_database.home / "output", "BTC").read_bytes()
     assert response.headers["content-type"] == "application/json"
 
 
-def test_symbols_are_listed_with_their_state(without_database: Served, folder: Path) -> None:
+def test_symbols_are_listed_with_their_state(without_database: Served) -> None:
     btc, eth = without_database.client.get("/api/symbols").json()
     assert (btc["symbol"], btc["current_price"]) == ("BTC", 95_100.0)
     assert (eth["symbol"], eth["status"], eth["file_age_seconds"]) == ("ETH", "missing", None)
@@ -189,9 +199,9 @@ def test_symbols_are_listed_with_their_state(without_database: Served, folder: P
     ["/api/XRP", "/api/XRP/history", "/events/XRP", "/?symbol=XRP", "/api/btc", "/api/..%2f..%2fetc%2fpasswd", "/nothing"],
 )  # fmt: skip
 def test_a_symbol_that_is_not_configured_is_not_found_even_if_it_has_a_file(
-    without_database: Served, folder: Path, path: str
+    without_database: Served, path: str
 ) -> None:
-    write_ladder(folder, "XRP", ladder(1.0, now()))
+    write_ladder(without_database.home / "output", "XRP", ladder(1.0, now()))
     response = without_database.client.get(path)
     assert response.status_code == 404
     assert "application/json" in response.headers["content-type"]
@@ -227,7 +237,8 @@ def test_head_is_answered_without_a_body(without_database: Served) -> None:
         assert (response.status_code, response.content) == (200, b"")
 
 
-def test_every_client_hears_of_each_new_file(without_database: Served, folder: Path) -> None:
+def test_every_client_hears_of_each_new_file(without_database: Served) -> None:
+    folder = without_database.home / "output"
     with without_database.client.stream("GET", "/events/BTC") as one, httpx.Client() as other_client:
         with other_client.stream("GET", f"{without_database.url}/events/BTC") as other:
             streams = [prices(one), prices(other)]
@@ -251,15 +262,15 @@ def prices(response: httpx.Response) -> Iterator[float | None]:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_in_order_with_clients_connected(without_database: Served, ending: signal.Signals) -> None:
-    with without_database.client.stream("GET", "/events/BTC") as response:
+def test_it_ends_in_order_with_clients_connected(tmp_path: Path, folder: Path, ending: signal.Signals) -> None:
+    with serving(tmp_path, database_url=NOBODY) as served, served.client.stream("GET", "/events/BTC") as response:
         stream = prices(response)
         assert next(stream) == 95_100.0
-        without_database.process.send_signal(ending)
-        assert without_database.process.wait(PATIENCE_SECONDS) == 0
+        served.process.send_signal(ending)
+        assert served.process.wait(PATIENCE_SECONDS) == 0
         assert list(stream) == []  # ended, not broken off
-    assert "Traceback" not in without_database.said()
-    assert "ERROR" not in without_database.said()
+        assert "Traceback" not in served.said()
+        assert "ERROR" not in served.said()
 
 
 def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path, without_database: Served) -> None:
