@@ -41,7 +41,7 @@ def postgresql_with_contrib() -> Path | None:
 
 
 def mounting_is_allowed() -> bool:
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or find("mount") is None:
         return False
     with tempfile.TemporaryDirectory() as folder:
         mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cli
+from pipelines import cli, console
 from pipelines.logs import COMMANDS
 from pipelines.settings import Settings
 from pipelines.storage.database import Database
@@ -48,6 +48,8 @@ class System:
             os.environ.update(self.variables, **variables)
             patch.setattr(sys, "argv", ["strikecast", *arguments])
             patch.setattr(cli, "give_way", lambda: None)
+            for terminal in (console.result, console.progress):
+                patch.setattr(terminal, "width", int(os.environ["COLUMNS"]))
             patch.chdir(self.home)
             try:
                 cli.main()
