@@ -11,6 +11,8 @@ DEV_READY := $(VENV)/.dev-ready
 DEMO_HOME = $(CURDIR)/.strikecast/$(if $(PRICES),prices,sample)
 # Options for pytest, such as PYTEST="-k backup".
 PYTEST ?=
+# One process more than there are processors: many tests mostly wait.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 
 .PHONY: demo test test-fast check bench lock clean
 
@@ -19,12 +21,12 @@ demo: $(READY)
 
 test: $(DEV_READY)
 	@$(BIN)/python tests/programs.py install
-	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 # For the inner loop: linter, types and unit tests.
 test-fast: $(DEV_READY)
 	@.ci/check "$(BIN)" fast
-	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile tests/unit $(PYTEST)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/unit -m "not slow" $(PYTEST)
 
 # Everything that CI checks besides the tests.
 check: $(DEV_READY)

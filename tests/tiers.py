@@ -12,16 +12,21 @@ from dataclasses import dataclass
 import pytest
 import real_data
 
-#: Folders of tests, in the order in which they run.
-FOLDERS = ("unit", "postgres", "dagster")
-#: The longest files first, so that no worker is left alone with one of them at the end.
+#: Files that take longest come first, so that no process is left alone with one at the end; those that mostly wait stand
+#: beside those that compute. Then the other files, folder by folder.
 LONGEST = (
-    "test_cli.py",
-    "test_maintenance.py",
-    "test_supervision.py",
-    "test_chain.py",
-    "test_runbook.py",
+    "dagster/test_cli.py",
+    "postgres/test_audit.py",
+    "unit/test_exchange_feed.py",
+    "dagster/test_supervision.py",
+    "dagster/test_maintenance.py",
+    "postgres/test_live_troubles.py",
+    "dagster/test_chain.py",
+    "postgres/test_succession.py",
+    "postgres/test_backup.py",
+    "dagster/test_audit_asset.py",
 )
+FOLDERS = ("dagster", "postgres", "unit")
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,10 @@ def _is_on_real_server(item: pytest.Item) -> bool:
 
 
 def _place(item: pytest.Item) -> tuple[int, int]:
-    folder, name = item.path.parent.name, item.path.name
+    folder, name = item.path.parent.name, f"{item.path.parent.name}/{item.path.name}"
     return (
-        FOLDERS.index(folder) if folder in FOLDERS else len(FOLDERS),
         LONGEST.index(name) if name in LONGEST else len(LONGEST),
+        FOLDERS.index(folder) if folder in FOLDERS else len(FOLDERS),
     )
 
 

@@ -59,6 +59,19 @@ def test_pictures_are_png(instance: dg.DagsterInstance) -> None:
         assert "](data:image/png;base64,iVBORw0KGgo" in str(latest(instance, "fingerprint").metadata[name].value)
 
 
+@pytest.mark.filterwarnings("ignore:Parameter `include_sources` of function `AssetSelection.all`")
+def test_new_prices_ask_for_a_rebuild_of_everything_that_depends_on_them(
+    in_system: System, instance: dg.DagsterInstance
+) -> None:
+    first = dg.evaluate_automation_conditions(defs=defs, instance=instance)
+    assert first.total_requested == 0
+    path = write_sample("BTC", 1, 9, datetime.now(UTC) - timedelta(days=90), in_system.home / "more.parquet")
+    run_job("ingest_prices", "BTC", {"price_history": {"paths": [str(path)]}})
+    second = dg.evaluate_automation_conditions(defs=defs, instance=instance, cursor=first.cursor)
+    for asset in ("price_gap", "momentum", "fingerprint", "lookup", "active_generation"):
+        assert second.get_requested_partitions(dg.AssetKey(asset)) == {"BTC"}, asset
+
+
 def test_the_source_profile_builds_and_publishes_through_the_same_chain(in_system: System) -> None:
     run_job("build", "BTC", {"momentum": {"profile": "SOURCE"}, "fingerprint": {"profile": "SOURCE"}})
     with in_system.database.connect("test", Role.READER) as connection:
@@ -104,21 +117,6 @@ def test_a_lookup_asked_for_again_goes_into_a_generation_of_its_own(
     with in_system.database.connect("test", Role.READER) as connection:
         shas = {read_version(connection, generation).lookup_sha256 for generation in (before, published(in_system))}
     assert len(shas) == 1
-
-
-@pytest.mark.filterwarnings("ignore:Parameter `include_sources` of function `AssetSelection.all`")
-def test_new_prices_ask_for_a_rebuild_of_everything_that_depends_on_them(
-    in_system: System, instance: dg.DagsterInstance
-) -> None:
-    run_job("build", "BTC")
-    first = dg.evaluate_automation_conditions(defs=defs, instance=instance)
-    assert first.total_requested == 0
-    path = write_sample("BTC", 1, 9, datetime.now(UTC) - timedelta(days=90), in_system.home / "more.parquet")
-    run_job("ingest_prices", "BTC", {"price_history": {"paths": [str(path)]}})
-    second = dg.evaluate_automation_conditions(defs=defs, instance=instance, cursor=first.cursor)
-    for asset in ("price_gap", "momentum", "fingerprint", "lookup", "active_generation"):
-        assert second.get_requested_partitions(dg.AssetKey(asset)) == {"BTC"}, asset
-    run_job("build", "BTC")
 
 
 def test_a_file_that_is_no_price_file_fails_the_run_with_one_line(in_system: System) -> None:

@@ -19,6 +19,8 @@ from pipelines.live.feeds.exchange import ExchangeFeed
 from pipelines.live.metrics import SessionMetrics
 from pipelines.settings import ExchangeSettings, Transport
 
+pytestmark = pytest.mark.slow
+
 #: Short, so that failures do not take long; the circuit opens after three.
 PATIENCE = Patience(stall_seconds=1.5, failures=3, open_seconds=1, longest_wait_seconds=0.2)
 MARKETS = {"coinbaseexchange": "/USD", "kraken": "/USD", "binance": "/USDT"}

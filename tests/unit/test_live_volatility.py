@@ -45,6 +45,7 @@ def state_at(history: MarketHistory, rule: StandardisedRule, row: int) -> Volati
     )
 
 
+@pytest.mark.slow
 def test_a_day_replayed_tick_by_tick_gives_what_the_fit_has_to_1e_9(
     history: MarketHistory, rule: StandardisedRule
 ) -> None:

@@ -125,6 +125,7 @@ def test_a_full_disk_holds_nobody_up_and_what_it_swallowed_is_counted(tmp_path: 
             child.wait(PATIENCE_SECONDS)
 
 
+@pytest.mark.slow
 def test_many_processes_write_into_one_file_that_is_rotated_and_every_line_is_json(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from pipelines import logs\n"

@@ -328,6 +328,7 @@ def test_a_missing_file_and_an_empty_folder_are_refused_in_one_line(tmp_path: Pa
     assert_refused(tmp_path / "empty", "empty")
 
 
+@pytest.mark.slow
 def test_a_file_bigger_than_the_memory_limit_comes_out_complete_and_sorted(tmp_path: Path) -> None:
     minutes = list(range(25_000_000, 26_200_000))
     random.Random(1).shuffle(minutes)  # noqa: S311

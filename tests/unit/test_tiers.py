@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from real_data import VARIABLE
 
+pytestmark = pytest.mark.slow
+
 TESTS = """
 import pytest
 from real_data import SOURCES

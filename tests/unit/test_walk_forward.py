@@ -66,6 +66,7 @@ def test_models_of_each_day_are_the_same_whatever_follows_that_day(history: Mark
             assert ours.rule.as_json() == theirs.rule.as_json()
 
 
+@pytest.mark.slow
 def test_nothing_after_the_longest_horizon_of_the_last_base_row_changes_a_score(history: MarketHistory) -> None:
     """Scores of a time are the same when garbage follows its longest horizon, and differ when it comes earlier."""
     start = history.first_minute + 30 * DAY
@@ -84,6 +85,7 @@ def test_nothing_after_the_longest_horizon_of_the_last_base_row_changes_a_score(
     assert not np.array_equal(ours.tallies["normal"].totals, worse.tallies["normal"].totals)
 
 
+@pytest.mark.slow
 def test_each_day_is_forecast_by_models_that_saw_nothing_of_it(history: MarketHistory) -> None:
     """The sums of probabilities are those of models that are handed bars up to the day's beginning and no more."""
     start = history.first_minute + 30 * DAY
@@ -213,6 +215,7 @@ def test_too_little_before_and_nothing_within_are_refused(history: MarketHistory
         one_fold(history, gap)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [21, 22])
 def test_where_only_volatility_is_to_be_known_standardised_knows_it(seed: int) -> None:
     bars = generate_bars(SampleTruth(100_000.0), 130, 29_012_000, seed)

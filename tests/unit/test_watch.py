@@ -23,6 +23,8 @@ from waiting import PATIENCE_SECONDS, wait_until
 from pipelines.live_files import View, view_of
 from pipelines.watch import nearest, screen
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 3, 4, 10, 47, 26, tzinfo=UTC)
 COMMAND = [sys.executable, "-m", "pipelines.cli", "watch"]
 #: Makes the pseudo-terminal the one that Ctrl-C comes from, then becomes the command.
