@@ -43,8 +43,7 @@ $(READY): $(LOCKED) pyproject.toml
 $(LOCKED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "strikecast needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + ": name another, as in make PYTHON=python3.12")'
 	@echo "setting up $(VENV) (once; half a minute)"
-	@rm -rf $(VENV)
-	@$(PYTHON) .ci/install.py $(VENV) requirements.lock
+	@$(PYTHON) .ci/install.py --clear $(VENV) requirements.lock
 	@touch $(LOCKED)
 
 $(DEV_READY): $(READY) requirements-dev.lock

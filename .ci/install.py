@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Create or complete a virtual environment from lock files: .ci/install.py VENV LOCK...
+"""Create a virtual environment from lock files, or add to one: .ci/install.py [--clear] VENV LOCK...
+
+With --clear, what was there before is removed, so that nothing stays that a lock no longer lists.
 
 Needs Python's standard library only. Every package must have a hash that a lock file states, whichever program installs
 it. That is uv where possible: docs/benchmarks.md has its time beside pip's. uv does not read pip's configuration
@@ -57,10 +59,10 @@ class SetupError(Exception):
     """The environment cannot be set up; the message is one line with the remedy."""
 
 
-def main(venv: Path, locks: Sequence[Path]) -> None:
+def main(venv: Path, locks: Sequence[Path], *, clear: bool) -> None:
     """Create `venv` unless it is there, then install what the lock files list. Raises SetupError."""
     python = venv / "bin" / "python"
-    if not python.exists():
+    if clear or not python.exists():
         create(venv)
     requirements = [argument for lock in locks for argument in ("-r", str(lock))]
     variables = uv_variables(pip_settings(python))
@@ -72,19 +74,19 @@ def main(venv: Path, locks: Sequence[Path]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             alone = Path(folder) / "uv.lock"
             alone.write_text(block("uv", locks))
-            run(python, *PIP, "install", "--quiet", *LOCKED, "-r", str(alone))
+            try:
+                run(python, *PIP, "install", "--quiet", *LOCKED, "-r", str(alone))
+            except SetupError as error:
+                raise SetupError(f"is the package index reachable (python3 -m pip config list)? {error}") from error
     environment = {**os.environ, **variables, "UV_INDEX_STRATEGY": "unsafe-best-match", "UV_NO_CONFIG": "1"}
     run(uv, "pip", "install", "--quiet", "--python", str(python), *LOCKED, *requirements, environment=environment)
 
 
 def create(venv: Path) -> None:
     """Create an empty environment with pip. Raises SetupError."""
-    try:
-        venv.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SetupError(f"{venv.absolute()} cannot be made: {error.strerror}") from error
-    if not os.access(venv, os.W_OK):
-        raise SetupError(f"{venv.absolute()} cannot be written")
+    parent = venv.absolute().parent
+    if not os.access(parent, os.W_OK):
+        raise SetupError(f"{parent} cannot be written: clone to a folder that you can write")
     if find_spec("ensurepip") is None:
         raise SetupError("Python's venv module is incomplete (Debian: apt-get install python3-venv)")
     run(Path(sys.executable), "-m", "venv", "--clear", str(venv))
@@ -130,11 +132,13 @@ def run(program: Path, *arguments: str, environment: Mapping[str, str] | None = 
         return done.stdout
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     telling = [line for line in lines if re.match(r"(ERROR|error|OSError|.*[Cc]aused by)", line)] or lines
-    raise SetupError(f"{program.name} {arguments[1]} failed: {' '.join(telling[-2:]) or done.returncode}")
+    name = arguments[1] if arguments[0] == "-m" else program.name
+    raise SetupError(f"{name} failed: {' '.join(telling[-2:]) or done.returncode}")
 
 
 if __name__ == "__main__":
+    arguments = [argument for argument in sys.argv[1:] if argument != "--clear"]
     try:
-        main(Path(sys.argv[1]), [Path(argument) for argument in sys.argv[2:]])
+        main(Path(arguments[0]), [Path(lock) for lock in arguments[1:]], clear="--clear" in sys.argv)
     except SetupError as error:
         sys.exit(f"set-up: {error}")
