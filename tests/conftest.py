@@ -1,6 +1,7 @@
 """Shared by all tests: none sees the settings of whoever runs them."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,16 @@ def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         if name != TEST_DATABASE_VARIABLE:
             monkeypatch.delenv(name)
     monkeypatch.setenv("STRIKECAST_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """A test that leaves a signal ignored would hand that on to every program that a later test starts."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module", params=real_data.SOURCES)

@@ -173,7 +173,8 @@ clean_up() {
     code=$?
     trap '' INT TERM HUP
     [ -z "$dump" ] || kill "$dump" 2>/dev/null || :
-    [ -z "$keeper" ] || kill "$keeper" 2>/dev/null || :
+    # KILL: a caller that ignores TERM has let its children inherit that, and psql holds nothing of its own.
+    [ -z "$keeper" ] || kill -s KILL "$keeper" 2>/dev/null || :
     wait
     cd /
     rm -rf -- "$partial" "$scratch"
