@@ -24,12 +24,10 @@ def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 @pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
-    """A test that leaves a signal ignored would hand that on to every program that a later test starts."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        if signal.getsignal(number) is not handler:
+def _signals_are_not_ignored() -> None:
+    """Programs inherit what their parent ignores: SIGINT in the background of a shell, or what an earlier test left."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
 
 
