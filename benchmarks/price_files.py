@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import polars as pl
-
+from pipelines.demo import write_sample
 from pipelines.domain import sample
-from pipelines.domain.sample import SAMPLE_START_PRICES_USD, SampleTruth, generate_bars
 
 VARIABLE = "STRIKECAST_REAL_DATA"
 ROOT = Path(__file__).parents[1]
 SYMBOLS = ("BTC", "ETH")
 #: Generated bars cover the five years of the real ones: 2021-07-17 to 2026-07-16.
 DAYS = 1826
-END_MINUTE = int(datetime(2026, 7, 17, tzinfo=UTC).timestamp()) // 60
+END = datetime(2026, 7, 17, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -79,15 +77,7 @@ def generated_prices() -> Path:
         folder.parent.mkdir(exist_ok=True)
         print(f"generating five years of bars into {folder}", flush=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
-            for seed, symbol in enumerate(SYMBOLS):
-                _write_bars(price_file(Path(unfinished) / "prices", symbol), symbol, seed)
+            for symbol in SYMBOLS:
+                write_sample(symbol, DAYS, 1, END, price_file(Path(unfinished) / "prices", symbol))
             (Path(unfinished) / "prices").rename(folder)
     return folder
-
-
-def _write_bars(path: Path, symbol: str, seed: int) -> None:
-    bars = generate_bars(SampleTruth(SAMPLE_START_PRICES_USD[symbol]), DAYS, END_MINUTE, seed)
-    columns = {name: getattr(bars, name) for name in ("open", "high", "low", "close", "volume")}
-    opened_at = (pl.Series(bars.minutes) * 60_000_000).cast(pl.Datetime("us", "UTC"))
-    path.parent.mkdir(exist_ok=True)
-    pl.DataFrame({"timestamp": opened_at, **columns}).write_parquet(path)

@@ -9,12 +9,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import dagster as dg
 import pytest
 from filelock import FileLock
 from run_folder import run_folder
+from server_folders import server_folder
 from system import System
 
 from pipelines.runtime import environment, prepared
@@ -39,8 +39,8 @@ def built_home() -> Path:
 @pytest.fixture(scope="module")
 def system(built_home: Path) -> Iterator[System]:
     """A copy of the built system for this module, with its server running."""
-    with TemporaryDirectory(prefix="strikecast-test-") as folder:
-        home = Path(folder) / "home"
+    with server_folder() as folder:
+        home = folder / "home"
         # As cp -a: as root, the server's files belong to a user of its own.
         subprocess.run(["cp", "-a", built_home, home], check=True)
         with running(home) as it:

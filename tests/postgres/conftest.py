@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import gettempdir
 
 import psycopg
 import pytest
 from psycopg import sql
+from server_folders import server_folder
 from small_builds import build_generation
 
 from pipelines.settings import Settings, load_settings
@@ -34,7 +35,7 @@ def embedded_url() -> Iterator[str]:
     Not below pytest's folder, whose permissions any other pytest that starts meanwhile tightens: root's server runs as
     another user, which must get there.
     """
-    with TemporaryDirectory(prefix="strikecast-test-") as folder, EmbeddedServer(Path(folder) / "pg").in_use() as url:
+    with server_folder() as folder, EmbeddedServer(folder / "pg").in_use() as url:
         yield url
 
 

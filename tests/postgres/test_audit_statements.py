@@ -1,12 +1,11 @@
 """An audit on a PostgreSQL that counts its statements: a cluster of the test's own, with pg_stat_statements loaded."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
 from programs import postgresql_with_contrib
+from server_folders import server_folder
 
 from pipelines.audit.database import server, statements
 from pipelines.audit.run import collect
@@ -23,8 +22,8 @@ pytestmark = pytest.mark.needs("PostgreSQL with contrib")
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[tuple[EmbeddedServer, str]]:
     """A server with contrib modules and the URL of a migrated database in it; it does not count statements yet."""
-    with TemporaryDirectory(prefix="strikecast-test-") as folder:
-        found = EmbeddedServer(Path(folder) / "pg", programs=postgresql_with_contrib())
+    with server_folder() as folder:
+        found = EmbeddedServer(folder / "pg", programs=postgresql_with_contrib())
         with found.in_use() as url:
             migrate(Database(url))
             assert Database(url).parameters["dbname"] == "strikecast"

@@ -7,13 +7,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import psutil
 import psycopg
 import pytest
 from backing_up import PATIENCE_SECONDS, SCRIPT, dump_held_up, dumping, now, run, script, shown_by
 from processes import below, command_line, kill_all, postmaster
+from server_folders import server_folder
 from small_builds import SMALL
 from waiting import wait_until
 
@@ -33,8 +33,8 @@ Build = Callable[..., int]
 @pytest.fixture
 def mortal() -> Iterator[tuple[EmbeddedServer, Database]]:
     """A server of a test's own, to be killed or locked."""
-    with TemporaryDirectory(prefix="strikecast-test-") as folder:
-        server = EmbeddedServer(Path(folder) / "pg")
+    with server_folder() as folder:
+        server = EmbeddedServer(folder / "pg")
         with server.in_use():
             yield server, Database(server.url("postgres"))
 

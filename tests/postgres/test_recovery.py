@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
+from server_folders import server_folder
 from small_builds import build_generation
 
 from pipelines.errors import BackupError, NoDataError
@@ -38,9 +38,9 @@ def installed_programs() -> Path:
 @pytest.fixture(scope="module")
 def archiving() -> Iterator[tuple[Database, Path]]:
     """A database with a published symbol, and the folder that its server archives to."""
-    with TemporaryDirectory(prefix="strikecast-test-") as folder:
-        server = EmbeddedServer(Path(folder) / "pg", programs=installed_programs())
-        archive = Path(folder) / "pg" / "the archive"
+    with server_folder() as folder:
+        server = EmbeddedServer(folder / "pg", programs=installed_programs())
+        archive = folder / "pg" / "the archive"
         script = shutil.copy(SCRIPT, folder)
         with server.in_use():
             archive.mkdir()
@@ -112,7 +112,7 @@ def test_a_flipped_bit_in_a_base_backup_is_found_before_anything_is_restored(
 
 def test_without_archiving_that_is_said(archiving: tuple[Database, Path], settings: Settings, tmp_path: Path) -> None:
     database, _ = archiving
-    with TemporaryDirectory(prefix="strikecast-test-") as folder, EmbeddedServer(Path(folder) / "pg").in_use() as url:
+    with server_folder() as folder, EmbeddedServer(folder / "pg").in_use() as url:
         plain = Database(Database(url).url_for("postgres"))
         with pytest.raises(BackupError, match="does not archive its log \\(archive_mode off"):
             drill_pitr(settings, plain, now())

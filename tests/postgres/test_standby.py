@@ -3,12 +3,11 @@
 import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
 from processes import kill_all, postmaster
+from server_folders import server_folder
 from waiting import PATIENCE_SECONDS, wait_until
 
 from pipelines.storage.audit import read_standbys
@@ -24,8 +23,8 @@ def rows(database: Database) -> set[int]:
 @pytest.fixture
 def pair() -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
     """A server and its standby; commits wait for the standby."""
-    with TemporaryDirectory(prefix="strikecast-test-") as folder:
-        primary, standby = EmbeddedServer(Path(folder) / "a"), EmbeddedServer(Path(folder) / "b")
+    with server_folder() as folder:
+        primary, standby = EmbeddedServer(folder / "a"), EmbeddedServer(folder / "b")
         with primary.in_use():
             with psycopg.connect(primary.url("postgres"), autocommit=True) as connection:
                 connection.execute("CREATE TABLE kept (n integer PRIMARY KEY)")
