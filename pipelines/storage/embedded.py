@@ -288,7 +288,13 @@ class EmbeddedServer:
 
 
 def _ensure_system_user() -> None:
+    """Add the user once: a second `useradd` at the same time would give it another number."""
+    lock = os.open("/etc", os.O_RDONLY)
     try:
-        pwd.getpwnam(SYSTEM_USER)
-    except KeyError:
-        subprocess.run(["useradd", "--system", "--shell", "/usr/sbin/nologin", SYSTEM_USER], check=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            pwd.getpwnam(SYSTEM_USER)
+        except KeyError:
+            subprocess.run(["useradd", "--system", "--shell", "/usr/sbin/nologin", SYSTEM_USER], check=True)
+    finally:
+        os.close(lock)

@@ -5,7 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -16,7 +18,7 @@ from waiting import wait_until
 
 from pipelines.errors import ServerUnavailableError
 from pipelines.storage.database import Database, Role
-from pipelines.storage.embedded import EmbeddedServer, client_programs
+from pipelines.storage.embedded import SYSTEM_USER, EmbeddedServer, _ensure_system_user, client_programs
 from pipelines.storage.schema import migrate
 
 HOLDER = """
@@ -155,6 +157,24 @@ def test_the_server_listens_on_no_network_address(tmp_path: Path) -> None:
         assert select(url, "SHOW listen_addresses") == ""
         assert postmaster(tmp_path / "pg" / "data").net_connections("inet") == []
         assert (tmp_path / "pg").stat().st_mode & 0o066 == 0
+
+
+def test_the_servers_user_is_added_once_however_many_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    added: list[str] = []
+
+    def getpwnam(name: str) -> None:
+        if name not in added:
+            raise KeyError(name)
+
+    def useradd(command: list[str], **_: object) -> None:
+        time.sleep(0.1)
+        added.append(command[-1])
+
+    monkeypatch.setattr("pipelines.storage.embedded.pwd.getpwnam", getpwnam)
+    monkeypatch.setattr("pipelines.storage.embedded.subprocess.run", useradd)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: _ensure_system_user(), range(4)))
+    assert added == [SYSTEM_USER]
 
 
 def test_the_wheel_brings_the_client_programs() -> None:
