@@ -12,6 +12,7 @@ from typing import Any
 
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
+from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from pipelines.domain.bars import Closes
 from pipelines.domain.config import MODEL_NAME, ModelConfig, Profile
@@ -24,6 +25,10 @@ from pipelines.storage.database import Connection
 from pipelines.storage.prices import BarSummary
 from pipelines.storage.queries import query
 from pipelines.storage.schema import MAINTENANCE_LOCK
+
+#: How long a publication waits for those who read meanwhile: longer than the server takes from a statement's plan to
+#: its snapshot, however busy the machine is.
+READERS_WAIT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -196,8 +201,12 @@ def judge(connection: Connection, generation: int, *, complete: bool) -> None:
 
 
 def publish(connection: Connection, generation: int) -> ModelVersion:
-    """Point readers to a complete generation; needs a transaction. Raises BuildError when it is not complete."""
+    """Point readers to a complete generation, whose lookup was committed before; needs a transaction.
+
+    Raises BuildError when it is not complete.
+    """
     version = read_version(connection, generation)
+    _let_earlier_readers_end(connection)
     if version.model == MODEL_NAME:
         connection.execute(query("create_fingerprint_views"), [version.symbol])
     connection.execute(query("publish_lock"), [MAINTENANCE_LOCK])
@@ -207,6 +216,26 @@ def publish(connection: Connection, generation: int) -> ModelVersion:
         )
     connection.execute(query("record_publication"), [generation])
     return version
+
+
+def _let_earlier_readers_end(connection: Connection) -> None:
+    """Wait until who reads the lookup now is done, READERS_WAIT_SECONDS at most; nobody else waits.
+
+    PostgreSQL plans a statement before it takes the snapshot that it reads. One planned before a partition was attached
+    does not look into it; were the partition published in between, it would find the pointer and no rows.
+    """
+
+    def readers() -> set[str]:
+        return {transaction for (transaction,) in connection.execute(query("lookup_readers"))}
+
+    earlier = readers()
+    waiting = Retrying(
+        retry=retry_if_not_result(lambda done: done),
+        wait=wait_fixed(0.01),
+        stop=stop_after_delay(READERS_WAIT_SECONDS),
+        retry_error_callback=lambda _: False,
+    )
+    waiting(lambda: earlier.isdisjoint(readers()))
 
 
 def roll_back(connection: Connection, symbol: str, model: str = MODEL_NAME) -> tuple[int, int]:

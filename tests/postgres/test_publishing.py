@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,6 +35,11 @@ LADDER = """
 VIEW = """
     SELECT array_agg(DISTINCT generation), count(*) / 201, min(symbol)
     FROM analytics.lookup_cell WHERE symbol = %s AND momentum_bucket = 1::smallint
+"""
+WAITS_FOR_ADVISORY_LOCK = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted"
+LOOKS_FOR_READERS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND query LIKE '%FROM pg_locks%relation = %' AND pid <> pg_backend_pid()
 """
 ROWS = len(SMALL.lookup_ttcs_seconds)
 
@@ -120,6 +126,64 @@ def test_a_transaction_that_began_before_a_publish_keeps_its_generation(database
         assert connection.execute(LADDER, ["KEEP"]).fetchone() == ([old], ROWS, "KEEP")
         connection.commit()
         assert connection.execute(LADDER, ["KEEP"]).fetchone() == ([new], ROWS, "KEEP")
+
+
+#: Takes as long as it cannot get a lock. The planner calls it, too, to estimate rows: after it has listed the partitions.
+HELD_UP = """
+    CREATE FUNCTION held_up() RETURNS smallint STABLE LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_advisory_xact_lock_shared(4711);
+        RETURN 1::smallint;
+    END $$
+"""
+
+
+def test_a_statement_that_was_planned_before_the_lookup_came_does_not_miss_it(
+    database: Database, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.storage.generations.READERS_WAIT_SECONDS", PATIENCE_SECONDS)
+
+    def read() -> tuple[object, ...] | None:
+        with database.connect("slow reader", Role.READER) as connection:
+            statement = LADDER.replace("bucket = 1::smallint", "bucket BETWEEN held_up() AND 1::smallint")
+            return connection.execute(statement, ["PLAN"]).fetchone()
+
+    def publish_it(generation: int) -> None:
+        with database.connect("test", Role.PIPELINE) as connection:
+            publish(connection, generation)
+
+    old = build("PLAN", seed=1)
+    with (
+        ThreadPoolExecutor() as threads,
+        psycopg.connect(database.url) as holder,
+        psycopg.connect(database.url, autocommit=True) as looking,
+    ):
+        holder.execute(HELD_UP)
+        holder.commit()
+        holder.execute("SELECT pg_advisory_xact_lock(4711)")
+        reading = threads.submit(read)
+        wait_until(lambda: looking.execute(WAITS_FOR_ADVISORY_LOCK).fetchone() == (1,), "the reader's plan")
+        new = build("PLAN", seed=2, publish_it=False)
+        publishing = threads.submit(publish_it, new)
+        wait_until(
+            lambda: publishing.done() or looking.execute(LOOKS_FOR_READERS).fetchone() == (1,),
+            "the publication, or its wait",
+        )
+        holder.rollback()
+        publishing.result()
+        assert reading.result() == ([old], ROWS, "PLAN")
+        assert active(database, "PLAN") == new
+
+
+def test_a_reader_who_leaves_a_transaction_open_holds_up_a_publication_for_a_moment_only(
+    database: Database, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.storage.generations.READERS_WAIT_SECONDS", 0.1)
+    old = build("OPEN", seed=1)
+    with psycopg.connect(database.conninfo("reader", Role.READER)) as connection:
+        assert connection.execute(LADDER, ["OPEN"]).fetchone() == ([old], ROWS, "OPEN")
+        new = build("OPEN", seed=2)
+        assert connection.execute(LADDER, ["OPEN"]).fetchone() == ([new], ROWS, "OPEN")
 
 
 @pytest.mark.parametrize("stage", ["copy", "loaded"])
