@@ -262,7 +262,7 @@ while [ "$tries" -lt 10 ] && [ "$(printf %s "$pids" | wc -w)" -lt 2 ] && kill -0
     pids=$(ask -c "SELECT pid FROM pg_stat_activity WHERE application_name = current_setting('application_name') AND pid <> pg_backend_pid() AND client_addr IS NULL") || break
 done
 for pid in $pids; do
-    [ "$(ps -o comm= -p "$pid" 2>/dev/null)" != postgres ] || renice -n 10 -p "$pid" >/dev/null 2>&1 || :
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != postgres ] || renice -n 10 -p "$pid" >/dev/null 2>&1 || :
 done
 code=0
 wait "$dump" || code=$?
