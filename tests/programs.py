@@ -5,6 +5,7 @@ the run closes with one line per program. With REQUIRE_PROGRAMS=1, as in CI, a m
 test runs. `python tests/programs.py install` installs what is missing, as root on a system with apt.
 """
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -51,29 +52,40 @@ def mounting_is_allowed() -> bool:
         return True
 
 
+def chromium() -> Path | None:
+    """The system's Chromium, or Debian's build of it without a window; None where playwright cannot drive it, either."""
+    try:
+        ctypes.CDLL("libatomic.so.1")  # the Node.js within playwright's wheel needs it
+    except OSError:
+        return None
+    return find("chromium") or find("chromium-headless-shell")
+
+
 @dataclass(frozen=True)
 class Program:
-    """Something that tests need and the Python environment lacks; `package` is Debian's, None where there is none."""
+    """Something that tests need and the Python environment lacks; `packages` are Debian's, none where there are none."""
 
     name: str
-    package: str | None
+    packages: tuple[str, ...]
     look: Callable[[], object]
 
     @property
     def reason(self) -> str:
         """Why a test is skipped."""
-        remedy = f"apt-get install {self.package}" if self.package else "run the tests as root, outside of a container"
+        remedy = "run the tests as root, outside of a container"
+        if self.packages:
+            remedy = f"apt-get install {' '.join(self.packages)}"
         return f"needs {self.name} ({remedy})"
 
 
 PROGRAMS = {
     program.name: program
     for program in (
-        Program("age", "age", lambda: find("age")),
-        Program("Chromium", "chromium-headless-shell", lambda: find("chromium") or find("chromium-headless-shell")),
-        Program("gpg", "gnupg", lambda: find("gpg")),
-        Program("PostgreSQL with contrib", "postgresql", postgresql_with_contrib),
-        Program("a mount", None, mounting_is_allowed),
+        Program("age", ("age",), lambda: find("age")),
+        Program("Chromium", ("chromium-headless-shell", "libatomic1"), chromium),
+        Program("gpg", ("gnupg",), lambda: find("gpg")),
+        Program("PostgreSQL with contrib", ("postgresql",), postgresql_with_contrib),
+        Program("a mount", (), mounting_is_allowed),
     )
 }
 
@@ -115,12 +127,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def install() -> None:
     """Install what is missing where apt can; a failure leaves the tests to be skipped."""
-    wanted = [program for program in missing() if program.package is not None]
+    wanted = [program for program in missing() if program.packages]
     if not wanted or os.geteuid() != 0 or shutil.which("apt-get") is None:
         return
     names = ", ".join(program.name for program in wanted)
     print(f"installing what tests need: {names}", flush=True)
-    packages = [str(program.package) for program in wanted]
+    packages = [package for program in wanted for package in program.packages]
     with _no_cluster_created():
         if not _apt("install", *packages):
             _apt("update")

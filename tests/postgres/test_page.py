@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from live_sessions import tick
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from programs import find
+from programs import chromium
 from seeing import Served, ladder, serving, write_ladder
 from waiting import PATIENCE_SECONDS, stay_in_one_hour
 
@@ -27,11 +27,9 @@ def now() -> datetime:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium, or Debian's build of it without a window."""
-    found = find("chromium") or find("chromium-headless-shell")
     with (
         sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=found, args=["--no-sandbox"]) as it,
+        playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"]) as it,
     ):
         yield it
 

@@ -119,6 +119,9 @@ class Terminal:
     def __init__(self, home: Path) -> None:
         self.master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (24, 80))
+        settings = termios.tcgetattr(slave)
+        settings[3] |= termios.NOFLSH  # else Ctrl-C discards what it has written and nobody has read yet
+        termios.tcsetattr(slave, termios.TCSANOW, settings)
         self._before = termios.tcgetattr(slave)
         self._slave = slave
         self.output = b""
