@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+import psycopg
 from psycopg import conninfo
 
 from pipelines.errors import AlreadyRunningError
@@ -57,6 +58,9 @@ async def connected(database: Database, application: str, run_id: str | None) ->
         if run_id is not None:
             await connection.execute(query("try_run_lock"), [RUN_LOCK, run_id])
         yield connection
+        # A closed connection's locks go when the server gets round to it, which may be after a successor's start.
+        with suppress(psycopg.Error):
+            await connection.execute(query("release_advisory_locks"))
 
 
 async def take_lock(

@@ -357,6 +357,7 @@ if [ -n "$copies" ]; then
         copy "$one" 2>"$errors" || failed="$failed $one: $(words_of "$errors")"
     done
 fi
+order "SELECT pg_advisory_unlock($BACKUP_LOCK);" # the server gets round to it later than the next backup starts
 order "\\q"
 wait "$keeper" || :
 keeper=''

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic, sleep
 from typing import Any
 
 import orjson
+import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -30,14 +31,19 @@ def patient(database: Database, statement_seconds: int = STATEMENT_TIMEOUT_SECON
 
 @contextmanager
 def only_one(database: Database, job: str) -> Iterator[Connection]:
-    """Be the only run of a maintenance job on this database; the lock goes with the process.
+    """Be the only run of a maintenance job on this database; the lock goes with the context or the process.
 
     Yields the connection that holds it. Raises AlreadyRunningError while another does.
     """
     with database.connect(job, Role.PIPELINE, autocommit=True) as connection:
         if connection.execute(query("try_job_lock"), [JOB_LOCKS, job]).fetchone() != (True,):
             raise AlreadyRunningError(f"{job} is running already on {database.described}: wait until it is done")
-        yield connection
+        try:
+            yield connection
+        finally:
+            # A closed connection's locks go when the server gets round to it, which may be after the next run's start.
+            with suppress(psycopg.Error):
+                connection.execute(query("release_job_lock"), [JOB_LOCKS, job])
 
 
 def newest_planned(connection: Connection, job: str) -> datetime | None:

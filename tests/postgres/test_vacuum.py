@@ -156,3 +156,17 @@ def test_parents_of_partitions_get_statistics(database: Database, settings: Sett
 def test_two_never_run_at_once(database: Database, settings: Settings) -> None:
     with only_one(database, "vacuum"), pytest.raises(AlreadyRunningError, match="vacuum is running already"):
         run(settings, database, datetime.now(UTC))
+
+
+def test_a_run_gives_its_lock_back_before_its_connection_has_closed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close, opened = psycopg.Connection.close, set[psycopg.Connection]()
+    monkeypatch.setattr(psycopg.Connection, "close", lambda connection: opened.add(connection))
+    try:
+        for _ in range(2):
+            with only_one(database, "vacuum"):
+                pass
+    finally:
+        for connection in opened:
+            close(connection)
