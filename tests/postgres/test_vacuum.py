@@ -162,7 +162,11 @@ def test_a_run_gives_its_lock_back_before_its_connection_has_closed(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     close, opened = psycopg.Connection.close, set[psycopg.Connection]()
-    monkeypatch.setattr(psycopg.Connection, "close", lambda connection: opened.add(connection))
+
+    def keep_open(connection: psycopg.Connection) -> None:
+        opened.add(connection)
+
+    monkeypatch.setattr(psycopg.Connection, "close", keep_open)
     try:
         for _ in range(2):
             with only_one(database, "vacuum"):
