@@ -1,17 +1,13 @@
 """Databases and schema: create what is missing, migrate to this code's version, refuse what is newer."""
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 
 import psycopg
-import sqlalchemy
-from alembic import command, op
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from psycopg import sql
 
 from pipelines.errors import DatabaseError, SchemaVersionError, ServerUnavailableError
@@ -36,20 +32,6 @@ class SchemaVersion:
     def is_current(self) -> bool:
         """Whether nothing needs to be done."""
         return self.found == self.needed
-
-
-def run_migration_file(name: str, *, as_owner: bool = True) -> None:
-    """Run a migration's .sql file, of any number of statements, in the migration's transaction.
-
-    `as_owner`: what it creates belongs to the owner role; otherwise to the login that migrates.
-    """
-    text = resources.files("pipelines.storage.migrations").joinpath("versions", name).read_text(encoding="utf-8")
-    connection = op.get_bind().connection.driver_connection
-    assert isinstance(connection, psycopg.Connection)
-    if as_owner:
-        connection.execute(query("set_role_owner"))
-    connection.execute(text)
-    connection.execute(query("reset_role"))
 
 
 def ensure_database(database: Database, name: str | None = None) -> None:
@@ -83,9 +65,7 @@ def read_version(database: Database) -> SchemaVersion:
         _require_server(connection, database)
         exists = connection.execute(query("schema_version_exists")).fetchone()
         row = connection.execute(query("schema_version")).fetchone() if exists and exists[0] else None
-    head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
-    assert head is not None
-    return SchemaVersion(row[0] if row else None, head)
+    return SchemaVersion(row[0] if row else None, _revisions()[-1])
 
 
 def require_current(database: Database) -> None:
@@ -110,24 +90,16 @@ def migrate(database: Database) -> SchemaVersion:
         found = read_version(database)
         if not found.is_current:
             _refuse_newer(database, found)
-            engine = sqlalchemy.create_engine(
-                "postgresql+psycopg://",
-                creator=lambda: psycopg.connect(database.conninfo("migrate", None)),
-                poolclass=sqlalchemy.NullPool,
-            )
-            with engine.connect() as connection:
-                configuration = _alembic_config()
-                configuration.attributes["connection"] = connection
-                command.upgrade(configuration, "head")
-                connection.commit()
+            from pipelines.storage.migrations.run import upgrade
+
+            upgrade(database)
             _logger.info("schema %s -> %s", found.found, found.needed)
     return found
 
 
 def _refuse_newer(database: Database, version: SchemaVersion) -> None:
     """Raise SchemaVersionError when the schema found is one that this code does not know."""
-    known = {script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
-    if version.found is not None and version.found not in known:
+    if version.found is not None and version.found not in _revisions():
         raise SchemaVersionError(
             f"{database.described} has schema {version.found}, newer than this code's {version.needed}: "
             "upgrade strikecast"
@@ -149,7 +121,7 @@ def _require_server(connection: Connection, database: Database) -> None:
         raise DatabaseError(f"{database.described} is PostgreSQL {version // 10_000}; strikecast needs 15 or newer")
 
 
-def _alembic_config() -> Config:
-    configuration = Config()
-    configuration.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    return configuration
+def _revisions() -> list[str]:
+    """All revisions, oldest first, by the names of their files."""
+    files = resources.files("pipelines.storage.migrations").joinpath("versions").iterdir()
+    return sorted(file.name.partition("_")[0] for file in files if re.match(r"\d{4}_.*\.py$", file.name))

@@ -9,8 +9,6 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-import sqlalchemy
-from alembic import command
 from exchange_server import Exchange, status
 from live_sessions import half_an_hour_of_ticks, has, read, session, tick, tick_until
 from waiting import wait_until
@@ -21,6 +19,7 @@ from pipelines.live.session import LiveSession
 from pipelines.live.tick_log import DescribedTick, TickLog
 from pipelines.storage import schema
 from pipelines.storage.database import AsyncConnection, Database, Role
+from pipelines.storage.migrations.run import upgrade
 
 Build = Callable[..., int]
 NOW = datetime.now(UTC).replace(microsecond=123_000)
@@ -248,16 +247,7 @@ def test_an_upgrade_keeps_the_ticks_of_the_schema_before(server: Database) -> No
     database = Database(server.url_for(name))
     schema.ensure_database(database)
     try:
-        engine = sqlalchemy.create_engine(
-            "postgresql+psycopg://",
-            creator=lambda: psycopg.connect(database.conninfo("migrate", None)),
-            poolclass=sqlalchemy.NullPool,
-        )
-        with engine.connect() as connection:
-            configuration = schema._alembic_config()
-            configuration.attributes["connection"] = connection
-            command.upgrade(configuration, "0002")
-            connection.commit()
+        upgrade(database, "0002")
         with psycopg.connect(database.url) as connection:
             connection.execute(
                 "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) "

@@ -1,6 +1,6 @@
 """Schemas, roles and tables of the main line: price history to live probabilities."""
 
-from pipelines.storage.schema import run_migration_file
+from pipelines.storage.migrations.run import run_migration_file
 
 revision = "0001"
 down_revision = None

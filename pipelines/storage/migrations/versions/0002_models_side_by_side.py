@@ -1,6 +1,6 @@
 """Models beside momentum: their axes, volatility, counts, champions, scores and sampled live answers."""
 
-from pipelines.storage.schema import run_migration_file
+from pipelines.storage.migrations.run import run_migration_file
 
 revision = "0002"
 down_revision = "0001"

@@ -1,6 +1,6 @@
 """The live session: ticks by day with what is derived from them, sessions that hand over, snapshots of their state."""
 
-from pipelines.storage.schema import run_migration_file
+from pipelines.storage.migrations.run import run_migration_file
 
 revision = "0003"
 down_revision = "0002"

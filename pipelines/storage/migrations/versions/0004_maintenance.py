@@ -1,6 +1,6 @@
 """What keeps the database healthy: autovacuum settings as a declared table, and a record of what was done."""
 
-from pipelines.storage.schema import run_migration_file
+from pipelines.storage.migrations.run import run_migration_file
 
 revision = "0004"
 down_revision = "0003"

@@ -1,6 +1,6 @@
 """Audits of the system by itself."""
 
-from pipelines.storage.schema import run_migration_file
+from pipelines.storage.migrations.run import run_migration_file
 
 revision = "0005"
 down_revision = "0004"

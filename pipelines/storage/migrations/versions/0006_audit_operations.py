@@ -1,6 +1,6 @@
 """Audits that time operations, and targets of one of several figures of a name."""
 
-from pipelines.storage.schema import run_migration_file
+from pipelines.storage.migrations.run import run_migration_file
 
 revision = "0006"
 down_revision = "0005"
