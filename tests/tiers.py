@@ -5,6 +5,7 @@ bars. `soak`: minutes of the whole system rather than a claim of its own, by SOA
 each left out.
 """
 
+import hashlib
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -48,6 +49,10 @@ _LEFT_OUT = pytest.StashKey[Counter[str]]()
 _OUTPUT = "left_out"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shuffle-files", metavar="SEED", help="run the files in random order, not the longest first")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a folder of real data that is not one, before anything runs."""
     config.stash[_LEFT_OUT] = Counter()
@@ -57,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what is not to run; last, so that -k and -m have chosen before. Then sort."""
+    """Deselect what is not to run; last, so that -k and -m have chosen before. Then sort by files."""
     for tier in TIERS:
         if not tier.chosen:
             left_out = [item for item in items if item.get_closest_marker(tier.name)]
@@ -66,7 +71,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _deselect(
         config, items, [item for item in items if item.get_closest_marker("one_server") and _is_on_real_server(item)]
     )
-    items.sort(key=_place)
+    seed: str | None = config.getoption("--shuffle-files")
+    items.sort(key=_place if seed is None else lambda item: hashlib.sha256(f"{seed} {item.path}".encode()).digest())
 
 
 def _deselect(config: pytest.Config, items: list[pytest.Item], left_out: list[pytest.Item]) -> None:
