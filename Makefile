@@ -11,8 +11,8 @@ DEV_READY := $(VENV)/.dev-ready
 DEMO_HOME = $(CURDIR)/.strikecast/$(if $(PRICES),prices,sample)
 # Options for pytest, such as PYTEST="-k backup".
 PYTEST ?=
-# One process more than there are processors: many tests mostly wait.
-WORKERS ?= $(shell expr $$(nproc) + 1)
+# Two processes more than there are processors: many tests mostly wait.
+WORKERS ?= $(shell expr $$(nproc) + 2)
 
 .PHONY: demo test test-fast check bench lock clean
 
