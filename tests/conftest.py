@@ -10,7 +10,7 @@ import pytest
 import real_data
 from exchange_server import Exchange, running_exchange
 
-pytest_plugins = ["programs", "run_folder", "tiers"]
+pytest_plugins = ["run_folder", "priorities", "programs", "tiers"]
 
 TEST_DATABASE_VARIABLE = "STRIKECAST_TEST_DATABASE_URL"
 

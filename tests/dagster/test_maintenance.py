@@ -15,7 +15,7 @@ from pipelines.maintenance.backup import DUMP, named
 @pytest.fixture(scope="module")
 def backed_up(system: System) -> dict[str, object]:
     """The first backup, made by hand."""
-    done = system.run("backup", "create", "--json")
+    done = system.call("backup", "create", "--json")
     assert done.returncode == 0, done.stderr
     made: dict[str, object] = json.loads(done.stdout)
     return made
@@ -99,6 +99,6 @@ def test_a_copy_that_cannot_be_made_fails_the_run_and_the_backup_counts(
     assert event.asset_materialization is not None
     made = Path(str(event.asset_materialization.metadata["path"].value))
     assert named(in_system.settings.backups_dir, None).folder == made
-    failed = in_system.run("backup", "create", STRIKECAST_BACKUP__COPY_TO="/not/mounted")
+    failed = in_system.call("backup", "create", STRIKECAST_BACKUP__COPY_TO="/not/mounted")
     assert failed.returncode == 1
     assert "is made, but" in failed.stderr

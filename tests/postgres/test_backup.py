@@ -239,6 +239,7 @@ def test_a_password_is_seen_by_nobody(filled: Database, tmp_path: Path) -> None:
 
 
 @pytest.mark.one_server
+@pytest.mark.usefixtures("giving_way")
 def test_a_backup_goes_after_everything_else_that_wants_the_processor(filled: Database, tmp_path: Path) -> None:
     def slowed_down() -> bool:
         nice: set[int] = set()

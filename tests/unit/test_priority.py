@@ -9,6 +9,8 @@ from waiting import PATIENCE_SECONDS
 
 from pipelines.priority import in_background
 
+pytestmark = pytest.mark.usefixtures("giving_way")
+
 #: Of the tests themselves, which may give way, too.
 USUAL = os.sched_getscheduler(0)
 PROGRAM = """
