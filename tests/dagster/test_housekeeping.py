@@ -126,7 +126,7 @@ def test_logs_are_rotated_and_the_next_day_compressed(system: System) -> None:
         earlier.unlink()
     (logs / "daemon.log").write_text("a line\n" * 1000)
     before = json.loads(system.call("logs", "--dry-run", "--json").stdout)
-    assert {one["action"] for one in before["steps"]} == {"rotate"}
+    assert [one["action"] for one in before["steps"] if one["name"] == "daemon.log"] == ["rotate"]
     assert system.call("logs").returncode == 0
     (rotated,) = logs.glob("daemon-*.log")
     an_hour_ago = datetime.now(UTC).timestamp() - 3600
