@@ -42,7 +42,7 @@ $(READY): $(LOCKED) pyproject.toml
 # From nothing, so that what a lock no longer lists is gone.
 $(LOCKED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "strikecast needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + ": name another, as in make PYTHON=python3.12")'
-	@echo "setting up $(VENV) (once; half a minute)"
+	@echo "setting up $(VENV) (once)"
 	@$(PYTHON) .ci/install.py --clear $(VENV) requirements.lock
 	@touch $(LOCKED)
 

@@ -3,17 +3,16 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
+from programs import postgresql_with_contrib
 from server_folders import server_folder
 from small_builds import build_generation
 
 from pipelines.errors import BackupError, NoDataError
-from pipelines.maintenance.programs import server_programs
 from pipelines.maintenance.recovery import base_folder, bases, drill_pitr, make_base, prune
 from pipelines.settings import Settings, load_settings
 from pipelines.storage.database import Database
@@ -21,25 +20,19 @@ from pipelines.storage.embedded import EmbeddedServer
 from pipelines.storage.schema import migrate
 
 SCRIPT = Path(__file__).parents[2] / "pipelines" / "maintenance" / "wal_archive.sh"
+INSTALLED_SERVER = pytest.mark.needs("PostgreSQL with contrib")
 
 
 def now() -> datetime:
     return datetime.now(UTC)
 
 
-def installed_programs() -> Path:
-    """Programs of an installed server of any version that we can use: the wheel's pg_verifybackup does not run."""
-    for major in range(15, 30):
-        with suppress(BackupError):
-            return server_programs(major)
-    pytest.skip("no PostgreSQL server with pg_verifybackup is installed here")
-
-
 @pytest.fixture(scope="module")
 def archiving() -> Iterator[tuple[Database, Path]]:
     """A database with a published symbol, and the folder that its server archives to."""
     with server_folder() as folder:
-        server = EmbeddedServer(folder / "pg", programs=installed_programs())
+        # The wheel's pg_verifybackup does not run.
+        server = EmbeddedServer(folder / "pg", programs=postgresql_with_contrib())
         archive = folder / "pg" / "the archive"
         script = shutil.copy(SCRIPT, folder)
         with server.in_use():
@@ -63,6 +56,7 @@ def settings(archiving: tuple[Database, Path], tmp_path: Path, monkeypatch: pyte
     return load_settings()
 
 
+@INSTALLED_SERVER
 def test_a_given_second_is_restored_and_older_bases_go_with_their_log(
     archiving: tuple[Database, Path], settings: Settings
 ) -> None:
@@ -97,6 +91,7 @@ def test_a_given_second_is_restored_and_older_bases_go_with_their_log(
     assert drill_pitr(settings, database, now()).base == second.name
 
 
+@INSTALLED_SERVER
 def test_a_flipped_bit_in_a_base_backup_is_found_before_anything_is_restored(
     archiving: tuple[Database, Path], settings: Settings
 ) -> None:
@@ -110,6 +105,7 @@ def test_a_flipped_bit_in_a_base_backup_is_found_before_anything_is_restored(
         drill_pitr(settings, database, now())
 
 
+@INSTALLED_SERVER
 def test_without_archiving_that_is_said(archiving: tuple[Database, Path], settings: Settings, tmp_path: Path) -> None:
     database, _ = archiving
     with server_folder() as folder, EmbeddedServer(folder / "pg").in_use() as url:
