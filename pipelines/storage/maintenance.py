@@ -43,7 +43,7 @@ def only_one(database: Database, job: str) -> Iterator[Connection]:
         finally:
             # A closed connection's locks go when the server gets round to it, which may be after the next run's start.
             with suppress(psycopg.Error):
-                connection.execute(query("release_job_lock"), [JOB_LOCKS, job])
+                connection.execute(query("release_advisory_locks"))
 
 
 def newest_planned(connection: Connection, job: str) -> datetime | None:
