@@ -206,7 +206,8 @@ def publish(connection: Connection, generation: int) -> ModelVersion:
     Raises BuildError when it is not complete.
     """
     version = read_version(connection, generation)
-    _let_earlier_readers_end(connection)
+    if version.published_at is None:  # one to go back to was attached long ago
+        _let_earlier_readers_end(connection)
     if version.model == MODEL_NAME:
         connection.execute(query("create_fingerprint_views"), [version.symbol])
     connection.execute(query("publish_lock"), [MAINTENANCE_LOCK])
@@ -230,7 +231,7 @@ def _let_earlier_readers_end(connection: Connection) -> None:
 
     earlier = readers()
     waiting = Retrying(
-        retry=retry_if_not_result(lambda done: done),
+        retry=retry_if_not_result(bool),
         wait=wait_fixed(0.01),
         stop=stop_after_delay(READERS_WAIT_SECONDS),
         retry_error_callback=lambda _: False,
