@@ -20,7 +20,7 @@ demo: $(READY)
 	@STRIKECAST_HOME="$(DEMO_HOME)" $(BIN)/strikecast demo $(if $(PRICES),--prices "$(PRICES)") $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
 test: $(DEV_READY)
-	@$(BIN)/python tests/programs.py install
+	@$(BIN)/python tests/support/programs.py install
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 # For the inner loop: linter, types and unit tests.

@@ -6,14 +6,14 @@ import dagster as dg
 
 from assets.describe import OWNERS
 from assets.housekeeping import GROUP, fresh
-from pipelines.audit.render import markdown, picture
-from pipelines.audit.reports import paths
-from pipelines.audit.run import run, targets
-from pipelines.domain.audit.document import summary
-from pipelines.domain.audit.figures import told
-from pipelines.domain.audit.report import Kind
-from pipelines.domain.audit.slo import Judgement, Severity, State
+from pipelines.domain.monitoring.audit.document import summary
+from pipelines.domain.monitoring.audit.measurements import told
+from pipelines.domain.monitoring.audit.report import Kind
+from pipelines.domain.monitoring.audit.targets import Judgement, Severity, State
 from pipelines.errors import DatabaseError
+from pipelines.monitoring.audit.render import markdown, picture
+from pipelines.monitoring.audit.report_files import paths
+from pipelines.monitoring.audit.run import run, targets
 from pipelines.resources import Strikecast
 
 #: A target that should be looked at today fails its check; one that can wait warns.

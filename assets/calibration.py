@@ -8,20 +8,17 @@ import dagster as dg
 from assets.checks import CALIBRATION, warn
 from assets.describe import OWNERS, table_metadata
 from assets.lookups import active_generation, active_standardised_generation
-from assets.partitions import SYMBOLS
 from assets.plots import inline
 from assets.prices import price_history
 from assets.volatility import volatility
-from pipelines.domain.promotion import band_errors, judge_challenger
-from pipelines.domain.score_report import ScoreRow, live_rows, merged_tallies
-from pipelines.domain.scoring import brier_difference
-from pipelines.figures import reliability_by_band, shown_and_happened, skill_by_quarter, skill_by_ttc
-from pipelines.report import COMPARED, write_report
-from pipelines.resources import Strikecast
-from pipelines.scoring import DEFAULT_MODELS, ScoreReport, read_history, score_symbol
-from pipelines.storage.champions import change_champion, read_champion
-from pipelines.storage.generations import active_generation as published_generation
-from pipelines.storage.scores import (
+from pipelines.domain.evaluation.promotion import band_errors, judge_challenger
+from pipelines.domain.evaluation.score_report import ScoreRow, live_rows, merged_tallies
+from pipelines.domain.evaluation.scoring import brier_difference
+from pipelines.evaluation.calibration_report import COMPARED, write_report
+from pipelines.evaluation.charts import reliability_by_band, shown_and_happened, skill_by_quarter, skill_by_ttc
+from pipelines.evaluation.score_runs import DEFAULT_MODELS, ScoreReport, read_history, score_symbol
+from pipelines.resources import SYMBOLS, Strikecast
+from pipelines.storage.evaluation.scores import (
     LIVE,
     WALK_FORWARD,
     previous_skills,
@@ -29,6 +26,8 @@ from pipelines.storage.scores import (
     settled_answers,
     write_scores,
 )
+from pipelines.storage.models.champions import change_champion, read_champion
+from pipelines.storage.models.generations import active_generation as published_generation
 
 #: A champion that is off by more in any volatility band is reported.
 MOST_BAND_ERROR_POINTS = 3.0

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from assets.partitions import SYMBOLS
-from pipelines.domain.invariants import Verdict
+from pipelines.domain.models.invariants import Verdict
+from pipelines.resources import SYMBOLS
 
 #: A history with more than this share of its minutes missing is reported.
 MOST_MISSING_SHARE = 0.01

@@ -5,8 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.storage.catalog import table_columns
-from pipelines.storage.database import Connection
+from pipelines.storage.postgres.catalog import table_columns
+from pipelines.storage.postgres.connection import Connection
 
 OWNERS = ["team:strikecast"]
 AUTOMATION = dg.AutomationCondition.eager()

@@ -8,18 +8,17 @@ import numpy as np
 
 from assets.checks import FINGERPRINT, results
 from assets.describe import AUTOMATION, OWNERS, table_metadata
-from assets.partitions import SYMBOLS
 from assets.plots import baseline_heat_map, bucket_lines
 from assets.prices import Build, momentum
-from pipelines.domain.fingerprint import compute_fingerprints
-from pipelines.domain.invariants import bars_with_later_bar, check_fingerprints, check_n_adds_up
 from pipelines.domain.models.climatology import ClimatologyModel, ClimatologyRule, baseline_of
-from pipelines.domain.momentum import compute_momentum
+from pipelines.domain.models.fingerprint import compute_fingerprints
+from pipelines.domain.models.invariants import bars_with_later_bar, check_fingerprints, check_n_adds_up
+from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.errors import BuildError
-from pipelines.resources import Strikecast
-from pipelines.storage.generations import judge, record_generation, span_of, start_generation
-from pipelines.storage.prices import read_closes, read_momentum
-from pipelines.storage.tables import write_fingerprints
+from pipelines.resources import SYMBOLS, Strikecast
+from pipelines.storage.models.generations import judge, record_generation, span_of, start_generation
+from pipelines.storage.models.tables import write_fingerprints
+from pipelines.storage.prices.history import read_closes, read_momentum
 
 
 @dg.asset(

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from assets.describe import OWNERS
-from pipelines.domain.alerts import FRESH_FOR
+from pipelines.domain.monitoring.alerts import FRESH_FOR
 from pipelines.maintenance import archive as archive_job
-from pipelines.maintenance import logs as logs_job
+from pipelines.maintenance import log_rotation as logs_job
 from pipelines.maintenance import retention as retention_job
 from pipelines.maintenance import vacuum as vacuum_job
 from pipelines.resources import Strikecast

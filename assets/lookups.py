@@ -10,19 +10,18 @@ import numpy as np
 from assets.checks import LOOKUP, LOOKUP_READ_SLO_MS, STANDARDISED_LOOKUP, results, warn
 from assets.describe import AUTOMATION, OWNERS, table_metadata
 from assets.fingerprints import fingerprint
-from assets.partitions import SYMBOLS
 from assets.volatility import standardised_fingerprint
-from pipelines.domain.invariants import Verdict, merged
-from pipelines.domain.lookup import build_lookup_block
-from pipelines.resources import Strikecast
-from pipelines.storage.generations import (
+from pipelines.domain.models.invariants import Verdict, merged
+from pipelines.domain.models.lookup import build_lookup_block
+from pipelines.resources import SYMBOLS, Strikecast
+from pipelines.storage.models.generations import (
     generation_to_fill,
     judge,
     latest_built_generation,
     publish,
     read_version,
 )
-from pipelines.storage.tables import read_fingerprints, time_reads, verify_lookup, write_lookup
+from pipelines.storage.models.tables import read_fingerprints, time_reads, verify_lookup, write_lookup
 
 #: Models made of moves, and models made of standardised moves.
 BY_MOVE = ("momentum", "climatology")

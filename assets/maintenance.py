@@ -9,7 +9,7 @@ from assets.describe import OWNERS
 from assets.housekeeping import GROUP, fresh
 from pipelines.errors import BackupError, StrikecastError
 from pipelines.maintenance.backup import backups, create, named, rotate
-from pipelines.maintenance.copies import rotate_copies
+from pipelines.maintenance.backup_copies import rotate_copies
 from pipelines.maintenance.restore import drill
 from pipelines.resources import Strikecast
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import numpy as np
 
-from pipelines.domain.fingerprint import FingerprintSet
-from pipelines.domain.volatility import QUARTERS_PER_DAY, VolatilityParameters
-from pipelines.figures import new_figure
+from pipelines.domain.models.fingerprint import FingerprintSet
+from pipelines.domain.prices.volatility import QUARTERS_PER_DAY, VolatilityParameters
+from pipelines.evaluation.charts import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,14 +9,13 @@ from pydantic import Field
 
 from assets.checks import MOST_MISSING_SHARE, OLDEST_NEWEST_BAR_HOURS, PRICE_HISTORY, warn
 from assets.describe import AUTOMATION, OWNERS, table_metadata
-from assets.partitions import SYMBOLS
-from pipelines.backfill import from_exchange, from_ticks
-from pipelines.domain.config import Profile
-from pipelines.domain.invariants import find_gaps
-from pipelines.domain.momentum import compute_momentum
-from pipelines.resources import Strikecast, price_paths
-from pipelines.storage.ingestion import ingest
-from pipelines.storage.prices import read_closes, summarize_bars, write_gaps, write_momentum
+from pipelines.domain.configuration.model import Profile
+from pipelines.domain.models.invariants import find_gaps
+from pipelines.domain.prices.momentum import compute_momentum
+from pipelines.ingestion.backfill import from_exchange, from_ticks
+from pipelines.ingestion.ingest import ingest
+from pipelines.resources import SYMBOLS, Strikecast, price_paths
+from pipelines.storage.prices.history import read_closes, summarize_bars, write_gaps, write_momentum
 
 GROUP = "historical_data"
 Metadata = dict[str, int | str]

@@ -7,16 +7,15 @@ from pydantic import Field
 
 from assets.checks import STANDARDISED_FINGERPRINT, results
 from assets.describe import AUTOMATION, OWNERS, table_metadata
-from assets.partitions import SYMBOLS
 from assets.plots import season_lines, standardised_lines
 from assets.prices import price_history
-from pipelines.domain.invariants import check_tables, merged
+from pipelines.domain.models.invariants import check_tables, merged
 from pipelines.errors import NoDataError
-from pipelines.resources import Strikecast
-from pipelines.storage.generations import judge, record_generation
-from pipelines.storage.prices import summarize_bars
-from pipelines.storage.renewal import renew_counts, renew_volatility
-from pipelines.storage.tables import write_fingerprints
+from pipelines.resources import SYMBOLS, Strikecast
+from pipelines.storage.models.generations import judge, record_generation
+from pipelines.storage.models.refit import renew_counts, renew_volatility
+from pipelines.storage.models.tables import write_fingerprints
+from pipelines.storage.prices.history import summarize_bars
 
 
 class Renewal(dg.Config):

@@ -10,9 +10,9 @@ from pathlib import Path
 from benchmarks import computing, serving
 from benchmarks.figures import machine, report
 from benchmarks.price_files import add_prices_option, chosen_prices
-from pipelines.storage.database import Database
-from pipelines.storage.embedded import EmbeddedServer
-from pipelines.storage.schema import migrate
+from pipelines.storage.postgres.connection import Database
+from pipelines.storage.postgres.embedded import EmbeddedServer
+from pipelines.storage.postgres.schema import migrate
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from benchmarks.beside import QUIET_SECONDS, built, command, compared, ticking
 from benchmarks.figures import Figure, percentiles_ms
-from pipelines.domain.audit.report import Audit
-from pipelines.runtime import prepared
+from pipelines.deployment import prepared
+from pipelines.domain.monitoring.audit.report import Audit
 from pipelines.settings import load_settings
-from pipelines.storage.audits import newest_audit, read_audit
-from pipelines.storage.database import Database, Role
+from pipelines.storage.monitoring.audits import newest_audit, read_audit
+from pipelines.storage.postgres.connection import Database, Role
 
 REPEATS = 5
 HOUR_SECONDS = 3_600.0

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from benchmarks.figures import Figure, machine
 from benchmarks.price_files import add_prices_option, chosen_prices
+from pipelines.deployment import running_server
 from pipelines.maintenance.backup import Backup, create
-from pipelines.maintenance.programs import programs_for, reaching
+from pipelines.maintenance.client_programs import programs_for, reaching
 from pipelines.maintenance.restore import drill
-from pipelines.runtime import running_server
 from pipelines.settings import load_settings
-from pipelines.storage.database import Database, Role
+from pipelines.storage.postgres.connection import Database, Role
 
 ROUNDS = 2
 #: pg_dump's own default for the custom format, and ours where it has no zstd.

@@ -16,13 +16,13 @@ from benchmarks.price_files import add_prices_option, chosen_prices, price_file
 from benchmarks.running import TIERS
 from benchmarks.serving import SESSION, until_price
 from pipelines.live.output import probabilities_path
-from pipelines.storage.database import Database, Role
+from pipelines.storage.postgres.connection import Database, Role
 
 ROOT = Path(__file__).parents[1]
 QUIET_SECONDS = 25.0
 WARM_UP_SECONDS = 5.0
 INSERT = "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES (%s, %s, %s, 'bench')"
-COUNTING = "from pipelines.priority import give_way; give_way()\nwhile True: pass"
+COUNTING = "from pipelines.processes.priority import give_way; give_way()\nwhile True: pass"
 
 
 class Ticker:

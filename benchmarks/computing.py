@@ -6,15 +6,15 @@ import duckdb
 import numpy as np
 
 from benchmarks.figures import Figure, seconds
-from pipelines.domain.bars import Closes, closes_from_usd
-from pipelines.domain.config import ModelConfig
-from pipelines.domain.fingerprint import FingerprintSet, compute_fingerprints, weight_bands
-from pipelines.domain.lookup import LookupBlock, build_lookup_block
-from pipelines.domain.momentum import NO_BUCKET, Momentum, compute_momentum
-from pipelines.storage.binary_copy import HEADER, TRAILER, encode_rows, int2, int4
-from pipelines.storage.database import Connection, Database, Role
-from pipelines.storage.generations import judge, publish, roll_back, start_generation
-from pipelines.storage.tables import verify_lookup, write_fingerprints, write_lookup
+from pipelines.domain.configuration.model import ModelConfig
+from pipelines.domain.models.fingerprint import FingerprintSet, compute_fingerprints, weight_bands
+from pipelines.domain.models.lookup import LookupBlock, build_lookup_block
+from pipelines.domain.prices.bars import Closes, closes_from_usd
+from pipelines.domain.prices.momentum import NO_BUCKET, Momentum, compute_momentum
+from pipelines.storage.models.generations import judge, publish, roll_back, start_generation
+from pipelines.storage.models.tables import verify_lookup, write_fingerprints, write_lookup
+from pipelines.storage.postgres.binary_copy import HEADER, TRAILER, encode_rows, int2, int4
+from pipelines.storage.postgres.connection import Connection, Database, Role
 
 CONFIG = ModelConfig()
 

@@ -24,10 +24,10 @@ from benchmarks.price_files import add_prices_option, chosen_prices, price_file
 from benchmarks.running import SESSION, TIERS, ended, number, session, timed, wait_for, watch, written
 from benchmarks.serving import tick_to_file
 from pipelines.live.output import FENCE, probabilities_path
-from pipelines.storage.database import Database, Role
-from pipelines.storage.embedded import EmbeddedServer
-from pipelines.storage.live import lock_state
-from pipelines.storage.state_store import METRICS, RISK_GUARD, SnapshotType, StateStore
+from pipelines.storage.live.sessions import lock_state
+from pipelines.storage.live.state_store import METRICS, RISK_GUARD, SnapshotType, StateStore
+from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.postgres.embedded import EmbeddedServer
 
 ROOT = Path(__file__).parents[1]
 

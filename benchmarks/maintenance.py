@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmarks.beside import QUIET_SECONDS, built, command, compared, ticking
 from benchmarks.figures import Figure
-from pipelines.storage.database import Database
-from pipelines.storage.embedded import EmbeddedServer
+from pipelines.storage.postgres.connection import Database
+from pipelines.storage.postgres.embedded import EmbeddedServer
 
 REPEATS = 2
 #: 250,000 snapshots of 500 sessions that ended long ago, with a position, metrics and limits each: a million rows.

@@ -13,22 +13,22 @@ import polars as pl
 
 from benchmarks.figures import machine
 from benchmarks.price_files import VARIABLE, add_prices_option, chosen_prices
-from pipelines.domain.bars import closes_from_usd
-from pipelines.domain.config import ModelConfig
-from pipelines.domain.history import MarketHistory, market_history
-from pipelines.domain.lookup import build_lookup_block
-from pipelines.domain.momentum import compute_momentum
-from pipelines.domain.score_report import BAND_CELL, ScoreRow
-from pipelines.domain.walk_forward import Plan
-from pipelines.scoring import DEFAULT_MODELS, ScoreReport, score_symbol
-from pipelines.storage.database import Database, Role
-from pipelines.storage.embedded import EmbeddedServer
-from pipelines.storage.generations import judge, publish, record_generation
-from pipelines.storage.ingestion import ingest
-from pipelines.storage.prices import summarize_bars
-from pipelines.storage.renewal import renew_counts, renew_volatility
-from pipelines.storage.schema import migrate
-from pipelines.storage.tables import verify_lookup, write_fingerprints, write_lookup
+from pipelines.domain.configuration.model import ModelConfig
+from pipelines.domain.evaluation.score_report import BAND_CELL, ScoreRow
+from pipelines.domain.evaluation.walk_forward import Plan
+from pipelines.domain.models.lookup import build_lookup_block
+from pipelines.domain.prices.bars import closes_from_usd
+from pipelines.domain.prices.history import MarketHistory, market_history
+from pipelines.domain.prices.momentum import compute_momentum
+from pipelines.evaluation.score_runs import DEFAULT_MODELS, ScoreReport, score_symbol
+from pipelines.ingestion.ingest import ingest
+from pipelines.storage.models.generations import judge, publish, record_generation
+from pipelines.storage.models.refit import renew_counts, renew_volatility
+from pipelines.storage.models.tables import verify_lookup, write_fingerprints, write_lookup
+from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.postgres.embedded import EmbeddedServer
+from pipelines.storage.postgres.schema import migrate
+from pipelines.storage.prices.history import summarize_bars
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "models.md"

@@ -31,9 +31,9 @@ from benchmarks import month_data
 from benchmarks.figures import write_between
 from benchmarks.running import wait_for
 from pipelines.live.output import FENCE, probabilities_path
-from pipelines.schedules import MAINTENANCE
-from pipelines.storage.database import Database
-from pipelines.storage.embedded import EmbeddedServer
+from pipelines.orchestration.schedules import MAINTENANCE
+from pipelines.storage.postgres.connection import Database
+from pipelines.storage.postgres.embedded import EmbeddedServer
 
 MARKS = "<!-- month -->", "<!-- /month -->"
 #: Before the month begins there are so many days already.

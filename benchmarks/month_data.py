@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from pipelines.storage.database import Database
+from pipelines.storage.postgres.connection import Database
 
 SYMBOLS = ["BTC", "ETH"]
 TICKS_A_DAY = 1440

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.demo import write_sample
-from pipelines.domain import sample
+from pipelines.cli.up import write_sample
+from pipelines.domain.prices import synthetic_bars as sample
 
 VARIABLE = "STRIKECAST_REAL_DATA"
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-from pipelines.storage.database import Database
+from pipelines.storage.postgres.connection import Database
 
 TIERS = {"BTC": 250.0, "ETH": 20.0}
 SESSION = """
@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from pipelines.live.feeds.choose import replay_of
 from pipelines.live.session import LiveSession
-from pipelines.storage.database import Database
+from pipelines.storage.postgres.connection import Database
 url, output, tiers, speed, rate, period = sys.argv[1:]
 tiers = orjson.loads(tiers)
 session = LiveSession(

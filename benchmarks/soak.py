@@ -23,8 +23,8 @@ import orjson
 from benchmarks.figures import write_between
 from benchmarks.running import wait_for
 from pipelines.live.output import FENCE, probabilities_path
-from pipelines.storage.database import Database, Role
-from pipelines.storage.embedded import EmbeddedServer
+from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.postgres.embedded import EmbeddedServer
 
 SYMBOLS = ("BTC", "ETH")
 MARKS = "<!-- soak -->", "<!-- /soak -->"

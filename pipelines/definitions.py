@@ -15,7 +15,7 @@ from assets.lookups import active_generation, active_standardised_generation, lo
 from assets.maintenance import backup, restores
 from assets.prices import momentum, price_files, price_gap, price_history
 from assets.volatility import standardised_fingerprint, volatility
-from pipelines.jobs import (
+from pipelines.orchestration.jobs import (
     archive_prices,
     audit_system,
     backup_database,
@@ -31,9 +31,9 @@ from pipelines.jobs import (
     score_live_answers,
     vacuum_database,
 )
+from pipelines.orchestration.schedules import MAINTENANCE, backfill, daily_live_calibration, weekly_calibration
+from pipelines.orchestration.sensors import a_run_failed, dead_runs, live_supervisor, watchdog
 from pipelines.resources import Strikecast
-from pipelines.schedules import MAINTENANCE, backfill, daily_live_calibration, weekly_calibration
-from pipelines.sensors import a_run_failed, dead_runs, live_supervisor, watchdog
 
 # Dagster 1.13 warns of its own use of `owners` when it binds a resource to a sensor; remove when it does not.
 warnings.filterwarnings(

@@ -9,11 +9,14 @@ from pathlib import Path
 import dagster as dg
 from setproctitle import setproctitle
 
-from pipelines.domain.config import ModelConfig, Profile
-from pipelines.runtime import database_of
+from pipelines.deployment import database_of
+from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.settings import Settings, load_settings
-from pipelines.storage.database import Connection, Database, Role
-from pipelines.storage.live import holding_run_lock
+from pipelines.storage.live.sessions import holding_run_lock
+from pipelines.storage.postgres.connection import Connection, Database, Role
+
+#: One partition per symbol. Symbols are configuration; `strikecast` adds them to the Dagster instance.
+SYMBOLS = dg.DynamicPartitionsDefinition(name="symbol")
 
 #: What the title of a run's process begins with; its job and its id follow.
 RUN_TITLE = "strikecast run "

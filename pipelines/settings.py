@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic.dataclasses import dataclass
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from pipelines.domain.alerts import AlertLimits
-from pipelines.domain.archive import ArchivePolicy
-from pipelines.domain.backups import RotationPolicy
-from pipelines.domain.config import ModelConfig
-from pipelines.domain.log_files import LogPolicy
-from pipelines.domain.naming import valid_symbol
-from pipelines.domain.retention import RetentionPolicy
-from pipelines.domain.vacuum import VacuumPolicy
+from pipelines.domain.configuration.model import ModelConfig
+from pipelines.domain.configuration.names import valid_symbol
+from pipelines.domain.maintenance.archive import ArchivePolicy
+from pipelines.domain.maintenance.backups import RotationPolicy
+from pipelines.domain.maintenance.log_files import LogPolicy
+from pipelines.domain.maintenance.retention import RetentionPolicy
+from pipelines.domain.maintenance.vacuum import VacuumPolicy
+from pipelines.domain.monitoring.alerts import AlertLimits
 from pipelines.errors import SettingsError
 
 CONFIG_FILE_VARIABLE = "STRIKECAST_CONFIG"

@@ -16,24 +16,24 @@ from typing import Any
 
 import psycopg
 
-from pipelines.domain.ticks import EPOCH, QuoteGate
+from pipelines.domain.prices.ticks import EPOCH, QuoteGate
 from pipelines.errors import NoDataError, ServerUnavailableError, StrikecastError
-from pipelines.live.cancelling import repeat_lost_cancellations
-from pipelines.live.cycle import Cycle
-from pipelines.live.feeding import SourceRunner
+from pipelines.live.cancellation import repeat_lost_cancellations
 from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.choose import MakeFeed
 from pipelines.live.feeds.replay import REPLAY
+from pipelines.live.feeds.runner import SourceRunner
+from pipelines.live.leadership import Seat, connected, take_lock, take_seat
 from pipelines.live.metrics import SessionMetrics, added
 from pipelines.live.output import ProbabilityFiles, remove_leftovers
-from pipelines.live.state import crashed_state, live_state
-from pipelines.live.succession import Seat, connected, take_lock, take_seat
-from pipelines.live.symbol import SymbolRefresher
+from pipelines.live.refresh_loop import Cycle
+from pipelines.live.session_state import crashed_state, live_state
+from pipelines.live.symbol_refresher import SymbolRefresher
 from pipelines.live.tick_log import TickLog
-from pipelines.storage.database import AsyncConnection, Database, Role, is_gone, one_line
-from pipelines.storage.live import latest_totals, read_lock_state
-from pipelines.storage.queries import query
-from pipelines.storage.state_store import SnapshotType, save_state
+from pipelines.storage.live.sessions import latest_totals, read_lock_state
+from pipelines.storage.live.state_store import SnapshotType, save_state
+from pipelines.storage.postgres.connection import AsyncConnection, Database, Role, is_gone, one_line
+from pipelines.storage.postgres.statements import query
 
 APPLICATION = "live session"
 STATEMENT_TIMEOUT_SECONDS = 5

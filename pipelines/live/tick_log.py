@@ -13,10 +13,10 @@ from typing import Any
 
 import psycopg
 
-from pipelines.domain.ticks import DELTA_LAGS_MINUTES, Tick, TickFeatures
-from pipelines.storage.database import AsyncConnection, first_line
-from pipelines.storage.live import PARTITIONED
-from pipelines.storage.queries import query
+from pipelines.domain.prices.ticks import DELTA_LAGS_MINUTES, Tick, TickFeatures
+from pipelines.storage.live.sessions import PARTITIONED
+from pipelines.storage.postgres.connection import AsyncConnection, first_line
+from pipelines.storage.postgres.statements import query
 
 #: Rows kept while a table cannot be written; at one tick a second and symbol, an hour of three symbols.
 MOST_PENDING = 10_000

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pipelines.domain.archive import ArchivePlan, plan_archive
+from pipelines.domain.maintenance.archive import ArchivePlan, plan_archive
 from pipelines.settings import Settings
-from pipelines.storage import price_archive
-from pipelines.storage.database import Database, Role
-from pipelines.storage.maintenance import only_one, patient, record
-from pipelines.storage.price_archive import ArchivedMonth, archive_month, stored_months
+from pipelines.storage.maintenance.runs import only_one, patient, record
+from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.prices import archive as price_archive
+from pipelines.storage.prices.archive import ArchivedMonth, archive_month, stored_months
 
 Say = Callable[[str], None]
 JOB = "archive"

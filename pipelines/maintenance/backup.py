@@ -14,11 +14,18 @@ from pathlib import Path
 import orjson
 
 from pipelines.atomic_files import replacing
-from pipelines.domain.backups import KeptBackup, Manifest, RotationPlan, RotationPolicy, parse_manifest, plan_rotation
+from pipelines.domain.maintenance.backups import (
+    KeptBackup,
+    Manifest,
+    RotationPlan,
+    RotationPolicy,
+    parse_manifest,
+    plan_rotation,
+)
 from pipelines.errors import AlreadyRunningError, BackupError, NoDataError, printable
+from pipelines.maintenance.client_programs import programs_for, reaching
 from pipelines.maintenance.encryption import run_reading
-from pipelines.maintenance.programs import programs_for, reaching
-from pipelines.storage.database import Database, Role
+from pipelines.storage.postgres.connection import Database, Role
 
 #: Both with .age or .gpg behind them when they are encrypted.
 DUMP, ROLES = "database.dump", "roles.sql"

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pipelines.answers import ladder_payload
-from pipelines.domain.backups import differences
+from pipelines.domain.maintenance.backups import differences
 from pipelines.errors import BackupError, NoDataError
 from pipelines.maintenance.backup import Backup, Say, verify
+from pipelines.maintenance.client_programs import programs_for, reaching
 from pipelines.maintenance.encryption import read_plain, run_reading
-from pipelines.maintenance.programs import programs_for, reaching
 from pipelines.settings import Settings
-from pipelines.storage.database import Database, Role
-from pipelines.storage.live import champion_generations, latest_bars
-from pipelines.storage.restoring import (
+from pipelines.storage.live.sessions import champion_generations, latest_bars
+from pipelines.storage.maintenance.restored_databases import (
     analyze,
     create_database,
     create_missing_roles,
@@ -25,6 +23,8 @@ from pipelines.storage.restoring import (
     table_facts,
     unused_databases,
 )
+from pipelines.storage.models.ladders import ladder_payload
+from pipelines.storage.postgres.connection import Database, Role
 
 DRILL_PREFIX = "strikecast_drill_"
 JOBS = 2

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from pipelines.domain.retention import RetentionPlan, plan_retention, time_of_plan
-from pipelines.domain.vacuum import IndexStep, VacuumStep
+from pipelines.domain.maintenance.retention import RetentionPlan, plan_retention, time_of_plan
+from pipelines.domain.maintenance.vacuum import IndexStep, VacuumStep
 from pipelines.settings import Settings
-from pipelines.storage import retention as stored
-from pipelines.storage.database import Connection, Database, Role
-from pipelines.storage.live import make_days
-from pipelines.storage.maintenance import leaving, newest_planned, only_one, patient, record
-from pipelines.storage.vacuum import read_indexes, reindex, vacuum
+from pipelines.storage.live.sessions import make_days
+from pipelines.storage.maintenance import retention as stored
+from pipelines.storage.maintenance.runs import leaving, newest_planned, only_one, patient, record
+from pipelines.storage.maintenance.vacuum import read_indexes, reindex, vacuum
+from pipelines.storage.postgres.connection import Connection, Database, Role
 
 Say = Callable[[str], None]
 JOB = "retention"

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
-from pipelines.domain.vacuum import VacuumPlan, plan_vacuum
+from pipelines.domain.maintenance.vacuum import VacuumPlan, plan_vacuum
 from pipelines.maintenance.retention import dagster_database
 from pipelines.settings import Settings
-from pipelines.storage import vacuum as stored
-from pipelines.storage.database import Connection, Database, Role
-from pipelines.storage.maintenance import LOCK_TIMEOUT_SECONDS, leaving, only_one, record
+from pipelines.storage.maintenance import vacuum as stored
+from pipelines.storage.maintenance.runs import LOCK_TIMEOUT_SECONDS, leaving, only_one, record
+from pipelines.storage.postgres.connection import Connection, Database, Role
 
 Say = Callable[[str], None]
 JOB = "vacuum"

@@ -25,10 +25,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.audit.reports import Reports
 from pipelines.errors import DatabaseError
 from pipelines.live.output import probabilities_path
-from pipelines.live_files import (
+from pipelines.live.probability_files import (
     STALE_AFTER_SECONDS,
     UNWRITTEN_AFTER_SECONDS,
     age_text,
@@ -38,10 +37,11 @@ from pipelines.live_files import (
     read_view,
     view_of,
 )
-from pipelines.storage.database import Database
-from pipelines.storage.seeing import DatabaseHealth, impatient, read_health, read_hour
+from pipelines.monitoring.audit.report_files import Reports
+from pipelines.storage.live.health_queries import DatabaseHealth, impatient, read_health, read_hour
+from pipelines.storage.postgres.connection import Database
 from pipelines.web.health import health_report
-from pipelines.web.sharing import FileFeed, SharedAnswer
+from pipelines.web.single_flight import FileFeed, SharedAnswer
 
 #: `/health` answers within 2 s, whatever the database does; the page does not wait that long for it.
 HEALTH_PATIENCE_SECONDS = 1.5

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from pipelines.errors import DatabaseError
-from pipelines.live_files import Status, View, age_text
-from pipelines.storage.seeing import DatabaseHealth, SessionRecord
+from pipelines.live.probability_files import Status, View, age_text
+from pipelines.storage.live.health_queries import DatabaseHealth, SessionRecord
 
 HEARTBEAT_LIMIT_SECONDS = 10.0
 

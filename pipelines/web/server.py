@@ -10,9 +10,9 @@ from socket import AF_INET, AF_INET6, create_server, socket
 import uvicorn
 from sse_starlette.sse import AppStatus
 
-from pipelines.audit.reports import paths
+from pipelines.deployment import database_of, running_server
 from pipelines.errors import SettingsError, StrikecastError
-from pipelines.runtime import database_of, running_server
+from pipelines.monitoring.audit.report_files import paths
 from pipelines.settings import Settings
 from pipelines.web.app import Pages, create_app
 

@@ -12,15 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.domain.bars import Floats, Ints
-from pipelines.domain.config import ModelConfig
-from pipelines.domain.fingerprint import FingerprintSet
-from pipelines.domain.history import MarketHistory
-from pipelines.domain.lookup import LookupAxes
-from pipelines.domain.momentum import NO_BUCKET
-from pipelines.domain.standardised import Counted, StandardisedParameters
-from pipelines.domain.surface import served
-from pipelines.domain.volatility import HALF_LIVES_MINUTES, VolatilityParameters, VolatilityTrack, track_volatility
+from pipelines.domain.configuration.model import ModelConfig
+from pipelines.domain.models.fingerprint import FingerprintSet
+from pipelines.domain.models.interpolation import served
+from pipelines.domain.models.lookup import LookupAxes
+from pipelines.domain.models.standardised_fingerprint import Counted, StandardisedParameters
+from pipelines.domain.prices.bars import Floats, Ints
+from pipelines.domain.prices.history import MarketHistory
+from pipelines.domain.prices.momentum import NO_BUCKET
+from pipelines.domain.prices.volatility import (
+    HALF_LIVES_MINUTES,
+    VolatilityParameters,
+    VolatilityTrack,
+    track_volatility,
+)
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.domain.bars import Ints
-from pipelines.domain.config import ModelConfig
-from pipelines.domain.fingerprint import FingerprintSet
-from pipelines.domain.history import MarketHistory
-from pipelines.domain.lookup import LookupAxes
+from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.models.base import FittedModel, MarketStates, Model, Rule
+from pipelines.domain.models.fingerprint import FingerprintSet
+from pipelines.domain.models.lookup import LookupAxes
 from pipelines.domain.models.momentum import MomentumRule, fitted_fingerprints, move_axes
+from pipelines.domain.prices.bars import Ints
+from pipelines.domain.prices.history import MarketHistory
 
 
 class ClimatologyRule(MomentumRule):

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.domain.bars import SECONDS_PER_MINUTE, Floats, Ints
-from pipelines.domain.config import ModelConfig
-from pipelines.domain.fingerprint import FingerprintSet, compute_fingerprints
-from pipelines.domain.history import MarketHistory
-from pipelines.domain.lookup import AxisKind, LookupAxes
+from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.models.base import FittedModel, MarketStates, Model, Rule
-from pipelines.domain.momentum import bucket_of, compute_momentum
-from pipelines.domain.surface import scaled_move_bps
+from pipelines.domain.models.fingerprint import FingerprintSet, compute_fingerprints
+from pipelines.domain.models.interpolation import scaled_move_bps
+from pipelines.domain.models.lookup import AxisKind, LookupAxes
+from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats, Ints
+from pipelines.domain.prices.history import MarketHistory
+from pipelines.domain.prices.momentum import bucket_of, compute_momentum
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.domain.bars import SECONDS_PER_MINUTE, Floats, Ints
-from pipelines.domain.config import ModelConfig, Profile
-from pipelines.domain.history import MarketHistory
-from pipelines.domain.lookup import AxisKind, LookupAxes
+from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.domain.models.base import FittedModel, MarketStates, Model, Rule
-from pipelines.domain.momentum import BPS_PER_UNIT
-from pipelines.domain.standardised import (
+from pipelines.domain.models.lookup import AxisKind, LookupAxes
+from pipelines.domain.models.standardised_fingerprint import (
     AXIS_MAX,
     AXIS_STEP,
     EVIDENCE_STEP,
@@ -26,7 +23,10 @@ from pipelines.domain.standardised import (
     count_outcomes,
     fit_parameters,
 )
-from pipelines.domain.volatility import MINUTES_PER_WEEK, VolatilityTrack
+from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats, Ints
+from pipelines.domain.prices.history import MarketHistory
+from pipelines.domain.prices.momentum import BPS_PER_UNIT
+from pipelines.domain.prices.volatility import MINUTES_PER_WEEK, VolatilityTrack
 
 #: The season is averaged over at least a second ahead.
 LEAST_AHEAD_MINUTES = 1 / 60

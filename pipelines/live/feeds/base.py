@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from pipelines.domain.ticks import Quote, Tick
+from pipelines.domain.prices.ticks import Quote, Tick
 
 
 class Source(Protocol):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from pipelines.domain.ticks import Quote, Tick
+from pipelines.domain.prices.ticks import Quote, Tick
 from pipelines.errors import FeedError
-from pipelines.exchange import Client, as_feed_error, at, load_markets, new_client, require_market
+from pipelines.ingestion.exchange import Client, as_feed_error, at, load_markets, new_client, require_market
 from pipelines.live.feeds.base import Source
 from pipelines.settings import ExchangeSettings, Transport
 

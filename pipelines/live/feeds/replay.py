@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from pipelines.domain.ticks import EPOCH, Quote, Tick
+from pipelines.domain.prices.ticks import EPOCH, Quote, Tick
 
 #: What ticks are called in `price_log.source` that nobody traded at.
 REPLAY = "replay"

@@ -8,8 +8,8 @@ import sqlalchemy
 from alembic import command, op
 from alembic.config import Config
 
-from pipelines.storage.database import Database
-from pipelines.storage.queries import query
+from pipelines.storage.postgres.connection import Database
+from pipelines.storage.postgres.statements import query
 
 
 def upgrade(database: Database, revision: str = "head") -> None:

@@ -1,0 +1,1 @@
+"""The `strikecast` command: one module per command group."""

@@ -1,0 +1,68 @@
+"""The commands around the live session: refreshing the probability files, and seeing them."""
+
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from pipelines.cli import console
+from pipelines.cli.arguments import command_settings
+from pipelines.deployment import current_database
+from pipelines.errors import NoDataError
+
+app = typer.Typer()
+
+
+@app.command()
+def live(
+    once: Annotated[bool, typer.Option("--once", help="One refresh, then stop.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the session that runs, and take over from it.")
+    ] = False,
+) -> None:
+    """Refresh the probability files in the foreground, without Dagster. Example: `strikecast live --once`"""
+    from pipelines.live.feeds.choose import configured_feed
+    from pipelines.live.session import LiveSession
+
+    settings = command_settings()
+    with current_database(settings, console.say) as database:
+        session = LiveSession(
+            database, settings.output_dir, settings.tiers_usd, configured_feed(settings), wait=wait, say=console.say
+        )
+        with suppress(KeyboardInterrupt):
+            session.run(once=once)
+        if once and not session.cycles:
+            raise NoDataError("nothing was refreshed: no symbol has a price")
+
+
+@app.command()
+def watch(
+    symbol: Annotated[
+        str | None, typer.Argument(help="Symbol in capitals; by default the first configured one that has a file.")
+    ] = None,
+) -> None:
+    """Watch a ladder in the terminal, refreshed each second, until Ctrl-C; needs the files only, no database.
+
+    Ages are told by this machine's clock, so a file that nobody writes never looks fresh. Where standard output is not
+    a terminal, the ladder is printed once. Example: `strikecast watch BTC`
+    """
+    from pipelines.cli import watch as watching
+    from pipelines.live.probability_files import first_with_file
+
+    settings = command_settings([] if symbol is None else [symbol])
+    chosen = symbol or first_with_file(settings.output_dir, list(settings.symbols))
+    watching.watch(settings.output_dir, chosen, console.result)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback is open to others.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 8321,
+) -> None:
+    """Serve a read-only page of the ladders, JSON, server-sent events and `/health`, until Ctrl-C.
+
+    Example: `strikecast serve --port 8321`
+    """
+    from pipelines.web.server import serve as serve_pages
+
+    serve_pages(command_settings(), host, port, console.say)

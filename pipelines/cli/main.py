@@ -1,0 +1,362 @@
+"""The `strikecast` command."""
+
+import logging
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from pipelines.cli import audit as cli_audit
+from pipelines.cli import backup as cli_backup
+from pipelines.cli import console
+from pipelines.cli import live as cli_live
+from pipelines.cli import maintenance as cli_maintenance
+from pipelines.cli.arguments import Json, Symbol, command_settings
+from pipelines.deployment import current_database, database_of, prepared, running_server
+from pipelines.domain.configuration.model import Profile
+from pipelines.errors import SettingsError, StrikecastError
+from pipelines.processes.priority import give_way
+from pipelines.service.log_setup import note
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
+    help="Hourly strike probabilities from one-minute bars.\n\nTry `strikecast sample BTC`, `strikecast build BTC`, "
+    "`strikecast ladder BTC --price 95000 --ttc 900 --momentum 0.02`, then `strikecast up`.",
+)  # fmt: skip
+export_app = typer.Typer(no_args_is_help=True, help="Write tables as files.")
+import_app = typer.Typer(no_args_is_help=True, help="Take over files of the original system.")
+app.add_typer(export_app, name="export")
+app.add_typer(import_app, name="import")
+app.add_typer(cli_live.app)
+app.add_typer(cli_maintenance.app)
+app.add_typer(cli_backup.app, name="backup")
+app.add_typer(cli_audit.app, name="audit")
+
+
+def main() -> None:
+    """Entry of the console command: errors of ours are one line and exit code 1; Ctrl-C is exit code 130."""
+    for ending in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
+        signal.signal(ending, _interrupt)
+    if {" ".join(sys.argv[1:2]), " ".join(sys.argv[1:3])} & cli_maintenance.IN_THE_BACKGROUND:
+        give_way()
+    try:
+        app()
+    except StrikecastError as error:
+        note(str(error), level=logging.ERROR)
+        console.progress.print(f"strikecast: {error}", style="bold red", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """End a command in order, whichever signal asks for it."""
+    raise KeyboardInterrupt
+
+
+@app.command()
+def up(port: Annotated[int | None, typer.Option(help="Port of the UI; 0 takes any free one.")] = None) -> None:
+    """Run everything in the foreground: database, migrations, Dagster's UI and daemon, and through it the live session.
+
+    Ctrl-C stops all of it. Example: `strikecast up --port 3001`
+    """
+    from pipelines.cli import up as demo
+
+    demo.up(command_settings(overrides={} if port is None else {"ui_port": port}))
+
+
+@app.command()
+def demo(
+    prices: Annotated[Path | None, typer.Option(help="Folder of price files; by default bars are generated.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Refresh for ten seconds, then stop everything.")] = False,
+    port: Annotated[int | None, typer.Option(help="Port of the UI; 0 takes any free one.")] = None,
+) -> None:
+    """From nothing to live probabilities: prices, build, live refresh, UI. Example: `strikecast demo --once`"""
+    from pipelines.cli import up as demonstration
+
+    overrides: dict[str, object] = {} if port is None else {"ui_port": port}
+    if prices is not None:
+        overrides["prices"] = prices
+    demonstration.demo(command_settings(overrides=overrides), once=once)
+
+
+@app.command()
+def migrate() -> None:
+    """Create or upgrade the database's schema, roles included."""
+    from pipelines.storage.postgres import schema
+
+    settings = command_settings()
+    with running_server(settings, console.say) as database:
+        found = schema.migrate(database)
+        done = "is current" if found.is_current else f"migrated from {found.found or 'nothing'} to {found.needed}"
+        console.result.print(f"schema of {database.described} {done}")
+
+
+@app.command()
+def ingest(
+    symbol: Symbol,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="CSV, csv.gz, zip or Parquet files, or folders of them.")
+    ] = None,
+    from_exchange: Annotated[
+        bool,
+        typer.Option("--from-exchange", help="Fetch the minutes that are missing, up to the newest finished one."),
+    ] = False,
+    since: Annotated[
+        datetime | None, typer.Option(help="With --from-exchange: all that are missing since then, UTC.")
+    ] = None,
+    accept_corrections: Annotated[
+        bool, typer.Option(help="Store files even where they contradict most of the stored bars.")
+    ] = False,
+) -> None:
+    """Store price files, or what the configured exchange has. Incremental: the same bars twice change nothing; refused
+    rows are kept with their reason; a minute that still runs is never stored.
+
+    Examples: `strikecast ingest BTC ~/bars/btc_1m.parquet`, `strikecast ingest BTC --from-exchange --since 2026-07-01`
+    """
+    settings = command_settings([symbol])
+    if bool(paths) == from_exchange or (since is not None and not from_exchange):
+        raise SettingsError("ingest takes either files or --from-exchange (with --since, if need be)")
+    from pipelines.service.job_runner import run_job
+
+    config: dict[str, object] = {
+        "paths": [str(path.expanduser().absolute()) for path in paths or []], "accept_corrections": accept_corrections,
+        **({"origin": "EXCHANGE"} if from_exchange else {}),
+        **({"since": since.replace(tzinfo=UTC).isoformat()} if since else {}),
+    }  # fmt: skip
+    with prepared(settings, console.say):
+        run_job("ingest_prices", symbol, {"price_history": config}, console.say)
+
+
+@app.command()
+def sample(
+    symbol: Symbol,
+    days: Annotated[int, typer.Option(min=1, help="Days of bars, ending now.")] = 180,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bars for the same end.")] = 1,
+    until: Annotated[datetime | None, typer.Option(help="End of the bars, UTC; by default the running minute.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the file here and do not ingest it.")] = None,
+) -> None:
+    """Generate bars whose truth is known (volatility that clusters, jumps, gaps, no drift), and ingest them.
+
+    Example: `strikecast sample BTC --days 180 --seed 1`
+    """
+    settings = command_settings([symbol])
+    from pipelines.cli import up as demonstration
+
+    end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
+    if output is not None:
+        console.result.print(str(demonstration.write_sample(symbol, days, seed, end, output)))
+        return
+    with prepared(settings, console.say):
+        demonstration.ingest_sample(settings, symbol, days, seed, end)
+
+
+@app.command()
+def build(
+    symbols: Annotated[list[str] | None, typer.Argument(help="Symbols; by default all that have bars.")] = None,
+    profile: Annotated[
+        Profile | None, typer.Option(help="sound is right; source gives the original's numbers.")
+    ] = None,
+) -> None:
+    """Rebuild momentum, fingerprints and lookup from the stored bars through Dagster, check and publish them.
+
+    Example: `strikecast build BTC ETH --profile sound`
+    """
+    settings = command_settings(symbols)
+    from pipelines.cli import up as demonstration
+
+    with prepared(settings, console.say) as database:
+        for symbol in symbols or demonstration.symbols_with_bars(settings, database):
+            demonstration.build_symbol(symbol, profile)
+
+
+@app.command()
+def rollback(
+    symbol: Symbol,
+    model: Annotated[str | None, typer.Option(help="Model; without it the champion.")] = None,
+) -> None:
+    """Publish the generation before the published one, in one step. Example: `strikecast rollback BTC`"""
+    from pipelines.storage.models.champions import read_champion
+    from pipelines.storage.models.generations import roll_back
+    from pipelines.storage.postgres.connection import Role
+
+    with current_database(command_settings([symbol]), console.say) as database:
+        with database.connect("rollback", Role.PIPELINE) as connection:
+            of = model or read_champion(connection, symbol).champion
+            left, taken = roll_back(connection, symbol, of)
+        console.result.print(f"{symbol}: {of} generation {left} -> {taken}")
+
+
+@app.command()
+def score(
+    symbol: Symbol,
+    start: Annotated[
+        datetime | None, typer.Option("--from", help="First forecast, UTC; by default a year before the newest bar.")
+    ] = None,
+    stop: Annotated[datetime | None, typer.Option("--to", help="No forecast from then on, UTC.")] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="Model to score, again for another; momentum_source is the source profile."),
+    ] = None,
+    train_to: Annotated[
+        datetime | None, typer.Option(help="Fit once on what was known then, UTC, and renew nothing.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Minutes between forecasts.")] = 5,
+    fold_months: Annotated[
+        int | None, typer.Option(min=1, help="Months per fold, each with a full fit at its start; else one fold.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Score the models on stored bars that they had not seen: Brier, log loss, skill, calibration by volatility.
+
+    Example: `strikecast score BTC --from 2025-07-17 --to 2026-07-17`
+    """
+    settings = command_settings([symbol])
+    from pipelines.evaluation import score_runs as scoring
+
+    with current_database(settings, console.say) as database:
+        report = scoring.score_stored(
+            database, symbol, models or list(scoring.DEFAULT_MODELS), settings.model, start, stop,
+            every_minutes=every, fold_months=fold_months, train_to=train_to, progress=console.say,
+        )  # fmt: skip
+    if json:
+        console.print_json(report.as_json())
+    else:
+        console.print_scores(report)
+
+
+@app.command()
+def promote(
+    symbol: Symbol,
+    model: Annotated[str, typer.Option(help="Challenger that is to answer from now on.")],
+) -> None:
+    """Make another model the champion, if outcomes that neither had seen say so; refused otherwise.
+
+    Example: `strikecast promote BTC --model student_t`
+    """
+    from pipelines.domain.models.registry import model_named
+
+    settings = command_settings([symbol])
+    try:
+        model_named(model)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    from pipelines.service.job_runner import run_job
+
+    with prepared(settings, console.say):
+        run_job("promote", symbol, {"champion_change": {"model": model}}, console.say)
+    console.result.print(f"{symbol}: {model} answers from now on")
+
+
+@app.command()
+def ladder(
+    symbol: Symbol,
+    price: Annotated[float, typer.Option(min=0.0, help="Price now, USD.")],
+    ttc: Annotated[float, typer.Option(min=0.0, help="Seconds to the market's close.")],
+    momentum: Annotated[
+        float | None, typer.Option(help="Momentum score, percent; without it the baseline answers.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model: standardised, momentum, ...; without it the champion answers.")
+    ] = None,
+    sigma: Annotated[
+        float | None,
+        typer.Option(help="Volatility, percent per square root of a minute; without it that after the newest bar."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """The probability of each of 21 strikes.
+
+    Example: `strikecast ladder BTC --price 95000 --ttc 900 --momentum 0.02 --model momentum`
+    """
+    from pipelines.storage.models.ladders import ladder_payload
+
+    settings = command_settings([symbol])
+    with current_database(settings, console.say) as database:
+        payload = ladder_payload(database, symbol, settings.tier_usd(symbol), price, ttc, momentum, model, sigma)
+    if json:
+        console.print_json(payload)
+    else:
+        console.result.print(console.ladder_table(symbol, payload))
+
+
+@export_app.command("fingerprints")
+def export_fingerprints(symbol: Symbol, folder: Annotated[Path, typer.Argument(help="Folder to write to.")]) -> None:
+    """Write the published fingerprints as 62 CSV files in the original's shape.
+
+    Example: `strikecast export fingerprints BTC ./out`
+    """
+    from pipelines.evaluation import fingerprint_files
+    from pipelines.storage.models.generations import active_generation, read_version
+    from pipelines.storage.models.tables import read_fingerprints
+    from pipelines.storage.postgres.connection import Role
+
+    with current_database(command_settings([symbol]), console.say) as database:
+        with database.connect("export", Role.READER) as connection:
+            version = read_version(connection, active_generation(connection, symbol))
+            tables = read_fingerprints(connection, version)
+        paths = fingerprint_files.export_fingerprints(tables, symbol, folder)
+        console.result.print(f"{len(paths)} files of generation {version.generation} ({version.profile}) in {folder}")
+
+
+@import_app.command("fingerprints")
+def import_fingerprints(
+    symbol: Symbol,
+    folder: Annotated[Path, typer.Argument(help="Folder of exported CSV files, 1 to 62 of them.")],
+    publish: Annotated[bool, typer.Option("--publish", help="Make them what readers see.")] = False,
+    json: Json = False,
+) -> None:
+    """Store exported fingerprints as a generation, with a lookup, and report parity cell by cell.
+
+    Example: `strikecast import fingerprints BTC ./old`
+    """
+    from dataclasses import asdict
+
+    from pipelines.evaluation.fingerprint_files import read_fingerprint_files
+    from pipelines.evaluation.parity import import_tables
+
+    settings = command_settings([symbol])
+    imported = read_fingerprint_files(folder, symbol)
+    with current_database(settings, console.say) as database:
+        report = import_tables(database, symbol, imported, publish_it=publish)
+    if json:
+        console.print_json(asdict(report))
+    else:
+        console.print_import(report)
+
+
+@app.command()
+def status(json: Json = False) -> None:
+    """Show settings (without secrets), symbols, generations and the live session."""
+    from pipelines.service.status import read_status, shown_settings
+
+    settings = command_settings()
+    if settings.database_url is None and not settings.embedded_dir.exists():
+        state: dict[str, object] = {"settings": shown_settings(settings), "database": "not created yet"}
+    else:
+        with running_server(settings) as database:
+            state = read_status(settings, database)
+    if json:
+        console.print_json(state)
+        return
+    console.print_status(state)
+
+
+@app.command()
+def env() -> None:
+    """Print the variables that Dagster's own commands need: `eval "$(strikecast env)"; dagster run list`"""
+    import shlex
+
+    from pipelines.deployment import environment
+
+    settings = command_settings()
+    for name, value in environment(settings, database_of(settings)).items():
+        console.result.print(f"export {name}={shlex.quote(value)}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

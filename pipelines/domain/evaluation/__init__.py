@@ -1,0 +1,1 @@
+"""Scores of probability forecasts, walk-forward evaluation and promotion."""

@@ -1,0 +1,195 @@
+"""Models fitted on what was known, scored on what came after.
+
+A fold begins with a fit on everything known at its start; then each day the models that renew daily are renewed, and
+every k-th minute of the day is a base row: the instant of its close is a multiple of k minutes. A model sees, at its
+instant, only base rows whose longest horizon had passed: the purge of the longest horizon is built in.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.domain.configuration.model import ModelConfig, Profile
+from pipelines.domain.evaluation.scoring import DEFAULT_MOVES_BPS, DEFAULT_TTCS_MINUTES, ScoreGrid, Tally
+from pipelines.domain.models.base import FittedModel
+from pipelines.domain.models.registry import model_named
+from pipelines.domain.models.standardised import shared_parameters
+from pipelines.domain.models.standardised_fingerprint import sigma_of_rows
+from pipelines.domain.prices.bars import Ints
+from pipelines.domain.prices.history import MarketHistory
+from pipelines.domain.prices.momentum import BPS_PER_UNIT
+from pipelines.domain.prices.volatility import MINUTES_PER_DAY, MINUTES_PER_WEEK
+
+VOLATILITY_BANDS = 10
+BAND_SIGMA_MINUTES = 60
+#: |S| in basis points between the momentum bands.
+MOMENTUM_EDGES_BPS = (2.0, 5.0, 10.0, 20.0, 30.0)
+HOURS = 24
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A model as it takes part. `label`: what its scores are called."""
+
+    label: str
+    model: str
+    config: ModelConfig
+
+
+def entrants(names: Sequence[str], config: ModelConfig) -> list[Entrant]:
+    """Models by name; `momentum_source` is momentum in the source profile."""
+    found = []
+    for name in names:
+        source = name == "momentum_source"
+        model = model_named("momentum" if source else name)
+        found.append(Entrant(name, model.name, ModelConfig(profile=Profile.SOURCE) if source else config))
+    return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is scored. Instants are minutes since 1970 UTC: bars that close at `start` to `stop` - 1 are base rows.
+
+    `fold_months`: a full fit at the start of each fold; None for one fold. `train_to`: everything is fitted once on
+    what was known then, and nothing is renewed; None for fits at each fold's start and daily renewals.
+    """
+
+    start: int
+    stop: int
+    every_minutes: int = 5
+    fold_months: int | None = None
+    train_to: int | None = None
+    ttcs_minutes: tuple[int, ...] = DEFAULT_TTCS_MINUTES
+    moves_bps: tuple[int, ...] = DEFAULT_MOVES_BPS
+
+    def __post_init__(self) -> None:
+        if self.stop <= self.start:
+            raise ValueError("nothing to score: the end is not after the start")
+        if self.every_minutes < 1:
+            raise ValueError(f"every_minutes must be 1 or more, not {self.every_minutes}")
+        if self.fold_months is not None and self.fold_months < 1:
+            raise ValueError(f"fold_months must be 1 or more, not {self.fold_months}")
+        if self.train_to is not None and self.train_to > self.start:
+            raise ValueError("train_to lies after the first forecast")
+
+    def folds(self) -> list[tuple[int, int]]:
+        """Start and stop of each fold; the last may be shorter."""
+        starts = [self.start]
+        if self.fold_months is not None:
+            first = np.datetime64(self.start, "m")
+            within_month = first - first.astype("datetime64[M]").astype("datetime64[m]")
+            while starts[-1] < self.stop:
+                month = first.astype("datetime64[M]") + len(starts) * self.fold_months
+                starts.append(int((month.astype("datetime64[m]") + within_month).astype(np.int64)))
+            starts.pop()
+        return list(pairwise([*starts, self.stop]))
+
+    def grid(self) -> ScoreGrid:
+        """Dimensions of the tallies of one fold or of all."""
+        weeks = (self.stop - self.start) // MINUTES_PER_WEEK + 1
+        levels = {"volatility_band": VOLATILITY_BANDS, "hour": HOURS, "week": weeks,
+                  "momentum_band": len(MOMENTUM_EDGES_BPS) + 1}  # fmt: skip
+        return ScoreGrid(self.ttcs_minutes, self.moves_bps, levels)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Tallies of one fold by the entrants' labels; `start` and `stop` are its instants."""
+
+    start: int
+    stop: int
+    tallies: Mapping[str, Tally]
+
+
+def walk_forward(
+    history: MarketHistory, taking_part: Sequence[Entrant], plan: Plan, progress: Callable[[str], None] = lambda _: None
+) -> list[Fold]:
+    """Score every entrant on every fold. Raises ValueError when too little was known at a fold's start."""
+    folds = []
+    for start, stop in plan.folds():
+        fold = Fold(start, stop, {entrant.label: Tally(plan.grid()) for entrant in taking_part})
+        rows_by_day = _base_rows(history, start, stop, plan.every_minutes)
+        fit_at = start if plan.train_to is None else plan.train_to
+        bands = _volatility_bands(history, fit_at, np.concatenate([rows for _, rows in rows_by_day]))
+        for entrant in taking_part:
+            days = [instant if plan.train_to is None else fit_at for instant, _ in rows_by_day]
+            walk = model_named(entrant.model).walk(history, days, entrant.config)
+            for fitted, (_, rows) in zip(walk, rows_by_day, strict=True):
+                _score_day(fold.tallies[entrant.label], fitted, history, rows, bands, plan)
+            progress(f"{entrant.label} scored")
+        history.shared.clear()
+        folds.append(fold)
+    return folds
+
+
+def _base_rows(history: MarketHistory, start: int, stop: int, every: int) -> list[tuple[int, Ints]]:
+    """Days as (instant at which models are renewed, base rows that close from then on)."""
+    days = []
+    for instant in range(start, stop, MINUTES_PER_DAY):
+        until = min(instant + MINUTES_PER_DAY, stop)
+        closes_at = np.arange(instant + (-instant) % every, until, every)
+        rows = closes_at - 1 - history.first_minute
+        rows = rows[(rows >= 0) & (rows < len(history))]
+        rows = rows[~(np.isnan(history.scaled[rows]) | np.isnan(history.score[rows]))]
+        if len(rows):
+            days.append((instant, rows))
+    if not days:
+        raise ValueError("there are no bars with momentum in the time to score")
+    return days
+
+
+def _volatility_bands(history: MarketHistory, start: int, rows: Ints) -> Callable[[Ints], Ints]:
+    """Tenths of the scored rows by forecast volatility of 60 minutes, calmest first."""
+    parameters, track = shared_parameters(history, start)
+    sigma = sigma_of_rows(parameters.volatility, track, rows, BAND_SIGMA_MINUTES)
+    edges = np.quantile(sigma, np.arange(1, VOLATILITY_BANDS) / VOLATILITY_BANDS)
+
+    def band(of: Ints) -> Ints:
+        return np.searchsorted(edges, sigma_of_rows(parameters.volatility, track, of, BAND_SIGMA_MINUTES))
+
+    return band
+
+
+def happened(
+    history: MarketHistory, rows: Ints, ttc_minutes: int, moves_bps: Ints
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """(bool[n, k]: the close is at or past the move, exact ties included; bool[n]: the bar is there)."""
+    later = rows + ttc_minutes
+    inside = later < len(history)
+    close = np.where(inside, history.scaled[np.minimum(later, len(history) - 1)], np.nan)
+    base = history.scaled[rows]
+    # Whole numbers on both sides, so that a tie is a tie.
+    change = (close - base)[:, None] * BPS_PER_UNIT
+    asked = base[:, None] * moves_bps[None, :]
+    with np.errstate(invalid="ignore"):
+        return np.where(moves_bps > 0, change >= asked, change <= asked), ~np.isnan(close)
+
+
+def _score_day(
+    tally: Tally, fitted: FittedModel, history: MarketHistory, rows: Ints, bands: Callable[[Ints], Ints], plan: Plan
+) -> None:
+    moves = np.array(plan.moves_bps)
+    shape = (len(rows), len(plan.ttcs_minutes), len(moves))
+    probabilities, outcome = np.empty(shape), np.empty(shape, dtype=np.bool_)
+    known = np.empty(shape[:2], dtype=np.bool_)
+    states = fitted.rule.states(history, rows)
+    for i, ttc in enumerate(plan.ttcs_minutes):
+        probabilities[:, i] = fitted.prob_beyond(states, ttc, moves.astype(np.float64))
+        outcome[:, i], known[:, i] = happened(history, rows, ttc, moves)
+    unanswered = int((np.isnan(probabilities).any(axis=2) & known).sum())
+    if unanswered:
+        raise ValueError(
+            f"{fitted.name} has no answer for {unanswered} cases of a day: too little was known at the fit for every "
+            "state to have evidence"
+        )
+    instants = history.first_minute + rows + 1
+    labels = {
+        "volatility_band": bands(rows),
+        "hour": instants // 60 % HOURS,
+        "week": (instants - plan.start) // MINUTES_PER_WEEK,
+        "momentum_band": np.searchsorted(np.array(MOMENTUM_EDGES_BPS), np.abs(history.score[rows]) * BPS_PER_UNIT),
+    }
+    tally.add(probabilities, outcome, known, labels)

@@ -1,0 +1,135 @@
+"""What must hold of every build, as pure checks: each returns what broke, and nothing when all is well."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.domain.configuration.model import ModelConfig, Profile
+from pipelines.domain.models.fingerprint import FingerprintSet
+from pipelines.domain.models.lookup import MISSING, LookupBlock
+from pipelines.domain.prices.bars import Closes, Ints
+from pipelines.domain.prices.momentum import NO_BUCKET, Momentum
+
+#: Imported tables are rounded to hundredths; a rise by one of those is rounding, not a broken invariant.
+MONOTONE_TOLERANCE_PCT = 0.0101
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outcome of one invariant: `broken` of `total` cells break it; `worst` says where, in plain words."""
+
+    name: str
+    broken: int
+    total: int
+    worst: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing broke."""
+        return self.broken == 0
+
+
+def check_tables(tables: FingerprintSet) -> list[Verdict]:
+    """Of any model: every cell there, within 0..100, and never rising with the distance."""
+    sides = np.stack([tables.positive, tables.negative])
+    outside = (sides < 0.0) | (sides > 100.0)
+    rises = np.diff(sides, axis=-1) > MONOTONE_TOLERANCE_PCT
+    return [
+        Verdict("cells_complete", int(np.isnan(sides).sum()), sides.size),
+        Verdict("percent_0_to_100", int(outside.sum()), sides.size),
+        Verdict("monotone_in_move", int(rises.sum()), rises.size),
+    ]
+
+
+def merged(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """One verdict per name, over all tables that were checked."""
+    found: dict[str, Verdict] = {}
+    for verdict in verdicts:
+        sofar = found.get(verdict.name, Verdict(verdict.name, 0, 0))
+        worst = verdict.worst if verdict.broken or not sofar.worst else sofar.worst
+        found[verdict.name] = Verdict(verdict.name, sofar.broken + verdict.broken, sofar.total + verdict.total, worst)
+    return list(found.values())
+
+
+def check_fingerprints(fingerprints: FingerprintSet, config: ModelConfig) -> list[Verdict]:
+    """Complete, within 0..100, and never rising with the move."""
+    sides = np.stack([fingerprints.positive, fingerprints.negative])
+    expected = (2, len(config.buckets) + 1, config.horizon_minutes, len(config.moves_bps))
+    missing = np.isnan(sides)
+    unexplained = missing & (fingerprints.n != 0)[None, :, :, None]
+    outside = ~missing & ((sides < 0.0) | (sides > 100.0))
+    rises = np.diff(sides, axis=-1) > MONOTONE_TOLERANCE_PCT
+    return [
+        Verdict("cells_complete", int(sides.shape != expected) + int(unexplained.sum()), sides.size,
+                f"shape {sides.shape}, expected {expected}"),
+        Verdict("percent_0_to_100", int(outside.sum()), sides.size),
+        Verdict("monotone_in_move", int(rises.sum()), rises.size),
+    ]  # fmt: skip
+
+
+def check_n_adds_up(fingerprints: FingerprintSet, momentum: Momentum, closes: Closes, later: Ints) -> Verdict:
+    """Each horizon's n over the buckets, and the rows without one, is the number of bars with a bar t later.
+
+    `later`: int64[h], bars that have a bar t minutes later.
+    """
+    buckets = fingerprints.n[1:].sum(axis=0)
+    baseline = fingerprints.n[0]
+    unbucketed = int((momentum.buckets == NO_BUCKET).sum())
+    off = (baseline != later) | (buckets > baseline) | (baseline - buckets > unbucketed)
+    worst = f"{len(closes)} bars, {unbucketed} without a bucket"
+    return Verdict("n_adds_up_to_the_bars", int(off.sum()), len(off), worst)
+
+
+def bars_with_later_bar(closes: Closes, config: ModelConfig) -> Ints:
+    """int64[h]: how many bars have a bar exactly t minutes later (`source`: t rows later)."""
+    horizons = range(1, config.horizon_minutes + 1)
+    if config.profile is Profile.SOURCE:
+        return np.array([max(len(closes) - t, 0) for t in horizons], dtype=np.int64)
+    grid, _ = closes.on_grid()
+    present = ~np.isnan(grid)
+    return np.array([int((present[:-t] & present[t:]).sum()) if t < len(grid) else 0 for t in horizons], dtype=np.int64)
+
+
+def check_lookup_block(block: LookupBlock) -> tuple[int, int, int]:
+    """(cells outside 0..10000, cells that fall with the move, rows half MISSING) of one bucket."""
+    outside = falls = torn = 0
+    has_data = block.has_data
+    for side in (block.within_positive, block.within_negative):
+        missing = side == MISSING
+        torn += int((missing.any(axis=1) & ~missing.all(axis=1)).sum() + (missing[:, 0] == has_data).sum())
+        rows = side[has_data]
+        outside += int(((rows < 0) | (rows > 10_000)).sum())
+        falls += int((np.diff(rows.astype(np.int32), axis=1) < 0).sum())
+    return outside, falls, torn
+
+
+def largest_difference(stored: LookupBlock, expected: LookupBlock) -> float:
+    """Largest difference of two blocks in points of percent; infinite when one has data where the other has none."""
+    if stored.within_positive.shape != expected.within_positive.shape and expected.has_data.any():
+        return float("inf")
+    if not np.array_equal(stored.has_data, expected.has_data):
+        return float("inf")
+    if not expected.has_data.any():
+        return 0.0
+    pairs = ((stored.within_positive, expected.within_positive), (stored.within_negative, expected.within_negative))
+    return max(float(np.abs(a.astype(np.int32) - b.astype(np.int32)).max(initial=0)) for a, b in pairs) / 100.0
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A run of missing minutes. `first_missing_minute` and `last_missing_minute` are minutes since 1970 UTC."""
+
+    first_missing_minute: int
+    last_missing_minute: int
+
+    @property
+    def missing_minutes(self) -> int:
+        """Length of the gap."""
+        return self.last_missing_minute - self.first_missing_minute + 1
+
+
+def find_gaps(minutes: Ints) -> list[Gap]:
+    """Runs of missing minutes between the first and the last bar, oldest first. `minutes` must rise strictly."""
+    after = np.flatnonzero(np.diff(minutes) > 1)
+    return [Gap(int(minutes[i]) + 1, int(minutes[i + 1]) - 1) for i in after]

@@ -1,0 +1,290 @@
+"""The standardised fingerprint: how far the price moved in the next 1..60 minutes, in units of what was to be expected.
+
+z = ln(close_{i+t} / close_i) / (sigma_t sqrt(t)) with sigma_t of `volatility`. What is counted is asinh(2 z), in bins
+of 0.05 from 0 to 7 on either side, per horizon and per group of momentum over sigma. Counts are whole numbers per
+week; a table is their sum, each week half as heavy as one 90 days younger, so a day more adds a day's bars and nothing
+else. A group with little evidence leans on all groups together.
+
+A base row counts once its longest horizon is known; its week is the one in which that happened.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.domain.models.fingerprint import FingerprintSet, tails, tails_every
+from pipelines.domain.models.uncertainty import Evidence, independent_outcomes
+from pipelines.domain.prices.bars import Floats, Ints
+from pipelines.domain.prices.history import MarketHistory
+from pipelines.domain.prices.volatility import (
+    HALF_LIVES_MINUTES,
+    MINUTES_PER_DAY,
+    MINUTES_PER_WEEK,
+    VolatilityParameters,
+    VolatilityTrack,
+    fit_volatility,
+)
+
+GROUPS = 9
+HORIZON_MINUTES = 60
+#: The axis in hundredths of asinh(2 z).
+AXIS_STEP = 5
+AXIS_MAX = 700
+AXIS_UNITS = 100.0
+TOP = AXIS_MAX // AXIS_STEP
+BINS = 2 * TOP + 3
+HALF_LIFE_DAYS = 90.0
+#: A week two years old weighs 0.4 % of a new one.
+OLDEST_WEEKS = 104
+#: A group is shrunk to all groups together by n_eff / (n_eff + this).
+SHRINKAGE = 1000.0
+#: Horizon whose sigma makes momentum comparable, and days whose quantiles part the groups.
+GROUP_SIGMA_MINUTES = 30
+GROUP_DAYS = 365
+#: Evidence is kept at every tenth node.
+EVIDENCE_STEP = 50
+
+#: Whole numbers [60, groups, bins]; a week's fit into 16 bits.
+Counts = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class StandardisedParameters:
+    """Fitted seldom and then held. `momentum_edges`: [8], between the groups of score / sigma, rising."""
+
+    volatility: VolatilityParameters
+    momentum_edges: tuple[float, ...]
+
+    def group_of(self, score: Floats, sigma: Floats) -> Ints:
+        """1..9 by momentum score (a fraction) over sigma of 30 minutes; 0 where the score is NaN: all together."""
+        groups = 1 + np.searchsorted(np.array(self.momentum_edges), score / sigma)
+        return np.where(np.isnan(score), 0, groups)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain JSON values."""
+        return {
+            "half_lives_minutes": list(HALF_LIVES_MINUTES),
+            "season": self.volatility.season.tolist(),
+            "coefficients": self.volatility.coefficients.tolist(),
+            "variance_floor": self.volatility.variance_floor,
+            "fitted_until": self.volatility.fitted_until,
+            "momentum_edges": list(self.momentum_edges),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "StandardisedParameters":
+        """The inverse of `as_json`. Raises ValueError when it was fitted with other half-lives."""
+        if tuple(stored["half_lives_minutes"]) != HALF_LIVES_MINUTES:
+            raise ValueError(f"fitted with half-lives {stored['half_lives_minutes']}, not {HALF_LIVES_MINUTES}")
+        volatility = VolatilityParameters(
+            np.array(stored["season"]), np.array(stored["coefficients"]), float(stored["variance_floor"]),
+            int(stored["fitted_until"]),
+        )  # fmt: skip
+        return cls(volatility, tuple(stored["momentum_edges"]))
+
+
+def axis_position(log_moves: npt.ArrayLike, sigma: npt.ArrayLike, ttc_minutes: float) -> Floats:
+    """|asinh(2 z)| in hundredths: where log returns lie on the axis. Infinite at TTC 0 for any move but none."""
+    size = np.abs(np.asarray(log_moves, dtype=np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = size / (np.asarray(sigma) * np.sqrt(ttc_minutes))
+    return np.where(size == 0.0, 0.0, AXIS_UNITS * np.arcsinh(2.0 * z))
+
+
+def fit_parameters(history: MarketHistory) -> StandardisedParameters:
+    """Parameters from all of `history`. Raises ValueError when it is too short or never moves."""
+    volatility, track = fit_volatility(history.log_close, history.first_minute)
+    rows = np.arange(max(0, len(history) - GROUP_DAYS * MINUTES_PER_DAY), len(history))
+    sigma = sigma_of_rows(volatility, track, rows, GROUP_SIGMA_MINUTES)
+    relative = history.score[rows] / sigma
+    relative = relative[~np.isnan(relative)]
+    if len(relative) < 100 * GROUPS:
+        raise ValueError(f"{len(relative)} bars with momentum are too few to part {GROUPS} groups")
+    edges = np.quantile(relative, np.arange(1, GROUPS) / GROUPS)
+    return StandardisedParameters(volatility, tuple(edges.tolist()))
+
+
+def sigma_of_rows(parameters: VolatilityParameters, track: VolatilityTrack, rows: Ints, ttc_minutes: float) -> Floats:
+    """Forecast at the close of each row of the grid."""
+    states = parameters.log_states(track.variances[:, rows])
+    return parameters.sigma(states, track.first_minute + rows + 1, ttc_minutes)
+
+
+def count_outcomes(
+    history: MarketHistory, parameters: StandardisedParameters, track: VolatilityTrack, start: int, stop: int
+) -> Counts:
+    """int64[60, groups, bins] of the base rows start..stop-1 of the grid; their look-ahead lies within the history.
+
+    Rows without close, score or forecast, and horizons without a bar exactly t minutes later, count nothing.
+    """
+    rows = np.arange(start, stop)
+    states = parameters.volatility.log_states(track.variances[:, start:stop])
+    instants = history.first_minute + rows + 1
+    score, base = history.score[start:stop], history.log_close[start:stop]
+    group = parameters.group_of(score, parameters.volatility.sigma(states, instants, GROUP_SIGMA_MINUTES)) - 1
+    usable = ~(np.isnan(score) | np.isnan(base) | np.isnan(states[0]))
+    if not usable.all():
+        states, instants, group, base, rows = (
+            states[:, usable], instants[usable], group[usable], base[usable], rows[usable],
+        )  # fmt: skip
+    offset = group * BINS + TOP + 1
+    counts = np.zeros((HORIZON_MINUTES, GROUPS * BINS), dtype=np.int64)
+    for horizon in range(1, HORIZON_MINUTES + 1):
+        sigma = parameters.volatility.sigma(states, instants, horizon)
+        moves = history.log_close[rows + horizon] - base
+        steps = np.arcsinh(moves * (2.0 / np.sqrt(horizon)) / sigma)
+        steps *= AXIS_UNITS / AXIS_STEP
+        cells = np.sign(steps)
+        np.trunc(steps, out=steps)
+        np.clip(steps, -TOP, TOP, out=steps)
+        cells += steps
+        cells += offset
+        missing = np.isnan(cells)
+        if missing.any():
+            cells = cells[~missing]
+        counts[horizon - 1] = np.bincount(cells.astype(np.intp), minlength=GROUPS * BINS)
+    return counts.reshape(HORIZON_MINUTES, GROUPS, BINS)
+
+
+def week_of_row(minute: int) -> int:
+    """Week in which a base row opening at `minute` is known to its longest horizon."""
+    return (minute + HORIZON_MINUTES) // MINUTES_PER_WEEK
+
+
+def count_weeks(
+    history: MarketHistory,
+    parameters: StandardisedParameters,
+    track: VolatilityTrack,
+    since_minute: int,
+) -> dict[int, Counts]:
+    """Counts by week of all base rows that open at or after `since_minute` and are known at the history's end."""
+    first = max(since_minute - history.first_minute, 0)
+    last = len(history) - HORIZON_MINUTES
+    weeks: dict[int, Counts] = {}
+    while first < last:
+        week = week_of_row(history.first_minute + first)
+        stop = min(last, (week + 1) * MINUTES_PER_WEEK - HORIZON_MINUTES - history.first_minute)
+        weeks[week] = count_outcomes(history, parameters, track, first, stop)
+        first = stop
+    return weeks
+
+
+@dataclass
+class AgedCounts:
+    """Weighted sums of weekly counts as of one week: the whole state from which tables are made.
+
+    `weighted`: float64[60, groups, bins]; `squares`: float64[60, groups], the sum of squared weights; `n`: rows.
+    """
+
+    week: int
+    weighted: Floats
+    squares: Floats
+    n: Ints
+
+    @classmethod
+    def empty(cls, week: int) -> "AgedCounts":
+        """No evidence."""
+        shape = (HORIZON_MINUTES, GROUPS)
+        return cls(week, np.zeros((*shape, BINS)), np.zeros(shape), np.zeros(shape, dtype=np.int64))
+
+    @classmethod
+    def of(cls, weeks: Mapping[int, Counts], week: int) -> "AgedCounts":
+        """Sum as of `week` of the weeks up to it that are not too old."""
+        total = cls.empty(week)
+        for each in known_weeks(weeks, week):
+            total.add(weeks[each], each)
+        return total
+
+    def aged_to(self, week: int) -> "AgedCounts":
+        """The same evidence seen from a later week."""
+        weight = week_weight(week - self.week)
+        return AgedCounts(week, self.weighted * weight, self.squares * weight**2, self.n)
+
+    def add(self, counts: Counts, week: int) -> None:
+        """Add the counts of a week."""
+        weight = week_weight(self.week - week)
+        rows = counts.sum(axis=2)
+        self.weighted += weight * counts
+        self.squares += weight**2 * rows
+        self.n = self.n + rows
+
+    def tables(self) -> FingerprintSet:
+        """Percent at or past each node, all groups together under bucket 0, then groups 1..9."""
+        rows = self.weighted.sum(axis=2)
+        together = self.weighted.sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            n_eff = np.where(rows > 0, rows**2 / self.squares, 0.0)
+            n_eff_all = np.where(rows.sum(axis=1) > 0, rows.sum(axis=1) ** 2 / self.squares.sum(axis=1), 0.0)
+            shares_all = together / together.sum(axis=1)[:, None]
+            own = np.where(rows[..., None] > 0, self.weighted / rows[..., None], 0.0)
+        trust = own_share(n_eff)[..., None]
+        shares = np.concatenate([shares_all[None], (trust * own + (1.0 - trust) * shares_all[:, None]).swapaxes(0, 1)])
+        positive, negative = tails(shares, TOP)
+        n = np.concatenate([self.n.sum(axis=1)[None], self.n.T])
+        return FingerprintSet(
+            tuple(range(GROUPS + 1)), tuple(range(0, AXIS_MAX + 1, AXIS_STEP)),
+            100.0 * np.minimum(positive, 1.0), 100.0 * np.minimum(negative, 1.0), n,
+            np.concatenate([n_eff_all[None], n_eff.T]),
+        )  # fmt: skip
+
+
+def week_weight(age_weeks: int) -> float:
+    """Weight of counts that are so many weeks old."""
+    return float(0.5 ** (7.0 * age_weeks / HALF_LIFE_DAYS))
+
+
+def own_share(n_eff: Floats) -> Floats:
+    """Share of a group's own distribution in its table; the rest is that of all groups together."""
+    return np.asarray(n_eff / (n_eff + SHRINKAGE))
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What stored counts come to as of a week: their sums, and the tables with their evidence."""
+
+    aged: AgedCounts
+    tables: FingerprintSet
+
+
+def fit_tables(weeks: Mapping[int, Counts], week: int) -> Counted:
+    """Sums and tables as of `week`. Raises ValueError when nothing was counted."""
+    aged = AgedCounts.of(weeks, week)
+    if not aged.n.any():
+        raise ValueError("no outcome is known yet")
+    tables = aged.tables()
+    return Counted(aged, replace(tables, evidence=_evidence(weeks, week, aged, tables)))
+
+
+def _evidence(weeks: Mapping[int, Counts], week: int, aged: AgedCounts, tables: FingerprintSet) -> Evidence:
+    """Bootstrap over weeks of each table as it is, shrunk towards all groups together."""
+    every = EVIDENCE_STEP // AXIS_STEP
+    trust = own_share(tables.n_eff[1:].T)[:, :, None]
+    own_rows = aged.weighted.sum(axis=2)[:, :, None]
+    all_rows = own_rows.sum(axis=1, keepdims=True)
+    own_shares = [side / np.maximum(own_rows, 1e-300) for side in tails_every(aged.weighted, TOP, every)]
+    sides = []
+    for number, side in enumerate((tables.positive, tables.negative)):
+        together = side[0, :, None, ::every] / 100.0
+        squares = np.zeros((HORIZON_MINUTES, GROUPS + 1, together.shape[-1]))
+        used = known_weeks(weeks, week)
+        for each in used:
+            counts, weight = weeks[each], week_weight(week - each)
+            rows = counts.sum(axis=2)[:, :, None]
+            hits = tails_every(counts, TOP, every)[number]
+            all_off = weight * (hits.sum(axis=1, keepdims=True) - together * rows.sum(axis=1, keepdims=True)) / all_rows
+            own_off = weight * (hits - own_shares[number] * rows) / np.maximum(own_rows, 1e-300)
+            squares[:, :1] += np.square(all_off)
+            squares[:, 1:] += np.square(trust * own_off + (1.0 - trust) * all_off)
+        variance = squares * len(used) / (len(used) - 1) if len(used) > 1 else np.full_like(squares, np.nan)
+        share = side[..., ::every] / 100.0
+        # A group leans on all rows, so all rows are the most that it can know.
+        sides.append(independent_outcomes(share, variance.swapaxes(0, 1), tables.n_eff[:1, :, None]))
+    return Evidence(EVIDENCE_STEP, *sides)
+
+
+def known_weeks(weeks: Iterable[int], week: int) -> list[int]:
+    """Weeks that a table as of `week` is made of, oldest first."""
+    return sorted(each for each in weeks if week - OLDEST_WEEKS < each <= week)

@@ -1,0 +1,1 @@
+"""Alerts, and the audit's measurements, targets and findings."""

@@ -1,0 +1,1 @@
+"""Bars, ticks, momentum, volatility and history."""

@@ -1,0 +1,1 @@
+"""Scoring runs, calibration reports, charts, and parity with exported tables."""

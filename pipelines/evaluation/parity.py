@@ -1,0 +1,105 @@
+"""Taking over the original's exported tables, and comparing tables cell by cell."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipelines.domain.configuration.model import ModelConfig, Profile
+from pipelines.domain.configuration.names import fingerprint_table
+from pipelines.domain.models.fingerprint import FingerprintSet
+from pipelines.domain.models.invariants import Verdict, check_fingerprints
+from pipelines.domain.models.lookup import build_lookup_block
+from pipelines.errors import FingerprintFileError, NoDataError
+from pipelines.evaluation.fingerprint_files import ImportedTables
+from pipelines.storage.models.generations import active_generation, judge, publish, read_version, start_generation
+from pipelines.storage.models.tables import read_fingerprints, verify_lookup, write_fingerprints, write_lookup
+from pipelines.storage.postgres.connection import Database, Role
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One table against another of the same name, in points of percent. `worst`: where the largest difference is."""
+
+    table: str
+    cells: int
+    equal: int
+    mean_difference: float
+    largest_difference: float
+    worst: str
+
+
+def compare(symbol: str, ours: FingerprintSet, theirs: FingerprintSet) -> list[Parity]:
+    """Every table that both sets have, at the thresholds that both have, to two decimals."""
+    moves = [move for move in ours.nodes if move in theirs.nodes]
+    left, right = ([s.nodes.index(move) for move in moves] for s in (ours, theirs))
+    reports = []
+    for bucket in (bucket for bucket in theirs.buckets if bucket in ours.buckets):
+        a, b = (
+            np.stack([s.positive[s.index(bucket)][:, columns], s.negative[s.index(bucket)][:, columns]]).round(2)
+            for s, columns in ((ours, left), (theirs, right))
+        )
+        difference = np.abs(np.nan_to_num(a, nan=-100.0) - np.nan_to_num(b, nan=-100.0)).round(2)
+        side, row, column = np.unravel_index(int(difference.argmax()), difference.shape)
+        worst = f"{row + 1}m TTC {'>= +' if side == 0 else '<= -'}{moves[column] / 100:.2f}%"
+        reports.append(
+            Parity(
+                fingerprint_table(symbol, bucket), difference.size, int((difference == 0.0).sum()),
+                float(difference.mean()), float(difference.max()), worst,
+            )
+        )  # fmt: skip
+    return reports
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import stored, and how it compares.
+
+    `with_files`: what was stored against the files, read back; `with_active`: the files against the generation that
+    was published before, empty when there was none.
+    """
+
+    symbol: str
+    generation: int
+    published: bool
+    files: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+    with_files: tuple[Parity, ...]
+    with_active: tuple[Parity, ...]
+
+
+def import_tables(database: Database, symbol: str, imported: ImportedTables, *, publish_it: bool) -> ImportReport:
+    """Store exported tables as a generation of their own, with the lookup built from them; publish it when asked.
+
+    Buckets without a file have no evidence: their answers are NULL with a reason. A generation whose lookup breaks an
+    invariant is kept as rejected; asking to publish it raises BuildError.
+    """
+    moves = imported.fingerprints.nodes
+    try:
+        model = replace(ModelConfig(profile=Profile.SOURCE), move_max_bps=moves[-1])
+    except ValueError as error:
+        raise FingerprintFileError(f"thresholds up to {moves[-1] / 100:.2f} % fit no lookup: {error}") from error
+    with database.connect("import fingerprints", Role.PIPELINE) as connection:
+        generation = start_generation(connection, symbol, model, origin="imported", thresholds_bps=moves)
+        write_fingerprints(connection, generation, imported.fingerprints)
+        stored = read_fingerprints(connection, read_version(connection, generation))
+        blocks = (build_lookup_block(stored, bucket, model) for bucket in model.buckets)
+        write_lookup(connection, generation, blocks, model)
+    with database.connect("import fingerprints", Role.PIPELINE) as connection:
+        monotone = next(v for v in check_fingerprints(stored, model) if v.name == "monotone_in_move")
+        verdicts = (
+            replace(monotone, name="fingerprint_monotone_in_move"),
+            *verify_lookup(connection, generation, stored, model),
+        )
+        judge(connection, generation, complete=all(verdict.holds for verdict in verdicts))
+    with database.connect("import fingerprints", Role.PIPELINE) as connection:
+        try:
+            active = read_fingerprints(connection, read_version(connection, active_generation(connection, symbol)))
+            with_active = tuple(compare(symbol, active, imported.fingerprints))
+        except NoDataError:
+            with_active = ()
+        if publish_it:
+            publish(connection, generation)
+    return ImportReport(
+        symbol, generation, publish_it, imported.files, verdicts,
+        tuple(compare(symbol, stored, imported.fingerprints)), with_active,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Price files and exchanges to bars."""

@@ -1,0 +1,61 @@
+"""A live session as its run's page in the Dagster UI shows it."""
+
+import base64
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import orjson
+
+from pipelines.live.session import SessionReport
+
+PLOT_TIMEOUT_SECONDS = 20
+
+
+def session_metadata(report: SessionReport) -> Mapping[str, Any]:
+    """Counts, latencies by stage as a table, and their plot."""
+    metrics = report.metrics
+    latencies = metrics.latencies_ms()
+    rows = [
+        f"| {stage} | {values['p50']:.2f} | {values['p95']:.2f} | {values['p99']:.2f} | {values['max']:.2f} |"
+        for stage, values in latencies.items()
+    ]
+    table = "\n".join(["| stage, ms | p50 | p95 | p99 | max |", "|---|---:|---:|---:|---:|", *rows])
+    counts = metrics.counters()
+    return {
+        "session": report.session,
+        "feed": report.feed,
+        "started": dg.MetadataValue.timestamp(report.started_at),
+        **{name: counts[name] for name in ("ticks", "cycles", "overruns", "seconds_stale")},
+        "longest_gap_seconds": round(metrics.longest_gap_seconds, 3),
+        **({} if metrics.hit_rate is None else {"cache_hit_rate_pct": round(100 * metrics.hit_rate, 2)}),
+        "refused_quotes": counts["refused_quotes"],
+        "source_failures": counts["source_failures"],
+        "latency": dg.MetadataValue.md(table),
+        "with_sessions_before": dg.MetadataValue.json(dict(report.totals)),
+        **({} if not latencies else {"latency_plot": dg.MetadataValue.md(latency_plot(report))}),
+    }
+
+
+def latency_plot(report: SessionReport) -> str:
+    """Latency by percentile for each stage, and over the session's minutes, as an inline picture.
+
+    Drawn by another process: the session's own would keep the 30 MB that matplotlib takes.
+    """
+    metrics = report.metrics
+    data = {
+        "curves": {stage: metrics.curve_ms(stage) for stage in metrics.latencies_ms()},
+        "minutes": [
+            (minute.minute.timestamp(), minute.p50_ms, minute.p99_ms, minute.max_ms) for minute in metrics.minutes
+        ],
+    }
+    drawn = subprocess.run(
+        [sys.executable, "-m", "pipelines.live.latency_chart"],
+        input=orjson.dumps(data),
+        capture_output=True,
+        check=True,
+        timeout=PLOT_TIMEOUT_SECONDS,
+    )
+    return f"![latency by stage](data:image/png;base64,{base64.b64encode(drawn.stdout).decode()})"

@@ -1,0 +1,234 @@
+"""One symbol within a live session: its recent ticks, its champion's generation, its file."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from psycopg_pool import AsyncConnectionPool
+
+from pipelines.domain.configuration.model import ModelConfig, Profile
+from pipelines.domain.configuration.names import answers_view
+from pipelines.domain.models.base import MarketStates, Rule
+from pipelines.domain.models.fingerprint import FingerprintSet
+from pipelines.domain.models.ladder import (
+    LadderAnswers,
+    LiveState,
+    answer_ladder,
+    answer_ladder_from,
+    ladder_strikes_usd,
+    live_payload,
+    next_market_close,
+    ttc_seconds,
+)
+from pipelines.domain.models.lookup import LookupRow
+from pipelines.domain.models.momentum import MomentumRule
+from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats
+from pipelines.domain.prices.live_volatility import LiveVolatility
+from pipelines.domain.prices.momentum import BPS_PER_UNIT, NO_BUCKET, PERCENT_PER_UNIT
+from pipelines.domain.prices.ticks import Tick, TickHistory, minutes_of
+from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES
+from pipelines.live.metrics import SessionMetrics
+from pipelines.live.output import ProbabilityFiles
+from pipelines.storage.models.generations import ModelVersion
+from pipelines.storage.models.tables import lookup_parameters, lookup_rows
+from pipelines.storage.postgres.connection import AsyncConnection
+from pipelines.storage.postgres.statements import query
+
+#: One (bucket, TTC) row is 2 kB in memory; an hour at one bucket needs 710.
+CACHED_ROWS = 4096
+#: Rows are read for at least so long ahead: one read a minute and bucket, not one in five seconds.
+AHEAD_SECONDS = 60
+#: A fingerprint side without evidence.
+NOTHING = np.full((1, 1), np.nan)
+
+
+@dataclass(frozen=True)
+class Champion:
+    """Who answers: a published generation, its rule, and what it needs besides.
+
+    `baseline`: for the momentum model while momentum is unknown, None where it has none (imported tables, other
+    models); `volatility`: the state that goes on with each tick, None for a rule that does not look at it; `loaded_at`
+    (aware UTC): up to when ticks were read for it.
+    """
+
+    version: ModelVersion
+    rule: Rule
+    baseline: FingerprintSet | None
+    volatility: LiveVolatility | None
+    loaded_at: datetime
+
+
+@dataclass
+class SymbolRefresher:
+    """Turns what is known of one symbol into its probability file. One task refreshes; others may hand it ticks."""
+
+    symbol: str
+    tier_usd: float
+    files: ProbabilityFiles
+    metrics: SessionMetrics
+    session: int | None = None
+    champion: Champion | None = None
+    ticks: TickHistory = field(default_factory=lambda: TickHistory(ModelConfig()))
+    #: The last refresh as a row of `live_data.answer`, None before the first that had an answer.
+    answer: Mapping[str, Any] | None = None
+    _last: tuple[LiveState, LadderAnswers, Sequence[str]] | None = None
+    #: By generation, bucket, node: a read that is under way when `use` is called brings rows of the one before.
+    _cache: "OrderedDict[tuple[int, int, int], LookupRow]" = field(default_factory=OrderedDict)
+
+    def use(self, champion: Champion) -> None:
+        """Answer from another generation from now on."""
+        if champion.volatility is not None:  # what ticked while it was loaded; older ones change nothing
+            champion.volatility.add_all((tick.minutes, tick.price_usd) for tick in self.ticks.since(champion.loaded_at))
+        self.champion = champion
+        self.ticks.use_config(champion.rule.config if isinstance(champion.rule, MomentumRule) else ModelConfig())
+        self._cache.clear()
+
+    def take(self, tick: Tick) -> bool:
+        """Take in a tick; one that is not newer than the newest changes nothing, and False is returned."""
+        if not self.ticks.add(tick):
+            return False
+        if self.champion is not None and self.champion.volatility is not None:
+            self.champion.volatility.add(tick.minutes, tick.price_usd)
+        return True
+
+    async def refresh(
+        self, pool: AsyncConnectionPool[AsyncConnection], now: datetime, problems: Sequence[str] = ()
+    ) -> str | None:
+        """Answer the ladder, replace the file; its status, or None when there is no price at all yet.
+
+        `problems`: what is wrong with the prices, in plain words. Raises SupersededError when this session may not
+        write any more.
+        """
+        tick = self.ticks.latest
+        if tick is None:
+            return None
+        began = time.perf_counter()
+        state = self._state(tick, now)
+        strikes = ladder_strikes_usd(tick.price_usd, self.tier_usd)
+        state, answers, found = await self._answer(pool, state, strikes, ttc_seconds(now))
+        payload = live_payload(state, self.tier_usd, answers, [*problems, *found])
+        computed = time.perf_counter()
+        self.files.write(self.symbol, payload)
+        self.metrics.record("compute", computed - began)
+        self.metrics.record("write", time.perf_counter() - computed)
+        self.answer = self._row(state, answers, str(payload["status"]))
+        self._last = state, answers, found
+        return str(payload["status"])
+
+    def write_failure(self, now: datetime, why: str) -> None:
+        """Say in the file that there is no answer, and why; nothing without a price."""
+        tick = self.ticks.latest
+        if tick is not None:
+            strikes = ladder_strikes_usd(tick.price_usd, self.tier_usd)
+            answers = _no_answer(tick.price_usd, strikes, ttc_seconds(now))
+            self.files.write(self.symbol, live_payload(self._state(tick, now), self.tier_usd, answers, [why]))
+
+    def write_last(self, now: datetime, why: str) -> None:
+        """Say in the file that nobody will renew it; nothing without an earlier refresh."""
+        if self._last is not None:
+            state, answers, problems = self._last
+            payload = live_payload(replace(state, now=now), self.tier_usd, answers, [why, *problems], last=True)
+            self.files.write(self.symbol, payload)
+
+    def _state(self, tick: Tick, now: datetime) -> LiveState:
+        score_pct, momentum_bucket = self.ticks.momentum()
+        version = None if self.champion is None else self.champion.version
+        return LiveState(
+            now=now,
+            tick=tick,
+            momentum_score_pct=score_pct,
+            momentum_bucket=momentum_bucket,
+            fingerprint_table=None if version is None else answers_view(self.symbol, version.model, momentum_bucket),
+            generation=None if version is None else version.generation,
+            model=None if version is None else version.model,
+            session=self.session,
+        )
+
+    async def _answer(
+        self, pool: AsyncConnectionPool[AsyncConnection], state: LiveState, strikes: Floats, ttc: int
+    ) -> tuple[LiveState, LadderAnswers, list[str]]:
+        """What is known now, answers, and what is wrong with them in plain words."""
+        champion, price = self.champion, state.tick.price_usd
+        if champion is None:
+            return state, _no_answer(price, strikes, ttc), [f"no generation is published for {self.symbol}"]
+        states = market_states(state, champion)
+        if champion.rule.volatility is not None and np.isnan(states.variances).any():
+            return state, _no_answer(price, strikes, ttc), [f"volatility of {self.symbol} is not known"]
+        bucket = int(champion.rule.buckets(states)[0])
+        if bucket == NO_BUCKET:
+            baseline = champion.baseline
+            if baseline is None:
+                problem = f"there is neither momentum nor a baseline for {self.symbol}"
+                return state, _no_answer(price, strikes, ttc), [problem]
+            answers = answer_ladder_from(
+                price, strikes, ttc, baseline.positive[0], baseline.negative[0], baseline.nodes,
+                Profile(champion.version.profile), float(baseline.n_eff[0].min()),
+            )  # fmt: skip
+            return state, answers, [f"momentum is not known{self._missing()}: the baseline answers"]
+        problems = []
+        sigma = champion.rule.sigma(states, ttc / SECONDS_PER_MINUTE)
+        if sigma is not None:
+            state = replace(state, sigma_pct=float(sigma[0]) * PERCENT_PER_UNIT, group=bucket)
+            if state.momentum_score_pct is None and len(champion.version.buckets) > 1:
+                problems.append(f"momentum is not known{self._missing()}: all momenta together answer")
+        moves_bps = (strikes - price) / price * BPS_PER_UNIT
+        positions = np.broadcast_to(
+            champion.rule.positions(states, ttc / SECONDS_PER_MINUTE, moves_bps), (1, len(strikes))
+        )
+        rows = await self._lookup_rows(pool, champion.version, bucket, ttc)
+        return state, answer_ladder(price, strikes, ttc, rows, champion.version.axes, positions[0]), problems
+
+    def _missing(self) -> str:
+        """Which prices momentum lacks."""
+        features = self.ticks.features()
+        lags = () if features is None else features.missing_lags
+        return f" (no price {', '.join(str(lag) for lag in lags)} minutes ago)" if lags else ""
+
+    async def _lookup_rows(
+        self, pool: AsyncConnectionPool[AsyncConnection], version: ModelVersion, bucket: int, ttc: int
+    ) -> dict[int, LookupRow]:
+        nodes = version.axes.nodes_around(ttc)
+        generation = version.generation
+        missing = sum((generation, bucket, node) not in self._cache for node in nodes)
+        self.metrics.cache_hits += len(nodes) - missing
+        self.metrics.cache_misses += missing
+        if missing:
+            ahead = AHEAD_SECONDS + crc32(self.symbol.encode()) % AHEAD_SECONDS  # not all symbols in the same second
+            parameters = lookup_parameters(generation, bucket, version.axes, ttc, ahead)
+            async with pool.connection() as connection:
+                cursor = await connection.execute(query("lookup_rows"), parameters, prepare=True, binary=True)
+            for node, row in lookup_rows(cursor.pgresult).items():
+                self._cache[generation, bucket, node] = row
+            while len(self._cache) > CACHED_ROWS:
+                self._cache.popitem(last=False)
+        return {node: self._cache[generation, bucket, node] for node in nodes}
+
+    def _row(self, state: LiveState, answers: LadderAnswers, status: str) -> Mapping[str, Any] | None:
+        if state.model is None or np.isnan(answers.reading.beyond).all():
+            return None
+        return {
+            "symbol": self.symbol, "answered_at": state.now, "market_close": next_market_close(state.now),
+            "ttc_seconds": ttc_seconds(state.now), "price": state.tick.price_usd, "model": state.model,
+            "generation": state.generation,
+            "bucket": state.momentum_bucket if state.sigma_pct is None else state.group,
+            "sigma_pct": state.sigma_pct, "strikes": answers.strikes_usd.tolist(),
+            "prob_beyond": answers.reading.beyond.tolist(), "status": status,
+        }  # fmt: skip
+
+
+def market_states(state: LiveState, champion: Champion) -> MarketStates:
+    """What the champion may know now: one state."""
+    variances = np.full((len(HALF_LIVES_MINUTES), 1), np.nan)
+    if champion.volatility is not None:
+        variances = np.array(champion.volatility.now().variances)[:, None]
+    score = np.nan if state.momentum_score_pct is None else state.momentum_score_pct / PERCENT_PER_UNIT
+    return MarketStates(np.array([minutes_of(state.now)]), np.array([score]), variances)
+
+
+def _no_answer(price_usd: float, strikes: Floats, ttc: int) -> LadderAnswers:
+    return answer_ladder_from(price_usd, strikes, ttc, NOTHING, NOTHING, (0,), Profile.SOUND, 0.0)

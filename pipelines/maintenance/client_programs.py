@@ -1,0 +1,79 @@
+"""PostgreSQL's client programs: which there are, and how they find a database without its password being seen."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pipelines.errors import BackupError
+from pipelines.storage.postgres.connection import Database
+from pipelines.storage.postgres.embedded import client_programs
+
+PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
+SERVICE = "strikecast"
+
+
+def programs_for(major: int) -> Path:
+    """Folder of client programs of a server's major version, or the next newer one. Raises BackupError without any.
+
+    The very version is preferred: what a newer pg_dump writes, an older server may not understand.
+    """
+    known = _versions("pg_dump")
+    suitable = [(version, folder) for folder, version in known.items() if version >= major]
+    if not suitable:
+        raise BackupError(
+            f"no pg_dump here is as new as the server, which is {major}: install postgresql-client-{major}"
+        )
+    return min(suitable, key=lambda one: one[0])[1]
+
+
+def server_programs(major: int) -> Path:
+    """Folder of the programs of a server of exactly this major version. Raises BackupError without any.
+
+    Asked for by pg_verifybackup, since the embedded server's crashes as it is loaded (version 0.6 of its wheel).
+    """
+    for folder, version in _versions("pg_verifybackup").items():
+        if version == major and (folder / "postgres").is_file():
+            return folder
+    raise BackupError(
+        f"the programs of a PostgreSQL {major} server, with a pg_verifybackup that runs, are not here: install "
+        f"postgresql-{major}"
+    )
+
+
+def _versions(program: str) -> dict[Path, int]:
+    """Folders that have a program, and its major version there."""
+    folders = [Path(found).parent] if (found := shutil.which(program)) else []
+    folders += sorted(folder for place in PLACES for folder in Path("/").glob(place[1:]))
+    folders.append(client_programs())
+    return {folder: version for folder in folders if (version := _version(folder / program)) is not None}
+
+
+def _version(program: Path) -> int | None:
+    with suppress(OSError):
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+        if found := re.search(r"\d+", said):
+            return int(found[0])
+    return None
+
+
+@contextmanager
+def reaching(database: Database) -> Iterator[Mapping[str, str]]:
+    """Environment in which PostgreSQL's programs use a database: by a service file, with a passfile if need be."""
+    parameters = {name: str(value) for name, value in database.parameters.items() if value is not None}
+    password = parameters.pop("password", None)
+    with TemporaryDirectory(prefix="strikecast-") as folder:
+        service = Path(folder) / "service.conf"
+        service.write_text(f"[{SERVICE}]\n" + "".join(f"{name}={value}\n" for name, value in parameters.items()))
+        variables = {**os.environ, "PGSERVICEFILE": str(service), "PGSERVICE": SERVICE}
+        if password is not None:
+            passfile = Path(folder) / "passfile"
+            passfile.touch(mode=0o600)
+            escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+            passfile.write_text(f"*:*:*:*:{escaped}\n")
+            variables["PGPASSFILE"] = str(passfile)
+        yield variables

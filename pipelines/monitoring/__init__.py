@@ -1,0 +1,1 @@
+"""Alert conditions, alert delivery, and the audit of the system."""

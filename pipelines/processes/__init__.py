@@ -1,0 +1,1 @@
+"""This system's operating-system processes: their priority and their pid file."""

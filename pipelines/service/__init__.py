@@ -1,0 +1,1 @@
+"""`strikecast up`: start-up, supervision, logging and status of the whole system."""

@@ -1,0 +1,45 @@
+"""What `strikecast status` tells."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from pipelines.service.supervisor import ui_url
+from pipelines.settings import Settings, config_file
+from pipelines.storage.live.sessions import session_is_alive
+from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.postgres.schema import read_version
+from pipelines.storage.postgres.statements import query
+
+
+def shown_settings(settings: Settings) -> dict[str, Any]:
+    """All settings as plain values; the database's URL without its password."""
+    shown: dict[str, Any] = settings.model_dump(mode="json", exclude={"database_url", "model"})
+    shown["output"] = str(settings.output_dir)
+    shown["database"] = "embedded" if settings.database_url is None else Database(
+        settings.database_url.get_secret_value()
+    ).described  # fmt: skip
+    shown["model"] = settings.model.as_json()
+    shown["config_file"] = str(config_file()) if config_file().is_file() else f"{config_file()} (does not exist)"
+    return shown
+
+
+def read_status(settings: Settings, database: Database) -> dict[str, Any]:
+    """State of the database, of each symbol and of the live session. Raises ServerUnavailableError."""
+    schema = read_version(database)
+    state: dict[str, Any] = {
+        "settings": shown_settings(settings),
+        "ui": ui_url(settings),
+        "schema": {"found": schema.found, "needed": schema.needed},
+        "symbols": [],
+        "live_session": None,
+    }
+    if schema.is_current:
+        symbols: Sequence[str] = list(settings.symbols)
+        with database.connect("status", Role.READER) as connection, connection.cursor(row_factory=dict_row) as cursor:
+            state["symbols"] = cursor.execute(query("status"), [symbols]).fetchall()
+            session = cursor.execute(query("current_session")).fetchone()
+            if session is not None:
+                state["live_session"] = {**session, "alive": session_is_alive(connection)}
+    return state

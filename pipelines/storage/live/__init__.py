@@ -1,0 +1,1 @@
+"""Ticks, sessions, snapshots and health queries of the live session."""

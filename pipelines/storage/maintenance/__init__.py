@@ -1,0 +1,1 @@
+"""Statements of retention, vacuum, recovery and restores."""

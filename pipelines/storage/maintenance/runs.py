@@ -1,0 +1,118 @@
+"""What every job of maintenance shares: one at a time, short waits for locks, a record of plan and result."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from time import monotonic, sleep
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from pipelines.errors import AlreadyRunningError, DatabaseError
+from pipelines.storage.postgres.connection import Connection, Database, Role
+from pipelines.storage.postgres.statements import query
+
+#: First half of the advisory locks of jobs; the second is the job's name.
+JOB_LOCKS = 7_319
+LOCK_TIMEOUT_SECONDS = 2
+STATEMENT_TIMEOUT_SECONDS = 60
+BATCH_ROWS = 500
+
+
+def patient(database: Database, statement_seconds: int = STATEMENT_TIMEOUT_SECONDS) -> Database:
+    """The database for work that yields to everyone: it gives up a lock soon, and no statement takes long."""
+    return replace(database, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS, statement_timeout_seconds=statement_seconds)
+
+
+@contextmanager
+def only_one(database: Database, job: str) -> Iterator[Connection]:
+    """Be the only run of a maintenance job on this database; the lock goes with the context or the process.
+
+    Yields the connection that holds it. Raises AlreadyRunningError while another does.
+    """
+    with database.connect(job, Role.PIPELINE, autocommit=True) as connection:
+        if connection.execute(query("try_job_lock"), [JOB_LOCKS, job]).fetchone() != (True,):
+            raise AlreadyRunningError(f"{job} is running already on {database.described}: wait until it is done")
+        try:
+            yield connection
+        finally:
+            # A closed connection's locks go when the server gets round to it, which may be after the next run's start.
+            with suppress(psycopg.Error):
+                connection.execute(query("release_advisory_locks"))
+
+
+def newest_planned(connection: Connection, job: str) -> datetime | None:
+    """The time that the last finished run of a job took for now, UTC."""
+    row = connection.execute(query("newest_planned"), [job]).fetchone()
+    assert row is not None
+    return None if row[0] is None else row[0].astimezone(UTC)
+
+
+def left_twice(connection: Connection) -> dict[str, str]:
+    """Jobs whose two newest runs both left something undone, and what."""
+    return dict(connection.execute(query("left_twice")).fetchall())
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run in `ops.maintenance`."""
+
+    connection: Connection
+    maintenance_id: int
+
+    def finish(self, result: object) -> None:
+        """Add what was done."""
+        self.connection.execute(
+            query("finish_maintenance"), {"maintenance_id": self.maintenance_id, "result": _json(result)}
+        )
+
+
+def record(connection: Connection, job: str, plan: object, now: datetime, run_id: str | None) -> Recorded:
+    """Store what a run is about to do."""
+    row = connection.execute(
+        query("start_maintenance"), {"job": job, "run_id": run_id, "now": now, "plan": _json(plan)}
+    ).fetchone()
+    assert row is not None
+    return Recorded(connection, int(row[0]))
+
+
+def _json(value: Any) -> Jsonb:
+    plain = value if isinstance(value, Mapping | list) else asdict(value)
+    return Jsonb(orjson.loads(orjson.dumps(plain)))
+
+
+@contextmanager
+def leaving(left: list[str], say: Callable[[str], None]) -> Iterator[None]:
+    """Do a step that may be left for the next run: what the database has against it is said, and kept in `left`."""
+    try:
+        yield
+    except DatabaseError as error:
+        left.append(str(error))
+        say(str(error))
+
+
+def delete_in_batches(
+    connection: Connection, statement: str, parameters: Mapping[str, Any], say: Callable[[str], None] = lambda _: None
+) -> Counter[str]:
+    """Run a statement that deletes at most `batch` rows, again and again until nothing is left; rows by table.
+
+    Each batch is a transaction of its own, followed by as long a pause: others get at least half of the disk. Nothing
+    waits for the disk: what a crash brings back of the last batches, the next run deletes again.
+    """
+    total: Counter[str] = Counter()
+    connection.execute(query("commit_lazily"))
+    while True:
+        began = monotonic()
+        with connection.cursor(row_factory=dict_row) as cursor:
+            counts = cursor.execute(query(statement), {**parameters, "batch": BATCH_ROWS}).fetchone()
+        assert counts is not None
+        total.update(counts)
+        if not any(counts.values()):
+            return total
+        say(", ".join(f"{table} {rows:,}" for table, rows in total.items() if rows))
+        sleep(monotonic() - began)

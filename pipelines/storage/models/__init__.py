@@ -1,0 +1,1 @@
+"""Generations, their tables, champions and volatility in the database."""

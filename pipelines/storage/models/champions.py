@@ -1,0 +1,50 @@
+"""Who answers for a symbol, and the history of that."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from pipelines.errors import NoDataError
+from pipelines.storage.postgres.connection import Connection
+from pipelines.storage.postgres.statements import query
+
+
+@dataclass(frozen=True)
+class Champion:
+    """Champion and challenger of a symbol; `since` is None (UTC otherwise) where nothing was ever decided."""
+
+    symbol: str
+    champion: str
+    challenger: str | None
+    since: datetime | None
+    reason: str
+
+
+def read_champion(connection: Connection, symbol: str) -> Champion:
+    """Who answers. Raises NoDataError when the symbol has no published generation at all."""
+    with connection.cursor(row_factory=class_row(Champion)) as cursor:
+        found = cursor.execute(query("champion"), [symbol]).fetchone()
+    if found is None:
+        raise NoDataError(f"no generation is published for {symbol}: run `strikecast build {symbol}`")
+    return found
+
+
+def change_champion(
+    connection: Connection,
+    symbol: str,
+    champion: str,
+    challenger: str | None,
+    reason: str,
+    evidence: Mapping[str, Any],
+    run_id: str | None,
+) -> None:
+    """Write down a decision; live sessions hear of it at once."""
+    parameters = {
+        "symbol": symbol, "champion": champion, "challenger": challenger, "reason": reason,
+        "evidence": Jsonb(dict(evidence)), "run_id": run_id,
+    }  # fmt: skip
+    connection.execute(query("insert_champion_change"), parameters)

@@ -1,0 +1,200 @@
+"""Bringing volatility and counts up to the newest bar: by what is new, or from all bars when a fit is due."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.domain.configuration.model import ModelConfig
+from pipelines.domain.models.base import FittedModel
+from pipelines.domain.models.refit import OWN_DAYS, Fitted, due_fit, make_fit
+from pipelines.domain.models.registry import all_models
+from pipelines.domain.models.standardised_fingerprint import (
+    HORIZON_MINUTES,
+    OLDEST_WEEKS,
+    StandardisedParameters,
+    count_weeks,
+    fit_tables,
+    week_of_row,
+)
+from pipelines.domain.prices.bars import Closes
+from pipelines.domain.prices.history import MarketHistory, market_history
+from pipelines.domain.prices.momentum import compute_momentum
+from pipelines.domain.prices.volatility import MINUTES_PER_DAY, MINUTES_PER_WEEK, track_volatility
+from pipelines.errors import BuildError, NoDataError
+from pipelines.storage.models.volatility import (
+    StoredParameters,
+    count_days,
+    newest_ingestion,
+    read_counts,
+    read_parameters,
+    read_progress,
+    read_state,
+    read_track,
+    record_progress,
+    write_counts,
+    write_parameters,
+    write_track,
+)
+from pipelines.storage.postgres.connection import Connection
+from pipelines.storage.postgres.statements import query
+from pipelines.storage.prices.history import read_closes, read_closes_since, summarize_bars
+
+VOLATILITY, COUNTS = "volatility", "standardised_fingerprint"
+#: Momentum looks back so far; a base row needs it.
+LOOK_BACK_MINUTES = 31
+
+
+@dataclass(frozen=True)
+class RenewedVolatility:
+    """What a renewal of volatility did. `fit`: why parameters were fitted anew, None when they were not."""
+
+    parameters_id: int
+    parameters: StandardisedParameters
+    borrowed_from: str | None
+    fit: str | None
+    days: int
+    days_written: int
+
+
+@dataclass(frozen=True)
+class RenewedCounts:
+    """What a renewal of counts did, and every model that is made of them."""
+
+    fitted: tuple[FittedModel, ...]
+    borrowed_from: str | None
+    rows_counted: int
+    weeks: int
+
+
+def renew_volatility(
+    connection: Connection, symbol: str, lenders: Sequence[str], *, refit: bool = False
+) -> RenewedVolatility:
+    """Bring a symbol's volatility up to its newest bar; needs a transaction.
+
+    `lenders`: symbols whose parameters it may take while its own history is short. Raises NoDataError when there are
+    too few bars and BuildError when they never move.
+    """
+    connection.execute(query("lock_symbol"), ["strikecast.volatility", symbol])
+    ingestion = newest_ingestion(connection, symbol)
+    bars = summarize_bars(connection, symbol)
+    if bars.first_bar_at is None or bars.last_bar_at is None:
+        raise NoDataError(
+            f"{symbol} has no bars: run `strikecast ingest {symbol} PATH` or `strikecast sample {symbol}`"
+        )
+    first, end = (int(at.timestamp()) // 60 for at in (bars.first_bar_at, bars.last_bar_at))
+    end += 1
+    stored, lender = read_parameters(connection, symbol), _lender(connection, lenders)
+    fitted = None if stored is None else Fitted(int(stored.fitted_until.timestamp()) // 60, bool(stored.borrowed_from))
+    try:
+        due = due_fit(fitted, first, end, can_borrow=lender is not None, asked=refit)
+    except ValueError as error:
+        raise NoDataError(f"{symbol}: {error}") from error
+    try:
+        if due is None:
+            assert stored is not None
+            days_written = _go_on(connection, symbol, stored, end)
+            parameters_id, parameters, borrowed_from = stored.parameters_id, stored.parameters, stored.borrowed_from
+        else:
+            history = _history(read_closes(connection, symbol))
+            borrowed_from, lent = lender if due.borrowed and lender is not None else (None, None)
+            parameters = make_fit(due, history, lent)
+            parameters_id = write_parameters(connection, symbol, parameters, borrowed_from)
+            track = track_volatility(history.log_close, history.first_minute, parameters.volatility)
+            days_written = write_track(connection, symbol, parameters_id, track, history.first_minute)
+    except ValueError as error:
+        raise BuildError(f"{symbol}: {error}") from error
+    record_progress(connection, symbol, VOLATILITY, ingestion, parameters_id, end)
+    return RenewedVolatility(
+        parameters_id,
+        parameters,
+        borrowed_from,
+        due.reason if due else None,
+        count_days(connection, symbol),
+        days_written,
+    )
+
+
+def _go_on(connection: Connection, symbol: str, stored: StoredParameters, end: int) -> int:
+    """Compute what is new by the parameters in use; returns the number of days written."""
+    progress = read_progress(connection, symbol, VOLATILITY)
+    from_minute = 0 if progress is None else progress.first_minute
+    if from_minute >= end:
+        return 0
+    begin = from_minute // MINUTES_PER_DAY * MINUTES_PER_DAY
+    before = read_state(connection, symbol, begin - 1)
+    closes = read_closes(connection, symbol) if before is None else read_closes_since(connection, symbol, begin)
+    history = _history(closes)
+    if before is not None:
+        history = _beginning_at(history, begin)
+    track = track_volatility(history.log_close, history.first_minute, stored.parameters.volatility, before)
+    return write_track(connection, symbol, stored.parameters_id, track, history.first_minute)
+
+
+def renew_counts(connection: Connection, symbol: str) -> RenewedCounts:
+    """Bring a symbol's counts up to its volatility, and fit every model that is made of them; needs a transaction.
+
+    Raises NoDataError without volatility, BuildError when no outcome is known yet.
+    """
+    connection.execute(query("lock_symbol"), ["strikecast.counts", symbol])
+    stored = read_parameters(connection, symbol)
+    source = read_progress(connection, symbol, VOLATILITY)
+    if stored is None or source is None:
+        raise NoDataError(f"{symbol} has no volatility: materialize `volatility`, or run `strikecast build {symbol}`")
+    end, rows = source.done_until, 0
+    week = end // MINUTES_PER_WEEK
+    if stored.borrowed_from is None:
+        rows = _count(connection, symbol, stored, end)
+    weeks = read_counts(connection, stored.borrowed_from or symbol, week - OLDEST_WEEKS + 1, week)
+    if not weeks and stored.borrowed_from is not None:  # bars older than the lender's counts
+        weeks = read_counts(connection, stored.borrowed_from, 0, 2**15 - 1)
+        week = max(weeks, default=week)
+    try:
+        counted = fit_tables(weeks, week)
+    except ValueError as error:
+        raise BuildError(f"{symbol}: {error}") from error
+    made = [model.from_counts(counted, stored.parameters, end) for model in all_models().values()]
+    # What volatility has not taken in yet is not counted yet either, so it stays to be done.
+    record_progress(connection, symbol, COUNTS, source.ingestion_id, stored.parameters_id, end)
+    return RenewedCounts(tuple(fitted for fitted in made if fitted), stored.borrowed_from, rows, len(weeks))
+
+
+def _count(connection: Connection, symbol: str, stored: StoredParameters, end: int) -> int:
+    """Count the weeks that are new or changed; returns the number of base rows in them."""
+    progress = read_progress(connection, symbol, COUNTS)
+    from_week = end // MINUTES_PER_WEEK - OLDEST_WEEKS + 1
+    if progress is not None and progress.parameters_id == stored.parameters_id:
+        if progress.first_minute >= end:
+            return 0
+        from_week = max(from_week, week_of_row(progress.first_minute - HORIZON_MINUTES))
+    since = from_week * MINUTES_PER_WEEK - HORIZON_MINUTES
+    history = _history(read_closes_since(connection, symbol, since - LOOK_BACK_MINUTES))
+    history = history.until(end)
+    track = read_track(connection, symbol, history.first_minute, history.end)
+    weeks = count_weeks(history, stored.parameters, track, since)
+    write_counts(connection, symbol, stored.parameters_id, weeks, from_week)
+    return int(sum(counts[0].sum() for counts in weeks.values()))
+
+
+def _lender(connection: Connection, lenders: Sequence[str]) -> tuple[str, StandardisedParameters] | None:
+    """The first symbol that has parameters of its own from enough days, and counts."""
+    for symbol in lenders:
+        stored, bars = read_parameters(connection, symbol), summarize_bars(connection, symbol)
+        if stored is None or stored.borrowed_from or bars.first_bar_at is None or bars.last_bar_at is None:
+            continue
+        counted = read_progress(connection, symbol, COUNTS)
+        if counted is not None and (bars.last_bar_at - bars.first_bar_at).days >= OWN_DAYS:
+            return symbol, stored.parameters
+    return None
+
+
+def _history(closes: Closes) -> MarketHistory:
+    return market_history(closes, compute_momentum(closes, ModelConfig()))
+
+
+def _beginning_at(history: MarketHistory, minute: int) -> MarketHistory:
+    """The same on a grid that begins earlier, with nothing in front."""
+    missing = np.full(history.first_minute - minute, np.nan)
+    return MarketHistory(
+        minute, np.concatenate([missing, history.scaled]), history.scale, np.concatenate([missing, history.score])
+    )

@@ -1,0 +1,265 @@
+"""The numbers of a generation: its fingerprints and its lookup."""
+
+import hashlib
+import struct
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from psycopg import sql
+from psycopg.pq.abc import PGresult
+
+from pipelines.domain.models.fingerprint import FingerprintSet
+from pipelines.domain.models.invariants import Verdict, check_lookup_block, largest_difference
+from pipelines.domain.models.lookup import (
+    MISSING,
+    Hundredths,
+    LookupAxes,
+    LookupBlock,
+    LookupGrid,
+    LookupRow,
+    build_lookup_block,
+)
+from pipelines.domain.models.uncertainty import Evidence
+from pipelines.domain.prices.bars import Floats
+from pipelines.errors import NoDataError
+from pipelines.storage.models.generations import ModelVersion
+from pipelines.storage.postgres.binary_copy import (
+    HEADER,
+    TRAILER,
+    decode_array,
+    encode_rows,
+    float4,
+    float4_array,
+    float8,
+    float8_array,
+    int2,
+    int2_array,
+    int4,
+    int8,
+    stack_arrays,
+)
+from pipelines.storage.postgres.connection import Connection
+from pipelines.storage.postgres.statements import query
+
+Bools = npt.NDArray[np.bool_]
+#: Stands for "not known" in `n` and `n_eff` of imported tables.
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class LookupReport:
+    """What a lookup takes: rows, cells with data, SHA-256 of its arrays, bytes on disk with index."""
+
+    rows: int
+    cells: int
+    sha256: str
+    bytes_on_disk: int
+
+
+def write_fingerprints(connection: Connection, generation: int, fingerprints: FingerprintSet) -> int:
+    """Store a generation's fingerprints; needs a transaction. Returns the number of rows."""
+    with connection.cursor().copy(query("copy_fingerprints_in")) as copy:
+        copy.write(HEADER)
+        for table in range(len(fingerprints.buckets)):
+            for part in _equally_filled(fingerprints, table):
+                copy.write(_encode_fingerprints(generation, fingerprints, table, part))
+        copy.write(TRAILER)
+    rows = len(fingerprints.buckets) * fingerprints.horizons
+    connection.execute(query("record_fingerprints"), {"generation": generation, "rows": rows})
+    return rows
+
+
+def _equally_filled(fingerprints: FingerprintSet, table: int) -> list[Bools]:
+    """Horizons parted by which of their columns are NULL, since all rows of a block have the same width."""
+    filled = np.stack(
+        [
+            ~np.isnan(fingerprints.positive[table]).any(axis=1),
+            ~np.isnan(fingerprints.negative[table]).any(axis=1),
+            fingerprints.n[table] != UNKNOWN,
+        ]
+    )
+    kinds = np.unique(filled, axis=1)
+    return [(filled == kinds[:, [kind]]).all(axis=0) for kind in range(kinds.shape[1])]
+
+
+def _encode_fingerprints(generation: int, fingerprints: FingerprintSet, table: int, part: Bools) -> bytes:
+    n, bucket, evidence = int(part.sum()), fingerprints.buckets[table], fingerprints.evidence
+    positive, negative = fingerprints.positive[table, part], fingerprints.negative[table, part]
+    known = fingerprints.n[table, part][0] != UNKNOWN
+    proofs = (None, None) if evidence is None else (evidence.positive[table, part], evidence.negative[table, part])
+    return encode_rows(
+        [
+            int4(np.full(n, generation)),
+            None if bucket is None else int2(np.full(n, bucket)),
+            int2(np.flatnonzero(part) + 1),
+            None if np.isnan(positive[0]).any() else float8_array(positive),
+            None if np.isnan(negative[0]).any() else float8_array(negative),
+            int8(fingerprints.n[table, part]) if known else None,
+            float8(fingerprints.n_eff[table, part]) if known else None,
+            *(None if proof is None else float4_array(proof) for proof in proofs),
+        ]
+    )
+
+
+def read_fingerprints(connection: Connection, version: ModelVersion, *, baseline_only: bool = False) -> FingerprintSet:
+    """A generation's fingerprints, baseline first. Raises NoDataError when they are not there."""
+    name = "baseline_fingerprint" if baseline_only else "fingerprints"
+    rows = connection.execute(query(name), [version.generation]).fetchall()
+    if not rows:
+        raise NoDataError(f"generation {version.generation} of {version.symbol} has no fingerprints")
+    buckets = tuple(dict.fromkeys(row[0] for row in rows))
+    shape = (len(buckets), len(rows) // len(buckets))
+    nodes = tuple(version.nodes)
+    positive, negative = (_stacked([row[side] for row in rows], len(nodes)).reshape(*shape, -1) for side in (2, 3))
+    n = np.array([UNKNOWN if row[4] is None else row[4] for row in rows], dtype=np.int64).reshape(shape)
+    n_eff = np.array([UNKNOWN if row[5] is None else row[5] for row in rows], dtype=np.float64).reshape(shape)
+    evidence = None
+    proofs = [next((row[side] for row in rows if row[side] is not None), None) for side in (6, 7)]
+    if version.evidence_step is not None and proofs[0] is not None and proofs[1] is not None:
+        width = len(proofs[0])
+        evidence = Evidence(
+            version.evidence_step,
+            *(_stacked([row[side] for row in rows], width).reshape(*shape, -1) for side in (6, 7)),
+        )
+    return FingerprintSet(buckets, nodes, positive, negative, n, n_eff, evidence)
+
+
+def write_lookup(
+    connection: Connection, generation: int, blocks: Iterable[LookupBlock], config: LookupGrid
+) -> LookupReport:
+    """Store a generation's lookup as a partition of its own; needs a transaction.
+
+    Loaded and indexed before it is attached, so that no reader of another generation waits.
+    """
+    ttcs = np.array(config.lookup_ttcs_seconds)
+    rows = cells = 0
+    digest = hashlib.sha256()
+    connection.execute(query("create_lookup_table"), [generation])
+    statement = sql.SQL(query("copy_lookup_in")).format(table=sql.Identifier("analytics", f"lookup_{generation}"))
+    with connection.cursor().copy(statement) as copy:
+        copy.write(HEADER)
+        for block in blocks:
+            digest.update(block.within_positive.astype("<i2").tobytes())
+            digest.update(block.within_negative.astype("<i2").tobytes())
+            for part, with_data in ((block.has_data, True), (~block.has_data, False)):
+                if part.any():
+                    copy.write(_encode_block(generation, block, ttcs[part], part, with_data=with_data))
+            rows += len(ttcs)
+            cells += int(block.has_data.sum()) * block.within_positive.shape[1]
+        copy.write(TRAILER)
+    connection.execute(query("attach_lookup_table"), [generation])
+    connection.execute(query("record_lookup"), {"generation": generation, "rows": rows, "sha256": digest.hexdigest()})
+    size = connection.execute(query("lookup_size"), [generation]).fetchone()
+    assert size is not None
+    return LookupReport(rows, cells, digest.hexdigest(), int(size[0]))
+
+
+def _encode_block(generation: int, block: LookupBlock, ttcs: np.ndarray, part: np.ndarray, *, with_data: bool) -> bytes:
+    keys = [
+        int4(np.full(len(ttcs), generation)), int2(ttcs), int2(np.full(len(ttcs), block.bucket)),
+        float4(block.n_eff[part]),
+    ]  # fmt: skip
+    if not with_data:
+        return encode_rows([*keys, None, None, None, None])
+    sides = [int2_array(block.within_positive[part]), int2_array(block.within_negative[part])]
+    proofs = [
+        None if side is None else float4_array(side[part])
+        for side in (block.evidence_positive, block.evidence_negative)
+    ]
+    return encode_rows([*keys, *sides, *proofs])
+
+
+def read_lookup_block(connection: Connection, generation: int, bucket: int) -> LookupBlock:
+    """The stored lookup of one bucket. Raises NoDataError when it is not there."""
+    result = connection.cursor(binary=True).execute(query("lookup_bucket"), [generation, bucket]).pgresult
+    assert result is not None
+    if not result.ntuples:
+        raise NoDataError(f"generation {generation} has no lookup rows for bucket {bucket}")
+    # Whole column at once: as Python lists, 17 million numbers take ten times as long.
+    positive, negative = (
+        stack_arrays([result.get_value(row, side) for row in range(result.ntuples)], ">i2", MISSING) for side in (0, 1)
+    )
+    n_eff = np.frombuffer(b"".join(result.get_value(row, 2) or b"" for row in range(result.ntuples)), dtype=">f4")
+    return LookupBlock(bucket, positive.astype(np.int16), negative.astype(np.int16), n_eff.astype(np.float64))
+
+
+def verify_lookup(
+    connection: Connection, generation: int, fingerprints: FingerprintSet, config: LookupGrid
+) -> list[Verdict]:
+    """Read a stored lookup back, all of it, and compare it with its fingerprints cell by cell."""
+    outside = falls = torn = other = 0
+    largest = 0.0
+    rows = len(config.lookup_ttcs_seconds) * len(config.buckets)
+    cells = rows * len(config.lookup_nodes) * 2
+    for bucket in config.buckets:
+        expected = build_lookup_block(fingerprints, bucket, config)
+        stored = read_lookup_block(connection, generation, bucket)
+        broken = check_lookup_block(stored)
+        outside, falls, torn = outside + broken[0], falls + broken[1], torn + broken[2]
+        torn += abs(len(stored.n_eff) - len(expected.n_eff))
+        difference = largest_difference(stored, expected)
+        other += int(difference > 0.0)
+        largest = max(largest, difference)
+    return [
+        Verdict("cells_complete", torn, cells, f"{rows} rows expected"),
+        Verdict("percent_0_to_100", outside, cells),
+        Verdict("monotone_in_move", falls, cells),
+        Verdict("equals_interpolation_at_nodes", other, len(config.buckets), f"largest difference {largest} points"),
+    ]
+
+
+def time_reads(connection: Connection, version: ModelVersion, reads: int) -> list[float]:
+    """Seconds of each of `reads` reads of a ladder's rows, spread over the lookup."""
+    rng = np.random.default_rng(version.generation)
+    seconds = []
+    for _ in range(reads):
+        bucket = int(rng.choice(version.buckets))
+        ttc = float(rng.uniform(0, version.ttc_max_seconds))
+        started = time.perf_counter()
+        read_lookup_rows(connection, version, bucket, ttc)
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def read_lookup_rows(
+    connection: Connection, version: ModelVersion, bucket: int, ttc_seconds: float
+) -> dict[int, LookupRow]:
+    """The rows for an answer at `ttc_seconds`, by TTC."""
+    parameters = lookup_parameters(version.generation, bucket, version.axes, ttc_seconds)
+    return lookup_rows(connection.execute(query("lookup_rows"), parameters, prepare=True, binary=True).pgresult)
+
+
+def lookup_parameters(
+    generation: int, bucket: int, axes: LookupAxes, ttc_seconds: float, ahead_seconds: int = 0
+) -> tuple[int, int, int, int]:
+    """Parameters of the statement `lookup_rows` for an answer at `ttc_seconds`, and those of the time after it."""
+    lower, upper = axes.nodes_around(ttc_seconds)
+    return generation, bucket, max(0, lower - ahead_seconds), upper
+
+
+def lookup_rows(result: PGresult | None) -> dict[int, LookupRow]:
+    """The binary result of the statement `lookup_rows`, by TTC: a tenth of the time that Python lists take."""
+    assert result is not None
+    rows = {}
+    for row in range(result.ntuples):
+        ttc_data, positive, negative, n_eff, *proofs = (result.get_value(row, column) for column in range(6))
+        assert ttc_data is not None
+        assert n_eff is not None
+        ttc = int.from_bytes(ttc_data, "big", signed=True)
+        rows[ttc] = LookupRow(
+            ttc, _hundredths(positive), _hundredths(negative), float(struct.unpack("!f", n_eff)[0]),
+            *(None if proof is None else decode_array(proof, ">f4").astype(np.float32) for proof in proofs),
+        )  # fmt: skip
+    return rows
+
+
+def _hundredths(data: bytes | None) -> Hundredths | None:
+    return None if data is None else decode_array(data, ">i2").astype(np.int16)
+
+
+def _stacked(arrays: list[list[float] | None], width: int) -> Floats:
+    empty = [np.nan] * width
+    return np.array([empty if array is None else array for array in arrays], dtype=np.float64)

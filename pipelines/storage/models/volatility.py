@@ -1,0 +1,242 @@
+"""The standardised model's own tables: parameters, volatility by day, counts by week, and how far each has come."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+from psycopg.types.json import Jsonb
+
+from pipelines.domain.models.standardised_fingerprint import (
+    BINS,
+    GROUPS,
+    HORIZON_MINUTES,
+    Counts,
+    StandardisedParameters,
+)
+from pipelines.domain.prices.bars import SECONDS_PER_MINUTE
+from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES, MINUTES_PER_DAY, VolatilityState, VolatilityTrack
+from pipelines.errors import NoDataError
+from pipelines.storage.models.generations import code_version
+from pipelines.storage.postgres.binary_copy import (
+    HEADER,
+    TRAILER,
+    date_of_days,
+    decode_array,
+    encode_rows,
+    float8_array,
+    int2,
+    int2_array,
+    int4,
+    stack_arrays,
+    text_constant,
+)
+from pipelines.storage.postgres.connection import Connection
+from pipelines.storage.postgres.statements import query
+
+EPOCH = date(1970, 1, 1)
+DAYS_PER_COPY = 64
+
+
+@dataclass(frozen=True)
+class StoredParameters:
+    """Parameters in use. `borrowed_from`: the symbol that they, and the counts, were taken from."""
+
+    parameters_id: int
+    parameters: StandardisedParameters
+    borrowed_from: str | None
+    fitted_until: datetime
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an asset has come; instants are minutes since 1970 UTC.
+
+    `ingestion_id`: newest ingestion taken in; `done_until`: bars closed by then are taken in; `changed_from`: oldest
+    minute whose bar changed since, None if none.
+    """
+
+    parameters_id: int
+    ingestion_id: int
+    done_until: int
+    changed_from: int | None
+
+    @property
+    def first_minute(self) -> int:
+        """Oldest minute to be computed anew."""
+        return self.done_until if self.changed_from is None else min(self.done_until, self.changed_from)
+
+
+def read_parameters(connection: Connection, symbol: str) -> StoredParameters | None:
+    """The newest parameters of a symbol."""
+    row = connection.execute(query("newest_parameters"), [symbol]).fetchone()
+    if row is None:
+        return None
+    return StoredParameters(row[0], StandardisedParameters.from_json(row[1]), row[2], row[3])
+
+
+def write_parameters(
+    connection: Connection, symbol: str, parameters: StandardisedParameters, borrowed_from: str | None
+) -> int:
+    """Store parameters and return their number."""
+    row = connection.execute(
+        query("insert_parameters"),
+        {
+            "symbol": symbol,
+            "borrowed_from": borrowed_from,
+            "parameters": Jsonb(parameters.as_json()),
+            "fitted_until": _instant(parameters.volatility.fitted_until),
+            "code_version": code_version(),
+        },
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def read_progress(connection: Connection, symbol: str, asset: str) -> Progress | None:
+    """How far an asset has come, and the oldest bar that was stored or corrected since; None before its first time."""
+    row = connection.execute(query("progress"), [symbol, asset]).fetchone()
+    if row is None:
+        return None
+    return Progress(row[0], row[1], _minute(row[2]), None if row[3] is None else _minute(row[3]))
+
+
+def newest_ingestion(connection: Connection, symbol: str) -> int:
+    """Number of the newest ingestion; to be read before the bars, so that none is missed."""
+    row = connection.execute(query("newest_ingestion"), [symbol]).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def record_progress(
+    connection: Connection, symbol: str, asset: str, ingestion_id: int, parameters_id: int, done_until: int
+) -> None:
+    """Record how far an asset has come, in the transaction that stores what it did."""
+    parameters = {
+        "symbol": symbol, "asset": asset, "ingestion_id": ingestion_id, "parameters_id": parameters_id,
+        "done_until": _instant(done_until),
+    }  # fmt: skip
+    connection.execute(query("record_progress"), parameters)
+
+
+def write_track(
+    connection: Connection, symbol: str, parameters_id: int, track: VolatilityTrack, from_minute: int
+) -> int:
+    """Replace a symbol's states from the day of `from_minute` on; needs a transaction. Returns the number of days.
+
+    The track must begin at the start of that day or before, or with the symbol's first bar.
+    """
+    first_day = from_minute // MINUTES_PER_DAY
+    connection.execute(query("delete_volatility_days"), [symbol, _date(first_day)])
+    end = track.first_minute + len(track.usual_return)
+    days = np.arange(first_day, (end - 1) // MINUTES_PER_DAY + 1)
+    states = np.concatenate([track.usual_return[None], track.variances])
+    grid = np.full((len(states), len(days) * MINUTES_PER_DAY), np.nan)
+    begin = first_day * MINUTES_PER_DAY
+    source = max(begin - track.first_minute, 0)
+    target = max(track.first_minute - begin, 0)
+    grid[:, target : target + states.shape[1] - source] = states[:, source:]
+    by_day = grid.reshape(len(states), len(days), MINUTES_PER_DAY)
+    with connection.cursor().copy(query("copy_volatility_days_in")) as copy:
+        copy.write(HEADER)
+        for first in range(0, len(days), DAYS_PER_COPY):
+            part = slice(first, first + DAYS_PER_COPY)
+            n = len(days[part])
+            columns = [text_constant(symbol, n), date_of_days(days[part]), int4(np.full(n, parameters_id))]
+            copy.write(encode_rows([*columns, *(float8_array(state[part]) for state in by_day)]))
+        copy.write(TRAILER)
+    return len(days)
+
+
+def read_track(connection: Connection, symbol: str, first_minute: int, end: int) -> VolatilityTrack:
+    """States of the minutes first_minute..end-1; NaN where nothing is stored."""
+    first_day, last_day = first_minute // MINUTES_PER_DAY, (end - 1) // MINUTES_PER_DAY
+    cursor = connection.cursor(binary=True)
+    result = cursor.execute(query("volatility_days"), [symbol, _date(first_day), _date(last_day)]).pgresult
+    assert result is not None
+    states = np.full((len(HALF_LIVES_MINUTES) + 1, last_day - first_day + 1, MINUTES_PER_DAY), np.nan)
+    for row in range(result.ntuples):
+        day_data = result.get_value(row, 0)
+        assert day_data is not None
+        day = int.from_bytes(day_data, "big", signed=True) + (date(2000, 1, 1) - EPOCH).days
+        for state in range(len(states)):
+            states[state, day - first_day] = decode_array(result.get_value(row, state + 1), ">f8")
+    flat = states.reshape(len(states), -1)[:, first_minute - first_day * MINUTES_PER_DAY :][:, : end - first_minute]
+    return VolatilityTrack(first_minute, flat[0], flat[1:])
+
+
+def read_state(connection: Connection, symbol: str, minute: int) -> VolatilityState | None:
+    """State after a minute; None where there is none. Its close is NaN where the minute has no bar."""
+    track = read_track(connection, symbol, minute, minute + 1)
+    if np.isnan(track.usual_return[0]):
+        return None
+    row = connection.execute(query("close_at"), [symbol, _instant(minute)]).fetchone()
+    close = float("nan") if row is None else float(row[0])
+    return VolatilityState(minute, close, float(track.usual_return[0]), tuple(track.variances[:, 0].tolist()))
+
+
+def count_days(connection: Connection, symbol: str) -> int:
+    """Days that have states."""
+    row = connection.execute(query("count_volatility_days"), [symbol]).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def newest_state(connection: Connection, symbol: str) -> VolatilityState:
+    """State after the newest bar that volatility was computed for. Raises NoDataError when there is none."""
+    row = connection.execute(query("newest_volatility_day"), [symbol]).fetchone()
+    if row is not None and row[0] is not None:
+        first = (row[0] - EPOCH).days * MINUTES_PER_DAY
+        track = read_track(connection, symbol, first, first + MINUTES_PER_DAY)
+        known = np.flatnonzero(~np.isnan(track.usual_return))
+        if len(known):
+            found = read_state(connection, symbol, first + int(known[-1]))
+            assert found is not None
+            return found
+    raise NoDataError(f"{symbol} has no volatility: run `strikecast build {symbol}`")
+
+
+def write_counts(
+    connection: Connection, symbol: str, parameters_id: int, weeks: Mapping[int, Counts], from_week: int
+) -> None:
+    """Replace a symbol's counts from a week on, and all that were counted by other parameters; needs a transaction."""
+    connection.execute(query("delete_counts"), [symbol, from_week, parameters_id])
+    with connection.cursor().copy(query("copy_counts_in")) as copy:
+        copy.write(HEADER)
+        for week in sorted(weeks):
+            copy.write(
+                encode_rows(
+                    [
+                        text_constant(symbol, HORIZON_MINUTES), int2(np.full(HORIZON_MINUTES, week)),
+                        int2(np.arange(1, HORIZON_MINUTES + 1)), int4(np.full(HORIZON_MINUTES, parameters_id)),
+                        int2_array(weeks[week].reshape(HORIZON_MINUTES, -1).astype(np.int16)),
+                    ]
+                )
+            )  # fmt: skip
+        copy.write(TRAILER)
+
+
+def read_counts(connection: Connection, symbol: str, first_week: int, last_week: int) -> dict[int, Counts]:
+    """Counts by week."""
+    result = connection.cursor(binary=True).execute(query("counts"), [symbol, first_week, last_week]).pgresult
+    assert result is not None
+    if not result.ntuples:
+        return {}
+    rows = stack_arrays([result.get_value(row, 2) for row in range(result.ntuples)], ">i2", 0)
+    by_week = rows.reshape(-1, HORIZON_MINUTES, GROUPS, BINS)
+    weeks = [
+        int.from_bytes(result.get_value(row, 0) or b"", "big") for row in range(0, result.ntuples, HORIZON_MINUTES)
+    ]
+    return dict(zip(weeks, by_week.astype(np.int16), strict=True))
+
+
+def _date(day: int) -> date:
+    return EPOCH + timedelta(days=int(day))
+
+
+def _instant(minute: int) -> datetime:
+    return datetime.fromtimestamp(minute * SECONDS_PER_MINUTE, UTC)
+
+
+def _minute(instant: datetime) -> int:
+    return int(instant.timestamp()) // SECONDS_PER_MINUTE

@@ -1,0 +1,1 @@
+"""Server statistics and stored audits."""

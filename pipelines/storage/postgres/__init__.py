@@ -1,0 +1,1 @@
+"""Connections, schema, statements, binary COPY and the embedded server."""

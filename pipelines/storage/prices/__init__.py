@@ -1,0 +1,1 @@
+"""Bars, momentum and gaps in the database."""

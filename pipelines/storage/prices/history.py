@@ -1,0 +1,173 @@
+"""Reading and writing what belongs to a symbol's history: closes, momentum, gaps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+from psycopg.rows import class_row
+
+from pipelines.domain.models.invariants import Gap
+from pipelines.domain.prices.bars import Closes, Floats, Ints, closes_from_usd
+from pipelines.domain.prices.momentum import NO_BUCKET, Momentum
+from pipelines.errors import BuildError, NoDataError
+from pipelines.storage.postgres.binary_copy import (
+    HEADER,
+    TRAILER,
+    decode_array,
+    encode_rows,
+    float8,
+    int2,
+    minutes_of_timestamptz,
+    text_constant,
+    timestamptz_of_minutes,
+)
+from pipelines.storage.postgres.connection import Connection
+from pipelines.storage.postgres.statements import query
+
+COPY_ROWS = 262_144
+
+
+@dataclass(frozen=True)
+class BarSummary:
+    """How many bars a symbol has, and from when to when (UTC; None without bars)."""
+
+    bars: int
+    first_bar_at: datetime | None
+    last_bar_at: datetime | None
+
+
+@dataclass(frozen=True)
+class MomentumReport:
+    """Rows of `momentum` after a write, and how many of them it wrote and deleted."""
+
+    rows: int
+    written: int
+    deleted: int
+
+
+def summarize_bars(connection: Connection, symbol: str) -> BarSummary:
+    """Count and range of a symbol's bars."""
+    with connection.cursor(row_factory=class_row(BarSummary)) as cursor:
+        summary = cursor.execute(query("bar_summary"), [symbol]).fetchone()
+    assert summary is not None
+    return summary
+
+
+def newest_bar_at(connection: Connection, symbol: str) -> datetime | None:
+    """Start of the newest bar's minute, UTC."""
+    row = connection.execute(query("newest_bar"), [symbol]).fetchone()
+    return None if row is None else row[0]
+
+
+def quarantine_counts(connection: Connection, symbol: str) -> dict[str, int]:
+    """Refused rows of a symbol by reason."""
+    return dict(connection.execute(query("quarantine_summary"), [symbol]).fetchall())
+
+
+def read_closes(connection: Connection, symbol: str) -> Closes:
+    """All closes of a symbol, oldest first.
+
+    Raises NoDataError when there are none, BuildError when they are too fine or too large to compare exactly.
+    """
+    return _closes(symbol, *_read_arrays(connection, "closes_as_arrays", [symbol], (">i8", ">f8")))
+
+
+def read_closes_since(connection: Connection, symbol: str, minute: int) -> Closes:
+    """As `read_closes`, of bars that open at or after a minute since 1970 UTC."""
+    parameters = [symbol, _instant(max(minute, 0))]
+    return _closes(symbol, *_read_arrays(connection, "closes_since_as_arrays", parameters, (">i8", ">f8")))
+
+
+def _closes(symbol: str, opened_at: npt.NDArray[np.generic], usd: npt.NDArray[np.generic]) -> Closes:
+    if not len(usd):
+        raise NoDataError(
+            f"{symbol} has no bars: run `strikecast ingest {symbol} PATH` or `strikecast sample {symbol}`"
+        )
+    try:
+        return closes_from_usd(minutes_of_timestamptz(opened_at), usd.astype(np.float64))
+    except ValueError as error:
+        raise BuildError(f"{symbol}: {error}") from error
+
+
+def write_momentum(connection: Connection, symbol: str, closes: Closes, momentum: Momentum) -> MomentumReport:
+    """Make `historical_data.momentum` equal to `momentum`, writing only rows that differ; needs a transaction.
+
+    Bars without a score have no row. A bar without a bucket (source profile) keeps its score under bucket NO_BUCKET.
+    """
+    connection.execute(query("lock_symbol"), ["strikecast.momentum", symbol])
+    stored_minutes, stored_scores, stored_buckets = _read_stored_momentum(connection, symbol)
+    has_score = ~np.isnan(momentum.score_pct)
+    minutes, scores = closes.minutes[has_score], momentum.score_pct[has_score]
+    buckets = momentum.buckets[has_score]
+    at = np.minimum(np.searchsorted(stored_minutes, minutes), max(len(stored_minutes) - 1, 0))
+    if len(stored_minutes):
+        present = stored_minutes[at] == minutes
+        same = present & (stored_scores[at] == scores) & (stored_buckets[at] == buckets)
+    else:
+        present = same = np.zeros(len(minutes), dtype=np.bool_)
+    replaced, gone = minutes[present & ~same], np.setdiff1d(stored_minutes, minutes, assume_unique=True)
+    stale = np.concatenate([replaced, gone])
+    for first in range(0, len(stale), COPY_ROWS):
+        instants = [_instant(minute) for minute in stale[first : first + COPY_ROWS].tolist()]
+        connection.execute(query("delete_momentum"), [symbol, instants])
+    changed = np.flatnonzero(~same)
+    with connection.cursor().copy(query("copy_momentum_in")) as copy:
+        copy.write(HEADER)
+        for first in range(0, len(changed), COPY_ROWS):
+            part = changed[first : first + COPY_ROWS]
+            columns = [text_constant(symbol, len(part)), timestamptz_of_minutes(minutes[part])]
+            copy.write(encode_rows([*columns, float8(scores[part]), int2(buckets[part])]))
+        copy.write(TRAILER)
+    connection.execute(query("analyze_symbol"), [symbol])
+    return MomentumReport(len(minutes), len(changed), len(gone))
+
+
+def read_momentum(connection: Connection, symbol: str, closes: Closes) -> Momentum:
+    """Stored momentum in the order of `closes`: NaN and NO_BUCKET where a bar has none.
+
+    Raises NoDataError when nothing is stored, or when rows belong to bars that are gone. Bars added or corrected since
+    are not noticed here; the asset `fingerprint` compares with momentum computed anew.
+    """
+    minutes, scores, buckets = _read_stored_momentum(connection, symbol)
+    if not len(minutes):
+        raise NoDataError(f"{symbol} has no momentum: materialize `momentum`, or run `strikecast build {symbol}`")
+    at = np.searchsorted(closes.minutes, minutes)
+    if at[-1] >= len(closes) or not (closes.minutes[at] == minutes).all():
+        raise NoDataError(f"{symbol}: momentum belongs to other bars than price_history: materialize `momentum` again")
+    all_scores = np.full(len(closes), np.nan)
+    all_buckets = np.full(len(closes), NO_BUCKET, dtype=np.int8)
+    all_scores[at], all_buckets[at] = scores, buckets
+    return Momentum(all_scores, all_buckets)
+
+
+def _read_stored_momentum(connection: Connection, symbol: str) -> tuple[Ints, Floats, npt.NDArray[np.int8]]:
+    opened_at, scores, buckets = _read_arrays(connection, "momentum_as_arrays", [symbol], (">i8", ">f8", ">i2"))
+    return minutes_of_timestamptz(opened_at), scores.astype(np.float64), buckets.astype(np.int8)
+
+
+def write_gaps(connection: Connection, symbol: str, gaps: Sequence[Gap]) -> None:
+    """Replace a symbol's gap report; needs a transaction."""
+    connection.execute(query("delete_gaps"), [symbol])
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            query("insert_gap"),
+            [
+                (symbol, _instant(gap.first_missing_minute), _instant(gap.last_missing_minute), gap.missing_minutes)
+                for gap in gaps
+            ],
+        )
+
+
+def _instant(minute: int) -> datetime:
+    return datetime.fromtimestamp(minute * 60, UTC)
+
+
+def _read_arrays(
+    connection: Connection, statement: str, parameters: Sequence[object], payloads: Sequence[str]
+) -> list[npt.NDArray[np.generic]]:
+    cursor = connection.cursor(binary=True)
+    result = cursor.execute(query(statement), parameters).pgresult
+    assert result is not None
+    return [decode_array(result.get_value(0, i), payload) for i, payload in enumerate(payloads)]

@@ -1,0 +1,55 @@
+"""The runbook: every command of it, typed as it stands, one page after the other."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from system import System
+
+RUNBOOK = Path(__file__).parents[3] / "docs" / "runbook.md"
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Each once, in the order of the pages."""
+    lines = [
+        line.split("  #")[0].strip() for block in BLOCK.findall(RUNBOOK.read_text()) for line in block.splitlines()
+    ]
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+@pytest.fixture(scope="module")
+def shell(system: System) -> dict[str, str]:
+    """What an operator's shell has: the command, the home folder, and logs of an earlier `up`."""
+    assert system.run("backup", "create").returncode == 0
+    logs = system.home / "logs"
+    logs.mkdir(exist_ok=True)
+    for name in ("runs.jsonl", "daemon.log"):
+        (logs / name).touch()
+    return {**system.variables, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def test_the_runbook_has_commands() -> None:
+    assert len(commands()) > 30
+
+
+@pytest.mark.soak
+def test_every_command_does_what_it_says(shell: dict[str, str], system: System) -> None:
+    """In order, for one page leaves what the next needs; bash, for `time`."""
+    told = []
+    for command in commands():
+        done = subprocess.run(
+            ["bash", "-c", command],
+            env=shell,
+            cwd=system.home,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        if done.returncode != 0 or "Traceback" in done.stderr:
+            told.append(f"$ {command}\n{done.stdout}{done.stderr}")
+    assert told == []

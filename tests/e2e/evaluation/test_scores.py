@@ -1,0 +1,180 @@
+"""Scores, promotion and live answers through Dagster."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from system import System
+from waiting import stay_in_one_hour
+
+from pipelines.cli.up import write_sample
+from pipelines.definitions import defs
+from pipelines.domain.evaluation import promotion
+from pipelines.errors import BuildError
+from pipelines.evaluation.calibration_report import report_path
+from pipelines.orchestration.schedules import daily_live_calibration, weekly_calibration
+from pipelines.service.job_runner import register_symbols, run_job
+from pipelines.storage.models.champions import read_champion
+from pipelines.storage.models.ladders import ladder_payload
+from pipelines.storage.postgres.connection import Role
+
+
+@pytest.fixture(scope="module")
+def scored(system: System) -> System:
+    """The system with 80 days of ETH: enough to fit on and to score."""
+    for command in (["sample", "ETH", "--days", "80", "--seed", "3"], ["build", "ETH"]):
+        done = system.call(*command)
+        assert done.returncode == 0, done.stderr
+    return system
+
+
+def latest(instance: dg.DagsterInstance, asset: str) -> dg.AssetMaterialization:
+    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    assert event is not None
+    assert event.asset_materialization is not None
+    return event.asset_materialization
+
+
+def test_calibration_stores_scores_draws_them_and_writes_a_page(
+    scored: System, in_system: System, instance: dg.DagsterInstance
+) -> None:
+    run_job("calibrate", "ETH")
+    metadata = latest(instance, "calibration").metadata
+    for chart in ("reliability_by_volatility_band", "shown_and_happened", "skill_by_ttc", "skill_by_quarter"):
+        assert "](data:image/png;base64,iVBORw0KGgo" in str(metadata[chart].value), chart
+    assert metadata["champion"].value == "standardised"
+    page = report_path(in_system.settings.reports_dir, "ETH").read_text()
+    assert page.count("<svg") >= 3
+    assert "standardised showed" in page
+    with in_system.database.connect("test", Role.READER) as connection:
+        models = connection.execute(
+            "SELECT model, count(*), min(skill) FROM analytics.score WHERE score_run_id = %s GROUP BY model ORDER BY model",
+            [metadata["score_run"].value],
+        ).fetchall()
+        bands = connection.execute(
+            "SELECT count(*) FROM analytics.score WHERE score_run_id = %s AND dimension = 'band_60_min_50_bps' "
+            "AND model = 'standardised'", [metadata["score_run"].value]
+        ).fetchone()  # fmt: skip
+    assert [row[0] for row in models] == ["climatology", "momentum", "normal", "standardised", "student_t"]
+    assert models[3][2] > 0, "standardised has skill where volatility clusters"
+    assert bands == (10,)
+
+
+def test_a_challenger_that_is_not_better_is_refused_and_nothing_changes(scored: System, in_system: System) -> None:
+    with pytest.raises(BuildError, match="momentum is not promoted over standardised for ETH: its Brier score is not"):
+        run_job("promote", "ETH", {"champion_change": {"model": "momentum"}})
+    with in_system.database.connect("test", Role.READER) as connection:
+        assert read_champion(connection, "ETH").champion == "standardised"
+
+
+def test_a_challenger_that_is_better_is_promoted_with_its_figures(
+    scored: System, in_system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 40 days are 960 hours: a tenth of them is off by five points by chance.
+    monkeypatch.setattr(promotion, "BAND_MARGIN_POINTS", 10.0)
+    with in_system.database.connect("test", Role.OWNER) as connection:
+        connection.execute(
+            "INSERT INTO analytics.champion_change (symbol, champion, reason) VALUES ('ETH', 'climatology', 'a test')"
+        )
+    run_job("promote", "ETH", {"champion_change": {"model": "standardised"}})
+    with in_system.database.connect("test", Role.READER) as connection:
+        champion = read_champion(connection, "ETH")
+        row = connection.execute(
+            "SELECT evidence, dagster_run_id FROM analytics.champion_change ORDER BY champion_change_id DESC LIMIT 1"
+        ).fetchone()
+    assert (champion.champion, champion.challenger) == ("standardised", "climatology")
+    assert row is not None
+    assert row[0]["brier"] < row[0]["brier_champion"]
+    assert row[0]["brier_difference"][2] < 0
+    assert row[1] is not None
+
+
+def test_yesterdays_live_answers_are_settled_and_scored(
+    scored: System, in_system: System, instance: dg.DagsterInstance
+) -> None:
+    stay_in_one_hour()
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    close = today - timedelta(hours=5)
+    with in_system.database.connect("test", Role.LIVE) as connection:
+        for offset in (-1, 0, 1):
+            for table in ("answer", "price_log"):
+                day = (today + timedelta(days=offset)).date()
+                connection.execute("SELECT live_data.create_day_partition(%s, %s)", [table, day])
+        connection.execute(
+            "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('ETH', %s, 101.5, 'test')",
+            [close - timedelta(seconds=2)],
+        )
+        for minutes, settled in ((30, close), (10, close), (20, close - timedelta(hours=3))):
+            connection.execute(
+                "INSERT INTO live_data.answer (symbol, answered_at, market_close, ttc_seconds, price, model, generation, "
+                "strikes, prob_beyond, status) VALUES ('ETH', %s, %s, %s, 100, 'standardised', 1, %s, %s, 'ok')",
+                [
+                    settled - timedelta(minutes=minutes),
+                    settled,
+                    minutes * 60,
+                    [99.0, 100.0, 101.0, 102.0],
+                    [20.0, 50.0, 70.0, 10.0],
+                ],
+            )
+    run_job("score_live_answers", "ETH")
+    assert latest(instance, "live_calibration").metadata["answers_settled"].value >= 2
+    with in_system.database.connect("test", Role.READER) as connection:
+        row = connection.execute(
+            "SELECT n, mean_probability, happened, brier FROM analytics.score JOIN analytics.score_run USING (score_run_id) "
+            "WHERE origin = 'live' AND dimension = 'all' AND model = 'standardised'"
+        ).fetchone()
+        unsettled = connection.execute(
+            "SELECT count(*) FROM live_data.answer WHERE market_close = %s AND closing_price IS NOT NULL",
+            [close - timedelta(hours=3)],
+        ).fetchone()
+    assert row is not None
+    expected = ((0.2 - 0) ** 2 + (0.5 - 0) ** 2 + (0.7 - 1) ** 2 + (0.1 - 0) ** 2) / 4
+    assert row[0] == 8, "two answers of four strikes; the one without a closing price is left out"
+    assert row[1:] == pytest.approx((0.375, 0.25, expected), abs=1e-6)
+    assert unsettled == (0,)
+
+
+def test_a_symbol_too_young_for_volatility_is_built_and_answered_by_momentum(
+    in_system: System, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"SOL": {"strike_tier_usd": 1.0}}')  # nobody to borrow from
+    path = write_sample("SOL", 3, 4, datetime.now(UTC), in_system.home / "sol.parquet")
+    run_job("ingest_prices", "SOL", {"price_history": {"paths": [str(path)]}})
+    run_job("build", "SOL")
+    with in_system.database.connect("test", Role.READER) as connection:
+        assert read_champion(connection, "SOL").champion == "momentum"
+    payload = ladder_payload(in_system.database, "SOL", 1.0, 100.0, 900.0, 0.01)
+    assert payload["model"] == "momentum"
+    instance.delete_dynamic_partition("symbol", "SOL")
+
+
+def test_each_schedule_asks_for_a_run_per_symbol(in_system: System, instance: dg.DagsterInstance) -> None:
+    register_symbols(instance, ["ETH"])
+    for schedule, job in ((weekly_calibration, "calibrate"), (daily_live_calibration, "score_live_answers")):
+        with dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=datetime(2026, 1, 4, 4, tzinfo=UTC),
+            repository_def=defs.get_repository_def(),
+        ) as context:
+            requests = schedule.evaluate_tick(context).run_requests
+        assert schedule.job_name == job
+        assert {(request.partition_key, request.run_key) for request in requests or ()} >= {
+            ("ETH", "2026-01-04T04:00:00+00:00 ETH")
+        }
+
+
+def test_the_command_scores_for_machines(scored: System) -> None:
+    done = scored.call("score", "ETH", "--model", "standardised", "--model", "momentum", "--every", "30", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    skills = {row["model"]: row["skill"] for row in report["scores"] if row["dimension"] == "all"}
+    assert skills["standardised"] > skills["momentum"]
+    assert report["plan"]["models"] == ["climatology", "standardised", "momentum"]
+    brier = {row["model"]: row["brier"] for row in report["scores"] if row["dimension"] == "all"}
+    for model, parts in report["murphy"].items():
+        summed = parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts["within_bin"]
+        assert summed == pytest.approx(brier[model], abs=1e-9)
+    people = scored.call("score", "ETH", "--model", "standardised", "--every", "30", "--train-to", "2026-01-01")
+    assert people.returncode == 1, "train-to lies before the first bar"
+    assert "Traceback" not in people.stderr

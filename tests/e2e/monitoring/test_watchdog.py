@@ -1,0 +1,163 @@
+"""The watchdog on a real Dagster instance: what it sees, and what it says once."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import psycopg
+import pytest
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
+from system import System
+
+from pipelines.definitions import defs
+from pipelines.live.output import probabilities_path
+from pipelines.monitoring.alert_delivery import read_state
+from pipelines.monitoring.conditions import DRILL
+from pipelines.orchestration.sensors import a_run_failed, dead_runs, watchdog
+from pipelines.resources import Strikecast
+from pipelines.storage.live.sessions import holding_run_lock, run_is_alive
+
+JOB = "make_partitions"
+
+
+def look(instance: dg.DagsterInstance) -> set[str]:
+    """What one tick of the sensor finds wrong."""
+    with dg.build_sensor_context(instance=instance, resources={"strikecast": Strikecast()}) as context:
+        watchdog(context)
+    return set(lasting(Strikecast()))
+
+
+def lasting(strikecast: Strikecast) -> dict[str, str]:
+    state = read_state(strikecast.settings(), datetime.now(UTC))
+    return {key: one.message for key, one in state.lasting.items()}
+
+
+@pytest.fixture
+def fresh_file(in_system: System) -> None:
+    """A file as of now: the sensor of the live session is not at work here."""
+    path = probabilities_path(in_system.settings.output_dir, "BTC")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert in_system.call("live", "--once").returncode == 0
+
+
+def test_a_failed_job_is_told_until_it_succeeds_again(
+    in_system: System, instance: dg.DagsterInstance, fresh_file: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = defs.resolve_job_def(JOB)
+    assert job.execute_in_process(instance=instance).success
+    assert not look(instance) & {f"failed {JOB}", "file BTC", "database"}
+    monkeypatch.setenv("STRIKECAST_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    assert not job.execute_in_process(instance=instance, raise_on_error=False).success
+    monkeypatch.delenv("STRIKECAST_DATABASE_URL")
+    assert f"failed {JOB}" in look(instance)
+    told = (in_system.home / "logs" / "alerts.jsonl").read_text().splitlines()
+    assert look(instance) >= {f"failed {JOB}"}
+    assert (in_system.home / "logs" / "alerts.jsonl").read_text().splitlines() == told, "once"
+    shown = in_system.call("alerts")
+    assert shown.returncode == 1
+    assert "A job failed or is late" in " ".join(shown.stdout.split())
+    assert job.execute_in_process(instance=instance).success
+    assert f"failed {JOB}" not in look(instance)
+    newest = json.loads((in_system.home / "logs" / "alerts.jsonl").read_text().splitlines()[-1])
+    assert (newest["key"], newest["ended_at"] is not None) == (f"failed {JOB}", True)
+
+
+def test_a_failing_run_makes_the_watchdog_look_at_once(in_system: System, instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(defs.resolve_job_def(JOB), status=dg.DagsterRunStatus.STARTED)
+    event = instance.report_run_failed(run, "for a test")
+    with dg.build_run_status_sensor_context(
+        sensor_name="a_run_failed", dagster_event=event, dagster_instance=instance, dagster_run=run,
+        resources={"strikecast": Strikecast()},
+    ) as context:  # fmt: skip
+        a_run_failed(context.for_run_failure())
+    assert f"failed {JOB}" in lasting(Strikecast())
+    assert defs.resolve_job_def(JOB).execute_in_process(instance=instance).success
+
+
+def test_a_database_that_is_gone_and_an_old_file_are_told(
+    in_system: System, instance: dg.DagsterInstance, fresh_file: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = probabilities_path(in_system.settings.output_dir, "BTC")
+    payload = json.loads(path.read_text())
+    payload["timestamp"] = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
+    path.write_text(json.dumps(payload))
+    assert "file BTC" not in look(instance), "it may be over in a moment"
+    assert "file BTC" in look(instance)
+    assert re.search(r" 3\d\d s old", lasting(Strikecast())["file BTC"])
+    monkeypatch.setenv("STRIKECAST_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    assert "database" in look(instance)
+    monkeypatch.delenv("STRIKECAST_DATABASE_URL")
+    assert in_system.call("live", "--once").returncode == 0
+    assert not look(instance) & {"database", "file BTC"}
+
+
+def test_a_failed_drill_is_told(in_system: System, instance: dg.DagsterInstance) -> None:
+    def drill() -> None:
+        defs.resolve_job_def("restore_drill").execute_in_process(instance=instance, raise_on_error=False)
+
+    assert in_system.call("backup", "create").returncode == 0
+    backups = in_system.settings.backups_dir
+    away = backups.rename(backups.with_name("away"))
+    drill()
+    assert "restore drill" in look(instance)
+    assert "there is no backup" in lasting(Strikecast())["restore drill"]
+    away.rename(backups)
+    killed = instance.create_run_for_job(defs.resolve_job_def("restore_drill"), status=dg.DagsterRunStatus.STARTED)
+    planned = dg.DagsterEvent(
+        dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value, killed.job_name,
+        event_specific_data=AssetCheckEvaluationPlanned(asset_key=DRILL.asset_key, check_name=DRILL.name),
+    )  # fmt: skip
+    instance.report_dagster_event(planned, killed.run_id)
+    assert "restore drill" in look(instance), "while one runs, the one before it counts"
+    instance.report_run_failed(killed, "killed, for a test")
+    assert "failed restore_drill" in look(instance)
+    assert lasting(Strikecast())["restore drill"], "and a drill without a result is none"
+    drill()
+    assert not look(instance) & {"restore drill", "failed restore_drill"}
+
+
+def test_a_run_whose_process_was_killed_is_failed_at_the_second_look_and_one_that_lives_is_not(
+    in_system: System, instance: dg.DagsterInstance
+) -> None:
+    job = defs.resolve_job_def(JOB)
+    dead, living = (instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED) for _ in range(2))
+    with psycopg.connect(in_system.database.url_for(in_system.settings.dagster_database)) as connection:
+        connection.execute(
+            "UPDATE runs SET update_timestamp = update_timestamp - interval '5 minutes' WHERE status = 'STARTED'"
+        )
+
+    def status(run: dg.DagsterRun) -> dg.DagsterRunStatus:
+        found = instance.get_run_by_id(run.run_id)
+        assert found is not None
+        return found.status
+
+    with holding_run_lock(in_system.database, living.run_id):
+        cursor = None
+        for expected in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE):
+            with dg.build_sensor_context(
+                instance=instance, cursor=cursor, resources={"strikecast": Strikecast()}
+            ) as context:
+                dead_runs(context)
+                cursor = context.cursor
+            assert (status(dead), status(living)) == (expected, dg.DagsterRunStatus.STARTED)
+    instance.report_run_canceled(living)
+    assert job.execute_in_process(instance=instance).success
+
+
+def test_every_run_says_that_its_process_lives(in_system: System, instance: dg.DagsterInstance) -> None:
+    seen = []
+
+    @dg.op
+    def look_around(context: dg.OpExecutionContext, strikecast: Strikecast) -> None:
+        with strikecast.database().connect("test", None) as connection:
+            seen.append(run_is_alive(connection, context.run.run_id))
+
+    @dg.job(resource_defs={"strikecast": Strikecast()})
+    def lives() -> None:
+        look_around()
+
+    done = lives.execute_in_process(instance=instance)
+    assert seen == [True]
+    with in_system.database.connect("test", None) as connection:
+        assert not run_is_alive(connection, done.run_id)

@@ -1,0 +1,170 @@
+"""The whole chain through Dagster, on its PostgreSQL storage."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from system import System
+
+from pipelines.cli.up import write_sample
+from pipelines.definitions import defs
+from pipelines.errors import BuildError
+from pipelines.orchestration.jobs import live_refresh
+from pipelines.orchestration.sensors import live_supervisor
+from pipelines.resources import Strikecast
+from pipelines.service.job_runner import register_symbols, run_job
+from pipelines.storage.live.sessions import SESSION_LOCK
+from pipelines.storage.models.generations import active_generation, read_version
+from pipelines.storage.postgres.connection import Role
+
+
+def latest(instance: dg.DagsterInstance, asset: str) -> dg.AssetMaterialization:
+    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    assert event is not None
+    assert event.asset_materialization is not None
+    return event.asset_materialization
+
+
+def published(system: System) -> int:
+    with system.database.connect("test", Role.READER) as connection:
+        return active_generation(connection, "BTC")
+
+
+@pytest.mark.parametrize(
+    ("asset", "keys"),
+    [
+        ("price_history", {"rows_read", "inserted", "quarantined", "first_bar", "last_bar"}),
+        ("price_gap", {"missing_minutes", "longest_gaps"}),
+        ("momentum", {"profile", "rows_written"}),
+        ("fingerprint", {"generation", "n_baseline_60_min", "baseline_heat_map", "buckets_plot", "compute_seconds"}),
+        ("lookup", {"generation", "cells", "bytes_on_disk", "sha256", "read_p95_ms"}),
+        ("active_generation", {"generation", "profile", "code_version"}),
+    ],
+)
+def test_an_asset_tells_what_it_did(instance: dg.DagsterInstance, asset: str, keys: set[str]) -> None:
+    metadata = latest(instance, asset).metadata
+    assert keys | {"dagster/row_count", "dagster/table_name", "dagster/column_schema"} <= set(metadata)
+    schema = metadata["dagster/column_schema"]
+    assert isinstance(schema, dg.TableSchemaMetadataValue)
+    assert all(column.description for column in schema.schema.columns)
+
+
+def test_a_full_lookup_has_8_840_181_cells(instance: dg.DagsterInstance) -> None:
+    assert latest(instance, "lookup").metadata["cells"].value == 8_840_181
+    assert latest(instance, "lookup").metadata["dagster/row_count"].value == 43_981 + 721  # climatology
+
+
+def test_pictures_are_png(instance: dg.DagsterInstance) -> None:
+    for name in ("baseline_heat_map", "buckets_plot"):
+        assert "](data:image/png;base64,iVBORw0KGgo" in str(latest(instance, "fingerprint").metadata[name].value)
+
+
+@pytest.mark.filterwarnings("ignore:Parameter `include_sources` of function `AssetSelection.all`")
+def test_new_prices_ask_for_a_rebuild_of_everything_that_depends_on_them(
+    in_system: System, instance: dg.DagsterInstance
+) -> None:
+    first = dg.evaluate_automation_conditions(defs=defs, instance=instance)
+    assert first.total_requested == 0
+    path = write_sample("BTC", 1, 9, datetime.now(UTC) - timedelta(days=90), in_system.home / "more.parquet")
+    run_job("ingest_prices", "BTC", {"price_history": {"paths": [str(path)]}})
+    second = dg.evaluate_automation_conditions(defs=defs, instance=instance, cursor=first.cursor)
+    for asset in ("price_gap", "momentum", "fingerprint", "lookup", "active_generation"):
+        assert second.get_requested_partitions(dg.AssetKey(asset)) == {"BTC"}, asset
+
+
+def test_the_source_profile_builds_and_publishes_through_the_same_chain(in_system: System) -> None:
+    run_job("build", "BTC", {"momentum": {"profile": "SOURCE"}, "fingerprint": {"profile": "SOURCE"}})
+    with in_system.database.connect("test", Role.READER) as connection:
+        version = read_version(connection, published(in_system))
+    assert version.profile == "source"
+    assert len(version.nodes) == 40
+    run_job("build", "BTC")
+
+
+def test_momentum_of_another_profile_is_not_taken_for_ours(in_system: System) -> None:
+    before = published(in_system)
+    with pytest.raises(BuildError, match="fingerprint: BTC: momentum is not of these bars or not of profile source"):
+        run_job("build", "BTC", {"fingerprint": {"profile": "SOURCE"}})
+    assert published(in_system) == before
+
+
+def test_a_failed_check_keeps_the_published_generation(in_system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    from assets import lookups
+    from pipelines.domain.models.invariants import Verdict
+
+    before = published(in_system)
+    broken = [Verdict(name, 1, 1, "made to fail") for name in
+              ("cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes")]  # fmt: skip
+    monkeypatch.setattr(lookups, "verify_lookup", lambda *_: broken)
+    said: list[str] = []
+    with pytest.raises(BuildError):
+        run_job("build", "BTC", say=said.append)
+    assert "BTC lookup check cells_complete failed (error)" in said
+    assert published(in_system) == before
+
+
+def test_a_lookup_asked_for_again_goes_into_a_generation_of_its_own(
+    in_system: System, instance: dg.DagsterInstance
+) -> None:
+    before = published(in_system)
+    result = dg.materialize(
+        [a for a in defs.assets or () if isinstance(a, dg.AssetsDefinition)],
+        selection=["lookup", "active_generation"], partition_key="BTC", instance=instance,
+        resources={"strikecast": Strikecast()},
+    )  # fmt: skip
+    assert result.success
+    assert published(in_system) > before
+    with in_system.database.connect("test", Role.READER) as connection:
+        shas = {read_version(connection, generation).lookup_sha256 for generation in (before, published(in_system))}
+    assert len(shas) == 1
+
+
+def test_a_file_that_is_no_price_file_fails_the_run_with_one_line(in_system: System) -> None:
+    path = in_system.home / "wrong.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(
+        BuildError, match=r"BTC: price_history: wrong.csv row 1: .*nothing was stored \(run [0-9a-f]{8}"
+    ):
+        run_job("ingest_prices", "BTC", {"price_history": {"paths": [str(path)]}})
+
+
+def test_the_sensor_starts_a_session_only_when_none_is_alive(
+    in_system: System, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate() -> object:
+        with dg.build_sensor_context(instance=instance, resources={"strikecast": Strikecast()}) as context:
+            return live_supervisor(context)
+
+    assert isinstance(evaluate(), dg.RunRequest)
+    with in_system.database.connect("test", Role.LIVE, autocommit=True) as holder:
+        holder.execute("SELECT pg_advisory_lock(%s)", [SESSION_LOCK])
+        silent = evaluate()
+        assert isinstance(silent, dg.RunRequest)
+        assert silent.tags["strikecast/wanted_because"] == "the live session has been silent for more than 10 s"
+        row = holder.execute(
+            "INSERT INTO live_data.session (symbols, hands_over_at) VALUES ('{BTC}', now() + interval '30 minutes') "
+            "RETURNING session_id"
+        ).fetchone()
+        assert row is not None
+        assert evaluate() == dg.SkipReason(f"live session {row[0]} is running")
+        monkeypatch.setenv("STRIKECAST_HOT_STANDBY", "true")
+        assert isinstance(evaluate(), dg.RunRequest)
+        monkeypatch.delenv("STRIKECAST_HOT_STANDBY")
+        holder.execute("UPDATE live_data.session SET status = 'stopped' WHERE session_id = %s", [row[0]])
+    assert isinstance(evaluate(), dg.RunRequest)
+    run = instance.create_run_for_job(live_refresh)
+    reason = evaluate()
+    assert isinstance(reason, dg.SkipReason)
+    assert reason.skip_message == f"no live session is running; run {run.run_id} is starting"
+    instance.delete_run(run.run_id)
+    monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"XRP": {"strike_tier_usd": 0.01}}')
+    reason = evaluate()
+    assert isinstance(reason, dg.SkipReason)
+    assert "no symbol has a published generation" in str(reason.skip_message)
+
+
+def test_symbols_become_partitions_once(instance: dg.DagsterInstance) -> None:
+    register_symbols(instance, ["BTC", "SOL"])
+    register_symbols(instance, ["SOL"])
+    assert set(instance.get_dynamic_partitions("symbol")) >= {"BTC", "SOL"}
+    instance.delete_dynamic_partition("symbol", "SOL")

@@ -1,0 +1,148 @@
+"""The graph as it is meant to be: a change here is a decision, not an accident."""
+
+import dagster as dg
+import pytest
+
+from pipelines.definitions import build_defs, defs
+from pipelines.resources import SYMBOLS
+
+GRAPH = {
+    "price_files": set(),
+    "price_history": {"price_files"},
+    "price_gap": {"price_history"},
+    "momentum": {"price_history"},
+    "fingerprint": {"momentum"},
+    "lookup": {"fingerprint"},
+    "active_generation": {"lookup"},
+    "volatility": {"price_history"},
+    "standardised_fingerprint": {"volatility"},
+    "standardised_lookup": {"standardised_fingerprint"},
+    "active_standardised_generation": {"standardised_lookup"},
+    "calibration": {"price_history", "volatility"},
+    "champion_change": {"calibration", "active_generation", "active_standardised_generation"},
+    "answer": {"price_log", "active_generation", "active_standardised_generation"},
+    "live_calibration": {"answer"},
+    "price_log": set(),
+    "live_probabilities": {"price_log", "active_generation", "active_standardised_generation"},
+    "backup": set(),
+    "day_partitions": set(),
+    "retention": set(),
+    "vacuum": set(),
+    "price_archive": {"price_history"},
+    "log_files": set(),
+    "audit": set(),
+}
+#: What looks after the database, and knows of no symbol.
+MAINTENANCE = {"backup", "day_partitions", "retention", "vacuum", "price_archive", "log_files", "audit"}
+LOOKUP_CHECKS = {"cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes", "read_p95"}
+CHECKS = {
+    "price_history": {"gap_share", "newest_bar_age"},
+    "fingerprint": {"cells_complete", "percent_0_to_100", "monotone_in_move", "n_adds_up_to_the_bars"},
+    "lookup": LOOKUP_CHECKS,
+    "standardised_fingerprint": {"cells_complete", "percent_0_to_100", "monotone_in_move"},
+    "standardised_lookup": LOOKUP_CHECKS,
+    "calibration": {"no_band_is_off", "better_than_momentum", "no_drift"},
+    "backup": {"restores"},
+    "vacuum": {"autovacuum_as_declared"},
+    "audit": {
+        "reading_a_ladders_rows_p95", "tick_to_file_p99", "longest_time_between_refreshes",
+        "age_of_the_probability_files", "lookup_against_interpolation", "live_sessions_share_of_the_last_day",
+        "start_of_a_live_session", "reading_an_hour_of_bars_p95", "inserting_a_row_p95", "jsonb_of_the_newest_session_p95",
+        "longest_transaction", "memory_of_all_processes", "syncing_the_disk_p95", "load_of_the_machine_5_minutes",
+        "time_without_a_backup", "time_without_retention",
+    },
+}  # fmt: skip
+NOT_BLOCKING = {
+    "gap_share",
+    "newest_bar_age",
+    "read_p95",
+    "restores",
+    "autovacuum_as_declared",
+    *CHECKS["calibration"],
+    *CHECKS["audit"],
+}
+#: Made when it is their time or when asked, not whenever prices change.
+NOT_REBUILT = {"price_history", "calibration", "champion_change", "live_calibration"}
+
+
+def specs() -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+def test_the_graph_is_this() -> None:
+    found = {name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in specs().items()}
+    assert found == GRAPH
+
+
+def test_every_asset_can_be_read_in_the_ui() -> None:
+    for name, spec in specs().items():
+        assert list(spec.owners) == ["team:strikecast"], name
+        assert spec.group_name in {"sources", "historical_data", "analytics", "live_data", "scores", "ops"}, name
+        assert spec.description, name
+        assert spec.kinds, name
+
+
+def test_tables_are_partitioned_by_symbol_versioned_and_rebuilt_when_prices_change() -> None:
+    tables = {name: spec for name, spec in specs().items() if name in GRAPH and spec.partitions_def is not None}
+    assert set(tables) == set(GRAPH) - {"price_files", "price_log", "answer", "live_probabilities"} - MAINTENANCE
+    for name, spec in tables.items():
+        assert spec.partitions_def == SYMBOLS, name
+        assert spec.code_version, name
+        assert (spec.automation_condition is None) == (name in NOT_REBUILT), name
+
+
+def test_every_check_is_there_and_invariants_block() -> None:
+    graph = defs.resolve_asset_graph()
+    found: dict[str, set[str]] = {}
+    for key in graph.asset_check_keys:
+        found.setdefault(key.asset_key.to_user_string(), set()).add(key.name)
+        assert graph.get_check_spec(key).blocking == (key.name not in NOT_BLOCKING), key
+        assert graph.get_check_spec(key).description, key
+    assert found == CHECKS
+
+
+def test_jobs_and_sensors_are_these() -> None:
+    jobs = {job.name: job.description for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
+    assert set(jobs) == {
+        "ingest_prices", "build", "live_refresh", "calibrate", "score_live_answers", "promote", "backup_database",
+        "restore_drill", "make_partitions", "remove_what_is_old",
+        "vacuum_database", "archive_prices", "compress_logs", "audit_system",
+    }  # fmt: skip
+    assert all(jobs.values())
+    sensors = {sensor.name: sensor.default_status for sensor in defs.sensors or ()}
+    assert sensors == {
+        "live_supervisor": dg.DefaultSensorStatus.RUNNING,
+        "dead_runs": dg.DefaultSensorStatus.RUNNING,
+        "watchdog": dg.DefaultSensorStatus.RUNNING,
+        "a_run_failed": dg.DefaultSensorStatus.RUNNING,
+        "rebuild_what_changed": dg.DefaultSensorStatus.RUNNING,
+    }
+
+
+def test_schedules_are_these_in_utc_and_on_by_default() -> None:
+    found = {schedule.name: (schedule.cron_schedule, schedule.job_name) for schedule in defs.schedules or ()}
+    assert found == {
+        "weekly_calibration": ("0 4 * * 0", "calibrate"),
+        "daily_live_calibration": ("10 0 * * *", "score_live_answers"),
+        "backfill": ("20 */6 * * *", "ingest_prices"),
+        "daily_partitions": ("30 1 * * *", "make_partitions"),
+        "weekly_vacuum": ("0 1 * * 0", "vacuum_database"),
+        "daily_urgent_vacuum": ("0 1 * * 1-6", "vacuum_database"),
+        "daily_logs": ("15 1 * * *", "compress_logs"),
+        "monthly_archive": ("30 2 1 * *", "archive_prices"),
+        "daily_retention": ("0 2 * * *", "remove_what_is_old"),
+        "nightly_backup": ("0 3 * * *", "backup_database"),
+        "weekly_restore_drill": ("0 5 * * 0", "restore_drill"),
+        "hourly_audit": ("40 0-2,4-23 * * *", "audit_system"),
+        "nightly_audit": ("40 3 * * *", "audit_system"),
+    }
+    for schedule in defs.schedules or ():
+        assert isinstance(schedule, dg.ScheduleDefinition)
+        assert schedule.execution_timezone == "UTC"
+        assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+        assert schedule.description
+
+
+def test_loading_reads_no_environment_and_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRIKECAST_DATABASE_URL", "not a url")
+    dg.Definitions.validate_loadable(build_defs())

@@ -1,0 +1,63 @@
+"""`make demo`, as its user has it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from server_folders import server_folder
+
+from pipelines.live.output import probabilities_path
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Instead of pytest's: a server lives there."""
+    with server_folder() as folder:
+        yield folder
+
+
+@pytest.mark.soak
+def test_a_demo_once_goes_from_nothing_to_fresh_files_and_leaves_nothing_running(tmp_path: Path) -> None:
+    environment = {**os.environ, "STRIKECAST_HOME": str(tmp_path / "home"), "COLUMNS": "100"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "demo", "--once", "--port", "0"],
+        env=environment, capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    for symbol in ("BTC", "ETH"):
+        payload = json.loads(probabilities_path(tmp_path / "home" / "output", symbol).read_bytes())
+        assert payload["status"] == "stale", "nobody renews it any more"
+        assert any("the live session ended" in problem for problem in payload["reasons"])
+        assert len(payload["probabilities"]) == 21
+        assert re.search(rf"{symbol} [\d,.]+, \d+ s to close", done.stdout)
+    assert " ".join(done.stdout.split()).count("status ok") == 2, "while it ran"
+    assert "Dagster UI: http://127.0.0.1:" in done.stdout
+    ours = str(tmp_path / "home")
+    left = [p for p in psutil.process_iter(["cmdline"]) if any(ours in part for part in p.info["cmdline"] or [])]
+    assert left == []
+
+
+def test_a_folder_without_known_files_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "prices").mkdir()
+    (tmp_path / "prices" / "doge.csv").write_text("time,open,high,low,close,volume\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "demo", "--once", "--prices", str(tmp_path / "prices")],
+        env={**os.environ, "STRIKECAST_HOME": str(tmp_path / "home")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "has no files named after BTC, ETH, like btc_1m.parquet" in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_the_two_commands_of_the_readme_exist(target: str) -> None:
+    root = Path(__file__).parents[3]
+    assert f"make {target}" in (root / "README.md").read_text()
+    done = subprocess.run(["make", "--dry-run", target], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

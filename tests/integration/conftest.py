@@ -1,0 +1,111 @@
+"""A real server: always the embedded one, and the one that STRIKECAST_TEST_DATABASE_URL names as well.
+
+Each test module gets a database of its own, migrated, dropped afterwards.
+"""
+
+import fcntl
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import gettempdir
+
+import psycopg
+import pytest
+from psycopg import sql
+from server_folders import server_folder
+from small_builds import build_generation
+
+from pipelines.settings import Settings, load_settings
+from pipelines.storage.postgres.connection import Connection, Database, Role
+from pipelines.storage.postgres.embedded import EmbeddedServer
+from pipelines.storage.postgres.schema import migrate
+
+REAL_SERVER = os.environ.get("STRIKECAST_TEST_DATABASE_URL")
+SERVERS = ["embedded", *(["real"] if REAL_SERVER else [])]
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def embedded_url() -> Iterator[str]:
+    """URL of an embedded server that lives as long as the test session.
+
+    Not below pytest's folder, whose permissions any other pytest that starts meanwhile tightens: root's server runs as
+    another user, which must get there.
+    """
+    with server_folder() as folder, EmbeddedServer(folder / "pg").in_use() as url:
+        yield url
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Database:
+    """A database of each server from which others can be created."""
+    if request.param == "real":
+        assert REAL_SERVER is not None
+        with _one_process_at_a_time():  # the roles belong to the whole server: the first migration creates them
+            created = Database(Database(REAL_SERVER).url_for(f"strikecast_test_{os.getpid()}"))
+            migrate(created)
+            _drop(created)
+        return Database(REAL_SERVER)
+    url: str = request.getfixturevalue("embedded_url")
+    return Database(url)
+
+
+@pytest.fixture(scope="module")
+def empty_database(server: Database) -> Iterator[Database]:
+    """A database of this module's own, not created yet; dropped at the end."""
+    name = f"strikecast_test_{os.getpid()}_{next(_numbers)}"
+    created = Database(server.url_for(name))
+    yield created
+    _drop(created)
+
+
+@contextmanager
+def _one_process_at_a_time() -> Iterator[None]:
+    with (Path(gettempdir()) / "strikecast-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _drop(database: Database) -> None:
+    name = sql.Identifier(str(database.parameters["dbname"]))
+    with psycopg.connect(database.url_for("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+
+
+@pytest.fixture(scope="module")
+def database(empty_database: Database) -> Database:
+    """A migrated database of this module's own."""
+    migrate(empty_database)
+    return empty_database
+
+
+@pytest.fixture
+def pipeline(database: Database) -> Iterator[Connection]:
+    """A connection as the pipeline role; what a test leaves uncommitted is rolled back."""
+    with psycopg.connect(database.conninfo("test", Role.PIPELINE)) as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+def build(database: Database) -> Callable[..., int]:
+    """`build(symbol, seed=..., publish_it=True)` in this module's database."""
+    return partial(build_generation, database)
+
+
+@pytest.fixture
+def settings(database: Database) -> Settings:
+    """Settings of a home folder of the test's own."""
+    return load_settings()
+
+
+@pytest.fixture
+def published(database: Database, build: Callable[..., int]) -> Database:
+    """This module's database with a published generation of BTC."""
+    with database.connect("test", None) as connection:
+        if connection.execute("SELECT FROM analytics.active_generation").fetchone() is None:
+            build("BTC", seed=1)
+    return database

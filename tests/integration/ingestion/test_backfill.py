@@ -1,0 +1,188 @@
+"""Backfill: finished minutes of the exchange or of ticks become history; nothing twice, nothing half, nothing running."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from exchange_server import Exchange, garbage, other_shape, stall, status
+from live_sessions import tick
+
+from pipelines.errors import FeedError
+from pipelines.ingestion.backfill import MINUTE, BackfillReport, from_exchange, from_ticks
+from pipelines.storage.postgres.connection import Database, Role
+
+MARKETS = {"coinbaseexchange": "BTC/USD", "kraken": "BTC/USD", "binance": "BTC/USDT"}
+
+
+def bars(database: Database, symbol: str) -> dict[int, tuple[float, ...]]:
+    """Stored bars by minute since 1970."""
+    with database.connect("test", Role.READER) as connection:
+        rows = connection.execute(
+            "SELECT extract(epoch FROM opened_at)::bigint / 60, open, high, low, close, volume "
+            "FROM historical_data.price_history WHERE symbol = %s ORDER BY opened_at",
+            [symbol],
+        ).fetchall()
+    return {row[0]: tuple(row[1:]) for row in rows}
+
+
+def minute(instant: datetime) -> int:
+    return int(instant.timestamp() // 60)
+
+
+def fill(
+    database: Database,
+    exchange: Exchange,
+    symbol: str,
+    now: datetime,
+    since: datetime | None = None,
+    name: str = "coinbaseexchange",
+    **changes: object,
+) -> BackfillReport:
+    """Backfill as of `now`, by our clock and the exchange's: how long it takes changes nothing."""
+    exchange.stopped_at = now.timestamp()
+    return from_exchange(database, symbol, exchange.settings(name, **changes), MARKETS[name], since, now)
+
+
+@pytest.mark.one_server
+@pytest.mark.parametrize("name", list(MARKETS))
+def test_finished_minutes_are_stored_as_the_exchange_has_them_and_the_running_one_is_not(
+    database: Database, exchange: Exchange, name: str
+) -> None:
+    symbol = name[:8].upper()
+    began = datetime.now(UTC)
+    report = fill(database, exchange, symbol, began, began - timedelta(minutes=700), name)
+    stored = bars(database, symbol)
+    first, last = minute(began) - 700, minute(began) - 1
+    assert set(stored) == set(range(first, last + 1)), "the running minute is not there"
+    assert all(stored[m] == exchange.candle(m) for m in stored)
+    assert report.inserted == len(stored) == report.asked_minutes
+    assert report.still_missing_minutes == 0
+
+
+def test_a_second_run_asks_for_what_is_new_only(database: Database, exchange: Exchange) -> None:
+    now = datetime.now(UTC)
+    fill(database, exchange, "AGAIN", now, now - timedelta(minutes=50))
+    before = bars(database, "AGAIN")
+    exchange.requests.clear()
+    report = fill(database, exchange, "AGAIN", now + MINUTE)
+    asked = [path for path in exchange.requests if "/candles" in path]
+    assert report.asked_minutes == len(asked) == 1
+    assert before.items() <= bars(database, "AGAIN").items()
+
+
+@pytest.mark.one_server
+def test_gaps_are_filled_and_what_stays_quiet_is_counted(database: Database, exchange: Exchange) -> None:
+    now = datetime.now(UTC)
+    since = now - timedelta(minutes=60)
+    first = minute(since)
+    exchange.quiet = {*range(first + 10, first + 20), first + 40}
+    report = fill(database, exchange, "GAPS", now, since)
+    assert report.still_missing_minutes == 11
+    exchange.quiet = {first + 40}
+    report = fill(database, exchange, "GAPS", now, since)
+    assert (report.inserted, report.still_missing_minutes) == (10, 1)
+    assert first + 40 not in bars(database, "GAPS")
+
+
+def test_an_exchange_that_does_not_reach_back_gives_what_it_has(database: Database, exchange: Exchange) -> None:
+    exchange.kraken_depth = 100
+    now = datetime.now(UTC)
+    report = fill(database, exchange, "SHORT", now, now - timedelta(minutes=500), "kraken")
+    assert report.inserted == 99, "the hundredth still runs"
+    assert report.still_missing_minutes == report.asked_minutes - report.inserted
+
+
+@pytest.mark.one_server
+def test_our_clock_ahead_of_the_exchanges_stores_no_minute_that_runs_there(
+    database: Database, exchange: Exchange
+) -> None:
+    exchange.clock_offset_seconds = -150.0
+    now = datetime.now(UTC)
+    fill(database, exchange, "AHEAD", now, now - timedelta(minutes=30))
+    assert max(bars(database, "AHEAD")) < int(exchange.now() // 60)
+
+
+def test_failures_are_asked_again(database: Database, exchange: Exchange) -> None:
+    exchange.fail("/coinbase/products/BTC-USD/candles", status(429), garbage, stall, other_shape)
+    now = datetime.now(UTC)
+    report = fill(database, exchange, "FAULTS", now, now - timedelta(minutes=40), timeout_seconds=1.0)
+    assert report.still_missing_minutes == 0
+
+
+def test_what_was_stored_before_a_failure_stays_and_the_next_run_goes_on(
+    database: Database, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.ingestion.backfill.BATCH_BARS", 300)
+    monkeypatch.setattr("pipelines.ingestion.backfill.ATTEMPTS", 1)
+    now = datetime.now(UTC)
+    since = now - timedelta(minutes=1000)
+    served = 0
+
+    async def third_page_fails(request: object) -> object:
+        del request
+        return await status(500)(None)  # type: ignore[arg-type]
+
+    async def works(request: object) -> object:
+        nonlocal served
+        served += 1
+        first = int(datetime.fromisoformat(request.query["start"]).timestamp() // 60)  # type: ignore[attr-defined]
+        from aiohttp import web
+
+        rows = [[m * 60, low, h, o, c, v] for m, (o, h, low, c, v) in exchange.candles(first, first + 299)]
+        return web.json_response(rows[::-1])
+
+    exchange.fail("/coinbase/products/BTC-USD/candles", works, works, third_page_fails)
+    with pytest.raises(FeedError, match="coinbaseexchange: candles of BTC/USD"):
+        fill(database, exchange, "RESUME", now, since)
+    assert served == 2
+    assert len(bars(database, "RESUME")) == 600
+    exchange.requests.clear()
+    report = fill(database, exchange, "RESUME", now)
+    assert report.asked_minutes == 400
+    assert set(bars(database, "RESUME")) == set(range(minute(since), minute(now)))
+
+
+def test_what_was_missing_within_the_last_day_is_asked_for_again(database: Database, exchange: Exchange) -> None:
+    now = datetime.now(UTC)
+    last = minute(now)
+    exchange.quiet = set(range(last - 40, last - 30))
+    fill(database, exchange, "LATER", now, now - timedelta(minutes=60))
+    exchange.quiet = set()
+    report = fill(database, exchange, "LATER", now)
+    assert report.inserted == 10
+    assert set(bars(database, "LATER")) == set(range(last - 60, last))
+
+
+def test_a_symbol_without_bars_is_filled_for_thirty_days(database: Database, exchange: Exchange) -> None:
+    report = fill(database, exchange, "FRESH", datetime.now(UTC), None, "binance")
+    assert report.asked_minutes == 30 * 1440
+    assert report.still_missing_minutes == 0
+
+
+def test_ticks_of_others_become_bars_and_replayed_ones_do_not(
+    database: Database, exchange: Exchange, tmp_path: Path
+) -> None:
+    del exchange, tmp_path
+    now = datetime.now(UTC)
+    last = now.replace(second=0, microsecond=0) - MINUTE
+    for begin, seconds, base in (
+        (last - 2 * MINUTE, (1, 20, 40, 59), 100.0),
+        (last - MINUTE, (1, 20), 200.0),
+        (last, (0.5, 60), 300.0),
+    ):
+        for i, second in enumerate(seconds):
+            tick(database, "TICKS", base + i, begin + timedelta(seconds=second))
+    tick(database, "TICKS", 999.0, now)
+    with database.connect("producer", Role.LIVE) as connection:
+        connection.execute(
+            "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('TICKS', %s, 5.0, 'replay')",
+            [last - 2 * MINUTE + timedelta(seconds=30)],
+        )
+    report = from_ticks(database, "TICKS", now)
+    stored = bars(database, "TICKS")
+    assert stored == {
+        minute(last - 2 * MINUTE): (100.0, 103.0, 100.0, 103.0, 0.0),
+        minute(last): (300.0, 301.0, 300.0, 301.0, 0.0),
+    }, "a minute without ticks in its last quarter is not known"
+    assert report.inserted == 2
+    assert from_ticks(database, "TICKS", now).inserted == 0

@@ -1,0 +1,170 @@
+"""The live session with the standardised model: what it knows, what it keeps, and whom it follows."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from live_sessions import HARDLY_EVER_SECONDS, has, live_session, read, running, session, tick, tick_until
+from sample_bars import publish_all, renew, sample, store
+from waiting import wait_until
+
+from pipelines.domain.models.base import MarketStates
+from pipelines.domain.prices.live_volatility import LiveVolatility
+from pipelines.domain.prices.ticks import minutes_of
+from pipelines.live import refresh_loop as cycle
+from pipelines.storage.live.sessions import minute_closes
+from pipelines.storage.models.champions import change_champion
+from pipelines.storage.models.generations import active_generation, read_version
+from pipelines.storage.models.volatility import newest_state
+from pipelines.storage.postgres.connection import Database, Role
+
+
+@pytest.fixture(scope="module")
+def symbol(database: Database, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A symbol with bars up to ten minutes before this began, and ticks of the last ten minutes."""
+    end = int(datetime.now(UTC).timestamp()) // 60 - 10
+    bars = sample(20, end_minute=end)
+    store(database, "LIVE", bars, tmp_path_factory.mktemp("live"))
+    publish_all(database, "LIVE", renew(database, "LIVE"))  # which takes as long as it takes
+    price = float(bars.close[-1])
+    began, now = datetime.fromtimestamp(end * 60, UTC), datetime.now(UTC)
+    with database.connect("test", Role.LIVE) as connection:
+        for seconds in range(20, 600, 20):
+            at = now - timedelta(seconds=600 - seconds)
+            if at < began:
+                continue
+            connection.execute("SELECT live_data.create_day_partition('price_log', %s)", [at.date()])
+            wobble = price * (1 + 4e-4 * float(np.sin(seconds)))
+            connection.execute(
+                "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('LIVE', %s, %s, 'test')",
+                [at, round(wobble, 2)],
+            )
+    return "LIVE"
+
+
+def count_answers(database: Database) -> int:
+    with database.connect("test", Role.READER) as connection:
+        row = connection.execute("SELECT count(*) FROM live_data.answer WHERE symbol = 'LIVE'").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_file_says_what_the_model_knew_and_its_answer_is_kept(
+    database: Database, symbol: str, tmp_path: Path
+) -> None:
+    kept = count_answers(database)
+    with session(database, tmp_path, symbol):
+        payload = tick_until(
+            database,
+            tmp_path,
+            symbol,
+            100.0,
+            "a file of the champion",
+            status="degraded",
+            model="standardised",
+            group=0,
+        )  # the first file may be written before volatility is known
+        wait_until(lambda: count_answers(database) > kept, "an answer to be kept")
+    assert payload is not None
+    assert payload["fingerprint_table"] == "standardised_lookup_cell"
+    assert payload["sigma"] > 0
+    assert payload["reasons"] == ["momentum is not known (no price 15, 30 minutes ago): all momenta together answer"], (
+        "ten minutes of ticks"
+    )
+    assert payload["group"] == 0
+    assert all(0.01 <= row["prob_beyond"] <= 99.99 for row in payload["probabilities"])
+    assert all(each["prob_beyond_low"] < each["prob_beyond_high"] for each in payload["intervals"])
+    with database.connect("test", Role.READER) as connection:
+        row = connection.execute(
+            "SELECT model, generation, cardinality(strikes), sigma_pct, market_close - answered_at < interval '1 hour', "
+            "tableoid::regclass::text, answered_at FROM live_data.answer WHERE symbol = 'LIVE' ORDER BY answered_at DESC LIMIT 1"
+        ).fetchone()
+    assert row is not None
+    assert row[:3] == ("standardised", payload["model_version"], 21)
+    assert row[3] > 0
+    assert row[4]
+    assert row[5] == f"live_data.answer_{row[6]:%Y%m%d}"
+
+
+def test_volatility_goes_on_from_the_newest_bar_through_the_ticks_since(
+    database: Database, symbol: str, tmp_path: Path
+) -> None:
+    with session(database, tmp_path, symbol):
+        tick(database, symbol, 100.01)
+        wait_until(has(tmp_path, symbol, current_price=100.01, model="standardised"), "a file of the champion")
+        payload: dict[str, Any] | None = read(tmp_path, symbol)
+    assert payload is not None
+    with database.connect("test", Role.READER) as connection:
+        version = read_version(connection, active_generation(connection, symbol, "standardised"))
+        state = newest_state(connection, symbol)
+        rule = version.rule
+        assert rule.volatility is not None
+        expected = LiveVolatility(state, rule.volatility)
+        since = datetime.fromtimestamp((state.minute + 1) * 60, UTC)
+        closes = minute_closes(connection, symbol, since, replayed=False)
+    written = datetime.fromisoformat(payload["timestamp"])
+    expected.add_all((minutes_of(at), price) for at, price in closes if at <= written)
+    assert len(closes) >= 9, "one price per minute since the newest bar"
+    states = MarketStates(
+        np.array([minutes_of(written)]), np.full(1, np.nan), np.array(expected.now().variances)[:, None]
+    )
+    sigma = rule.sigma(states, payload["ttc_seconds"] / 60)
+    assert sigma is not None
+    assert payload["sigma"] == pytest.approx(100 * float(sigma[0]), rel=1e-4)
+    assert payload["sigma"] != pytest.approx(100 * float(rule.sigma(
+        MarketStates(states.instants, states.score, np.array(state.variances)[:, None]), payload["ttc_seconds"] / 60
+    )[0]), rel=1e-2)  # fmt: skip
+
+
+def test_a_session_follows_a_new_champion_at_once(
+    database: Database, symbol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Because it is told: it does not look by itself."""
+    monkeypatch.setattr(cycle, "CHAMPION_POLL_SECONDS", HARDLY_EVER_SECONDS)
+    with running(live_session(database, tmp_path, symbol)):
+        tick(database, symbol, 100.0)
+        wait_until(has(tmp_path, symbol, model="standardised"), "a file of the champion")
+        with database.connect("test", Role.PIPELINE) as connection:
+            change_champion(connection, symbol, "normal", "standardised", "a test", {}, None)
+        tick(database, symbol, 100.1)
+        wait_until(has(tmp_path, symbol, model="normal", group=0), "a file of the new champion")
+        with database.connect("test", Role.PIPELINE) as connection:
+            change_champion(connection, symbol, "standardised", "normal", "back", {}, None)
+        tick(database, symbol, 100.2)
+        wait_until(has(tmp_path, symbol, model="standardised"), "a file of the old champion again")
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"),
+    [
+        (Role.LIVE, "UPDATE live_data.answer SET closing_price = 1"),
+        (Role.LIVE, "INSERT INTO analytics.champion_change (symbol, champion, reason) VALUES ('LIVE', 'normal', 'x')"),
+        (Role.LIVE, "CREATE TABLE live_data.other (x integer)"),
+        (Role.PIPELINE, "UPDATE live_data.answer SET prob_beyond = '{}'"),
+        (Role.PIPELINE, "DELETE FROM analytics.champion_change"),
+        (Role.PIPELINE, "UPDATE analytics.score SET skill = 1"),
+        (Role.READER, "SELECT live_data.create_day_partition('answer', current_date)"),
+        (Role.READER, "INSERT INTO analytics.score_run (symbol) VALUES ('LIVE')"),
+    ],
+)
+def test_what_a_role_cannot_change(database: Database, symbol: str, role: Role, statement: str) -> None:
+    with (
+        psycopg.connect(database.conninfo("test", role)) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute(statement)
+
+
+def test_a_day_gets_its_partition_once_and_only_a_day_that_can_be_meant(database: Database) -> None:
+    day = datetime.now(UTC).date() + timedelta(days=3)
+    with database.connect("test", Role.LIVE) as connection:
+        for _ in range(2):
+            connection.execute("SELECT live_data.create_day_partition('answer', %s)", [day])
+    with (
+        pytest.raises(psycopg.errors.InvalidParameterValue, match="is not within ten years"),
+        psycopg.connect(database.conninfo("test", Role.LIVE)) as connection,
+    ):
+        connection.execute("SELECT live_data.create_day_partition('answer', '1970-01-01')")

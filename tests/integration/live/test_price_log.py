@@ -1,0 +1,264 @@
+"""Ticks in the database: by day, with what follows from them, and none lost while the table cannot be written."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from exchange_server import Exchange, status
+from live_sessions import half_an_hour_of_ticks, has, read, session, tick, tick_until
+from waiting import wait_until
+
+from pipelines.domain.prices.ticks import DELTA_LAGS_MINUTES, Tick, TickFeatures
+from pipelines.live.feeds.exchange import ExchangeFeed
+from pipelines.live.session import LiveSession
+from pipelines.live.tick_log import DescribedTick, TickLog
+from pipelines.storage.migrations.run import upgrade
+from pipelines.storage.postgres import schema
+from pipelines.storage.postgres.connection import AsyncConnection, Database, Role
+
+Build = Callable[..., int]
+NOW = datetime.now(UTC).replace(microsecond=123_000)
+WHOLE = TickFeatures(101.5, tuple(0.1 * lag for lag in DELTA_LAGS_MINUTES), 0.25, ())
+PARTIAL = TickFeatures(101.5, (0.1, None, None, None, None, None), 0.1, (2, 3, 4, 15, 30))
+
+
+def rows(database: Database, symbol: str) -> list[dict[str, Any]]:
+    with (
+        database.connect("test", Role.READER) as connection,
+        connection.cursor(row_factory=psycopg.rows.dict_row) as cursor,
+    ):
+        return cursor.execute(
+            "SELECT *, tableoid::regclass::text AS partition FROM live_data.price_log WHERE symbol = %s ORDER BY ticked_at",
+            [symbol],
+        ).fetchall()
+
+
+def with_log(database: Database, work: Callable[[TickLog], Awaitable[None]], lock_timeout: str = "200ms") -> None:
+    """Do something with a tick log on a connection as a session has it."""
+
+    async def run() -> None:
+        conninfo = database.conninfo("test", Role.LIVE)
+        async with await AsyncConnection.connect(conninfo, autocommit=True) as connection:
+            await connection.execute("SELECT set_config('lock_timeout', %s, false)", [lock_timeout])
+            await work(TickLog(connection, "test feed"))
+
+    asyncio.run(run())
+
+
+def test_a_tick_is_stored_with_what_follows_from_it(database: Database) -> None:
+    async def work(log: TickLog) -> None:
+        log.store(
+            [
+                DescribedTick("FEAT", Tick(NOW, 100.0), WHOLE),
+                DescribedTick("FEAT", Tick(NOW + timedelta(seconds=1), 101.0), PARTIAL),
+            ]
+        )
+        await log.flush()
+
+    with_log(database, work)
+    whole, partial = rows(database, "FEAT")
+    assert (whole["ticked_at"], whole["price"], whole["source"]) == (NOW, 100.0, "test feed")
+    assert (whole["mean_1m"], whole["momentum_score"], whole["missing_lags"]) == (101.5, 0.25, [])
+    assert [whole[f"delta_{lag}m"] for lag in DELTA_LAGS_MINUTES] == list(WHOLE.deltas_pct)
+    assert partial["missing_lags"] == [2, 3, 4, 15, 30]
+    assert (partial["delta_1m"], partial["delta_2m"]) == (0.1, None)
+
+
+def test_the_same_tick_twice_is_one(database: Database) -> None:
+    async def work(log: TickLog) -> None:
+        log.store([DescribedTick("TWICE", Tick(NOW, 100.0), WHOLE)] * 2)
+        await log.flush()
+        log.store([DescribedTick("TWICE", Tick(NOW, 200.0), WHOLE)])
+        await log.flush()
+
+    with_log(database, work)
+    assert [row["price"] for row in rows(database, "TWICE")] == [100.0]
+
+
+def test_a_day_without_a_partition_gets_one_from_the_writer(database: Database) -> None:
+    far = NOW + timedelta(days=40)
+
+    async def work(log: TickLog) -> None:
+        log.store([DescribedTick("FAR", Tick(far, 100.0), WHOLE)])
+        await log.flush()
+
+    with_log(database, work)
+    assert rows(database, "FAR")[0]["partition"] == f"live_data.price_log_{far:%Y%m%d}"
+
+
+def test_days_are_made_ahead(database: Database) -> None:
+    async def work(log: TickLog) -> None:
+        await log.make_days(NOW + timedelta(days=60))
+        await log.make_days(NOW + timedelta(days=60))
+
+    with_log(database, work)
+    with database.connect("test", Role.READER) as connection:
+        for table in ("price_log", "answer"):
+            for days in range(60, 64):
+                name = f"live_data.{table}_{NOW + timedelta(days=days):%Y%m%d}"
+                row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone()
+                assert row == (True,), name
+
+
+def test_ticks_that_a_lock_held_up_go_with_the_next_and_it_is_said(database: Database) -> None:
+    async def work(log: TickLog) -> None:
+        with database.connect("maintenance", None) as holder:
+            holder.execute("LOCK TABLE live_data.price_log IN SHARE MODE")
+            log.store([DescribedTick("HELD", Tick(NOW, 100.0), WHOLE)])
+            await log.flush()
+            assert [problem.split(":")[0] for problem in log.problems] == ["1 ticks wait to be stored"]
+            log.store([DescribedTick("HELD", Tick(NOW + timedelta(seconds=1), 101.0), WHOLE)])
+            await log.flush()
+            assert [problem.split(":")[0] for problem in log.problems] == ["2 ticks wait to be stored"]
+        log.store([DescribedTick("HELD", Tick(NOW + timedelta(seconds=2), 102.0), WHOLE)])
+        await log.flush()
+        assert log.problems == []
+
+    with_log(database, work)
+    assert [row["price"] for row in rows(database, "HELD")] == [100.0, 101.0, 102.0]
+
+
+def test_rows_that_the_database_refuses_stop_nothing(database: Database) -> None:
+    async def work(log: TickLog) -> None:
+        log.store([DescribedTick("REFUSED", Tick(datetime(1970, 1, 21, tzinfo=UTC), 100.0), WHOLE)])
+        await log.flush()
+        assert log.problems == ["the database refused 1 ticks: day 1970-01-21 is not within ten years"]
+        log.store([DescribedTick("REFUSED", Tick(NOW, 101.0), WHOLE)])
+        await log.flush()
+        assert log.problems == []
+
+    with_log(database, work)
+    assert [row["price"] for row in rows(database, "REFUSED")] == [101.0]
+
+
+def test_rows_whose_writer_is_cancelled_are_written_by_the_next(database: Database) -> None:
+    def waits_for_a_lock() -> bool:
+        with database.connect("test", None) as connection:
+            return bool(
+                connection.execute(
+                    "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'live_data.price_log'::regclass "
+                    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+                ).fetchall()
+            )
+
+    async def work(log: TickLog) -> None:
+        writer = asyncio.create_task(log.run())
+        with database.connect("maintenance", None) as holder:
+            await asyncio.to_thread(holder.execute, "LOCK TABLE live_data.price_log IN SHARE MODE")
+            log.store([DescribedTick("CANCELLED", Tick(NOW, 100.0), WHOLE)])
+            await asyncio.to_thread(wait_until, waits_for_a_lock, "the writer to wait for the lock")
+            writer.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await writer
+        await log.flush()
+
+    with_log(database, work, lock_timeout="10min")
+    assert [row["price"] for row in rows(database, "CANCELLED")] == [100.0]
+
+
+def test_a_lost_connection_is_not_passed_over(database: Database) -> None:
+    async def work(log: TickLog) -> None:
+        with database.connect("test", None, autocommit=True) as connection:
+            connection.execute("SELECT pg_terminate_backend(%s)", [log.connection.info.backend_pid])
+        log.store([DescribedTick("GONE", Tick(NOW, 100.0), WHOLE)])
+        with pytest.raises(psycopg.OperationalError):
+            await log.flush()
+
+    with_log(database, work)
+
+
+def test_the_ticks_of_others_get_their_momentum_from_the_session(
+    database: Database, build: Build, tmp_path: Path
+) -> None:
+    build("OTHER", seed=1)
+    half_an_hour_of_ticks(database, "OTHER", 100.0)
+    with session(database, tmp_path, "OTHER"):
+        wait_until(lambda: read(tmp_path, "OTHER"), "a file")
+        tick(database, "OTHER", 101.0)
+        wait_until(lambda: rows(database, "OTHER")[-1]["missing_lags"] is not None, "its momentum")
+    *before, last = rows(database, "OTHER")
+    assert last["missing_lags"] == []
+    assert last["delta_1m"] == pytest.approx(1.0)
+    assert last["momentum_score"] == pytest.approx(1.0)
+    assert all(row["missing_lags"] is not None for row in before), "nobody saw them come, and yet"
+    assert before[0]["missing_lags"] == [1, 2, 3, 4, 15, 30]
+
+
+def test_a_price_from_the_future_is_told_and_not_used(database: Database, build: Build, tmp_path: Path) -> None:
+    build("AHEAD", seed=1)
+    half_an_hour_of_ticks(database, "AHEAD", 100.0)
+    with session(database, tmp_path, "AHEAD"):
+        tick_until(database, tmp_path, "AHEAD", 100.0, "a fresh file", status="ok")
+        tick(database, "AHEAD", 500.0, datetime.now(UTC) + timedelta(seconds=90))
+
+        def told() -> bool:
+            return any(
+                "ahead of this machine's clock" in reason for reason in (read(tmp_path, "AHEAD") or {})["reasons"]
+            )
+
+        wait_until(told, "the reason")
+        payload = read(tmp_path, "AHEAD")
+    assert payload is not None
+    assert payload["current_price"] == 100.0
+
+
+def test_an_exchanges_prices_reach_table_and_file_and_its_failures_the_reasons(
+    database: Database, build: Build, exchange: Exchange, tmp_path: Path
+) -> None:
+    build("BTC", seed=1)
+    half_an_hour_of_ticks(database, "BTC", 100_000.0)
+
+    def feed(_: object) -> ExchangeFeed:
+        return ExchangeFeed(exchange.settings(), {"BTC": "BTC/USD"})
+
+    live = LiveSession(database, tmp_path, {"BTC": 250.0}, feed)
+
+    async def script() -> None:
+        async def until(condition: Callable[[], object], what: str) -> None:
+            await asyncio.to_thread(wait_until, condition, what)
+
+        main = asyncio.create_task(live._main(False))
+        await until(has(tmp_path, "BTC", status="ok", current_price=100_000.0), "the exchange's price")
+        exchange.fail("/coinbase/products/BTC-USD/ticker", *[status(503)] * 500)
+        await until(
+            lambda: any("503" in reason for reason in (read(tmp_path, "BTC") or {})["reasons"]),
+            "the failure in the file",
+        )
+        await until(has(tmp_path, "BTC", status="stale"), "a stale file")
+        main.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await main
+
+    asyncio.run(script())
+    stored = [row for row in rows(database, "BTC") if row["source"] == "coinbaseexchange"]
+    assert stored
+    assert all(row["missing_lags"] is not None for row in stored)
+    assert {row["price"] for row in stored} == {100_000.0}
+    assert live.metrics.source_failures >= 1
+
+
+def test_an_upgrade_keeps_the_ticks_of_the_schema_before(server: Database) -> None:
+    name = f"strikecast_upgrade_{uuid4().hex}"
+    database = Database(server.url_for(name))
+    schema.ensure_database(database)
+    try:
+        upgrade(database, "0002")
+        with psycopg.connect(database.url) as connection:
+            connection.execute(
+                "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) "
+                "SELECT 'OLD', '2026-07-01T23:59:58.0001Z'::timestamptz + n * interval '1 second', 100 + n, 'test' FROM generate_series(0, 5) AS n"
+            )
+            connection.execute("INSERT INTO live_data.session (symbols) VALUES ('{OLD}')")
+        schema.migrate(database)
+        kept = rows(database, "OLD")
+        assert [row["price"] for row in kept] == [100.0 + n for n in range(6)]
+        assert [row["partition"][-8:] for row in kept] == ["20260701"] * 2 + ["20260702"] * 4
+        assert schema.migrate(database).is_current
+    finally:
+        with psycopg.connect(server.url_for("postgres"), autocommit=True) as connection:
+            connection.execute(psycopg.sql.SQL("DROP DATABASE {} WITH (FORCE)").format(psycopg.sql.Identifier(name)))

@@ -1,0 +1,332 @@
+"""One session writes at a time, and another goes on when it ends, dies, hangs or is overtaken."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+import pytest
+from live_sessions import end, has, read, session, start_session, tick, wait_for_end
+from waiting import stay_in_one_hour, wait_until
+
+from pipelines.errors import AlreadyRunningError, SupersededError
+from pipelines.live.output import FENCE, ProbabilityFiles, probabilities_path
+from pipelines.storage.live.sessions import lock_state
+from pipelines.storage.live.state_store import StateStore
+from pipelines.storage.postgres.connection import Database, Role
+
+Build = Callable[..., int]
+
+
+def rows(database: Database, symbol: str) -> list[dict[str, Any]]:
+    """Sessions of a symbol, in their order."""
+    with database.connect("test", Role.READER) as connection:
+        found = connection.execute(
+            "SELECT session_id, status, resumed_from, ended_because, cycles FROM live_data.session "
+            "WHERE symbols = %s ORDER BY session_id",
+            [[symbol]],
+        ).fetchall()
+    return [dict(zip(("session", "status", "before", "because", "cycles"), row, strict=True)) for row in found]
+
+
+def waiting(database: Database) -> int:
+    with database.connect("test", Role.READER) as connection:
+        return lock_state(connection).waiting
+
+
+@contextmanager
+def standby(database: Database, output: Path, symbol: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A second session that waits for the first to end."""
+    before = waiting(database)
+    child = start_session(database, output, symbol, **options)
+    try:
+        wait_until(lambda: waiting(database) > before, "the second session to wait")
+        yield child
+    finally:
+        end(child)
+
+
+def states(database: Database, number: int) -> list[tuple[str, str]]:
+    with database.connect("test", Role.READER) as connection:
+        return connection.execute(
+            "SELECT snapshot_type, status FROM live_data.session_snapshots WHERE session_id = %s ORDER BY snapshot_id",
+            [f"live-{number}"],
+        ).fetchall()
+
+
+def bars(database: Database, symbol: str) -> None:
+    """A day to replay."""
+    with database.connect("test", None) as connection:
+        connection.execute("SELECT historical_data.create_symbol_partitions(%s)", [symbol])
+        connection.execute(
+            "INSERT INTO historical_data.price_history SELECT %s, '2026-01-01Z'::timestamptz + m * interval '1 minute', "
+            "100, 100.05, 100, 100.02, 1 FROM generate_series(0, 1500) AS m",
+            [symbol],
+        )
+
+
+def written_at(output: Path, symbol: str) -> float | None:
+    path = probabilities_path(output, symbol)
+    return path.stat().st_mtime if path.exists() else None
+
+
+@pytest.mark.one_server
+def test_sessions_hand_over_in_turn(database: Database, build: Build, tmp_path: Path) -> None:
+    build("OVER", seed=1)
+    bars(database, "OVER")
+    seen: list[tuple[float, int]] = []
+
+    def look() -> bool:
+        at, payload = written_at(tmp_path, "OVER"), read(tmp_path, "OVER")
+        if at is not None and payload is not None and (not seen or at != seen[-1][0]):
+            seen.append((at, payload["session"]))
+        return len({number for _, number in seen}) == 3 and seen[-1][0] - seen[0][0] > 8
+
+    with ExitStack() as stack:
+        for _ in range(3):
+            child = start_session(database, tmp_path, "OVER", feed="replay", period_seconds=4)
+            stack.callback(end, child)
+        wait_until(look, "two hand-overs")
+        numbers = [number for _, number in seen]
+        assert numbers == sorted(numbers), "no session writes after its successor"
+    first, second, third = rows(database, "OVER")
+    assert (first["status"], first["because"]) == ("stopped", "its market closed and its successor waited")
+    assert second["status"] == "stopped"
+    assert (second["before"], third["before"]) == (first["session"], second["session"])
+    assert states(database, first["session"])[0] == ("initial", "running")
+    assert states(database, first["session"])[-1] == ("on_stop", "stopped")
+
+
+@pytest.mark.one_server
+def test_a_successor_goes_on_from_the_counts_of_the_one_before(
+    database: Database, build: Build, tmp_path: Path
+) -> None:
+    build("SUMS", seed=1)
+    bars(database, "SUMS")
+    for count in (1, 2):
+        with session(database, tmp_path, "SUMS", feed="replay") as child:
+            wait_until(partial(lambda n: len(rows(database, "SUMS")) == n, count), "its row")
+            number = rows(database, "SUMS")[-1]["session"]
+            wait_until(partial(states, database, number), "a first snapshot")
+            wait_until(has(tmp_path, "SUMS", session=number), "its file")
+            child.send_signal(signal.SIGTERM)
+            wait_for_end(child)
+    first, second = rows(database, "SUMS")
+    with database.connect("test", Role.READER) as connection:
+        store = StateStore(connection)
+        loops = [store.load_latest(f"live-{row['session']}")["session"]["loop_count"] for row in (first, second)]
+    assert loops[1] - loops[0] == second["cycles"] > 0
+
+
+def test_without_a_successor_a_session_goes_on_after_its_hour(database: Database, build: Build, tmp_path: Path) -> None:
+    build("ALONE", seed=1)
+    bars(database, "ALONE")
+    with session(database, tmp_path, "ALONE", feed="replay", period_seconds=1) as child:
+        wait_until(lambda: (rows(database, "ALONE") or [{"cycles": 0}])[-1]["cycles"] > 5, "five refreshes")
+        assert child.poll() is None
+        assert rows(database, "ALONE")[-1]["status"] == "running"
+        successor = start_session(database, tmp_path, "ALONE", feed="replay")  # which waits for an instant only
+        try:
+            assert wait_for_end(child) == 0
+        finally:
+            end(successor)
+
+
+@pytest.mark.one_server
+def test_a_killed_session_is_succeeded_by_the_one_that_waits(database: Database, build: Build, tmp_path: Path) -> None:
+    build("KILL", seed=1)
+    bars(database, "KILL")
+    with session(database, tmp_path, "KILL", feed="replay") as first:
+        wait_until(lambda: read(tmp_path, "KILL"), "a file")
+        number = rows(database, "KILL")[0]["session"]
+        wait_until(lambda: states(database, number), "a snapshot")
+        with standby(database, tmp_path, "KILL", feed="replay"):
+            first.send_signal(signal.SIGKILL)
+            wait_until(lambda: (read(tmp_path, "KILL") or {})["session"] > number, "the successor's file")
+            wait_until(lambda: states(database, number)[-1] == ("on_stop", "crashed"), "the dead one's last snapshot")
+    assert rows(database, "KILL")[0]["status"] == "crashed"
+
+
+def test_a_paused_session_is_replaced_and_writes_nothing_when_it_wakes_up(
+    database: Database, build: Build, tmp_path: Path
+) -> None:
+    build("PAUSE", seed=1)
+    bars(database, "PAUSE")
+    with session(database, tmp_path, "PAUSE", feed="replay") as first:
+        wait_until(lambda: read(tmp_path, "PAUSE"), "a file")
+        number = rows(database, "PAUSE")[0]["session"]
+        with standby(database, tmp_path, "PAUSE", feed="replay"):
+            first.send_signal(signal.SIGSTOP)
+            wait_until(lambda: (read(tmp_path, "PAUSE") or {})["session"] > number, "the successor's file")
+            ticks = count_ticks(database, "PAUSE")
+            first.send_signal(signal.SIGCONT)
+            assert wait_for_end(first) != 0, "it finds out, and says so"
+            wait_until(lambda: count_ticks(database, "PAUSE") > ticks + 2, "the successor's ticks")
+            wait_until(has(tmp_path, "PAUSE", status="ok"), "a fresh file")
+            payload = read(tmp_path, "PAUSE")
+            assert payload is not None
+            assert payload["session"] > number
+    assert rows(database, "PAUSE")[0]["status"] == "crashed"
+
+
+def count_ticks(database: Database, symbol: str) -> int:
+    with database.connect("test", Role.READER) as connection:
+        row = connection.execute("SELECT count(*) FROM live_data.price_log WHERE symbol = %s", [symbol]).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_waiting_session_that_is_cancelled_leaves_no_trace(database: Database, build: Build, tmp_path: Path) -> None:
+    build("LEAVE", seed=1)
+    with session(database, tmp_path, "LEAVE"):
+        tick(database, "LEAVE", 100.0)
+        wait_until(lambda: read(tmp_path, "LEAVE"), "a file")
+        with standby(database, tmp_path, "LEAVE") as second:
+            second.send_signal(signal.SIGTERM)
+            wait_for_end(second)
+            wait_until(lambda: not waiting(database), "it to leave the queue")
+    assert len(rows(database, "LEAVE")) == 1
+
+
+def test_a_cancelled_session_says_so_in_its_file_and_its_last_snapshot(
+    database: Database, build: Build, tmp_path: Path
+) -> None:
+    build("STOP", seed=1)
+    bars(database, "STOP")
+    with session(database, tmp_path, "STOP", feed="replay") as child:
+        wait_until(has(tmp_path, "STOP", status="ok"), "a fresh file")
+        child.send_signal(signal.SIGTERM)
+        wait_for_end(child)
+    payload = read(tmp_path, "STOP")
+    assert payload is not None
+    assert payload["status"] == "stale", "nobody renews it"
+    assert payload["reasons"] == ["the live session ended: stopped by SIGTERM"]
+    last = rows(database, "STOP")[-1]
+    assert (last["status"], last["because"]) == ("stopped", "stopped by SIGTERM")
+    assert states(database, last["session"])[-1] == ("on_stop", "stopped")
+
+
+def test_one_that_is_killed_while_it_waits_leaves_the_queue(database: Database, build: Build, tmp_path: Path) -> None:
+    build("QUEUE", seed=1)
+    with session(database, tmp_path, "QUEUE"):
+        child = start_session(database, tmp_path, "QUEUE")
+        wait_until(lambda: waiting(database) == 1, "the second session to wait")
+        end(child)
+        wait_until(lambda: waiting(database) == 0, "the server to notice")
+
+
+# The fence of the files
+
+
+def test_a_session_that_was_overtaken_can_neither_write_nor_claim(tmp_path: Path) -> None:
+    old, new = ProbabilityFiles(tmp_path), ProbabilityFiles(tmp_path)
+    old.claim(1, "here")
+    old.write("X", {"session": 1})
+    new.claim(2, "here")
+    with pytest.raises(SupersededError):
+        old.write("X", {"session": 1, "late": True})
+    with pytest.raises(SupersededError, match="session 1 woke up after session 2"):
+        old.claim(1, "here")
+    new.write("X", {"session": 2})
+    assert orjson.loads(probabilities_path(tmp_path, "X").read_bytes()) == {"session": 2}
+    assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_nothing_is_written_before_a_claim(tmp_path: Path) -> None:
+    with pytest.raises(SupersededError):
+        ProbabilityFiles(tmp_path).write("X", {})
+    assert not probabilities_path(tmp_path, "X").exists()
+
+
+def test_a_restored_database_whose_numbers_begin_again_may_claim(tmp_path: Path) -> None:
+    before, restored = ProbabilityFiles(tmp_path), ProbabilityFiles(tmp_path)
+    before.claim(57, "old server/1")
+    restored.claim(3, "new server/1")
+    with pytest.raises(SupersededError):
+        before.write("X", {})
+
+
+def test_a_damaged_fence_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / FENCE).write_bytes(b'{"session": 5, "data')
+    files = ProbabilityFiles(tmp_path)
+    files.claim(6, "here")
+    files.write("X", {})
+    assert probabilities_path(tmp_path, "X").exists()
+
+
+HOLDER = """
+import fcntl, sys, time
+from pathlib import Path
+from pipelines.live.output import ProbabilityFiles
+files = ProbabilityFiles(Path(sys.argv[1]))
+files.claim(1, "here")
+fcntl.flock(files._fence, fcntl.LOCK_EX)
+print("locked", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_session_that_stopped_in_mid_write_is_ended_by_its_successor(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"locked\n"
+        holder.send_signal(signal.SIGSTOP)
+        wait_until(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_STOPPED, "it to stop")
+        files = ProbabilityFiles(tmp_path)
+        files.claim(2, "here")
+        wait_until(lambda: holder.poll() is not None, "it to be ended")
+        files.write("X", {"session": 2})
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_a_session_that_was_overtaken_ends_nobody(tmp_path: Path) -> None:
+    old = ProbabilityFiles(tmp_path)
+    old.claim(0, "here")
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"locked\n"
+        with pytest.raises(SupersededError):
+            old.write("X", {"session": 0})
+        with pytest.raises(AlreadyRunningError, match="has been locked"):
+            old.claim(0, "here")
+        assert holder.poll() is None
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_a_fence_held_by_an_unknown_process_is_an_error_and_not_a_second_writer(tmp_path: Path) -> None:
+    files = ProbabilityFiles(tmp_path)
+    stranger = os.open(tmp_path / FENCE, os.O_RDWR)
+    fcntl.flock(stranger, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(AlreadyRunningError, match="has been locked"):
+            files.claim(1, "here")
+    finally:
+        os.close(stranger)
+    files.claim(1, "here")
+
+
+def test_the_time_of_the_hand_over_is_the_hour(database: Database, build: Build, tmp_path: Path) -> None:
+    build("HOUR", seed=1)
+    stay_in_one_hour()
+    with session(database, tmp_path, "HOUR", period_seconds=3_600.0):
+        wait_until(lambda: rows(database, "HOUR"), "its row")
+        with database.connect("test", Role.READER) as connection:
+            state = lock_state(connection)
+    assert state.hands_over_at is not None
+    assert 0 < (state.hands_over_at - datetime.now(UTC)).total_seconds() <= 3600
+    assert state.hands_over_at.minute == state.hands_over_at.second == 0

@@ -1,0 +1,340 @@
+"""Backups by the real tools: what is there restores to what was there, and what went wrong is not there."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+import psycopg
+import pytest
+from backing_up import (
+    PATIENCE_SECONDS,
+    SCRIPT,
+    dump_held_up,
+    dumping,
+    now,
+    run,
+    script,
+    serves_backup,
+    shown_by,
+)
+from processes import below, kill_all
+from small_disks import small_disk
+from waiting import wait_until
+
+from pipelines.domain.maintenance.backups import RotationPolicy
+from pipelines.errors import AlreadyRunningError, BackupError, DatabaseError, NoDataError
+from pipelines.maintenance.backup import DUMP, MANIFEST, Backup, backups, create, named, rotate, verify
+from pipelines.maintenance.client_programs import programs_for
+from pipelines.maintenance.restore import DRILL_PREFIX, drill, replace, restore
+from pipelines.settings import load_settings
+from pipelines.storage.maintenance.restored_databases import drop_database, table_facts
+from pipelines.storage.postgres.connection import Database, Role
+
+Build = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def filled(database: Database) -> Database:
+    """A quarter of a million rows, so that a dump takes a moment."""
+    with database.connect("test", None) as connection:
+        connection.execute("SELECT historical_data.create_symbol_partitions('BTC')")
+        connection.execute(
+            "INSERT INTO historical_data.price_history SELECT 'BTC', '2024-01-01Z'::timestamptz + m * interval '1 minute', "
+            "100 + random(), 102, 99, 100 + random(), m FROM generate_series(0, 250000) AS m"
+        )
+    return database
+
+
+def test_a_backup_restores_to_what_was_backed_up(filled: Database, build: Build, tmp_path: Path) -> None:
+    build("LADDER", seed=1)
+    made = create(filled, tmp_path)
+    assert [one.folder for one in backups(tmp_path)] == [made.folder]
+    assert sorted(path.name for path in made.folder.iterdir()) == [DUMP, MANIFEST, "roles.sql"]
+    assert {path.stat().st_mode & 0o777 for path in made.folder.iterdir()} == {0o600}
+    assert made.folder.stat().st_mode & 0o777 == 0o700
+    assert made.manifest.tables == table_facts(filled)
+    assert {one.table: one.rows for one in made.manifest.tables}["historical_data.price_history_btc"] == 250_001
+    roles = (made.folder / "roles.sql").read_text()
+    assert "CREATE ROLE strikecast_owner" in roles
+    assert "PASSWORD" not in roles
+    name = f"{filled.parameters['dbname']}_copy"
+    try:
+        done = restore(filled, made, name, now())
+        assert done.differences == ()
+        assert done.rows == made.manifest.rows
+        with Database(filled.url_for(name)).connect("test", Role.READER) as connection:
+            assert connection.execute("SELECT count(*) FROM historical_data.price_history").fetchone() == (250_001,)
+        with pytest.raises(DatabaseError, match="already exists"):
+            restore(filled, made, name, now())
+        assert table_facts(Database(filled.url_for(name))) == made.manifest.tables, "and it was left alone"
+    finally:
+        drop_database(filled, name)
+
+
+def test_a_drill_restores_compares_answers_and_leaves_nothing(
+    filled: Database, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"BTC": {"strike_tier_usd": 0.25}}')
+    build("BTC", seed=1)
+    made = create(filled, tmp_path)
+    done = drill(load_settings(), filled, made, now())
+    assert (done.differences, done.ladders) == ((), 1)
+    with psycopg.connect(filled.url_for("postgres")) as connection:
+        left = connection.execute(
+            "SELECT datname FROM pg_database WHERE datname LIKE %s", [f"{DRILL_PREFIX}%"]
+        ).fetchall()
+    assert left == []
+    assert named(tmp_path, None).verified_at is not None
+
+
+def test_what_is_written_during_the_dump_is_in_it_wholly_or_not_at_all(filled: Database, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def write() -> None:
+        with filled.connect("writer", None, autocommit=True) as connection:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                with connection.transaction():  # both or none
+                    connection.execute("INSERT INTO pair_a VALUES (%s)", [number])
+                    connection.execute("INSERT INTO pair_b VALUES (%s)", [number])
+
+    with filled.connect("test", None) as connection:
+        connection.execute("CREATE TABLE pair_a (n integer)")
+        connection.execute("CREATE TABLE pair_b (n integer)")
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        made = create(filled, tmp_path)
+    finally:
+        stop.set()
+        writer.join()
+    facts = {one.table: one for one in made.manifest.tables}
+    assert facts["public.pair_a"].rows == facts["public.pair_b"].rows > 0
+    assert facts["public.pair_a"].checksum == facts["public.pair_b"].checksum
+    name = f"{filled.parameters['dbname']}_instant"
+    try:
+        assert restore(filled, made, name, now()).differences == ()
+    finally:
+        drop_database(filled, name)
+        with filled.connect("test", None) as connection:
+            connection.execute("DROP TABLE pair_a, pair_b")
+
+
+def test_a_killed_pg_dump_leaves_nothing_and_says_so(filled: Database, tmp_path: Path) -> None:
+    with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
+        dumping(child).kill()
+        _, complaints = child.communicate(timeout=PATIENCE_SECONDS)
+        blocker.rollback()
+    assert child.returncode == 7
+    assert "pg_backup: pg_dump ended with 137" in complaints
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.one_server
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_backup_leaves_nothing(
+    filled: Database, tmp_path: Path, sign: signal.Signals, code: int
+) -> None:
+    with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
+        dumping(child)
+        child.send_signal(sign)
+        assert child.wait(timeout=PATIENCE_SECONDS) == code
+        blocker.rollback()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_script_leaves_only_what_no_one_takes_for_a_backup(filled: Database, tmp_path: Path) -> None:
+    with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
+        dumping(child)
+        its_own = below(child.pid)
+        child.kill()
+        child.wait()
+        kill_all(*its_own)
+        blocker.rollback()
+    left = list(tmp_path.iterdir())
+    assert [path.suffix for path in left] == [".partial"]
+    assert backups(tmp_path) == []
+
+    def tried() -> bool:  # the server notices that the one before is gone
+        try:
+            create(filled, tmp_path)
+        except AlreadyRunningError:
+            return False
+        return True
+
+    wait_until(tried, "the next backup")
+    assert [path.name for path in tmp_path.iterdir()] == [backups(tmp_path)[0].folder.name], "the leftover is gone"
+
+
+def test_there_is_one_backup_of_a_database_at_a_time(filled: Database, tmp_path: Path) -> None:
+    with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
+        dumping(child)
+        with pytest.raises(AlreadyRunningError, match="another backup of .* is running"):
+            create(filled, tmp_path)
+        blocker.rollback()
+        child.communicate(timeout=PATIENCE_SECONDS)
+        assert child.returncode == 0
+    assert len(backups(tmp_path)) == 1
+
+
+@pytest.mark.needs("a mount")
+def test_a_full_disk_is_said_before_or_while_it_fills_and_leaves_nothing(filled: Database, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "1m") as mounted:
+        code, complaints = run(filled, mounted)
+        assert code == 6
+        assert "kB free" in complaints
+        # As if the database had been smaller when it was looked at.
+        older = mounted / f"{filled.parameters['dbname']}-20200101T000000Z"
+        older.mkdir()
+        (older / DUMP).write_bytes(b"x")
+        code, complaints = run(filled, mounted)
+        assert code == 7
+        assert "No space left" in complaints
+        assert [path.name for path in mounted.iterdir()] == [older.name]
+
+
+def test_a_folder_that_cannot_be_written_and_a_wrong_password_are_told(filled: Database, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert run(filled, tmp_path / "file" / "below")[0] == 6
+    code, complaints = run(filled, tmp_path / "there", PGSERVICE="nowhere")
+    assert (code, "cannot be used" in complaints) == (4, True)
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_a_pg_dump_older_than_the_server_is_refused(filled: Database, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    for name in ("pg_dump", "pg_restore", "pg_dumpall"):
+        (old / name).write_text('#!/bin/sh\necho "pg_dump (PostgreSQL) 9.6.24"\n')
+        (old / name).chmod(0o755)
+    (old / "psql").symlink_to(programs_for(filled.server_major) / "psql")
+    code, complaints = run(filled, tmp_path / "there", "-p", str(old))
+    assert code == 3
+    assert "an older pg_dump cannot dump it" in complaints
+
+
+def test_a_password_is_seen_by_nobody(filled: Database, tmp_path: Path) -> None:
+    parameters = filled.parameters
+    url = psycopg.conninfo.make_conninfo(filled.url, password="hush-hush")
+    secret = Database(
+        f"postgresql://{parameters.get('user')}:hush-hush@{parameters['host'] if not str(parameters['host']).startswith('/') else ''}/{parameters['dbname']}?host={parameters['host']}"
+    )
+    assert url
+    with dump_held_up(filled) as blocker, script(secret, tmp_path) as child:
+        dumping(child)
+        seen = shown_by(child)
+        blocker.rollback()
+        said, complaints = child.communicate(timeout=PATIENCE_SECONDS)
+    assert child.returncode == 0, complaints
+    assert not any("hush-hush" in text for text in [*seen, said, complaints])
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or b"hush-hush" not in path.read_bytes()
+
+
+@pytest.mark.one_server
+@pytest.mark.usefixtures("giving_way")
+def test_a_backup_goes_after_everything_else_that_wants_the_processor(filled: Database, tmp_path: Path) -> None:
+    def slowed_down() -> bool:
+        nice: set[int] = set()
+        for pid in serves_backup(filled):
+            with suppress(psutil.NoSuchProcess):
+                nice.add(psutil.Process(pid).nice())
+        return 10 in nice
+
+    with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
+        assert os.sched_getscheduler(dumping(child).pid) == os.SCHED_IDLE
+        wait_until(slowed_down, "the server's processes to be slowed down", PATIENCE_SECONDS)
+        blocker.rollback()
+        _, complaints = child.communicate(timeout=PATIENCE_SECONDS)
+        assert child.returncode == 0, complaints
+
+
+def damaged(made: Backup, kind: str) -> None:
+    content = bytearray((made.folder / DUMP).read_bytes())
+    if kind == "cut":
+        del content[len(content) // 2 :]
+    elif kind == "flipped":
+        content[len(content) // 2] ^= 1
+    (made.folder / DUMP).write_bytes(content)
+    if kind == "gone":
+        (made.folder / DUMP).unlink()
+
+
+@pytest.mark.one_server
+@pytest.mark.parametrize("kind", ["cut", "flipped", "gone"])
+def test_a_damaged_backup_is_found_and_never_restored(database: Database, tmp_path: Path, kind: str) -> None:
+    sound, made = create(database, tmp_path), create(database, tmp_path)
+    assert verify(made, now()).problem is None
+    damaged(made, kind)
+    with pytest.raises(BackupError, match=f"{made.folder.name} is damaged: database.dump"):
+        restore(database, made, "never_made", now())
+    with psycopg.connect(database.url_for("postgres")) as connection:
+        assert connection.execute("SELECT 1 FROM pg_database WHERE datname = 'never_made'").fetchone() is None
+    assert named(tmp_path, None).folder == sound.folder, "the newest sound one is another"
+    rotate(tmp_path, RotationPolicy(0, 0, 0, 0, 1), now())
+    assert sound.folder.is_dir()
+
+
+def test_a_backup_takes_the_place_of_the_database_in_use_which_is_kept(server: Database, tmp_path: Path) -> None:
+    name = f"strikecast_test_{uuid4().hex}"
+    from pipelines.storage.postgres.schema import migrate
+
+    used = Database(server.url_for(name))
+    migrate(used)
+    kept_as = None
+    try:
+        with used.connect("test", None) as connection:
+            connection.execute("CREATE TABLE here AS SELECT 1 AS n")
+        made = create(used, tmp_path / "folder with spaces")
+        with used.connect("test", None) as connection:
+            connection.execute("UPDATE here SET n = 2")
+        busy = psycopg.connect(used.url)
+        busy.execute("SELECT 1")
+        kept_as = replace(used, made, now()).kept_as
+        busy.close()
+        assert kept_as is not None
+        with used.connect("test", None) as connection:
+            assert connection.execute("SELECT n FROM here").fetchone() == (1,)
+        with Database(used.url_for(kept_as)).connect("test", None) as connection:
+            assert connection.execute("SELECT n FROM here").fetchone() == (2,)
+    finally:
+        drop_database(server, name)
+        if kept_as is not None:
+            drop_database(server, kept_as)
+
+
+def test_without_backups_that_is_said(tmp_path: Path) -> None:
+    with pytest.raises(NoDataError, match="run `strikecast backup create`"):
+        named(tmp_path, None)
+    with pytest.raises(NoDataError, match="there is no backup 'x'"):
+        named(tmp_path, "x")
+
+
+@pytest.mark.one_server
+def test_what_is_no_backup_of_ours_is_never_deleted(database: Database, tmp_path: Path) -> None:
+    for name in ("photos", "strikecast-20200101T000000Z"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / DUMP).write_bytes(b"mine")
+    (tmp_path / "photos" / MANIFEST).write_text('{"format": 7}')
+    create(database, tmp_path)
+    newest = create(database, tmp_path)
+    plan = rotate(tmp_path, RotationPolicy(0, 0, 0, 0, 1), now())
+    assert len(plan.delete) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["photos", "strikecast-20200101T000000Z", newest.folder.name]
+    )
+
+
+def test_the_script_tells_how_it_is_used() -> None:
+    done = subprocess.run(["sh", SCRIPT, "-h"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "usage: pg_backup.sh" in done.stdout
+    assert "exit: 0 done" in done.stdout
+    assert subprocess.run(["sh", SCRIPT], capture_output=True, check=False).returncode == 2

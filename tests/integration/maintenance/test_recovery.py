@@ -1,0 +1,141 @@
+"""Point-in-time recovery with the real tools, on a server of the test's own that archives its log."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from programs import postgresql_with_contrib
+from server_folders import server_folder
+from small_builds import build_generation
+
+from pipelines.errors import BackupError, NoDataError
+from pipelines.maintenance.point_in_time_recovery import base_folder, bases, drill_pitr, make_base, prune
+from pipelines.settings import Settings, load_settings
+from pipelines.storage.postgres.connection import Database
+from pipelines.storage.postgres.embedded import EmbeddedServer
+from pipelines.storage.postgres.schema import migrate
+
+SCRIPT = Path(__file__).parents[3] / "pipelines" / "maintenance" / "wal_archive.sh"
+INSTALLED_SERVER = pytest.mark.needs("PostgreSQL with contrib")
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def archiving() -> Iterator[tuple[Database, Path]]:
+    """A database with a published symbol, and the folder that its server archives to."""
+    with server_folder() as folder:
+        # The wheel's pg_verifybackup does not run.
+        server = EmbeddedServer(folder / "pg", programs=postgresql_with_contrib())
+        archive = folder / "pg" / "the archive"
+        script = shutil.copy(SCRIPT, folder)
+        with server.in_use():
+            archive.mkdir()
+            server.take_over()
+            with Database(server.url("postgres")).connect("test", None, autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM SET archive_mode = on")
+                connection.execute(f'ALTER SYSTEM SET archive_command = \'sh "{script}" "{archive}" %p %f\'')
+        with server.in_use() as url:
+            database = Database(url)
+            migrate(database)
+            build_generation(database, "BTC", seed=1)
+            yield database, archive
+
+
+@pytest.fixture
+def settings(archiving: tuple[Database, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"BTC": {"strike_tier_usd": 0.25}}')
+    monkeypatch.setenv("STRIKECAST_BACKUP__WAL_ARCHIVE", str(archiving[1]))
+    monkeypatch.setenv("STRIKECAST_BACKUP__KEEP_BASE", "1")
+    return load_settings()
+
+
+@INSTALLED_SERVER
+def test_a_given_second_is_restored_and_older_bases_go_with_their_log(
+    archiving: tuple[Database, Path], settings: Settings
+) -> None:
+    database, archive = archiving
+    folder = base_folder(settings)
+    with pytest.raises(NoDataError, match="run `strikecast backup base`"):
+        drill_pitr(settings, database, now())
+    first = make_base(database, folder, now() - timedelta(days=1))
+    with database.connect("test", None) as connection:
+        connection.execute("SELECT historical_data.create_symbol_partitions('BTC')")
+        connection.execute(
+            "INSERT INTO historical_data.price_history VALUES ('BTC', '2024-01-01Z', 100, 101, 99, 100, 1)"
+        )
+    done = drill_pitr(settings, database, now())
+    assert (done.base, done.marks) == (first.name, ("before",))
+    assert done.ladders == 1, "by a bar that is in the log only"
+    assert done.target_at.microsecond == 0
+    assert done.wal_files > 0
+    assert [path.name for path in folder.iterdir() if path.name != ".lock"] == [first.name], (
+        "the scratch server is gone"
+    )
+    with psycopg.connect(database.url_for("postgres")) as connection:
+        assert connection.execute("SELECT datname FROM pg_database WHERE datname LIKE '%pitr%'").fetchall() == []
+    second = make_base(database, folder, now())
+    before = sorted(path.name for path in archive.iterdir())
+    decided = prune(settings, database)
+    assert [name for name, _ in decided.delete] == [first.name]
+    assert [one.name for one in bases(folder)] == [second.name]
+    assert decided.wal_from is not None
+    left = [path.name for path in archive.iterdir() if not path.suffix]  # PostgreSQL 15 leaves the tiny histories
+    assert min(left) == decided.wal_from > before[0]
+    assert drill_pitr(settings, database, now()).base == second.name
+
+
+@INSTALLED_SERVER
+def test_a_flipped_bit_in_a_base_backup_is_found_before_anything_is_restored(
+    archiving: tuple[Database, Path], settings: Settings
+) -> None:
+    database, _ = archiving
+    made = make_base(database, base_folder(settings), now())
+    victim = max((made / "base").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    with pytest.raises(BackupError, match="pg_verifybackup ended with 1: .*checksum mismatch"):
+        drill_pitr(settings, database, now())
+
+
+@INSTALLED_SERVER
+def test_without_archiving_that_is_said(archiving: tuple[Database, Path], settings: Settings, tmp_path: Path) -> None:
+    database, _ = archiving
+    with server_folder() as folder, EmbeddedServer(folder / "pg").in_use() as url:
+        plain = Database(Database(url).url_for("postgres"))
+        with pytest.raises(BackupError, match="does not archive its log \\(archive_mode off"):
+            drill_pitr(settings, plain, now())
+    elsewhere = settings.model_copy(update={"backup": type(settings.backup)(wal_archive=tmp_path / "nowhere")})
+    with pytest.raises(BackupError, match="`wal_archive` in \\[backup\\] must name the folder"):
+        drill_pitr(elsewhere, database, now())
+
+
+def archive_file(
+    folder: Path, content: bytes, name: str = "000000010000000000000001"
+) -> subprocess.CompletedProcess[str]:
+    source = folder.with_name("source")
+    source.write_bytes(content)
+    return subprocess.run(["sh", SCRIPT, folder, source, name], capture_output=True, text=True, check=False)
+
+
+def test_a_wal_file_is_archived_once_and_never_overwritten(tmp_path: Path) -> None:
+    folder = tmp_path / "archive of wal"
+    assert archive_file(folder, b"log").returncode == 4, "a folder that is not mounted is not made"
+    folder.mkdir()
+    (folder / ".000000010000000000000001.partial").write_bytes(b"left by a killed one")
+    assert archive_file(folder, b"log").returncode == 0
+    assert archive_file(folder, b"log").returncode == 0, "again, as after a crash"
+    refused = archive_file(folder, b"another log")
+    assert refused.returncode == 3
+    assert "do two servers archive there?" in refused.stderr
+    assert [path.name for path in folder.iterdir()] == ["000000010000000000000001"]
+    assert (folder / "000000010000000000000001").read_bytes() == b"log"
+    assert archive_file(folder, b"log", "../escaped").returncode == 2
+    assert subprocess.run(["sh", SCRIPT], capture_output=True, check=False).returncode == 2

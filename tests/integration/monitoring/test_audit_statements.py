@@ -1,0 +1,87 @@
+"""An audit on a PostgreSQL that counts its statements: a cluster of the test's own, with pg_stat_statements loaded."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from programs import postgresql_with_contrib
+from server_folders import server_folder
+
+from pipelines.domain.monitoring.audit.document import document_of
+from pipelines.domain.monitoring.audit.report import Audit, Kind
+from pipelines.monitoring.audit.database import server, statements
+from pipelines.monitoring.audit.run import collect
+from pipelines.settings import load_settings
+from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.postgres.embedded import EmbeddedServer
+from pipelines.storage.postgres.schema import migrate
+
+pytestmark = pytest.mark.needs("PostgreSQL with contrib")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[tuple[EmbeddedServer, str]]:
+    """A server with contrib modules and the URL of a migrated database in it; it does not count statements yet."""
+    with server_folder() as folder:
+        found = EmbeddedServer(folder / "pg", programs=postgresql_with_contrib())
+        with found.in_use() as url:
+            migrate(Database(url))
+            assert Database(url).parameters["dbname"] == "strikecast"
+            yield found, url
+
+
+def findings(url: str) -> tuple[set[str], dict[str, str]]:
+    """What an audit says of the extension: findings, gaps."""
+    database = Database(url)
+    with database.connect("test", Role.AUDITOR, autocommit=True) as connection:
+        measured, found = statements(connection)
+    return {one.remedy for one in found}, {one.name: one.why for one in measured.gaps}
+
+
+def audited(url: str) -> Audit:
+    database = Database(url)
+    with database.connect("test", None) as connection:
+        for _ in range(50):
+            connection.execute("SELECT count(*) FROM generate_series(1, 20000) AS counted_by_the_test")
+    return collect(load_settings(), database, Kind.QUICK)
+
+
+def test_an_extension_that_is_missing_is_found_until_it_counts(cluster: tuple[EmbeddedServer, str]) -> None:
+    found, url = cluster
+    remedies, gaps = findings(url)
+    assert remedies == {"add it to shared_preload_libraries, restart, then create it"}
+    assert gaps["pg_stat_statements"].startswith("the extension is not in use")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
+    found.stop()
+    found.revive()
+    assert findings(url)[0] == {"create it in this database"}
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION pg_stat_statements")
+    assert findings(url)[0] == set()
+    done = audited(url)
+    told = {one.labels["statement"]: one.value for one in done.figures if one.name == "statement_calls"}
+    [counted] = [calls for statement, calls in told.items() if "counted_by_the_test" in statement]
+    assert counted == 50
+    shares = [one.value for one in done.figures if one.name == "statement_share"]
+    assert 0 < sum(shares) <= 100.001
+    assert "pg_stat_statements" not in {one.name for one in done.gaps}
+    assert "Statements, by the server's own count" in [one.title for one in document_of(done).sections]
+    with psycopg.connect(url) as connection:
+        assert done.server_version == str(connection.info.server_version)
+    assert {one.labels["why"] for one in done.figures if one.name == "checkpoints"} == {"early", "their time"}
+
+
+def test_a_server_whose_writes_are_not_safe_is_grave(cluster: tuple[EmbeddedServer, str]) -> None:
+    _, url = cluster
+    database = Database(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+        try:
+            with database.connect("test", Role.AUDITOR, autocommit=True) as auditor:
+                _, found = server(auditor)
+        finally:
+            connection.execute("ALTER SYSTEM RESET fsync")
+            connection.execute("SELECT pg_reload_conf()")
+    assert ("setting fsync", "P0") in {(one.key, one.severity) for one in found}

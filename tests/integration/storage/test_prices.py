@@ -1,0 +1,182 @@
+"""What is derived from bars follows them: momentum is written where it differs and nowhere else, gaps are replaced."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import psycopg
+import pytest
+
+from pipelines.domain.configuration.model import ModelConfig, Profile
+from pipelines.domain.models.invariants import Gap
+from pipelines.domain.prices.bars import Closes
+from pipelines.domain.prices.momentum import NO_BUCKET, Momentum, compute_momentum
+from pipelines.domain.prices.synthetic_bars import SampleTruth, generate_bars
+from pipelines.errors import NoDataError, StrikecastError
+from pipelines.storage.postgres.connection import Connection, Database, Role
+from pipelines.storage.prices.history import (
+    MomentumReport,
+    newest_bar_at,
+    read_closes,
+    read_momentum,
+    summarize_bars,
+    write_gaps,
+    write_momentum,
+)
+
+CONFIG = ModelConfig()
+BARS = generate_bars(SampleTruth(100.0, gaps_per_day=0.0), days=1, end_minute=29_000_000, seed=7)
+FIRST = 29_000_000 - 1440
+#: The bars whose momentum looks at bar 700: itself, and those that come as much later as a lag.
+AFFECTED = [700 + lag for lag in (0, *CONFIG.momentum_lags_minutes)]
+WRITTEN = "SELECT opened_at, xmin::text, momentum_score_pct FROM historical_data.momentum WHERE symbol = %s"
+
+
+def store(database: Database, symbol: str, close: dict[int, float] | None = None, without: int | None = None) -> None:
+    """Bars 0..1439 of a symbol in place of what is stored, some with another close, one left out."""
+    values = [(close or {}).get(k, value) for k, value in enumerate(BARS.close.tolist())]
+    kept = [(symbol, FIRST + k, value) for k, value in enumerate(values) if k != without]
+    with database.connect("test", None) as connection:
+        connection.execute("SELECT historical_data.create_symbol_partitions(%s)", [symbol])
+        connection.execute("DELETE FROM historical_data.price_history WHERE symbol = %s", [symbol])
+        connection.cursor().executemany(
+            """
+            INSERT INTO historical_data.price_history
+            SELECT symbol, to_timestamp(minute * 60), close, close, close, close, 1
+            FROM (SELECT %s AS symbol, %s AS minute, %s AS close) AS bar
+            """,
+            kept,
+        )
+
+
+def refresh(database: Database, symbol: str, config: ModelConfig = CONFIG) -> MomentumReport:
+    """Compute and write the momentum of the stored bars."""
+    with database.connect("test", Role.PIPELINE) as connection:
+        closes = read_closes(connection, symbol)
+        return write_momentum(connection, symbol, closes, compute_momentum(closes, config))
+
+
+def reread(connection: Connection, symbol: str) -> tuple[Closes, Momentum]:
+    closes = read_closes(connection, symbol)
+    return closes, read_momentum(connection, symbol, closes)
+
+
+def written(database: Database, symbol: str) -> dict[int, tuple[str, float]]:
+    """Score of each stored row and the transaction that wrote it, by number of the bar."""
+    with database.connect("test", None) as connection:
+        rows = connection.execute(WRITTEN, [symbol]).fetchall()
+    return {int(at.timestamp()) // 60 - FIRST: (transaction, score) for at, transaction, score in rows}
+
+
+def test_momentum_reads_back_as_it_was_written(database: Database) -> None:
+    store(database, "ROUND", without=300)
+    refresh(database, "ROUND")
+    with database.connect("test", Role.READER) as connection:
+        closes, stored = reread(connection, "ROUND")
+    expected = compute_momentum(closes, CONFIG)
+    assert np.array_equal(stored.score_pct, expected.score_pct, equal_nan=True)
+    assert np.array_equal(stored.buckets, expected.buckets)
+    assert (stored.buckets[:30] == NO_BUCKET).all()
+
+
+def test_a_score_without_a_bucket_is_kept_in_the_source_profile(database: Database) -> None:
+    store(database, "WILD", close={700: 110.0})
+    refresh(database, "WILD", ModelConfig(profile=Profile.SOURCE))
+    with database.connect("test", Role.READER) as connection:
+        _, stored = reread(connection, "WILD")
+    assert stored.buckets[700] == NO_BUCKET
+    assert stored.score_pct[700] > 1.0
+
+
+def test_momentum_is_written_once(database: Database) -> None:
+    store(database, "ONCE")
+    assert refresh(database, "ONCE") == MomentumReport(1410, 1410, 0)
+    before = written(database, "ONCE")
+    assert refresh(database, "ONCE") == MomentumReport(1410, 0, 0)
+    assert written(database, "ONCE") == before
+    assert sorted(before) == list(range(30, 1440))
+
+
+def test_a_corrected_bar_rewrites_the_momentum_that_looks_at_it_and_no_other(database: Database) -> None:
+    store(database, "LAGS")
+    refresh(database, "LAGS")
+    before = written(database, "LAGS")
+    store(database, "LAGS", close={700: BARS.close[700] + 1.0})
+    assert refresh(database, "LAGS") == MomentumReport(1410, len(AFFECTED), 0)
+    after = written(database, "LAGS")
+    assert sorted(k for k in after if after[k] != before[k]) == AFFECTED
+    assert len({after[k][0] for k in AFFECTED}) == 1
+
+
+def test_the_momentum_of_a_deleted_bar_disappears_with_all_that_looks_at_it(database: Database) -> None:
+    store(database, "GONE")
+    refresh(database, "GONE")
+    before = written(database, "GONE")
+    store(database, "GONE", without=700)
+    assert refresh(database, "GONE") == MomentumReport(1410 - len(AFFECTED), 0, len(AFFECTED))
+    assert written(database, "GONE") == {k: row for k, row in before.items() if k not in AFFECTED}
+    store(database, "GONE")
+    assert refresh(database, "GONE") == MomentumReport(1410, len(AFFECTED), 0)
+
+
+def test_a_write_that_fails_leaves_the_momentum_as_it_was(database: Database) -> None:
+    def write_and_fail() -> None:
+        with database.connect("test", Role.PIPELINE) as connection:
+            closes = read_closes(connection, "FAIL")
+            assert write_momentum(connection, "FAIL", closes, compute_momentum(closes, CONFIG)).written == len(AFFECTED)
+            connection.execute("SELECT 1 / 0")
+
+    store(database, "FAIL")
+    refresh(database, "FAIL")
+    before = written(database, "FAIL")
+    store(database, "FAIL", close={700: BARS.close[700] + 1.0})
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        write_and_fail()
+    assert written(database, "FAIL") == before
+
+
+@pytest.mark.parametrize("changed", ["missing", "newest deleted", "one deleted"])
+def test_momentum_of_other_bars_is_not_read(database: Database, changed: str) -> None:
+    symbol = changed.replace(" ", "").upper()
+    store(database, symbol)
+    if changed != "missing":
+        refresh(database, symbol)
+    store(database, symbol, without={"newest deleted": 1439, "one deleted": 700}.get(changed))
+    with database.connect("test", Role.READER) as connection, pytest.raises(NoDataError, match="materialize") as raised:
+        reread(connection, symbol)
+    assert symbol in str(raised.value)
+
+
+def test_symbols_do_not_mix(database: Database) -> None:
+    store(database, "ONE")
+    store(database, "TWO", close={700: 500.0}, without=800)
+    refresh(database, "ONE")
+    before = written(database, "ONE")
+    refresh(database, "TWO")
+    assert written(database, "ONE") == before
+    with database.connect("test", Role.READER) as connection:
+        assert read_closes(connection, "ONE").usd.tolist() == BARS.close.tolist()
+        assert read_closes(connection, "TWO").usd[700] == 500.0
+        assert [summarize_bars(connection, symbol).bars for symbol in ("ONE", "TWO", "NONE")] == [1440, 1439, 0]
+        assert newest_bar_at(connection, "ONE") == datetime.fromtimestamp((FIRST + 1439) * 60, UTC)
+        assert newest_bar_at(connection, "NONE") is None
+        with pytest.raises(NoDataError, match="NONE has no bars: run `strikecast ingest NONE PATH`"):
+            read_closes(connection, "NONE")
+
+
+def test_a_close_too_fine_to_compare_exactly_is_an_error_that_names_its_symbol(database: Database) -> None:
+    store(database, "FINE", close={700: 104.65350000000001})
+    with database.connect("test", Role.READER) as connection, pytest.raises(StrikecastError, match="FINE"):
+        read_closes(connection, "FINE")
+
+
+def test_a_gap_report_is_replaced_for_its_symbol_alone(database: Database, pipeline: Connection) -> None:
+    first, second = Gap(FIRST, FIRST), Gap(FIRST + 10, FIRST + 19)
+    write_gaps(pipeline, "LEFT", [first, second])
+    write_gaps(pipeline, "RIGHT", [first])
+    write_gaps(pipeline, "LEFT", [second])
+    at = datetime.fromtimestamp((FIRST + 10) * 60, UTC), datetime.fromtimestamp((FIRST + 19) * 60, UTC)
+    statement = "SELECT * FROM historical_data.price_gap WHERE symbol = %s"
+    assert pipeline.execute(statement, ["LEFT"]).fetchall() == [("LEFT", *at, 10)]
+    assert len(pipeline.execute(statement, ["RIGHT"]).fetchall()) == 1
+    write_gaps(pipeline, "LEFT", [])
+    assert pipeline.execute(statement, ["LEFT"]).fetchall() == []

@@ -1,0 +1,314 @@
+"""Volatility and counts in the database: increments, corrections, loans, and one answer from SQL and Python."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+from sample_bars import END_MINUTE, publish_all, renew, sample, store
+
+from pipelines.domain.configuration.model import ModelConfig
+from pipelines.domain.models.base import MarketStates
+from pipelines.domain.models.standardised import StandardisedRule
+from pipelines.domain.models.standardised_fingerprint import OLDEST_WEEKS, count_weeks
+from pipelines.domain.prices.history import MarketHistory, market_history
+from pipelines.domain.prices.momentum import compute_momentum
+from pipelines.domain.prices.synthetic_bars import SampleBars, SampleTruth
+from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES, MINUTES_PER_WEEK, track_volatility
+from pipelines.errors import BuildError, NoDataError
+from pipelines.storage.models.champions import change_champion, read_champion
+from pipelines.storage.models.ladders import ladder_payload
+from pipelines.storage.models.refit import renew_counts, renew_volatility
+from pipelines.storage.models.volatility import (
+    newest_state,
+    read_counts,
+    read_parameters,
+    read_track,
+)
+from pipelines.storage.postgres.connection import Connection, Database, Role
+from pipelines.storage.prices.history import read_closes
+
+DAYS = 75
+DAY = 1440
+
+
+@pytest.fixture(scope="module")
+def bars() -> SampleBars:
+    return sample(DAYS)
+
+
+@pytest.fixture(scope="module")
+def published(database: Database, bars: SampleBars, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A symbol with 75 days of bars and every model published."""
+    store(database, "FULL", bars, tmp_path_factory.mktemp("full"))
+    renewed = renew(database, "FULL")
+    publish_all(database, "FULL", renewed)
+    return "FULL"
+
+
+@pytest.fixture(scope="module")
+def reader(database: Database) -> Iterator[Connection]:
+    with database.connect("test", Role.READER, autocommit=True) as connection:
+        yield connection
+
+
+def history_of(connection: Connection, symbol: str) -> MarketHistory:
+    closes = read_closes(connection, symbol)
+    return market_history(closes, compute_momentum(closes, ModelConfig()))
+
+
+def assert_as_from_scratch(connection: Connection, symbol: str) -> None:
+    """What is stored equals, to the bit, one computation over all bars by the stored parameters."""
+    stored = read_parameters(connection, symbol)
+    assert stored is not None
+    history = history_of(connection, symbol)
+    track = track_volatility(history.log_close, history.first_minute, stored.parameters.volatility)
+    found = read_track(connection, symbol, history.first_minute, history.end)
+    np.testing.assert_array_equal(found.usual_return, track.usual_return)
+    np.testing.assert_array_equal(found.variances, track.variances)
+    week = history.end // MINUTES_PER_WEEK
+    weeks = count_weeks(history, stored.parameters, track, 0)
+    counted = read_counts(connection, symbol, week - OLDEST_WEEKS + 1, week)
+    assert set(counted) == set(weeks)
+    for each, counts in weeks.items():
+        np.testing.assert_array_equal(counted[each], counts)
+
+
+def test_daily_increments_store_what_one_computation_over_all_bars_gives(
+    database: Database, bars: SampleBars, reader: Connection, tmp_path: Path
+) -> None:
+    n = len(bars.minutes)
+    store(database, "DAILY", bars, tmp_path, 0, n - 10 * DAY - 77)
+    renew(database, "DAILY")
+    before = read_parameters(reader, "DAILY")
+    for first in (n - 10 * DAY - 77, n - 9 * DAY, n - 8 * DAY, n - DAY, n - 31):
+        last = {n - 10 * DAY - 77: n - 9 * DAY, n - 9 * DAY: n - 8 * DAY, n - 8 * DAY: n - DAY, n - DAY: n - 31}.get(
+            first
+        )
+        store(database, "DAILY", bars, tmp_path, first, last)
+        renewed = renew(database, "DAILY")
+        assert renewed.rows_counted < 16 * DAY, "a day is counted, not the whole history"
+    after = read_parameters(reader, "DAILY")
+    assert before is not None
+    assert after is not None
+    assert after.parameters_id == before.parameters_id
+    assert_as_from_scratch(reader, "DAILY")
+
+
+def test_a_corrected_bar_changes_everything_after_it_and_nothing_else_is_left_behind(
+    database: Database, bars: SampleBars, reader: Connection, tmp_path: Path
+) -> None:
+    store(database, "MENDED", bars, tmp_path)
+    renew(database, "MENDED")
+    at = len(bars.minutes) - 20 * DAY
+    mended = replace(bars, close=bars.close.copy(), high=bars.high.copy())
+    mended.close[at] = round(mended.close[at] * 1.004, 2)
+    mended.high[at] = max(mended.high[at], mended.close[at])
+    store(database, "MENDED", mended, tmp_path, at, at + 1)
+    renewed = renew(database, "MENDED")
+    assert renewed.rows_counted > 15 * DAY
+    assert_as_from_scratch(reader, "MENDED")
+
+
+def test_bars_that_come_between_volatility_and_counts_are_counted_the_next_time(
+    database: Database, bars: SampleBars, reader: Connection, tmp_path: Path
+) -> None:
+    store(database, "BETWEEN", bars, tmp_path)
+    with database.connect("test", Role.PIPELINE) as connection:
+        renew_volatility(connection, "BETWEEN", [])
+    at = len(bars.minutes) - 9 * DAY
+    mended = replace(bars, close=bars.close.copy(), low=bars.low.copy())
+    mended.close[at] = round(mended.close[at] * 0.997, 2)
+    mended.low[at] = min(mended.low[at], mended.close[at])
+    store(database, "BETWEEN", mended, tmp_path, at, at + 1)
+    with database.connect("test", Role.PIPELINE) as connection:
+        renew_counts(connection, "BETWEEN")
+    renew(database, "BETWEEN")
+    assert_as_from_scratch(reader, "BETWEEN")
+
+
+def test_nothing_new_computes_nothing(database: Database, bars: SampleBars, tmp_path: Path) -> None:
+    store(database, "SAME", bars, tmp_path)
+    renew(database, "SAME")
+    with database.connect("test", Role.PIPELINE) as connection:
+        assert renew_volatility(connection, "SAME", []).days_written == 0
+    with database.connect("test", Role.PIPELINE) as connection:
+        assert renew_counts(connection, "SAME").rows_counted == 0
+
+
+def test_a_renewal_that_dies_leaves_the_state_before_and_the_next_one_catches_up(
+    database: Database, bars: SampleBars, reader: Connection, tmp_path: Path
+) -> None:
+    n = len(bars.minutes)
+    store(database, "DIES", bars, tmp_path, 0, n - DAY)
+    renew(database, "DIES")
+    before = newest_state(reader, "DIES")
+    store(database, "DIES", bars, tmp_path, n - DAY)
+    connection = psycopg.connect(database.conninfo("test", Role.PIPELINE))
+    assert renew_volatility(connection, "DIES", []).days_written > 0
+    connection.close()  # as a process that dies before its commit leaves it
+    assert newest_state(reader, "DIES") == before
+    renew(database, "DIES")
+    assert newest_state(reader, "DIES").minute == END_MINUTE - 1
+    assert_as_from_scratch(reader, "DIES")
+
+
+def test_a_new_symbol_answers_by_anothers_distribution_until_it_has_60_days(
+    database: Database, published: str, reader: Connection, tmp_path: Path
+) -> None:
+    wild = sample(62, seed=5, truth=SampleTruth(7.0, sigma_per_minute=2.4e-3))
+    store(database, "YOUNG", wild, tmp_path, 0, 3 * DAY)
+    renewed = renew(database, "YOUNG", published)
+    assert (renewed.borrowed_from, renewed.rows_counted) == (published, 0)
+    publish_all(database, "YOUNG", renewed)
+    row = reader.execute(
+        "SELECT borrowed_from FROM analytics.model_version JOIN analytics.active_generation USING (generation) "
+        "WHERE model_version.symbol = 'YOUNG' AND model_version.model = 'standardised'"
+    ).fetchone()
+    assert row == (published,)
+    theirs, ours = (float(sigma(reader, symbol)) for symbol in (published, "YOUNG"))
+    assert ours > 1.5 * theirs, "its volatility is its own"
+    store(database, "YOUNG", wild, tmp_path, 3 * DAY)
+    renewed = renew(database, "YOUNG", published)
+    assert renewed.borrowed_from is None
+    assert renewed.rows_counted > 50 * DAY
+
+
+def sigma(connection: Connection, symbol: str) -> float:
+    row = connection.execute("SELECT (analytics.sigma_pct(%s, 3600)).sigma_pct", [symbol]).fetchone()
+    assert row is not None
+    return float(row[0])
+
+
+def test_too_little_history_is_refused_with_what_is_needed(database: Database, tmp_path: Path) -> None:
+    store(database, "SHORT", sample(3), tmp_path)
+    expected = (
+        "SHORT: 3.0 days of bars are too few for the standardised model: it needs 7, or another symbol with 60 days"
+    )
+    with pytest.raises(NoDataError, match=expected), database.connect("test", Role.PIPELINE) as connection:
+        renew_volatility(connection, "SHORT", [])
+
+
+def test_a_price_that_never_moves_is_refused(database: Database, tmp_path: Path) -> None:
+    frozen = sample(10)
+    for column in (frozen.open, frozen.high, frozen.low, frozen.close):
+        column[:] = 1.0
+    store(database, "FROZEN", frozen, tmp_path)
+    with (
+        pytest.raises(BuildError, match="FROZEN: the price never moves"),
+        database.connect("test", Role.PIPELINE) as connection,
+    ):
+        renew_volatility(connection, "FROZEN", [])
+
+
+def test_sql_forecasts_the_volatility_of_python(published: str, reader: Connection) -> None:
+    stored = read_parameters(reader, published)
+    assert stored is not None
+    volatility = stored.parameters.volatility
+    rng = np.random.default_rng(7)
+    for _ in range(60):
+        variances = 10.0 ** rng.uniform(-9, -5, len(HALF_LIVES_MINUTES))
+        instant = float(rng.uniform(END_MINUTE - 20_000, END_MINUTE))
+        ttc = float(rng.choice([1 / 60, 0.5, 1, 1.5, 2, 7.3, 15, 44.9, 60]))
+        expected = volatility.sigma(volatility.log_states(variances[:, None]), np.array([instant]), ttc)[0]
+        row = reader.execute(
+            "SELECT analytics.forecast_sigma(%s::jsonb, %s, to_timestamp(%s::double precision), %s)",
+            [stored_json(reader, published), variances.tolist(), instant * 60, ttc],
+        ).fetchone()
+        assert row is not None
+        assert row[0] == pytest.approx(expected, rel=1e-6)
+
+
+def stored_json(connection: Connection, symbol: str) -> str:
+    row = connection.execute(
+        "SELECT parameters::text FROM analytics.standardised_parameters WHERE symbol = %s ORDER BY parameters_id DESC",
+        [symbol],
+    ).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+@pytest.mark.parametrize("model", ["standardised", "student_t", "normal"])
+@pytest.mark.parametrize("given_sigma_pct", [None, 0.05])
+def test_sql_and_python_give_one_answer_of_every_model(
+    database: Database, published: str, reader: Connection, model: str, given_sigma_pct: float | None
+) -> None:
+    for ttc in (0.0, 1.0, 29.5, 60.0, 90.0, 1800.0, 3599.0, 3600.0, 5000.0):
+        for momentum in (None, -0.31, 0.004):
+            payload = ladder_payload(database, published, 0.05, 100.0, ttc, momentum, model, given_sigma_pct)
+            for row, interval in zip(payload["probabilities"], payload["intervals"], strict=True):
+                answer = reader.execute(
+                    "SELECT prob_beyond, prob_beyond_low, prob_beyond_high, bucket, model, model_version, reason "
+                    "FROM analytics.strike_probability(%s, 100.0, %s, %s, %s, %s, %s)",
+                    [published, row["strike"], ttc, momentum, model, given_sigma_pct],
+                ).fetchone()
+                assert answer is not None
+                where = (ttc, momentum, row, answer)
+                assert answer[3:] == (payload["group"], model, payload["model_version"], None), where
+                assert abs(float(answer[0]) - row["prob_beyond"]) < 0.0101, where
+                if ttc > 0:
+                    for end, name in ((1, "prob_beyond_low"), (2, "prob_beyond_high")):
+                        if interval[name] is not None:
+                            assert abs(float(answer[end]) - interval[name]) < 0.0301, where
+                    assert 0.01 <= row["prob_beyond"] <= 99.99, where
+                else:
+                    assert interval["prob_beyond_low"] is None, "the close needs no interval"
+                    assert row["prob_beyond"] == (100.0 if row["strike"] == 100.0 else 0.0)
+
+
+def test_the_newest_state_answers_unless_volatility_is_given(
+    database: Database, published: str, reader: Connection
+) -> None:
+    state = newest_state(reader, published)
+    stored = read_parameters(reader, published)
+    assert stored is not None
+    states = MarketStates(np.array([state.minute + 1.0]), np.zeros(1), np.array(state.variances)[:, None])
+    expected = 100 * StandardisedRule(stored.parameters).sigma(states, 15.0)[0]
+    assert ladder_payload(database, published, 0.25, 100.0, 900.0, 0.0)["sigma"] == pytest.approx(expected, rel=1e-5)
+    row = reader.execute("SELECT * FROM analytics.sigma_pct(%s, 900)", [published]).fetchone()
+    assert row is not None
+    assert row[0] == pytest.approx(expected, rel=1e-6)
+    assert row[1] == datetime.fromtimestamp((state.minute + 1) * 60, UTC)
+    wide, narrow = (
+        ladder_payload(database, published, 0.25, 100.0, 900.0, 0.0, sigma_pct=sigma)["probabilities"][15][
+            "prob_beyond"
+        ]
+        for sigma in (1.0, 0.02)
+    )
+    assert wide > 20
+    assert narrow < 5
+
+
+def test_the_row_view_of_standardised_moves_is_a_distribution(published: str, reader: Connection) -> None:
+    rows = reader.execute(
+        "SELECT standardised_move, prob_within_positive, prob_within_negative FROM analytics.standardised_lookup_cell "
+        "WHERE symbol = %s AND model = 'standardised' AND ttc_seconds = 900 AND momentum_group = 5 ORDER BY 1",
+        [published],
+    ).fetchall()
+    assert len(rows) == 141
+    assert float(rows[20][0]) == pytest.approx(math.sinh(1.0) / 2, abs=1e-4)
+    for column in (1, 2):
+        values = [row[column] for row in rows]
+        assert values == sorted(values)
+
+
+def test_the_champion_is_standardised_once_published_and_a_decision_outlives_it(
+    database: Database, published: str, reader: Connection
+) -> None:
+    assert (read_champion(reader, published).champion, read_champion(reader, published).since) == ("standardised", None)
+    with database.connect("test", Role.PIPELINE) as connection:
+        change_champion(connection, published, "student_t", "standardised", "a test", {"brier": 0.07}, None)
+    champion = read_champion(reader, published)
+    assert (champion.champion, champion.challenger, champion.reason) == ("student_t", "standardised", "a test")
+    row = reader.execute("SELECT model FROM analytics.strike_probability(%s, 100, 101, 900)", [published]).fetchone()
+    assert row == ("student_t",)
+    with database.connect("test", Role.PIPELINE) as connection:
+        change_champion(connection, published, "standardised", "student_t", "back", {}, None)
+    history = reader.execute(
+        "SELECT champion FROM analytics.champion_change WHERE symbol = %s ORDER BY champion_change_id", [published]
+    ).fetchall()
+    assert history == [("student_t",), ("standardised",)]

@@ -1,0 +1,89 @@
+"""The recipe for a standby, tried: it follows, it takes over, and when commits wait for it none is lost."""
+
+import subprocess
+import threading
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from processes import kill_all, postmaster
+from server_folders import server_folder
+from waiting import PATIENCE_SECONDS, wait_until
+
+from pipelines.storage.monitoring.server_statistics import read_standbys
+from pipelines.storage.postgres.connection import Database
+from pipelines.storage.postgres.embedded import EmbeddedServer, client_programs
+
+
+def rows(database: Database) -> set[int]:
+    with psycopg.connect(database.url) as connection:
+        return {row[0] for row in connection.execute("SELECT n FROM kept")}
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
+    """A server and its standby; commits wait for the standby."""
+    with server_folder() as folder:
+        primary, standby = EmbeddedServer(folder / "a"), EmbeddedServer(folder / "b")
+        with primary.in_use():
+            with psycopg.connect(primary.url("postgres"), autocommit=True) as connection:
+                connection.execute("CREATE TABLE kept (n integer PRIMARY KEY)")
+            standby.directory.mkdir()
+            subprocess.run(
+                [
+                    client_programs() / "pg_basebackup", "--write-recovery-conf", "--checkpoint=fast", "--slot=standby",
+                    "--create-slot", f"--pgdata={standby.data}", f"--host={primary.socket_dir}", "--username=postgres",
+                ], check=True,
+            )  # fmt: skip
+            standby.take_over()
+            with standby.in_use():
+                with psycopg.connect(primary.url("postgres"), autocommit=True) as connection:
+                    connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+                    connection.execute("SELECT pg_reload_conf()")
+                yield primary, standby
+
+
+def test_a_standby_takes_over_from_a_killed_server_with_all_that_was_acknowledged(
+    pair: tuple[EmbeddedServer, EmbeddedServer],
+) -> None:
+    primary, standby = (Database(server.url("postgres")) for server in pair)
+    acknowledged: list[int] = []
+
+    def write() -> None:
+        with psycopg.connect(primary.url, autocommit=True) as connection:
+            while True:
+                try:
+                    connection.execute("INSERT INTO kept VALUES (%s)", [len(acknowledged)])
+                except psycopg.OperationalError:
+                    return
+                acknowledged.append(len(acknowledged))
+
+    def synchronous() -> bool:
+        with psycopg.connect(primary.url) as connection:
+            return connection.execute("SELECT sync_state FROM pg_stat_replication").fetchall() == [("sync",)]
+
+    wait_until(synchronous, "commits to wait for the standby")
+    writer = threading.Thread(target=write)
+    writer.start()
+    wait_until(lambda: len(acknowledged) > 200, "some rows to be acknowledged")
+    assert len(rows(standby)) > 0, "it can be read while it follows"
+    with primary.connect("test", None) as connection:
+        [follower] = read_standbys(connection)
+    assert follower.lag_bytes is not None
+    assert 0 <= follower.lag_bytes < 2**20, "an audit sees how far behind it is"
+    with psycopg.connect(standby.url) as connection, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        connection.execute("INSERT INTO kept VALUES (-1)")
+    first = postmaster(pair[0].data)
+    kill_all(first, *first.children())
+    writer.join(PATIENCE_SECONDS)
+    assert not writer.is_alive()
+    with psycopg.connect(standby.url, autocommit=True) as connection:
+        assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
+        # What it copied asks it to wait for a standby, which it has not yet.
+        connection.execute("SET synchronous_commit = local")
+        connection.execute("INSERT INTO kept VALUES (-1)")
+    found = rows(standby)
+    assert -1 in found
+    assert set(acknowledged) <= found, (
+        f"{len(set(acknowledged) - found)} of {len(acknowledged)} acknowledged rows are lost"
+    )

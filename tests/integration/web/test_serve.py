@@ -1,0 +1,286 @@
+"""`strikecast serve`, as its clients have it: a process, HTTP, a database that works or does not."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import psycopg
+import pytest
+from live_sessions import session, tick
+from psycopg import sql
+from seeing import Served, ladder, serving, write_ladder
+from waiting import PATIENCE_SECONDS, stay_in_one_hour, wait_until
+
+from pipelines.live.output import probabilities_path
+from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.postgres.schema import migrate
+from pipelines.web.app import HEALTH_PATIENCE_SECONDS
+
+NOBODY = "postgresql://nobody@127.0.0.1:1/none"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the files of a server of a test's own go."""
+    write_ladder(tmp_path / "output", "BTC", ladder(95_100.0, now()))
+    return tmp_path / "output"
+
+
+@pytest.fixture(scope="module")
+def one_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server whose database does not exist, for all tests that leave it running."""
+    with serving(tmp_path_factory.mktemp("serve"), database_url=NOBODY) as served:
+        yield served
+
+
+@pytest.fixture
+def without_database(one_for_all: Served) -> Served:
+    """It, with one file of BTC alone in its folder."""
+    output = one_for_all.home / "output"
+    for path in output.glob("*"):
+        path.unlink()
+    write_ladder(output, "BTC", ladder(95_100.0, now()))
+    return one_for_all
+
+
+@contextmanager
+def ticking(database: Database, symbol: str, price: float) -> Iterator[threading.Event]:
+    """Two ticks a second over one connection, until the event is set."""
+    over = threading.Event()
+
+    def feed() -> None:
+        with database.connect("producer", Role.LIVE, autocommit=True) as connection:
+            while not over.wait(0.5):
+                connection.execute(
+                    "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES (%s, %s, %s, 'test')",
+                    [symbol, now(), price],
+                )
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        yield over
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.one_server
+def test_health_follows_the_session_and_the_feed(database: Database, build: Callable[..., int], tmp_path: Path) -> None:
+    build("BTC", seed=1)
+    output = tmp_path / "output"
+    reports: list[tuple[int, dict[str, Any]]] = []
+    with serving(tmp_path, database_url=database.url) as served:
+        assert "session: no live session has run yet" in served.problems()
+        with ticking(database, "BTC", 100.1) as feed, session(database, output, "BTC") as live:
+            wait_until(lambda: probabilities_path(output, "BTC").exists(), "the first file")
+            wait_until(lambda: all_match(served.problems(), "BTC: momentum is not known"), "its one problem")
+            assert served.health()[1]["checks"]["symbols"]["BTC"]["status"] == "degraded"
+            for minutes in range(32, 0, -1):
+                tick(database, "BTC", 100.0, now() - timedelta(minutes=minutes))
+            live.kill()
+            wait_until(lambda: "session: no live session runs: nobody holds its lock" in served.problems(), "the death")
+        with ticking(database, "BTC", 100.1) as feed, session(database, output, "BTC") as live:
+            wait_until(lambda: reports.append(served.health()) or reports[-1][0] == 200, "health")
+            report = reports[-1][1]
+            assert report["checks"]["session"]["lock_held"] is True
+            assert report["checks"]["session"]["heartbeat_age_seconds"] < 10
+            assert report["checks"]["symbols"]["BTC"]["file_age_seconds"] < 2
+            assert report["checks"]["symbols"]["ETH"] == {
+                **report["checks"]["symbols"]["ETH"], "ok": True, "required": False, "status": "missing",
+            }  # fmt: skip
+
+            feed.set()
+            wait_until(lambda: all_match(served.problems(), r"BTC: the price is \d+\.\d s old"), "the price being old")
+
+            live.send_signal(signal.SIGSTOP)
+            wait_until(lambda: any("no session writes this file" in p for p in served.problems()), "its absence")
+            wait_until(lambda: any("last sign of life of session" in p for p in served.problems()), "its silence")
+            assert not any("lock" in problem for problem in served.problems())
+
+
+def all_match(problems: list[str], pattern: str) -> bool:
+    """Whether there is one problem, and it is this one."""
+    return len(problems) == 1 and re.match(pattern, problems[0]) is not None
+
+
+def test_a_database_that_goes_and_comes_back_is_followed_and_the_files_are_served_all_the_same(
+    database: Database, server: Database, folder: Path, tmp_path: Path
+) -> None:
+    def missed() -> bool:
+        return any("is not currently accepting connections" in problem for problem in served.problems())
+
+    with serving(tmp_path, database_url=database.url) as served:
+        assert served.client.get("/api/BTC/history").status_code == 200
+        assert not missed()
+        admit(server, database, to="false")
+        wait_until(missed, "the database being missed")
+        assert served.health()[0] == 503
+        assert served.client.get("/").status_code == 200
+        assert served.client.get("/api/BTC").status_code == 200
+        wait_until(lambda: served.client.get("/api/BTC/history").status_code == 503, "the history being missed")
+        admit(server, database, to="true")
+        wait_until(lambda: not missed(), "the database being back")
+        wait_until(lambda: served.client.get("/api/BTC/history").status_code == 200, "the history being back")
+
+
+def admit(server: Database, database: Database, *, to: str) -> None:
+    """Let the database take connections, or none."""
+    name = sql.Identifier(str(database.parameters["dbname"]))
+    with psycopg.connect(server.url_for("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(name, sql.SQL(to)))
+
+
+def test_history_has_one_price_a_second_of_this_hour(database: Database, tmp_path: Path) -> None:
+    migrate(database)
+    stay_in_one_hour(120)
+    start = now().replace(minute=0, second=0, microsecond=0)
+    before = start - timedelta(milliseconds=1)  # in the first hour of a day, that is the day before
+    tick(database, "ETH", 1.0, before)
+    tick(database, "ETH", 2.0, start)
+    tick(database, "ETH", 3.0, start + timedelta(milliseconds=900))
+    tick(database, "BTC", 9.0, start)
+    with serving(tmp_path, database_url=database.url) as served:
+        stamp = (start + timedelta(milliseconds=900)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        wait_until(lambda: served.client.get("/api/ETH/history").json() == [[stamp, 3.0]], "the second to be over")
+
+
+def test_a_database_that_hangs_delays_neither_health_nor_the_end(tmp_path: Path, folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
+        with serving(tmp_path, database_url=url) as served:
+            given_up = f"database: the database has not answered within {HEALTH_PATIENCE_SECONDS:g} s"
+            wait_until(lambda: given_up in served.problems(), "an answer before the connection was given up")
+            assert "95,100.00" in served.client.get("/").text
+            served.process.send_signal(signal.SIGTERM)
+            assert served.process.wait(PATIENCE_SECONDS) == 0
+
+
+def test_without_a_database_it_says_so_and_serves_the_files(tmp_path: Path, folder: Path) -> None:
+    with serving(tmp_path) as served:
+        assert "there is no database yet" in served.said()
+        assert not (tmp_path / "postgres").exists()
+        assert served.client.get("/api/BTC").status_code == 200
+        status, report = served.health()
+        assert status == 503
+        assert report["checks"]["database"]["ok"] is False
+        assert report["checks"]["symbols"]["BTC"]["file_age_seconds"] < 60
+
+
+def test_the_file_is_served_as_it_is(without_database: Served) -> None:
+    response = without_database.client.get("/api/BTC")
+    assert response.content == probabilities_path(without_database.home / "output", "BTC").read_bytes()
+    assert response.headers["content-type"] == "application/json"
+
+
+def test_symbols_are_listed_with_their_state(without_database: Served) -> None:
+    btc, eth = without_database.client.get("/api/symbols").json()
+    assert (btc["symbol"], btc["current_price"]) == ("BTC", 95_100.0)
+    assert (eth["symbol"], eth["status"], eth["file_age_seconds"]) == ("ETH", "missing", None)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/XRP", "/api/XRP/history", "/events/XRP", "/?symbol=XRP", "/api/btc", "/api/..%2f..%2fetc%2fpasswd", "/nothing"],
+)  # fmt: skip
+def test_a_symbol_that_is_not_configured_is_not_found_even_if_it_has_a_file(
+    without_database: Served, path: str
+) -> None:
+    write_ladder(without_database.home / "output", "XRP", ladder(1.0, now()))
+    response = without_database.client.get(path)
+    assert response.status_code == 404
+    assert "application/json" in response.headers["content-type"]
+    assert response.json()["error"]
+
+
+def test_a_symbol_without_a_file_is_not_found(without_database: Served) -> None:
+    response = without_database.client.get("/api/ETH")
+    assert response.status_code == 404
+    assert response.json()["error"].startswith("there is no file for ETH yet")
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/api/BTC", "/api/nothing", "/static/page.js"])
+def test_every_response_has_the_security_headers(without_database: Served, path: str) -> None:
+    headers = without_database.client.get(path).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store"
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize("path", ["/", "/api/BTC", "/events/BTC", "/health", "/static/page.js"])
+def test_nothing_can_be_written(without_database: Served, method: str, path: str) -> None:
+    assert without_database.client.request(method, path).status_code == 405
+
+
+def test_head_is_answered_without_a_body(without_database: Served) -> None:
+    for path in ("/", "/api/BTC", "/events/BTC"):
+        response = without_database.client.head(path)
+        assert (response.status_code, response.content) == (200, b"")
+
+
+def test_every_client_hears_of_each_new_file(without_database: Served) -> None:
+    folder = without_database.home / "output"
+    with without_database.client.stream("GET", "/events/BTC") as one, httpx.Client() as other_client:
+        with other_client.stream("GET", f"{without_database.url}/events/BTC") as other:
+            streams = [prices(one), prices(other)]
+            assert [next(stream) for stream in streams] == [95_100.0] * 2
+            for price in (95_200.0, 95_300.0):
+                write_ladder(folder, "BTC", ladder(price, now()))
+                assert [next(stream) for stream in streams] == [price] * 2
+            probabilities_path(folder, "BTC").unlink()
+            assert [next(stream) for stream in streams] == [None] * 2
+        write_ladder(folder, "BTC", ladder(95_400.0, now()))
+        assert next(streams[0]) == 95_400.0
+
+
+def prices(response: httpx.Response) -> Iterator[float | None]:
+    """The price of each event, None for one without a file."""
+    assert response.headers["content-type"].startswith("text/event-stream")
+    for line in response.iter_lines():
+        if line.startswith("data: "):
+            payload = orjson.loads(line.removeprefix("data: "))["payload"]
+            yield None if payload is None else payload["current_price"]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_in_order_with_clients_connected(tmp_path: Path, folder: Path, ending: signal.Signals) -> None:
+    with serving(tmp_path, database_url=NOBODY) as served, served.client.stream("GET", "/events/BTC") as response:
+        stream = prices(response)
+        assert next(stream) == 95_100.0
+        served.process.send_signal(ending)
+        assert served.process.wait(PATIENCE_SECONDS) == 0
+        assert list(stream) == []  # ended, not broken off
+        assert "Traceback" not in served.said()
+        assert "ERROR" not in served.said()
+
+
+def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path, without_database: Served) -> None:
+    port = httpx.URL(without_database.url).port
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "serve", "--port", str(port)],
+        env={**os.environ, "STRIKECAST_HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"strikecast: cannot serve at 127.0.0.1:{port}: Address already in use; choose another with --port (0: any "
+        "free one) or --host\n"
+    )

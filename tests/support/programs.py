@@ -1,0 +1,171 @@
+"""System programs that tests start: what each test needs, how to install it, and what its absence costs.
+
+A test that starts a program carries `@pytest.mark.needs("age")`. Where the program is missing, the test is skipped, and
+the run closes with one line per program. With REQUIRE_PROGRAMS=1, as in CI, a missing program is an error before any
+test runs. `python tests/support/programs.py install` installs what is missing, as root on a system with apt.
+"""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REQUIRED = os.environ.get("REQUIRE_PROGRAMS") == "1"
+#: Programs of packages from PyPI, such as rclone.
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+
+def find(name: str) -> Path | None:
+    """The program of that name on the PATH or among the scripts of the Python environment."""
+    found = shutil.which(name) or shutil.which(name, path=str(SCRIPTS))
+    return Path(found) if found else None
+
+
+def postgresql_with_contrib() -> Path | None:
+    """Folder of the programs of the newest PostgreSQL (15 or newer) that is installed with its contrib modules."""
+    folders = {
+        int(control.parts[-3]): Path("/usr/lib/postgresql") / control.parts[-3] / "bin"
+        for control in Path("/usr/share/postgresql").glob("[0-9]*/extension/pg_stat_statements.control")
+    }
+    versions = [version for version, folder in folders.items() if version >= 15 and (folder / "initdb").exists()]
+    return folders[max(versions)] if versions else None
+
+
+def mounting_is_allowed() -> bool:
+    if os.geteuid() != 0 or find("mount") is None:
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]
+        if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+            return False
+        subprocess.run(["umount", folder], check=True)
+        return True
+
+
+def chromium() -> Path | None:
+    """The system's Chromium, or Debian's build of it without a window; None where playwright cannot drive it, either."""
+    try:
+        ctypes.CDLL("libatomic.so.1")  # the Node.js within playwright's wheel needs it
+    except OSError:
+        return None
+    return find("chromium") or find("chromium-headless-shell")
+
+
+@dataclass(frozen=True)
+class Program:
+    """Something that tests need and the Python environment lacks; `packages` are Debian's, none where there are none."""
+
+    name: str
+    packages: tuple[str, ...]
+    look: Callable[[], object]
+
+    @property
+    def reason(self) -> str:
+        """Why a test is skipped."""
+        remedy = "run the tests as root, outside of a container"
+        if self.packages:
+            remedy = f"apt-get install {' '.join(self.packages)}"
+        return f"needs {self.name} ({remedy})"
+
+
+PROGRAMS = {
+    program.name: program
+    for program in (
+        Program("age", ("age",), lambda: find("age")),
+        Program("Chromium", ("chromium-headless-shell", "libatomic1"), chromium),
+        Program("gpg", ("gnupg",), lambda: find("gpg")),
+        Program("PostgreSQL with contrib", ("postgresql",), postgresql_with_contrib),
+        Program("a mount", (), mounting_is_allowed),
+    )
+}
+
+
+def missing() -> list[Program]:
+    return [program for program in PROGRAMS.values() if not program.look()]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "needs(program, ...): programs of `tests/support/programs.py` that the test starts"
+    )
+    if REQUIRED and (lacking := missing()):
+        raise pytest.UsageError("; ".join(f"a test {program.reason}" for program in lacking))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests whose programs are missing."""
+    lacking = {program.name: program for program in missing()}
+    for item in items:
+        for marker in item.iter_markers("needs"):
+            assert set(marker.args) <= PROGRAMS.keys(), f"{item.nodeid} needs an unknown program: {marker.args}"
+            for name in marker.args:
+                if name in lacking:
+                    item.add_marker(pytest.mark.skip(reason=lacking[name].reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line per missing program, with the number of tests that it cost."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    )
+    for program in PROGRAMS.values():
+        if cost := reasons[program.reason]:
+            terminalreporter.write_line(
+                f"{cost} tests skipped: {program.reason.replace('needs', 'they need', 1)}", yellow=True
+            )
+
+
+def install() -> None:
+    """Install what is missing where apt can; a failure leaves the tests to be skipped."""
+    wanted = [program for program in missing() if program.packages]
+    if not wanted or os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return
+    names = ", ".join(program.name for program in wanted)
+    print(f"installing what tests need: {names}", flush=True)
+    packages = [package for program in wanted for package in program.packages]
+    with _no_cluster_created():
+        if not _apt("install", *packages):
+            _apt("update")
+            if not _apt("install", *packages):
+                print(f"apt-get could not install {names}: tests that need them are skipped", file=sys.stderr)
+
+
+def _apt(action: str, *packages: str) -> bool:
+    options = ["-qq", "-y", "--no-install-recommends", *packages] if packages else ["-qq"]
+    done = subprocess.run(
+        ["apt-get", action, *options],
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+@contextmanager
+def _no_cluster_created() -> Iterator[None]:
+    """Keep Debian's package of PostgreSQL from creating and starting a server: the tests start their own."""
+    setting = Path("/etc/postgresql-common/createcluster.d/strikecast-tests.conf")
+    setting.parent.mkdir(parents=True, exist_ok=True)
+    setting.write_text("create_main_cluster = false\n")
+    try:
+        yield
+    finally:
+        setting.unlink()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["install"]:
+        sys.exit("usage: python tests/support/programs.py install")
+    install()

@@ -1,0 +1,135 @@
+"""What the live session knows at each tick is what the fit knew at each bar."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from price_series import price_series, without
+from real_data import SOURCES
+
+from pipelines.domain.configuration.model import ModelConfig
+from pipelines.domain.models.base import MarketStates
+from pipelines.domain.models.registry import model_named
+from pipelines.domain.models.standardised import StandardisedRule
+from pipelines.domain.models.standardised_fingerprint import fit_parameters
+from pipelines.domain.prices.bars import closes_from_usd
+from pipelines.domain.prices.history import MarketHistory, market_history
+from pipelines.domain.prices.live_volatility import LiveVolatility
+from pipelines.domain.prices.momentum import compute_momentum
+from pipelines.domain.prices.ticks import Tick, TickHistory
+from pipelines.domain.prices.volatility import VolatilityState
+
+DAY = 1440
+FIT_DAYS = 20
+
+
+@pytest.fixture(scope="module", params=SOURCES)
+def history(request: pytest.FixtureRequest) -> MarketHistory:
+    """22 days of ETH, with three gaps in the last."""
+    last = (FIT_DAYS + 1) * DAY
+    gone = np.r_[last + 100 : last + 101, last + 400 : last + 403, last + 900 : last + 1000]
+    closes = closes_from_usd(*without(price_series(request.param, "ETH", 1_700_000, (FIT_DAYS + 2) * DAY), gone))
+    return market_history(closes, compute_momentum(closes, ModelConfig()))
+
+
+@pytest.fixture(scope="module")
+def rule(history: MarketHistory) -> StandardisedRule:
+    return StandardisedRule(fit_parameters(history.until(history.first_minute + FIT_DAYS * DAY)))
+
+
+def state_at(history: MarketHistory, rule: StandardisedRule, row: int) -> VolatilityState:
+    track = rule.track(history)
+    close = float(history.scaled[row] / history.scale)
+    return VolatilityState(
+        history.first_minute + row, close, float(track.usual_return[row]), tuple(track.variances[:, row].tolist())
+    )
+
+
+@pytest.mark.slow
+def test_a_day_replayed_tick_by_tick_gives_what_the_fit_has_to_1e_9(
+    history: MarketHistory, rule: StandardisedRule
+) -> None:
+    first = len(history) - DAY
+    live = LiveVolatility(state_at(history, rule, first - 1), rule.parameters.volatility)
+    ticks = TickHistory(ModelConfig())
+    compared = 0
+    moves = np.array([5.0, 50.0, -50.0, 150.0])
+    for row in range(first - 40, len(history)):
+        if np.isnan(history.scaled[row]):
+            continue
+        close, instant = float(history.scaled[row] / history.scale), history.first_minute + row + 1
+        at = datetime.fromtimestamp(instant * 60, UTC)
+        if row >= first:  # what comes within the minute must not matter at its end
+            for part, wobble in ((0.2, 1.001), (0.7, 0.999)):
+                live.add(instant - 1 + part, close * wobble)
+        ticks.add(Tick(at, close))
+        live.add(float(instant), close)
+        if row < first or np.isnan(history.score[row]):
+            continue
+        score_pct, _ = ticks.momentum()
+        if score_pct is None:
+            continue
+        now = MarketStates(
+            np.array([float(instant)]), np.array([score_pct / 100]), np.array(live.now().variances)[:, None]
+        )
+        then = rule.states(history, np.array([row]))
+        np.testing.assert_allclose(now.variances, then.variances, rtol=1e-9)
+        np.testing.assert_allclose(now.score, then.score, rtol=1e-9, atol=1e-15)
+        for ttc in (0.25, 1.0, 17.0, 60.0):
+            np.testing.assert_allclose(rule.sigma(now, ttc), rule.sigma(then, ttc), rtol=1e-9)
+            np.testing.assert_allclose(rule.positions(now, ttc, moves), rule.positions(then, ttc, moves), rtol=1e-9)
+        assert rule.buckets(now).tolist() == rule.buckets(then).tolist()
+        compared += 1
+    assert compared > 1200
+
+
+def test_volatility_rises_with_the_tick_and_not_only_with_the_bar(
+    history: MarketHistory, rule: StandardisedRule
+) -> None:
+    start = state_at(history, rule, len(history) - 1)
+    live = LiveVolatility(start, rule.parameters.volatility)
+    live.add(start.minute + 1.1, start.close * 1.01)
+    assert live.now().variances[0] > 3 * start.variances[0]
+    calm = LiveVolatility(start, rule.parameters.volatility)
+    calm.add(start.minute + 1.9, start.close)
+    assert calm.now().variances[0] < start.variances[0]
+
+
+def test_a_gap_holds_the_state_and_the_first_tick_after_it_adds_no_return(
+    history: MarketHistory, rule: StandardisedRule
+) -> None:
+    start = state_at(history, rule, len(history) - 1)
+    live = LiveVolatility(start, rule.parameters.volatility)
+    live.add(start.minute + 300.5, start.close * 1.2)
+    assert live.now().variances == start.variances
+    live.add(start.minute + 301.0, start.close * 1.2)
+    live.add(start.minute + 302.0, start.close * 1.2)
+    assert live.now().variances[0] < start.variances[0], "the minute after counts again"
+
+
+def test_ticks_of_the_past_change_nothing(history: MarketHistory, rule: StandardisedRule) -> None:
+    start = state_at(history, rule, len(history) - 1)
+    live = LiveVolatility(start, rule.parameters.volatility)
+    live.add_all([(start.minute - 5.0, 1.0), (start.minute + 1.0, 1.0)])
+    assert live.now() == start
+    live.add(start.minute + 1.5, start.close)
+    before = live.now()
+    live.add(start.minute + 1.2, start.close * 2)
+    assert live.now() == before
+
+
+def test_a_rule_comes_back_from_what_is_stored(history: MarketHistory, rule: StandardisedRule) -> None:
+    again = model_named("standardised").rule(rule.as_json())
+    states = rule.states(history, np.arange(len(history) - DAY, len(history) - DAY + 50))
+    moves = np.array([10.0, -75.0])
+    assert again.buckets(states).tolist() == rule.buckets(states).tolist()
+    assert again.positions(states, 30.0, moves).tolist() == rule.positions(states, 30.0, moves).tolist()
+
+
+def test_instants_are_exact_to_the_microsecond() -> None:
+    at = datetime(2026, 7, 1, 12, 0, 59, 999_999, tzinfo=UTC)
+    assert Tick(at, 1.0).minutes < Tick(at + timedelta(microseconds=1), 1.0).minutes
+    assert (
+        Tick(at + timedelta(microseconds=1), 1.0).minutes
+        == int(datetime(2026, 7, 1, 12, 1, tzinfo=UTC).timestamp()) // 60
+    )

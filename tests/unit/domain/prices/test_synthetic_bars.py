@@ -1,0 +1,165 @@
+"""Claims about the generated bars: their shape, and the truth that they were made from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipelines.domain.configuration.model import ModelConfig
+from pipelines.domain.models.invariants import find_gaps
+from pipelines.domain.prices.bars import Floats, closes_from_usd
+from pipelines.domain.prices.momentum import compute_momentum
+from pipelines.domain.prices.synthetic_bars import SAMPLE_START_PRICES_USD, SampleBars, SampleTruth, generate_bars
+
+END = 29_500_000
+TRUTH = SampleTruth(100_000.0)
+#: Constant volatility, no jumps, no gaps: what is left has known moments.
+PLAIN = SampleTruth(
+    100_000.0, slow_log_sd=0.0, fast_log_sd=0.0, season_log_depth=0.0, jumps_per_day=0.0, gaps_per_day=0.0
+)
+
+
+@pytest.fixture(scope="module")
+def bars() -> SampleBars:
+    return generate_bars(TRUTH, 180, END, 1)
+
+
+@pytest.fixture(scope="module")
+def plain() -> SampleBars:
+    return generate_bars(PLAIN, 120, END, 2)
+
+
+def _columns(bars: SampleBars) -> list[Floats]:
+    return [bars.open, bars.high, bars.low, bars.close]
+
+
+def _autocorrelation(values: Floats, lag: int) -> float:
+    return float(np.corrcoef(values[:-lag], values[lag:])[0, 1])
+
+
+def test_the_same_seed_gives_the_same_bars_and_another_seed_others() -> None:
+    first, again, other = (generate_bars(TRUTH, 3, END, seed) for seed in (4, 4, 5))
+    for name in ("minutes", "open", "high", "low", "close", "volume"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    assert not np.array_equal(first.close[:1000], other.close[:1000])
+
+
+def test_the_bars_end_at_the_minute_before_the_end(bars: SampleBars) -> None:
+    assert (bars.minutes[0], bars.minutes[-1]) == (END - 180 * 1440, END - 1)
+    assert (np.diff(bars.minutes) > 0).all()
+    assert len({len(column) for column in (bars.minutes, bars.volume, *_columns(bars))}) == 1
+
+
+def test_high_and_low_enclose_open_and_close(bars: SampleBars) -> None:
+    assert (bars.high >= np.maximum(bars.open, bars.close)).all()
+    assert (bars.low <= np.minimum(bars.open, bars.close)).all()
+    assert (bars.low > 0).all()
+    assert (bars.volume > 0).all()
+    assert (bars.high > np.maximum(bars.open, bars.close)).mean() > 0.9
+
+
+def test_prices_are_whole_cents(bars: SampleBars) -> None:
+    for column in _columns(bars):
+        assert closes_from_usd(bars.minutes, column).scale == 100
+
+
+def test_a_bar_opens_where_the_one_before_it_closed(bars: SampleBars) -> None:
+    adjacent = np.diff(bars.minutes) == 1
+    np.testing.assert_array_equal(bars.open[1:][adjacent], bars.close[:-1][adjacent])
+    assert bars.open[0] == TRUTH.start_price_usd
+
+
+def test_gaps_exist_as_often_and_as_long_as_the_truth_says() -> None:
+    gappy = generate_bars(replace(TRUTH, gaps_per_day=2.0), 180, END, 1)
+    lengths = [gap.missing_minutes for gap in find_gaps(gappy.minutes)]
+    assert len(lengths) == pytest.approx(360, abs=4 * 360**0.5)
+    assert np.mean(lengths) == pytest.approx(45.0, rel=0.25)
+    assert find_gaps(generate_bars(replace(TRUTH, gaps_per_day=0.0), 5, END, 1).minutes) == []
+
+
+def test_the_default_bars_have_gaps(bars: SampleBars) -> None:
+    assert 1 <= len(find_gaps(bars.minutes)) <= 25
+
+
+def test_the_price_moves_on_through_a_gap() -> None:
+    gappy = generate_bars(replace(TRUTH, gaps_per_day=2.0), 60, END, 3)
+    across = np.diff(gappy.minutes) > 10
+    jumps = np.abs(np.log(gappy.open[1:] / gappy.close[:-1]))[across]
+    assert np.median(jumps) > 3 * TRUTH.sigma_per_minute
+
+
+def test_there_is_no_drift(bars: SampleBars) -> None:
+    returns = np.log(bars.close / bars.open)
+    assert abs(returns.mean()) < 3 * returns.std() / len(returns) ** 0.5
+
+
+def test_there_is_no_momentum_to_be_found(bars: SampleBars) -> None:
+    closes = closes_from_usd(bars.minutes, bars.close)
+    score = compute_momentum(closes, ModelConfig()).score_pct[:-1]
+    following = np.where(np.diff(bars.minutes) == 1, np.diff(np.log(bars.close)), np.nan)
+    known = ~np.isnan(score) & ~np.isnan(following)
+    # White's standard error of the slope: volatility clusters, so the plain one would be too small.
+    x, y = score[known], following[known]
+    slope, error = (x * y).sum() / (x * x).sum(), ((x * y) ** 2).sum() ** 0.5 / (x * x).sum()
+    assert abs(slope) < 3 * error
+    assert error * x.std() < 0.01 * y.std(), "the bars are enough to see a correlation of 3 %"
+
+
+def test_volatility_clusters_for_minutes_and_for_days(bars: SampleBars) -> None:
+    size = np.abs(np.log(bars.close / bars.open))
+    noise = 1 / len(size) ** 0.5
+    assert all(_autocorrelation(size, lag) > 20 * noise for lag in (1, 10, 30, 1440))
+    assert _autocorrelation(size, 1) > _autocorrelation(size, 240) > _autocorrelation(size, 5 * 1440)
+
+
+def test_without_clusters_season_and_jumps_volatility_is_constant(plain: SampleBars) -> None:
+    returns = np.log(plain.close / plain.open)
+    assert returns.std() == pytest.approx(PLAIN.sigma_per_minute, rel=0.01)
+    assert abs(_autocorrelation(np.abs(returns), 1)) < 4 / len(returns) ** 0.5
+    kurtosis = ((returns - returns.mean()) ** 4).mean() / returns.var() ** 2
+    assert kurtosis == pytest.approx(3.0, abs=0.1)
+
+
+def test_a_cluster_of_volatility_is_as_strong_and_as_long_as_the_truth_says() -> None:
+    clustered = generate_bars(replace(PLAIN, fast_log_sd=0.30, fast_half_life_minutes=30.0), 200, END, 8)
+    returns = np.log(clustered.close / clustered.open)
+    kurtosis = (returns**4).mean() / (returns**2).mean() ** 2
+    assert kurtosis == pytest.approx(3 * np.exp(4 * 0.30**2), rel=0.08)
+    log_size = np.log(np.maximum(np.abs(returns), 1e-8))
+    assert np.cov(log_size[:-30], log_size[30:])[0, 1] == pytest.approx(0.30**2 / 2, rel=0.2)
+
+
+def test_highs_and_lows_are_a_brownian_motions(plain: SampleBars) -> None:
+    # The maximum of a Brownian motion over a minute is distributed as |N(0, sigma^2)|.
+    for reach in (np.log(plain.high / plain.open), -np.log(plain.low / plain.open)):
+        scaled = reach / PLAIN.sigma_per_minute
+        assert scaled.mean() == pytest.approx((2 / np.pi) ** 0.5, rel=0.01)
+        assert (scaled**2).mean() == pytest.approx(1.0, rel=0.02)
+
+
+def test_the_day_is_most_volatile_at_15_utc_and_calmest_at_3() -> None:
+    seasonal = generate_bars(replace(PLAIN, season_log_depth=0.35), 120, END, 6)
+    hours = (seasonal.minutes % 1440) // 60
+    size = np.array([np.log(seasonal.close / seasonal.open)[hours == hour].std() for hour in range(24)])
+    assert np.argmax(size) in {14, 15}
+    assert np.argmin(size) in {2, 3}
+    assert np.log(size.max() / size.min()) == pytest.approx(0.70, abs=0.06)
+
+
+def test_jumps_come_at_their_rate_and_size() -> None:
+    jumpy = generate_bars(replace(PLAIN, jumps_per_day=2.0, jump_sd=0.05), 200, END, 7)
+    returns = np.log(jumpy.close / jumpy.open)
+    seen = returns[np.abs(returns) > 6 * PLAIN.sigma_per_minute]
+    share = 0.9426  # P(|N(0, 0.05^2)| > 6 x 6e-4)
+    assert len(seen) == pytest.approx(400 * share, abs=4 * 400**0.5)
+    assert seen.std() == pytest.approx(0.05 / share**0.5, rel=0.15)
+
+
+def test_a_demonstration_begins_with_btc_and_eth() -> None:
+    assert list(SAMPLE_START_PRICES_USD) == ["BTC", "ETH"]
+
+
+@pytest.mark.parametrize("days", [0, -1])
+def test_no_days_are_refused(days: int) -> None:
+    with pytest.raises(ValueError, match="days must be 1 or more"):
+        generate_bars(TRUTH, days, END, 1)

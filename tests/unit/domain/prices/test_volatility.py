@@ -1,0 +1,314 @@
+"""Claims about the volatility forecast: season, states, weights, and that it sees no future."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from price_series import price_series
+from real_data import SOURCES
+
+from pipelines.domain.prices.bars import Floats, closes_from_usd
+from pipelines.domain.prices.synthetic_bars import SampleTruth, generate_bars
+from pipelines.domain.prices.volatility import (
+    CAP_IN_USUAL_RETURNS,
+    HALF_LIVES_MINUTES,
+    KNOTS_MINUTES,
+    MINUTES_PER_WEEK,
+    VolatilityParameters,
+    VolatilityState,
+    VolatilityTrack,
+    fit_season,
+    fit_volatility,
+    log_returns,
+    quarter_of_week,
+    track_volatility,
+)
+
+DAY = 1440
+WARM_UP = 20 * DAY
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def log_closes(source: str, symbol: str, first: int, days: int) -> tuple[int, Floats]:
+    """First minute, and log closes on a gapless grid."""
+    closes = closes_from_usd(*price_series(source, symbol, first, days * DAY))
+    grid, _ = closes.on_grid()
+    return int(closes.minutes[0]), np.log(grid / closes.scale)
+
+
+@pytest.fixture(scope="module", params=SOURCES)
+def gapped(request: pytest.FixtureRequest) -> tuple[int, Floats]:
+    """21 days of BTC; the last has a missing minute, two in a row, and a gap of three hours."""
+    first_minute, logs = log_closes(request.param, "BTC", 1_500_000, 21)
+    for start, stop in ((200, 201), (500, 502), (800, 980)):
+        logs[WARM_UP + start : WARM_UP + stop] = np.nan
+    return first_minute, logs
+
+
+@pytest.fixture(scope="module")
+def fitted(gapped: tuple[int, Floats]) -> tuple[VolatilityParameters, VolatilityTrack]:
+    first_minute, logs = gapped
+    return fit_volatility(logs, first_minute)
+
+
+def state_after(track: VolatilityTrack, logs: Floats, row: int) -> VolatilityState:
+    return VolatilityState(
+        track.first_minute + row, float(np.exp(logs[row])), float(track.usual_return[row]),
+        tuple(track.variances[:, row].tolist()),
+    )  # fmt: skip
+
+
+def with_season(level: float) -> VolatilityParameters:
+    return VolatilityParameters(np.full(192, level), np.zeros((len(KNOTS_MINUTES), 0)), 2.5e-9, 0)
+
+
+def test_a_day_replayed_bar_by_bar_gives_the_states_of_the_fit(
+    gapped: tuple[int, Floats], fitted: tuple[VolatilityParameters, VolatilityTrack]
+) -> None:
+    (first_minute, logs), (parameters, track) = gapped, fitted
+    state = state_after(track, logs, WARM_UP - 1)
+    compared = 0
+    for row in range(WARM_UP, len(logs)):
+        if np.isnan(logs[row]):
+            continue
+        state = state.at(first_minute + row + 1, float(np.exp(logs[row])), parameters)
+        np.testing.assert_allclose(state.variances, track.variances[:, row], rtol=1e-9)
+        np.testing.assert_allclose(state.usual_return, track.usual_return[row], rtol=1e-9)
+        assert state.minute == first_minute + row
+        compared += 1
+    assert compared == DAY - 183
+
+
+def test_a_track_gone_on_from_a_state_is_the_whole_track_to_the_last_bit(
+    gapped: tuple[int, Floats], fitted: tuple[VolatilityParameters, VolatilityTrack]
+) -> None:
+    (first_minute, logs), (parameters, track) = gapped, fitted
+    for row in (WARM_UP - 1, WARM_UP + 199, WARM_UP + 980, WARM_UP + 1000):
+        # After a gap the state is that of the bar before it.
+        before = replace(state_after(track, logs, row), close=float(np.exp(logs[row])))
+        # exp and log lose a bit, so the first return is compared to 1e-9 and all else must be exact.
+        rest = track_volatility(logs[row + 1 :], first_minute + row + 1, parameters, before)
+        np.testing.assert_allclose(rest.variances, track.variances[:, row + 1 :], rtol=1e-9)
+        np.testing.assert_allclose(rest.usual_return, track.usual_return[row + 1 :], rtol=1e-9)
+    held = state_after(track, logs, WARM_UP + 199)  # minute 200 is missing: no return after it touches this close
+    rest = track_volatility(logs[WARM_UP + 200 :], first_minute + WARM_UP + 200, parameters, held)
+    np.testing.assert_array_equal(rest.variances, track.variances[:, WARM_UP + 200 :])
+    np.testing.assert_array_equal(rest.usual_return, track.usual_return[WARM_UP + 200 :])
+
+
+def test_a_state_that_is_not_of_the_minute_before_gives_no_return_across_the_gap() -> None:
+    before = VolatilityState(1000, 100.0, 1e-3, (1e-6,) * len(HALF_LIVES_MINUTES))
+    track = track_volatility(np.log([200.0, 200.0]), 1005, with_season(1.0), before)
+    assert track.variances[:, 0].tolist() == list(before.variances)
+    assert (track.variances[:, 1] < 1e-6).all()  # and then one quiet return
+
+
+@given(st.floats(1e-3, 1.0), st.floats(-0.01, 0.01))
+@settings(max_examples=60, deadline=None)
+def test_a_tick_within_the_minute_decays_by_the_part_of_it_that_is_over(elapsed: float, move: float) -> None:
+    parameters, start = with_season(1.3), VolatilityState(30_000_000, 100.0, 4e-4, (3e-7, 2e-7, 1.5e-7, 1e-7))
+    instant = start.minute + 1 + elapsed
+    elapsed = instant - start.minute - 1  # as a float of that size has it
+    found = start.at(instant, 100.0 * np.exp(move), parameters)
+    scaled = min(abs(move) / np.sqrt(1.3), CAP_IN_USUAL_RETURNS * 4e-4)
+    for half_life, past, now in zip(HALF_LIVES_MINUTES, start.variances, found.variances, strict=True):
+        kept = 0.5 ** (elapsed / half_life)
+        assert now == pytest.approx(kept * past + (1 - kept) * scaled**2 / elapsed, rel=1e-6, abs=1e-15)
+
+
+def test_states_between_bars_are_continuous_in_time_and_end_in_the_bars_state(
+    gapped: tuple[int, Floats], fitted: tuple[VolatilityParameters, VolatilityTrack]
+) -> None:
+    (first_minute, logs), (parameters, track) = gapped, fitted
+    row = WARM_UP + 40
+    state, price = state_after(track, logs, row - 1), float(np.exp(logs[row]))
+    parts = np.linspace(1e-3, 1.0, 1000)
+    path = np.array([state.at(first_minute + row + part, price, parameters).variances for part in parts])
+    np.testing.assert_allclose(path[-1], track.variances[:, row], rtol=1e-9)
+    assert (np.abs(np.diff(np.log(path), axis=0)) < 2e-3).all()
+    # With the price unmoved nothing jumps at the bar's close either.
+    still = state.at(first_minute + row + 1e-4, state.close, parameters)
+    np.testing.assert_allclose(still.variances, state.variances, rtol=1e-4)
+    assert state.at(first_minute + row, state.close, parameters) == state
+
+
+def test_a_state_refuses_the_past_and_prices_that_are_none() -> None:
+    state, parameters = VolatilityState(1000, 100.0, 1e-3, (1e-6,) * 4), with_season(1.0)
+    for instant, price in ((1000.9, 100.0), (1001.5, 0.0), (1001.5, -1.0), (1001.5, np.inf), (1001.5, np.nan)):
+        with pytest.raises(ValueError, match="no state for price"):
+            state.at(instant, price, parameters)
+
+
+def test_an_absurd_return_counts_as_twenty_usual_ones_and_no_more() -> None:
+    rng = np.random.default_rng(5)
+    calm = np.cumsum(rng.normal(0, 1e-3, 3000))
+    spiked, parameters = calm.copy(), with_season(1.0)
+    spiked[2000] += np.log(10)
+    track, usual = track_volatility(spiked, 0, parameters), track_volatility(calm, 0, parameters).usual_return[1999]
+    limit = (CAP_IN_USUAL_RETURNS * usual) ** 2
+    for half_life, values in zip(HALF_LIVES_MINUTES, track.variances, strict=True):
+        kept = 0.5 ** (1 / half_life)
+        assert values[2000] == pytest.approx(kept * values[1999] + (1 - kept) * limit, rel=1e-9)
+
+
+@given(st.lists(st.integers(0, 30_000_000), min_size=1, max_size=50))
+@settings(max_examples=50, deadline=None)
+def test_quarters_of_the_week_are_those_of_the_calendar(minutes: list[int]) -> None:
+    for minute, found in zip(minutes, quarter_of_week(np.array(minutes)).tolist(), strict=True):
+        at = EPOCH + timedelta(minutes=minute)
+        weekend = at.weekday() >= 5
+        assert found == at.hour * 4 + at.minute // 15 + 96 * weekend
+
+
+def test_weekends_begin_at_midnight_utc() -> None:
+    friday = int((datetime(2025, 2, 28, 23, 59, tzinfo=UTC) - EPOCH) / timedelta(minutes=1))
+    assert quarter_of_week(friday + np.array([0, 1, 2 * DAY, 2 * DAY + 1])).tolist() == [95, 96, 191, 0]
+
+
+@given(st.integers(0, 3 * MINUTES_PER_WEEK), st.floats(0, 0.999), st.floats(1 / 60, 60))
+@settings(max_examples=80, deadline=None)
+def test_the_mean_season_is_the_mean_over_the_seconds_ahead(minute: int, part: float, ttc: float) -> None:
+    season = np.exp(np.random.default_rng(2).normal(0, 1, 192))
+    parameters = VolatilityParameters(season, np.zeros((8, 5)), 1e-9, 0)
+    points = minute + part + (np.arange(20_000) + 0.5) / 20_000 * ttc
+    slow = season[quarter_of_week(np.floor(points).astype(np.int64))].mean()
+    assert parameters.mean_season(np.array([minute + part]), ttc)[0] == pytest.approx(slow, rel=2e-3)
+
+
+def test_the_mean_season_runs_over_the_end_of_the_week() -> None:
+    season = np.ones(192)
+    season[:4] = 5.0  # the first hour of a weekday: 1970 began on a Thursday, so minute 0 of the grid's week
+    parameters = VolatilityParameters(season, np.zeros((8, 5)), 1e-9, 0)
+    assert parameters.mean_season(np.array([MINUTES_PER_WEEK - 15]), 60)[0] == pytest.approx((15 + 45 * 5) / 60)
+
+
+def test_sigma_is_the_weighted_geometric_mean_of_the_states_times_the_season(
+    fitted: tuple[VolatilityParameters, VolatilityTrack],
+) -> None:
+    parameters, track = fitted
+    rows = np.array([WARM_UP, WARM_UP + 333])
+    states, instants = parameters.log_states(track.variances[:, rows]), track.first_minute + rows + 1
+
+    def by_hand(ttc: float, coefficients: Floats) -> Floats:
+        floored = np.maximum(track.variances[:, rows], parameters.variance_floor)
+        variance = np.exp(coefficients[-1]) * np.prod(floored ** coefficients[:-1, None], axis=0)
+        return np.sqrt(variance * parameters.mean_season(instants, ttc))
+
+    for knot, coefficients in zip(KNOTS_MINUTES, parameters.coefficients, strict=True):
+        np.testing.assert_allclose(parameters.sigma(states, instants, knot), by_hand(knot, coefficients), rtol=1e-12)
+    share = np.log(20 / 15) / np.log(30 / 15)
+    mixed = parameters.coefficients[4] * (1 - share) + parameters.coefficients[5] * share
+    np.testing.assert_allclose(parameters.sigma(states, instants, 20.0), by_hand(20.0, mixed), rtol=1e-12)
+    for ttc in (0.02, 0.5, 0.999):
+        found = parameters.sigma(states, instants, ttc)
+        np.testing.assert_allclose(found, by_hand(ttc, parameters.coefficients[0]), rtol=1e-12)
+
+
+def test_sigma_is_continuous_across_every_knot(fitted: tuple[VolatilityParameters, VolatilityTrack]) -> None:
+    parameters, track = fitted
+    states = parameters.log_states(track.variances[:, [WARM_UP]])
+    instants = np.array([track.first_minute + WARM_UP + 1])
+    for knot in KNOTS_MINUTES[:-1]:
+        around = [parameters.sigma(states, instants, knot + step)[0] for step in (-1e-6, 0.0, 1e-6)]
+        assert max(around) / min(around) - 1 < 1e-5
+
+
+def test_sigma_has_a_floor() -> None:
+    parameters = VolatilityParameters(np.ones(192), np.tile([0.25] * 4 + [-5.0], (8, 1)), 4e-10, 0)
+    states = parameters.log_states(np.zeros((4, 1)))
+    assert parameters.sigma(states, np.array([0]), 10)[0] == pytest.approx(2e-5)
+
+
+def test_the_season_of_generated_bars_is_found_again() -> None:
+    truth = SampleTruth(100_000.0, jumps_per_day=0.0)
+    bars = generate_bars(truth, 400, 29_012_000, 7)
+    closes = closes_from_usd(bars.minutes, bars.close)
+    grid, _ = closes.on_grid()
+    season, level = fit_season(log_returns(np.log(grid)), int(bars.minutes[0]))
+    middle = 15 * np.arange(96) + 7.5
+    true = np.exp(2 * truth.season_log_depth * np.cos(2 * np.pi * (middle - truth.season_peak_minute) / DAY))
+    for found in (season[:96], season[96:]):
+        ratio = found / found.mean() / (true / true.mean())
+        assert ratio.min() > 0.70
+        assert ratio.max() < 1.40
+        assert np.corrcoef(np.log(found), np.log(true))[0, 1] > 0.9
+    assert level == pytest.approx(np.nanmean(np.square(log_returns(np.log(grid)))), rel=0.01)
+
+
+def test_the_season_has_mean_one_over_the_bars_and_one_where_there_are_none() -> None:
+    returns = np.random.default_rng(3).normal(0, 1e-3, 3 * DAY)
+    monday = 4 * DAY  # 1970-01-05
+    season, _ = fit_season(returns, monday)
+    assert season[quarter_of_week(monday + np.arange(3 * DAY))].mean() == pytest.approx(1.0, rel=1e-12)
+    assert (season[96:] == 1.0).all()
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_forecast_beats_plain_means_out_of_sample(source: str) -> None:
+    first_minute, logs = log_closes(source, "ETH", 1_700_000, 80)
+    known = 60 * DAY
+    parameters, track = fit_volatility(logs[:known], first_minute)
+    track = track_volatility(logs, first_minute, parameters)
+    squares = np.square(log_returns(logs))
+    usual = np.nanmean(squares[:known])
+    rows = np.arange(known, len(logs) - 61, 5)
+    instants = first_minute + rows + 1
+    for ttc in (1, 5, 30, 60, 12):
+        ahead = np.stack([squares[rows + k] for k in range(1, ttc + 1)]).mean(axis=0)
+        seasonal = parameters.mean_season(instants, ttc)
+        forecast = parameters.sigma(parameters.log_states(track.variances[:, rows]), instants, ttc) ** 2
+
+        def loss(variance: Floats, happened: Floats = ahead) -> float:
+            return float(np.mean(np.log(variance) + happened / variance))
+
+        constant = loss(usual * seasonal)
+        averaged = loss(track.variances[1:, rows].mean(axis=0) * seasonal)  # domain.md, section 11
+        assert loss(forecast) < constant - 0.1
+        assert loss(forecast) < averaged
+        assert 0.8 < float(np.mean(ahead / forecast)) < 1.25
+
+
+def test_the_fitted_weights_solve_the_equations_of_gamma_regression(
+    gapped: tuple[int, Floats], fitted: tuple[VolatilityParameters, VolatilityTrack]
+) -> None:
+    (first_minute, logs), (parameters, track) = gapped, fitted
+    squares = np.square(log_returns(logs))
+    rows = np.arange(0, len(logs) - 60, 7)
+    rows = rows[~np.isnan(logs[rows]) & ~np.isnan(track.variances[0, rows])]
+    states, instants = parameters.log_states(track.variances[:, rows]), first_minute + rows + 1
+    for ttc in KNOTS_MINUTES:
+        ahead = np.stack([squares[rows + k] for k in range(1, ttc + 1)])
+        known = ~np.isnan(ahead).all(axis=0)
+        realised = np.nanmean(ahead[:, known], axis=0) / parameters.mean_season(instants[known], ttc)
+        realised = np.maximum(realised, parameters.variance_floor)
+        forecast = np.exp(parameters.log_variance(states[:, known], ttc))
+        surprise = np.minimum(realised / forecast, 50.0) - 1.0
+        assert abs(surprise.mean()) < 1e-4
+        assert (np.abs((states[:, known] * surprise).mean(axis=1)) < 1e-3).all()
+
+
+def test_nothing_after_the_fit_changes_parameters_or_earlier_states(gapped: tuple[int, Floats]) -> None:
+    first_minute, logs = gapped
+    parameters, track = fit_volatility(logs[:WARM_UP], first_minute)
+    garbage = logs.copy()
+    garbage[WARM_UP:] = np.log(np.random.default_rng(1).uniform(1, 1e6, DAY))
+    assert parameters.fitted_until == first_minute + WARM_UP
+    for future in (logs, garbage):
+        whole = track_volatility(future, first_minute, parameters)
+        np.testing.assert_array_equal(whole.variances[:, :WARM_UP], track.variances)
+        np.testing.assert_array_equal(whole.usual_return[:WARM_UP], track.usual_return)
+    assert not np.array_equal(
+        track_volatility(garbage, first_minute, parameters).variances[:, WARM_UP], track.variances[:, -1]
+    )
+
+
+def test_the_last_hour_before_the_fit_does_count() -> None:
+    """The counterpart of the test above: parameters are of all that was known, not of less."""
+    logs = np.cumsum(np.random.default_rng(9).normal(0, 1e-3, 5 * DAY))
+    changed = logs.copy()
+    changed[-1] += 0.01
+    first, second = fit_volatility(logs, 0)[0], fit_volatility(changed, 0)[0]
+    assert not np.array_equal(first.coefficients, second.coefficients)

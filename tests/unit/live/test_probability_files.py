@@ -1,0 +1,120 @@
+"""Whoever reads a probability file judges it by a clock of their own."""
+
+import doctest
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from seeing import ladder, write_ladder
+
+from pipelines.live import probability_files as live_files
+from pipelines.live.probability_files import Status, View, first_with_file, read_view, view_of
+
+NOW = datetime(2026, 3, 4, 10, 47, 26, tzinfo=UTC)
+
+
+def seen(payload: dict[str, Any], after_seconds: float = 0.0) -> View:
+    return view_of("BTC", orjson.dumps(payload), NOW + timedelta(seconds=after_seconds))
+
+
+def test_a_new_file_is_ok_and_its_figures_are_those_of_the_reader() -> None:
+    view = seen(ladder(95_100.0, NOW), 0.5)
+    assert (view.status, view.reasons) == (Status.OK, ())
+    assert (view.file_age_seconds, view.price_age_seconds, view.ttc_seconds) == (0.5, 0.5, 754)
+
+
+def test_a_file_that_nobody_writes_never_looks_fresh() -> None:
+    payload = ladder(95_100.0, NOW)
+    assert payload["status"] == "ok"
+    assert seen(payload, 2.0).status is Status.OK
+    late = seen(payload, 2.5)
+    assert (late.status, late.reasons) == (Status.STALE, ("the file is 2.5 s old", "the price is 2.5 s old"))
+    dead = seen(payload, 65.0)
+    assert (dead.status, dead.reasons) == (Status.UNWRITTEN, ("no session writes this file: it is 65 s old",))
+
+
+def test_an_old_price_in_a_new_file_is_stale() -> None:
+    view = seen(ladder(95_100.0, NOW, price_at=NOW - timedelta(seconds=9)))
+    assert (view.status, view.reasons) == (Status.STALE, ("the price is 9.0 s old",))
+
+
+def test_a_file_from_the_future_has_no_known_age() -> None:
+    view = seen(ladder(95_100.0, NOW), -60.0)
+    assert view.status is Status.STALE
+    assert view.reasons[0] == "the file is 60 s ahead of this clock: its age is not known"
+
+
+def test_the_last_file_of_a_session_is_stale_at_once() -> None:
+    view = seen({**ladder(95_100.0, NOW), "status": "stale"})
+    assert (view.status, view.reasons) == (Status.STALE, ("its session will not renew it",))
+
+
+def test_reasons_of_the_session_are_kept_beside_ours() -> None:
+    payload = ladder(95_100.0, NOW, problems=["momentum is not known"])
+    assert (seen(payload).status, seen(payload).reasons) == (Status.DEGRADED, ("momentum is not known",))
+    assert seen(payload, 3.0).reasons[-1] == "momentum is not known"
+
+
+def test_a_status_that_is_not_known_is_not_ok() -> None:
+    assert seen({**ladder(95_100.0, NOW), "status": "splendid"}).status is Status.DEGRADED
+
+
+def test_fields_that_are_added_later_do_not_disturb() -> None:
+    assert seen({**ladder(95_100.0, NOW), "session": 12}).status is Status.OK
+
+
+def test_the_time_to_close_ends_at_zero() -> None:
+    assert seen(ladder(95_100.0, NOW), 7_200.0).ttc_seconds == 0
+
+
+def test_the_probability_of_closing_at_or_above_falls_with_the_strike_and_lies_in_its_interval() -> None:
+    rungs = seen(ladder(95_100.0, NOW)).rungs
+    assert [rung.strike for rung in rungs] == sorted((rung.strike for rung in rungs), reverse=True)
+    chances = [rung.at_or_above for rung in rungs if rung.at_or_above is not None]
+    assert len(chances) == 21
+    assert chances == sorted(chances)
+    assert chances[0] < 5
+    assert chances[-1] > 95
+    for rung in rungs:
+        assert rung.low is not None
+        assert rung.high is not None
+        assert rung.at_or_above is not None
+        assert rung.below is not None
+        assert rung.low < rung.at_or_above < rung.high
+        assert rung.at_or_above + rung.below == pytest.approx(100)
+        assert rung.reach == min(rung.at_or_above, rung.below)
+        assert (rung.move_pct > 0) == (rung.strike > 95_100)
+
+
+def test_strikes_without_an_answer_stay_in_the_ladder() -> None:
+    view = seen(ladder(95_100.0, NOW, known=False))
+    assert [rung.at_or_above for rung in view.rungs] == [None] * 21
+    assert view.status is Status.DEGRADED
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"7", b'{"timestamp": 7}'])
+def test_what_is_no_probability_file_is_told_as_such(content: bytes) -> None:
+    view = view_of("BTC", content, NOW)
+    assert view.status is Status.UNREADABLE
+    assert view.payload is None
+    assert "no probability file" in view.reasons[0]
+
+
+def test_no_file_is_told_as_such(tmp_path: Path) -> None:
+    view = read_view(tmp_path / "nowhere", "BTC", NOW)
+    assert view.status is Status.MISSING
+    assert "there is no file for BTC yet" in view.reasons[0]
+
+
+def test_the_first_symbol_that_has_a_file_is_chosen(tmp_path: Path) -> None:
+    assert first_with_file(tmp_path, ["BTC", "ETH"]) == "BTC"
+    write_ladder(tmp_path, "ETH", ladder(95_100.0, NOW))
+    assert first_with_file(tmp_path, ["BTC", "ETH"]) == "ETH"
+
+
+def test_the_examples_of_the_documentation_hold() -> None:
+    result = doctest.testmod(live_files)
+    assert result.attempted == 2
+    assert result.failed == 0

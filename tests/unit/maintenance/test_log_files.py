@@ -1,0 +1,146 @@
+"""What is done with logs: pure plans, and the process that writes them."""
+
+import gzip
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import orjson
+import pytest
+from small_disks import small_disk
+from waiting import PATIENCE_SECONDS, wait_until
+
+from pipelines.domain.maintenance.log_files import LogFile, LogPolicy, plan_logs
+from pipelines.maintenance.log_rotation import _compress
+from pipelines.maintenance.log_writer import rename_rotated
+
+NOW = datetime(2026, 3, 31, 1, 15, tzinfo=UTC)
+
+
+def log(name: str, *, age_days: float = 0.5, size: int = 1000, self_rotating: bool = False) -> LogFile:
+    return LogFile("logs", name, size, NOW - timedelta(days=age_days), self_rotating)
+
+
+def actions(*files: LogFile, policy: LogPolicy | None = None) -> list[tuple[str, str]]:
+    return [(one.action, one.name) for one in plan_logs(files, policy or LogPolicy(), NOW).steps]
+
+
+def test_a_file_in_use_is_renamed_and_one_renamed_before_is_compressed() -> None:
+    assert actions(log("daemon.log"), log("daemon-20260330T011500Z.log", age_days=1), log("runs.jsonl")) == [
+        ("compress", "daemon-20260330T011500Z.log"), ("rotate", "daemon.log"), ("rotate", "runs.jsonl"),
+    ]  # fmt: skip
+
+
+def test_a_file_that_was_renamed_a_moment_ago_may_still_be_written_to() -> None:
+    assert actions(log("daemon-20260331T011400Z.log", age_days=0.001)) == []
+
+
+def test_an_empty_log_is_left_alone() -> None:
+    assert actions(log("daemon.log", size=0)) == []
+
+
+def test_the_newest_log_of_a_writer_that_rotates_by_itself_is_its_own() -> None:
+    files = [
+        log(f"postgresql-202603{day:02}T000000Z.log", self_rotating=True, age_days=31 - day) for day in (28, 29, 30)
+    ]
+    assert actions(*files) == [("compress", files[0].name), ("compress", files[1].name)]
+
+
+def test_old_ones_go_and_then_the_oldest_until_all_fit() -> None:
+    old = log("daemon-20260201T011500Z.log.gz", age_days=58)
+    assert actions(old) == [("delete", old.name)]
+    large = [log(f"daemon-202603{day:02}T011500Z.log.gz", age_days=31 - day, size=2**20) for day in (10, 20, 30)]
+    assert actions(*large, policy=LogPolicy(most_megabytes=2)) == [("delete", large[0].name)]
+
+
+def test_a_compressed_log_holds_what_it_held_and_its_age(tmp_path: Path) -> None:
+    path = tmp_path / "daemon-20260330T011500Z.log"
+    text = "".join(f"line {number}\n" for number in range(100_000))
+    path.write_text(text)
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    _compress(path)
+    assert [one.name for one in tmp_path.iterdir()] == [f"{path.name}.gz"]
+    with gzip.open(tmp_path / f"{path.name}.gz", "rt") as back:
+        assert back.read() == text
+    assert (tmp_path / f"{path.name}.gz").stat().st_mtime == 1_000_000_000
+
+
+def test_two_rotations_in_a_second_have_two_names(tmp_path: Path) -> None:
+    for _ in range(3):
+        (tmp_path / "a.log").write_text("x")
+        rename_rotated(tmp_path / "a.log", NOW)
+    assert sorted(one.name for one in tmp_path.iterdir()) == [
+        "a-20260331T011500Z-2.log", "a-20260331T011500Z-3.log", "a-20260331T011500Z.log",
+    ]  # fmt: skip
+
+
+def test_no_line_is_lost_while_files_are_rotated_under_the_writer(tmp_path: Path) -> None:
+    pipes = [os.pipe() for _ in range(2)]
+    names = [f"{name}={reading}" for name, (reading, _) in zip(("a", "b"), pipes, strict=True)]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.maintenance.log_writer", str(tmp_path), *names],
+        pass_fds=[one for one, _ in pipes],
+    )
+    for reading, _ in pipes:
+        os.close(reading)
+    for number in range(20_000):
+        for (_, writing), name in zip(pipes, "ab", strict=True):
+            os.write(writing, f"{name} {number}\n".encode())
+        if number % 2_000 == 1_999:
+            wait_until((tmp_path / "a.log").exists, "the next file")
+            rename_rotated(tmp_path / "a.log", datetime.now(UTC))
+    os.write(pipes[0][1], b"no line break")
+    for _, writing in pipes:
+        os.close(writing)
+    assert child.wait(PATIENCE_SECONDS) == 0
+    for name, last in (("a", ["no line break"]), ("b", [])):
+        lines = [line for path in tmp_path.glob(f"{name}*.log") for line in path.read_text().splitlines()]
+        assert sorted(lines) == sorted([*(f"{name} {number}" for number in range(20_000)), *last])
+    assert len(list(tmp_path.glob("a-*.log"))) >= 5
+
+
+@pytest.mark.needs("a mount")
+def test_a_full_disk_holds_nobody_up_and_what_it_swallowed_is_counted(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        reading, writing = os.pipe()
+        child = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.maintenance.log_writer", str(disk), f"a={reading}"], pass_fds=[reading]
+        )
+        try:
+            os.close(reading)
+            for number in range(5_000):
+                os.write(writing, f"{number:0100d}\n".encode())
+            wait_until(lambda: (disk / "a.log").exists() and (disk / "a.log").stat().st_size > 60_000, "a full disk")
+            (disk / "a.log").unlink()
+
+            def told() -> bool:
+                os.write(writing, b"again\n")
+                return (disk / "a.log").exists() and "lines could not be written" in (disk / "a.log").read_text()
+
+            wait_until(told, "the count of what was lost")
+            assert child.poll() is None
+        finally:
+            os.close(writing)
+            child.wait(PATIENCE_SECONDS)
+
+
+@pytest.mark.slow
+def test_many_processes_write_into_one_file_that_is_rotated_and_every_line_is_json(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from pipelines.service import log_setup\n"
+        "log_setup.log_commands(Path(sys.argv[1]))\n"
+        "for n in range(2000): log_setup.note(f'{sys.argv[2]} {n} \\n not a new line')\n"
+    )
+    children = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), name]) for name in "abc"]
+    path = tmp_path / "logs" / "commands.jsonl"
+    while any(child.poll() is None for child in children):
+        if path.exists() and path.stat().st_size > 50_000:
+            rename_rotated(path, datetime.now(UTC))
+    assert [child.wait() for child in children] == [0, 0, 0]
+    lines = [orjson.loads(line) for one in path.parent.glob("*.jsonl") for line in one.read_bytes().splitlines()]
+    assert len(lines) == 6_000
+    assert {line["level"] for line in lines} == {"info"}
+    assert {line["event"].split()[0] for line in lines} == {"a", "b", "c"}
+    assert all(datetime.fromisoformat(line["timestamp"]).tzinfo is not None and line["pid"] for line in lines)

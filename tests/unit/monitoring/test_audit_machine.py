@@ -1,0 +1,91 @@
+"""What an audit measures of the machine: containers' limits, disks, classes of processes."""
+
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.domain.monitoring.audit.measurements import activity
+from pipelines.domain.monitoring.audit.targets import State, judge
+from pipelines.monitoring.audit import host
+from pipelines.monitoring.audit.run import targets
+
+
+def group(folder: Path, files: dict[str, str]) -> Path:
+    """A control group as the kernel shows it."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def first(quota: str, limit: str) -> dict[str, str]:
+    """Files of version 1."""
+    return {
+        "cpu/cpu.cfs_quota_us": f"{quota}\n", "cpu/cpu.cfs_period_us": "100000\n",
+        "memory/memory.limit_in_bytes": f"{limit}\n",
+    }  # fmt: skip
+
+
+def test_a_containers_limits_are_respected_in_both_versions_of_control_groups(tmp_path: Path) -> None:
+    two = group(tmp_path / "2", {"cpu.max": "50000 100000\n", "memory.max": "536870912\n"})
+    one = group(tmp_path / "1", first("25000", "1073741824"))
+    assert (host.cores_allowed(two), host.memory_limit(two)) == (0.5, 2**29)
+    assert (host.cores_allowed(one), host.memory_limit(one)) == (0.25, 2**30)
+
+
+def test_no_limit_is_none(tmp_path: Path) -> None:
+    cores = float(len(psutil.Process().cpu_affinity()))
+    two = group(tmp_path / "2", {"cpu.max": "max 100000\n", "memory.max": "max\n"})
+    one = group(tmp_path / "1", first("-1", "9223372036854771712"))
+    for folder in (two, one, tmp_path / "none"):
+        assert (host.cores_allowed(folder), host.memory_limit(folder)) == (cores, None)
+
+
+def test_what_a_container_uses_does_not_count_files_that_it_could_forget(tmp_path: Path) -> None:
+    two = group(tmp_path / "2", {"memory.current": "900\n", "memory.stat": "anon 200\ninactive_file 600\n"})
+    one = group(
+        tmp_path / "1", {"memory/memory.usage_in_bytes": "900\n", "memory/memory.stat": "total_inactive_file 500\n"}
+    )
+    assert (host.memory_used(two), host.memory_used(one), host.memory_used(tmp_path)) == (300, 400, None)
+
+
+def test_a_slow_disk_is_found(tmp_path: Path) -> None:
+    def slow(number: int) -> None:
+        os.fsync(number)
+        time.sleep(0.06)
+
+    [target] = [one for one in targets() if one.name == "disk_sync"]
+    throttled, usual = host.disks({"home": tmp_path}, 5, slow), host.disks({"home": tmp_path}, 5, lambda _: None)
+    assert [one.state for one in judge([target], throttled.figures)] == [State.MISSED]
+    assert min(throttled.figures[0].samples) > 60 > min(usual.figures[0].samples)
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_a_folder_that_is_not_there_is_a_gap(tmp_path: Path) -> None:
+    measured = host.disks({"backups": tmp_path / "none"}, 5) + host.read({"backups": tmp_path / "none"})
+    assert [(one.name, one.why) for one in measured.gaps] == [
+        ("syncing the disk of backups", "No such file or directory"),
+        ("disk of backups", "No such file or directory"),
+    ]
+    assert not any("disk" in one.name for one in measured.figures)
+
+
+@pytest.mark.parametrize(
+    ("share", "called"),
+    [
+        (0.0, "idle"),
+        (0.99, "idle"),
+        (1.0, "normal"),
+        (9.9, "normal"),
+        (10.5, "normal"),
+        (20.0, "normal"),
+        (20.1, "high"),
+    ],
+)
+def test_every_share_of_a_core_has_its_class(share: float, called: str) -> None:
+    """The original's classes had a hole between 10 and 20 %, and put 0.5 % into `1-10 %`."""
+    assert activity(share) == called

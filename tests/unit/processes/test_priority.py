@@ -1,0 +1,58 @@
+"""Maintenance by hand lets everything else go first; what somebody waits for does not."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from waiting import PATIENCE_SECONDS
+
+from pipelines.processes.priority import in_background
+
+pytestmark = pytest.mark.usefixtures("giving_way")
+
+#: Of the tests themselves, which may give way, too.
+USUAL = os.sched_getscheduler(0)
+PROGRAM = """
+import os, sys
+from pipelines.cli.main import main
+try:
+    main()
+finally:
+    print("policy", os.sched_getscheduler(0), file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "policy"),
+    [
+        (["retention"], os.SCHED_IDLE),
+        (["vacuum"], os.SCHED_IDLE),
+        (["backup", "create"], os.SCHED_IDLE),
+        (["backup", "restore"], USUAL),
+        (["ladder"], USUAL),
+    ],
+)
+def test_who_goes_first(arguments: list[str], policy: int) -> None:
+    command = [sys.executable, "-c", PROGRAM, *arguments, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert done.returncode == 0
+    assert done.stderr == f"policy {policy}\n"
+
+
+def test_work_in_the_background_gives_way_and_its_caller_does_not() -> None:
+    with in_background() as background:
+        assert background(lambda: os.sched_getscheduler(0)) == os.SCHED_IDLE
+        with pytest.raises(KeyError, match="what it raises"):
+            background(lambda: {}["what it raises"])
+    assert os.sched_getscheduler(0) == USUAL
+
+
+def test_where_nobody_may_give_way_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refused)
+    with in_background() as background:
+        assert background(lambda: 7) == 7
