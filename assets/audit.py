@@ -78,7 +78,9 @@ def _check(judgement: Judgement) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.ERROR if fails else dg.AssetCheckSeverity.WARN,
         description=f"{judgement.state}: {'-' if value is None else told(value, target.unit)}",
         metadata={
-            "target": target.told, "severity": str(target.severity), "figure": judgement.key or "none",
+            "target": target.told,
+            "severity": str(target.severity),
+            "figure": judgement.key or "none",
             **({} if value is None else {"value": value}),
         },
-    )  # fmt: skip
+    )

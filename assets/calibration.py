@@ -91,13 +91,25 @@ def _checks(
     skill, before = pooled[champion].skill, earlier.get(champion)
     drift = None if skill is None or before is None else skill - before
     return [
-        warn("calibration", "no_band_is_off", abs(errors[worst]) <= MOST_BAND_ERROR_POINTS,
-             {"champion": champion, "worst_band": str(worst), "off_by_points": round(errors[worst], 3)}),
-        warn("calibration", "better_than_momentum", champion == YARDSTICK or difference.high < 0.0,
-             {"brier_difference": difference.estimate, "low": difference.low, "high": difference.high}),
-        warn("calibration", "no_drift", drift is None or drift >= -MOST_DRIFT,
-             {"skill_change": "no run of a month ago" if drift is None else round(drift, 5)}),
-    ]  # fmt: skip
+        warn(
+            "calibration",
+            "no_band_is_off",
+            abs(errors[worst]) <= MOST_BAND_ERROR_POINTS,
+            {"champion": champion, "worst_band": str(worst), "off_by_points": round(errors[worst], 3)},
+        ),
+        warn(
+            "calibration",
+            "better_than_momentum",
+            champion == YARDSTICK or difference.high < 0.0,
+            {"brier_difference": difference.estimate, "low": difference.low, "high": difference.high},
+        ),
+        warn(
+            "calibration",
+            "no_drift",
+            drift is None or drift >= -MOST_DRIFT,
+            {"skill_change": "no run of a month ago" if drift is None else round(drift, 5)},
+        ),
+    ]
 
 
 @dg.asset(
@@ -164,26 +176,32 @@ def champion_change(
     if not decision.promote:
         raise dg.Failure(
             f"{config.model} is not promoted over {champion} for {symbol}: {reason}",
-            metadata={"evidence": dg.MetadataValue.json(decision.evidence)}, allow_retries=False,
-        )  # fmt: skip
+            metadata={"evidence": dg.MetadataValue.json(decision.evidence)},
+            allow_retries=False,
+        )
     with strikecast.pipeline("promotion") as connection:
         change_champion(connection, symbol, config.model, champion, reason, decision.evidence, context.run.run_id)
         table = table_metadata(connection, "analytics.champion_change", 1)
     return dg.MaterializeResult(
         metadata={
-            **table, "champion": config.model, "challenger": champion, "reason": reason,
+            **table,
+            "champion": config.model,
+            "challenger": champion,
+            "reason": reason,
             "evidence": dg.MetadataValue.json(decision.evidence),
         }
-    )  # fmt: skip
+    )
 
 
 def _table(rows: Sequence[ScoreRow]) -> str:
     """Pooled scores as Markdown."""
     lines = ["| model | cases | Brier | skill over climatology | shown | happened |", "|---|---:|---:|---|---:|---:|"]
     for row in rows:
-        skill = "" if row.skill is None or row.skill_low is None or row.skill_high is None else (
-            f"{100 * row.skill:.2f} % ({100 * row.skill_low:.2f} .. {100 * row.skill_high:.2f})"
-        )  # fmt: skip
+        skill = (
+            ""
+            if row.skill is None or row.skill_low is None or row.skill_high is None
+            else (f"{100 * row.skill:.2f} % ({100 * row.skill_low:.2f} .. {100 * row.skill_high:.2f})")
+        )
         lines.append(
             f"| {row.model} | {row.n:,} | {row.brier:.5f} | {skill} | {100 * row.mean_probability:.2f} % "
             f"| {100 * row.happened:.2f} % |"

@@ -49,9 +49,14 @@ def fingerprint(context: dg.AssetExecutionContext, config: Build, strikecast: St
         generation = start_generation(connection, symbol, model, closes=closes, run_id=context.run.run_id)
         rows = write_fingerprints(connection, generation, tables)
         baseline = record_generation(
-            connection, symbol, ClimatologyModel.name, ClimatologyRule(model), tables.nodes, bars=span_of(closes),
+            connection,
+            symbol,
+            ClimatologyModel.name,
+            ClimatologyRule(model),
+            tables.nodes,
+            bars=span_of(closes),
             run_id=context.run.run_id,
-        )  # fmt: skip
+        )
         write_fingerprints(connection, baseline, baseline_of(tables))
         metadata = table_metadata(connection, "analytics.fingerprint", rows)
         verdicts = [

@@ -97,9 +97,14 @@ class VacuumConfig(dg.Config):
 def vacuum(context: dg.AssetExecutionContext, config: VacuumConfig, strikecast: Strikecast) -> dg.MaterializeResult:
     """Dead rows are cleared away, statistics renewed, old transaction numbers frozen, where the plan finds need."""
     report = vacuum_job.run(
-        strikecast.settings(), strikecast.database(), planning_time(context), context.log.info, context.run.run_id,
-        urgent_only=config.urgent_only, reindex=config.reindex,
-    )  # fmt: skip
+        strikecast.settings(),
+        strikecast.database(),
+        planning_time(context),
+        context.log.info,
+        context.run.run_id,
+        urgent_only=config.urgent_only,
+        reindex=config.reindex,
+    )
     changes = report.changes
     return dg.MaterializeResult(
         metadata={

@@ -31,10 +31,13 @@ def backup(context: dg.AssetExecutionContext, strikecast: Strikecast) -> Iterato
     """
     settings, now = strikecast.settings(), datetime.now(UTC)
     made = create(
-        strikecast.database(), settings.backups_dir, context.log.info,
-        compression=settings.backup.compression, encrypt_to=settings.backup.encrypt_to,
+        strikecast.database(),
+        settings.backups_dir,
+        context.log.info,
+        compression=settings.backup.compression,
+        encrypt_to=settings.backup.encrypt_to,
         copy_to=settings.backup.copy_to,
-    )  # fmt: skip
+    )
     decided = rotate(settings.backups_dir, settings.backup, now, context.log.info)
     manifest = made.manifest
     largest = sorted(manifest.tables, key=lambda one: one.rows, reverse=True)[:SHOWN_TABLES]
@@ -84,9 +87,16 @@ def restores(context: dg.AssetCheckExecutionContext, strikecast: Strikecast) -> 
     return dg.AssetCheckResult(
         passed=not done.differences,
         metadata={
-            "backup": done.backup, "tables": done.tables, "rows": done.rows, "ladders_read": done.ladders,
-            "seconds": round(done.seconds, 1), "backups": len(backups(settings.backups_dir)),
-            **({"differences": dg.MetadataValue.md("\n".join(f"- {one}" for one in done.differences))}
-               if done.differences else {}),
+            "backup": done.backup,
+            "tables": done.tables,
+            "rows": done.rows,
+            "ladders_read": done.ladders,
+            "seconds": round(done.seconds, 1),
+            "backups": len(backups(settings.backups_dir)),
+            **(
+                {"differences": dg.MetadataValue.md("\n".join(f"- {one}" for one in done.differences))}
+                if done.differences
+                else {}
+            ),
         },
-    )  # fmt: skip
+    )

@@ -26,9 +26,14 @@ def baseline_heat_map(fingerprints: FingerprintSet, symbol: str) -> dg.MarkdownM
     figure = new_figure(7.2, 3.4)
     axes = figure.subplots()
     image = axes.imshow(
-        percent, aspect="auto", cmap="viridis", vmin=0, vmax=50, origin="upper",
+        percent,
+        aspect="auto",
+        cmap="viridis",
+        vmin=0,
+        vmax=50,
+        origin="upper",
         extent=(-moves[-1], moves[-1], fingerprints.horizons + 0.5, 0.5),
-    )  # fmt: skip
+    )
     axes.set(
         title=f"{symbol}, all bars: percent of moves at or past a threshold", xlabel="move, %", ylabel="TTC, minutes"
     )
@@ -51,8 +56,12 @@ def bucket_lines(fingerprints: FingerprintSet, symbol: str, move_bps: int = 50) 
         axes.plot(
             buckets, fingerprints.negative[tables, row, column], style, color="tab:orange", label=f"fall, {row + 1} min"
         )
-    axes.set(title=f"{symbol}: percent of moves of {move_bps / 100:.2f} % or more, by momentum bucket",
-             xlabel="momentum bucket", ylabel="%", ylim=(0, None))  # fmt: skip
+    axes.set(
+        title=f"{symbol}: percent of moves of {move_bps / 100:.2f} % or more, by momentum bucket",
+        xlabel="momentum bucket",
+        ylabel="%",
+        ylim=(0, None),
+    )
     axes.grid(alpha=0.3)
     axes.legend(ncols=2, fontsize=8)
     return inline(figure, f"{symbol} by momentum bucket")
@@ -66,9 +75,12 @@ def season_lines(parameters: VolatilityParameters, symbol: str) -> dg.MarkdownMe
     for label, part in (("weekday", slice(0, QUARTERS_PER_DAY)), ("weekend", slice(QUARTERS_PER_DAY, None))):
         axes.step(hours, np.sqrt(parameters.season[part]), where="post", label=label)
     axes.set(
-        title=f"{symbol}: usual size of a minute's move, by quarter-hour", xlabel="hour, UTC", ylabel="1 = average",
-        xlim=(0, 24), ylim=(0, None),
-    )  # fmt: skip
+        title=f"{symbol}: usual size of a minute's move, by quarter-hour",
+        xlabel="hour, UTC",
+        ylabel="1 = average",
+        xlim=(0, 24),
+        ylim=(0, None),
+    )
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return inline(figure, f"Season of {symbol}")

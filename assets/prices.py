@@ -88,18 +88,21 @@ def price_history(context: dg.AssetExecutionContext, config: NewPrices, strikeca
     age_hours = (now - bars.last_bar_at) / timedelta(hours=1)
     return dg.MaterializeResult(
         metadata={
-            **table, **metadata,
+            **table,
+            **metadata,
             "first_bar": dg.MetadataValue.timestamp(bars.first_bar_at),
             "last_bar": dg.MetadataValue.timestamp(bars.last_bar_at),
         },
         check_results=[
             warn("price_history", "gap_share", missing <= MOST_MISSING_SHARE, {"missing_pct": round(missing * 100, 4)}),
             warn(
-                "price_history", "newest_bar_age", age_hours <= OLDEST_NEWEST_BAR_HOURS,
+                "price_history",
+                "newest_bar_age",
+                age_hours <= OLDEST_NEWEST_BAR_HOURS,
                 {"age_hours": round(age_hours, 2)},
             ),
         ],
-    )  # fmt: skip
+    )
 
 
 def _from_files(
@@ -110,14 +113,22 @@ def _from_files(
     if not paths:
         return {"rows_read": 0}
     report = ingest(
-        strikecast.database(), symbol, paths, now,
-        accept_corrections=config.accept_corrections, progress=context.log.info,
-    )  # fmt: skip
+        strikecast.database(),
+        symbol,
+        paths,
+        now,
+        accept_corrections=config.accept_corrections,
+        progress=context.log.info,
+    )
     return {
-        "files": ", ".join(report.files), "rows_read": report.rows_read, "inserted": report.inserted,
-        "corrected": report.corrected, "unchanged": report.unchanged, "quarantined": report.quarantined,
+        "files": ", ".join(report.files),
+        "rows_read": report.rows_read,
+        "inserted": report.inserted,
+        "corrected": report.corrected,
+        "unchanged": report.unchanged,
+        "quarantined": report.quarantined,
         **{f"quarantined_{reason}": count for reason, count in report.reasons.items()},
-    }  # fmt: skip
+    }
 
 
 def _from_elsewhere(
@@ -131,10 +142,15 @@ def _from_elsewhere(
         market = settings.market_of(symbol)
         report = from_exchange(database, symbol, settings.exchange, market, since, now, context.log.info)
     return {
-        "origin": report.origin, "since": report.since.isoformat(), "until": report.until.isoformat(),
-        "asked_minutes": report.asked_minutes, "inserted": report.inserted, "corrected": report.corrected,
-        "quarantined": report.quarantined, "still_missing_minutes": report.still_missing_minutes,
-    }  # fmt: skip
+        "origin": report.origin,
+        "since": report.since.isoformat(),
+        "until": report.until.isoformat(),
+        "asked_minutes": report.asked_minutes,
+        "inserted": report.inserted,
+        "corrected": report.corrected,
+        "quarantined": report.quarantined,
+        "still_missing_minutes": report.still_missing_minutes,
+    }
 
 
 @dg.asset(
@@ -187,7 +203,10 @@ def momentum(context: dg.AssetExecutionContext, config: Build, strikecast: Strik
         table = table_metadata(connection, "historical_data.momentum", report.rows)
     return dg.MaterializeResult(
         metadata={
-            **table, "profile": str(model.profile), "rows_written": report.written, "rows_deleted": report.deleted,
+            **table,
+            "profile": str(model.profile),
+            "rows_written": report.written,
+            "rows_deleted": report.deleted,
             "bars_without_score": len(closes) - report.rows,
         }
-    )  # fmt: skip
+    )

@@ -80,9 +80,15 @@ def standardised_fingerprint(context: dg.AssetExecutionContext, strikecast: Stri
         for fitted in renewed.fitted:
             checked = check_tables(fitted.tables)
             generations[fitted.name] = record_generation(
-                connection, symbol, fitted.name, fitted.rule, fitted.tables.nodes, bars=bars,
-                borrowed_from=renewed.borrowed_from, run_id=context.run.run_id,
-            )  # fmt: skip
+                connection,
+                symbol,
+                fitted.name,
+                fitted.rule,
+                fitted.tables.nodes,
+                bars=bars,
+                borrowed_from=renewed.borrowed_from,
+                run_id=context.run.run_id,
+            )
             write_fingerprints(connection, generations[fitted.name], fitted.tables)
             if not all(verdict.holds for verdict in checked):
                 judge(connection, generations[fitted.name], complete=False)

@@ -34,8 +34,13 @@ def main() -> None:
         database = Database(url)
         migrate(database)
         fingerprints, closes, tables = computing.fingerprints(prices)
-        figures = [fingerprints, *computing.lookup(database, closes, tables), serving.ladder(database, tables),
-                   serving.tick_to_file(database, Path(folder)), *figures]  # fmt: skip
+        figures = [
+            fingerprints,
+            *computing.lookup(database, closes, tables),
+            serving.ladder(database, tables),
+            serving.tick_to_file(database, Path(folder)),
+            *figures,
+        ]
     report(figures, "yardstick in the same run", arguments.json, chosen.source)
     print(f"{', '.join(f'{name} {value}' for name, value in machine().items())}; {arguments.json}")
 

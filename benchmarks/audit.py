@@ -62,17 +62,27 @@ def measure(home: Path, prices: Path) -> list[Figure]:
         Figure(
             f"quick audit ({REPEATS} times)",
             f"longest {max(quick):.1f} s; as a scheduled run, with the start of its process, {max(scheduled):.1f} s",
-            "-", "under 5 s", max(quick) < 5.0, raw,
+            "-",
+            "under 5 s",
+            max(quick) < 5.0,
+            raw,
         ),
         Figure(
             "processor time of a quick audit as a scheduled run, the server's part included",
-            f"most {max(spent):.1f} s: {of_an_hour:.2f} % of a core averaged over the hour", "-", "under 1 % of a core",
-            of_an_hour < 1.0, {},
+            f"most {max(spent):.1f} s: {of_an_hour:.2f} % of a core averaged over the hour",
+            "-",
+            "under 1 % of a core",
+            of_an_hour < 1.0,
+            {},
         ),
         Figure(
-            f"full audit ({REPEATS} times)", f"longest {max(raw['full']):.1f} s, of which 10 s watch processes; "
-            f"{full[-1].cpu_seconds + _of_server(full[-1]):.1f} s of processor time", "-", "under 60 s",
-            max(raw["full"]) < 60.0, {},
+            f"full audit ({REPEATS} times)",
+            f"longest {max(raw['full']):.1f} s, of which 10 s watch processes; "
+            f"{full[-1].cpu_seconds + _of_server(full[-1]):.1f} s of processor time",
+            "-",
+            "under 60 s",
+            max(raw["full"]) < 60.0,
+            {},
         ),
         replace(
             beside,
@@ -80,7 +90,7 @@ def measure(home: Path, prices: Path) -> list[Figure]:
             f"{counting['p50_ms']}, p99 {counting['p99_ms']}",
             raw=beside.raw | {"counting": counting},
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _newest(database: Database) -> Audit:

@@ -48,10 +48,16 @@ def bare_dump(database: Database, compression: str, target: Path) -> tuple[float
     with reaching(database) as variables:
         subprocess.run(
             [
-                programs / "pg_dump", "--format=custom", f"--compress={compression}", f"--role={Role.BACKUP}",
-                "--no-password", f"--file={target}",
-            ], env=variables, check=True,
-        )  # fmt: skip
+                programs / "pg_dump",
+                "--format=custom",
+                f"--compress={compression}",
+                f"--role={Role.BACKUP}",
+                "--no-password",
+                f"--file={target}",
+            ],
+            env=variables,
+            check=True,
+        )
     dumped = time.perf_counter()
     subprocess.run(["sha256sum", target], stdout=subprocess.DEVNULL, check=True)
     subprocess.run([programs / "pg_restore", "--file=/dev/null", target], check=True)

@@ -124,5 +124,7 @@ def compared(what: str, samples: list[float], quiet: list[float], times: float) 
         f"price row inserted to JSON renamed while {what} ({len(samples):,} ticks)",
         f"p50 {ours['p50_ms']}, p99 {ours['p99_ms']}, longest {ours['max_ms']:.0f} ms: {ratio:.2f} times the quiet p99",
         f"quiet: p50 {base['p50_ms']}, p99 {base['p99_ms']}, longest {base['max_ms']:.0f} ms ({len(quiet):,} ticks)",
-        f"p99 within {times:g} times the quiet one", ratio <= times, {"busy": ours, "quiet": base},
-    )  # fmt: skip
+        f"p99 within {times:g} times the quiet one",
+        ratio <= times,
+        {"busy": ours, "quiet": base},
+    )

@@ -78,9 +78,12 @@ def hand_overs(database: Database, output: Path, count: int = 24, period: float 
     over = sum(gap > 1.0 for gap in gaps)
     return Figure(
         f"seconds without a refresh across {count} hand-overs (an hour replayed each), {len(seen)} refreshes",
-        f"{over} over 1.0 s; longest {max(gaps):.3f} s", "-", "0 over 1.0 s", over == 0,
+        f"{over} over 1.0 s; longest {max(gaps):.3f} s",
+        "-",
+        "0 over 1.0 s",
+        over == 0,
         {"longest": max(gaps), "over": over},
-    )  # fmt: skip
+    )
 
 
 def standby_recovery(database: Database, output: Path, repeats: int = 10) -> Figure:
@@ -108,9 +111,12 @@ def standby_recovery(database: Database, output: Path, repeats: int = 10) -> Fig
         holder.wait()
     return Figure(
         f"recovery after SIGKILL of the session, with hot standby ({repeats} times)",
-        f"median {sorted(samples)[repeats // 2]:.3f} s, longest {max(samples):.3f} s", "-", "under 2 s",
-        max(samples) < 2.0, {"seconds": samples},
-    )  # fmt: skip
+        f"median {sorted(samples)[repeats // 2]:.3f} s, longest {max(samples):.3f} s",
+        "-",
+        "under 2 s",
+        max(samples) < 2.0,
+        {"seconds": samples},
+    )
 
 
 def daemon_recovery(home: Path, repeats: int = 3) -> Figure:
@@ -134,9 +140,12 @@ def daemon_recovery(home: Path, repeats: int = 3) -> Figure:
         up.wait()
     return Figure(
         f"recovery after SIGKILL of the session, by Dagster's sensor ({repeats} times)",
-        f"{', '.join(f'{sample:.1f}' for sample in samples)} s", "-", "under 20 s", max(samples) < 20.0,
+        f"{', '.join(f'{sample:.1f}' for sample in samples)} s",
+        "-",
+        "under 20 s",
+        max(samples) < 20.0,
         {"seconds": samples},
-    )  # fmt: skip
+    )
 
 
 def processor(database: Database, output: Path, seconds: float = 60.0) -> Figure:
@@ -152,8 +161,11 @@ def processor(database: Database, output: Path, seconds: float = 60.0) -> Figure
     return Figure(
         f"CPU of the whole live process at 1 Hz, 2 symbols, {seconds:.0f} s",
         f"{share:.2f} % of a core, {figures['cycles']:.0f} refreshes, {figures['overruns']:.0f} overruns",
-        "36 %, the original's own audit", "under 1.5 %", share < 1.5, {"percent": share},
-    )  # fmt: skip
+        "36 %, the original's own audit",
+        "under 1.5 %",
+        share < 1.5,
+        {"percent": share},
+    )
 
 
 def memory(database: Database, output: Path, seconds: float = 600.0) -> Figure:
@@ -184,9 +196,11 @@ def memory(database: Database, output: Path, seconds: float = 600.0) -> Figure:
         f"RSS of the whole live process at 50 Hz, 2 symbols, {seconds / 60:.0f} min; {opened:,} reads of the file",
         f"{max(sizes):.0f} MB, grew {growth:+.1f} MB; {torn} torn or invalid; {figures['cycles']:.0f} refreshes, "
         f"p95 {total['p95']} ms, p99 {total['p99']} ms",
-        "-", "under 170 MB, flat; 0 torn", max(sizes) < 170 and growth < 10 and torn == 0,
+        "-",
+        "under 170 MB, flat; 0 torn",
+        max(sizes) < 170 and growth < 10 and torn == 0,
         {"max_mb": max(sizes), "growth_mb": growth, "opened": opened, "torn": torn},
-    )  # fmt: skip
+    )
 
 
 def many_symbols(database: Database, output: Path, count: int = 200, seconds: float = 60.0) -> Figure:
@@ -223,8 +237,11 @@ def many_symbols(database: Database, output: Path, count: int = 200, seconds: fl
         f"{count} symbols refreshed at 1 Hz for {seconds:.0f} s (clones of BTC)",
         f"{figures['overruns']:.0f} refreshes more than 1 s after the one before, longest {figures['gap']:.3f} s, "
         f"oldest file {age:.2f} s; tick to file p95 {total['p95']:.0f} ms; {share:.0f} % of a core",
-        "-", "200 symbols", ok, {"overruns": figures["overruns"], "gap": figures["gap"], "cpu": share},
-    )  # fmt: skip
+        "-",
+        "200 symbols",
+        ok,
+        {"overruns": figures["overruns"], "gap": figures["gap"], "cpu": share},
+    )
 
 
 def snapshots(database: Database, stored: int = 100_000, repeats: int = 500) -> Figure:
@@ -232,12 +249,18 @@ def snapshots(database: Database, stored: int = 100_000, repeats: int = 500) -> 
     position = {"trade": {"ticker": "T"}, "order_a": {"id": 1}, "order_b": None, "position_open_time": None}
     state = {
         "session": {
-            "session_id": "bench", "session_start_time": datetime.now(UTC), "mode": "paper", "paper_campaign_id": None,
-            "config": {}, "loop_count": 1, "status": "running",
+            "session_id": "bench",
+            "session_start_time": datetime.now(UTC),
+            "mode": "paper",
+            "paper_campaign_id": None,
+            "config": {},
+            "loop_count": 1,
+            "status": "running",
         },
         "positions": {"active_orders": {f"P{i}": position for i in range(10)}},
-        "metrics": dict.fromkeys(METRICS), "risk_guard": dict.fromkeys(RISK_GUARD),
-    }  # fmt: skip
+        "metrics": dict.fromkeys(METRICS),
+        "risk_guard": dict.fromkeys(RISK_GUARD),
+    }
     with database.connect("bench", None, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO live_data.session_snapshots (session_id, session_start_time, mode, config, loop_count, "
@@ -266,9 +289,12 @@ def snapshots(database: Database, stored: int = 100_000, repeats: int = 500) -> 
     p95 = [percentiles_ms(samples)["p95_ms"] for samples in (saves, latest, found)]
     return Figure(
         f"snapshot save with 10 positions; latest of a session; JSONB search, at {stored:,} snapshots",
-        f"p95 {p95[0]:.2f} ms; {p95[1]:.2f} ms; {p95[2]:.2f} ms", "-", "p95 under 5 ms; under 2 ms; under 2 ms",
-        p95[0] < 5 and p95[1] < 2 and p95[2] < 2, {"p95_ms": p95},
-    )  # fmt: skip
+        f"p95 {p95[0]:.2f} ms; {p95[1]:.2f} ms; {p95[2]:.2f} ms",
+        "-",
+        "p95 under 5 ms; under 2 ms; under 2 ms",
+        p95[0] < 5 and p95[1] < 2 and p95[2] < 2,
+        {"p95_ms": p95},
+    )
 
 
 def measure(home: Path, prices: Path, only: Sequence[str]) -> list[Figure]:

@@ -92,8 +92,13 @@ def renew(database: Database, symbol: str) -> None:
         for fitted in renew_counts(connection, symbol).fitted:
             axes = fitted.rule.axes
             generation = record_generation(
-                connection, symbol, fitted.name, fitted.rule, fitted.tables.nodes, bars=bars,
-            )  # fmt: skip
+                connection,
+                symbol,
+                fitted.name,
+                fitted.rule,
+                fitted.tables.nodes,
+                bars=bars,
+            )
             write_fingerprints(connection, generation, fitted.tables)
             blocks = (build_lookup_block(fitted.tables, bucket, axes) for bucket in axes.buckets)
             write_lookup(connection, generation, blocks, axes)
@@ -133,8 +138,11 @@ def tables(years: dict[str, ScoreReport], folds: dict[str, ScoreReport], took: d
     def line(what: str, aim: str, values: list[str]) -> None:
         lines.append(f"| {what} | {aim} | {' | '.join(values)} |")
 
-    line("climatology, Brier", " / ".join(f"{EXPECTED[s][0]:.4f}" for s in symbols),
-         [f"{row_of(years[s], 'climatology').brier:.4f}" for s in symbols])  # fmt: skip
+    line(
+        "climatology, Brier",
+        " / ".join(f"{EXPECTED[s][0]:.4f}" for s in symbols),
+        [f"{row_of(years[s], 'climatology').brier:.4f}" for s in symbols],
+    )
     for model in ("momentum", "momentum_source", "standardised", "student_t", "normal"):
         number = {"momentum": 1, "standardised": 2}.get(model)
         aim = "" if number is None else " / ".join(f"{EXPECTED[s][number]} %" for s in symbols)
@@ -146,13 +154,21 @@ def tables(years: dict[str, ScoreReport], folds: dict[str, ScoreReport], took: d
     )
     for model in ("standardised", "momentum"):
         worst = [worst_band(years[s], model) for s in symbols]
-        line(f"{model}: volatility tenth that is most off, 60 min, 0.5 %: shown / happened",
-             "within 3 points" if model == "standardised" else "",
-             [f"tenth {band}: {shown:.1f} / {happened:.1f}" for band, shown, happened in worst])  # fmt: skip
-    line("five years fitted, 365 daily renewals of 60 horizons, 13.45 M cases scored", "under 30 s",
-         [f"{took[s][0]:.1f} s" for s in symbols])  # fmt: skip
-    line("daily increment, from new bars to published lookups of three models", "under 2 s",
-         [f"{took[s][1]:.2f} s" for s in symbols])  # fmt: skip
+        line(
+            f"{model}: volatility tenth that is most off, 60 min, 0.5 %: shown / happened",
+            "within 3 points" if model == "standardised" else "",
+            [f"tenth {band}: {shown:.1f} / {happened:.1f}" for band, shown, happened in worst],
+        )
+    line(
+        "five years fitted, 365 daily renewals of 60 horizons, 13.45 M cases scored",
+        "under 30 s",
+        [f"{took[s][0]:.1f} s" for s in symbols],
+    )
+    line(
+        "daily increment, from new bars to published lookups of three models",
+        "under 2 s",
+        [f"{took[s][1]:.2f} s" for s in symbols],
+    )
     for symbol in symbols:
         report = years[symbol]
         title = f"{symbol}, test year: a move of 0.5 % or more within 60 minutes, in percent, by tenth of the hours"

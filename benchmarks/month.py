@@ -112,8 +112,10 @@ class Month:
         """`strikecast up`, once its UI answers."""
         up = subprocess.Popen(
             [sys.executable, "-m", "pipelines.cli", "up", "--port", "0"],
-            env=self.environment, stdout=subprocess.DEVNULL, stderr=(self.home / "up.log").open("wb"),
-        )  # fmt: skip
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.home / "up.log").open("wb"),
+        )
         state = self.home / "up.json"
         wait_for(state.exists)
         self.ui = str(orjson.loads(state.read_bytes())["ui_url"])
@@ -146,7 +148,8 @@ class Month:
             (request,) = schedule.evaluate_tick(context).run_requests or ()
         parameters = {
             "selector": {
-                "repositoryLocationName": "strikecast", "repositoryName": "__repository__",
+                "repositoryLocationName": "strikecast",
+                "repositoryName": "__repository__",
                 "jobName": schedule.job_name,
             },
             "runConfigData": request.run_config,
@@ -156,7 +159,7 @@ class Month:
                     {"key": "dagster/scheduled_execution_time", "value": at.isoformat()},
                 ]
             },
-        }  # fmt: skip
+        }
         for _ in range(60):  # the server may have been killed a moment ago
             with suppress(httpx.HTTPError, KeyError, ValueError):
                 answer = httpx.post(
@@ -224,16 +227,27 @@ class Month:
         grown_bytes = 100 * (last.dagster_bytes / seventh.dagster_bytes - 1)
         return [
             *checks,
-            ("runs of maintenance that ended", f"{len(ended)}, of which not well {len(failed)} beside {killed} kills",
-             len(failed) <= killed),
-            ("listed backups that restore, 0 differences", f"{sum(drilled.values())} of {len(drilled)}",
-             all(drilled.values())),
-            ("Dagster's own tables after 7 and after all days, rows",
-             f"{seventh.dagster_rows:,} and {last.dagster_rows:,}: {grown:+.1f} %", abs(grown) <= 10),
-            ("the same, bytes with indexes",
-             f"{seventh.dagster_bytes / 1e6:.1f} and {last.dagster_bytes / 1e6:.1f} MB: {grown_bytes:+.1f} %",
-             grown_bytes <= 10),
-        ]  # fmt: skip
+            (
+                "runs of maintenance that ended",
+                f"{len(ended)}, of which not well {len(failed)} beside {killed} kills",
+                len(failed) <= killed,
+            ),
+            (
+                "listed backups that restore, 0 differences",
+                f"{sum(drilled.values())} of {len(drilled)}",
+                all(drilled.values()),
+            ),
+            (
+                "Dagster's own tables after 7 and after all days, rows",
+                f"{seventh.dagster_rows:,} and {last.dagster_rows:,}: {grown:+.1f} %",
+                abs(grown) <= 10,
+            ),
+            (
+                "the same, bytes with indexes",
+                f"{seventh.dagster_bytes / 1e6:.1f} and {last.dagster_bytes / 1e6:.1f} MB: {grown_bytes:+.1f} %",
+                grown_bytes <= 10,
+            ),
+        ]
 
     def drill_all(self) -> dict[str, bool]:
         """Restore every backup that is listed."""
@@ -250,8 +264,11 @@ class Month:
         """Output of a command of ours."""
         done = subprocess.run(
             [sys.executable, "-m", "pipelines.cli", *arguments],
-            env=self.environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            env=self.environment,
+            check=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
         return done.stdout
 
 
@@ -284,9 +301,12 @@ def report(month: Month) -> str:
     nights = month.nights
     lines = [
         f"{datetime.now(UTC):%Y-%m-%d}, {len(nights)} simulated days.",
-        "", "| claim | found | holds |", "|---|---|---|",
+        "",
+        "| claim | found | holds |",
+        "|---|---|---|",
         *(f"| {claim} | {figure} | {'yes' if holds else '**no**'} |" for claim, figure, holds in month.verdicts()),
-        "", "| day | runs | not well | killed | Dagster's rows | MB | days of ticks | snapshots | backups |",
+        "",
+        "| day | runs | not well | killed | Dagster's rows | MB | days of ticks | snapshots | backups |",
         "|---:|---:|---|---|---:|---:|---:|---:|---:|",
         *(
             f"| {number} | {len(night.runs)} "
@@ -295,7 +315,7 @@ def report(month: Month) -> str:
             f"| {night.price_log_days} | {night.snapshots:,} | {night.backups} |"
             for number, night in enumerate(nights, start=1)
         ),
-    ]  # fmt: skip
+    ]
     return "\n".join(lines)
 
 

@@ -124,17 +124,28 @@ def verdicts(database: Database, last: date, days: int) -> list[tuple[str, str, 
     wanted = kept * TICKS_A_DAY * len(SYMBOLS)
     wanted_snapshots = kept * TICKS_A_DAY - 180
     return [
-        (f"ticks of the last {kept} days that are missing, of {days} days filled",
-         f"{wanted - found['ticks']:,} of {wanted:,}", found["ticks"] == wanted),
-        ("answers of these days that are missing",
-         f"{wanted - found['answers']:,} of {wanted:,}", found["answers"] == wanted),
-        ("snapshots of these days that are missing",
-         f"{wanted_snapshots - found['snapshots']:,} of {wanted_snapshots:,}", found["snapshots"] == wanted_snapshots),
-        ("ticks and snapshots that are older and still there",
-         f"{found['older_ticks']:,} and {found['older_snapshots']:,}",
-         found["older_ticks"] == found["older_snapshots"] == 0),
+        (
+            f"ticks of the last {kept} days that are missing, of {days} days filled",
+            f"{wanted - found['ticks']:,} of {wanted:,}",
+            found["ticks"] == wanted,
+        ),
+        (
+            "answers of these days that are missing",
+            f"{wanted - found['answers']:,} of {wanted:,}",
+            found["answers"] == wanted,
+        ),
+        (
+            "snapshots of these days that are missing",
+            f"{wanted_snapshots - found['snapshots']:,} of {wanted_snapshots:,}",
+            found["snapshots"] == wanted_snapshots,
+        ),
+        (
+            "ticks and snapshots that are older and still there",
+            f"{found['older_ticks']:,} and {found['older_snapshots']:,}",
+            found["older_ticks"] == found["older_snapshots"] == 0,
+        ),
         ("sessions recorded as running that are not", str(found["running"]), found["running"] == 0),
-    ]  # fmt: skip
+    ]
 
 
 def _sql(name: str) -> Any:

@@ -37,9 +37,14 @@ print(orjson.dumps({**session.metrics.counters(), "gap": session.metrics.longest
 
 @contextmanager
 def session(
-    database: Database, output: Path, tiers: dict[str, float] | None = None, *, speed: float = 1.0, rate: float = 1.0,
+    database: Database,
+    output: Path,
+    tiers: dict[str, float] | None = None,
+    *,
+    speed: float = 1.0,
+    rate: float = 1.0,
     period: float = 3600.0,
-) -> Iterator[subprocess.Popen[str]]:  # fmt: skip
+) -> Iterator[subprocess.Popen[str]]:
     """A live session by replay; its figures are what it prints when it ends."""
     arguments = [database.url, str(output), orjson.dumps(tiers or TIERS).decode(), str(speed), str(rate), str(period)]
     child = subprocess.Popen([sys.executable, "-c", SESSION, *arguments], stdout=subprocess.PIPE, text=True)

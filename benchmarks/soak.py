@@ -139,8 +139,10 @@ class Soak:
         """Up, and down at the end."""
         up = subprocess.Popen(
             [sys.executable, "-m", "pipelines.cli", "up", "--port", "0"],
-            env=self.environment, stdout=subprocess.DEVNULL, stderr=(self.home / "up.log").open("wb"),
-        )  # fmt: skip
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.home / "up.log").open("wb"),
+        )
         watcher = threading.Thread(target=self.watch)
         try:
             wait_for((self.home / "up.json").exists, 180)
@@ -194,18 +196,30 @@ class Soak:
         falls = sum(later[0] < earlier[0] for earlier, later in pairwise(loops))
         silent = {symbol: sum(gap - 1.0 for gap in self.gaps(symbol) if gap > 1.0) for symbol in SYMBOLS}
         return [
-            ("acknowledged ticks that are not stored as they were sent",
-             f"{len(lost)} of {len(acknowledged):,}", not lost),
-            ("files that were torn, invalid, or written by a session after its successor's first",
-             f"{len(self.problems)} of {refreshes:,}", not self.problems),
+            (
+                "acknowledged ticks that are not stored as they were sent",
+                f"{len(lost)} of {len(acknowledged):,}",
+                not lost,
+            ),
+            (
+                "files that were torn, invalid, or written by a session after its successor's first",
+                f"{len(self.problems)} of {refreshes:,}",
+                not self.problems,
+            ),
             ("sessions still recorded as running after the end", f"{len(running)} of {len(sessions)}", not running),
             ("sessions that did not go on from the one before", "0" if chain else "some", chain),
             ("snapshots whose count of cycles fell", f"{falls} of {len(loops)}", falls == 0),
-            ("ticks without momentum stored beside them, though many came while no session ran",
-             f"{described[1] - described[0]:,} of {described[1]:,}", described[0] == described[1]),
-            ("seconds without a file beyond the one second that is allowed, BTC / ETH",
-             f"{silent['BTC']:.1f} / {silent['ETH']:.1f} of {self.seconds():.0f}", True),
-        ]  # fmt: skip
+            (
+                "ticks without momentum stored beside them, though many came while no session ran",
+                f"{described[1] - described[0]:,} of {described[1]:,}",
+                described[0] == described[1],
+            ),
+            (
+                "seconds without a file beyond the one second that is allowed, BTC / ETH",
+                f"{silent['BTC']:.1f} / {silent['ETH']:.1f} of {self.seconds():.0f}",
+                True,
+            ),
+        ]
 
     def gaps(self, symbol: str) -> list[float]:
         instants = [at for at, _ in self.written[symbol]]
@@ -232,8 +246,10 @@ def report(soak: Soak, minutes: float) -> str:
     kills, rate = len(soak.kills), soak.rate
     lines = [
         f"{datetime.now(UTC):%Y-%m-%d}, {minutes:g} minutes, {rate:g} ticks a second and symbol, {kills} kills.",
-        "", "| claim | found | holds |", "|---|---|---|",
-    ]  # fmt: skip
+        "",
+        "| claim | found | holds |",
+        "|---|---|---|",
+    ]
     lines += [f"| {claim} | {figure} | {'yes' if holds else '**no**'} |" for claim, figure, holds in soak.verdicts()]
     began = soak.written["BTC"][0][0]
     lines += ["", "| at | killed | file not renewed for |", "|---:|---|---:|"]

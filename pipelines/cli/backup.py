@@ -29,12 +29,20 @@ Name = Annotated[str | None, typer.Argument(help="Name of the backup; by default
 def _shown(backup: Backup) -> dict[str, Any]:
     manifest = backup.manifest
     return {
-        "name": backup.folder.name, "database": manifest.database, "snapshot_at": manifest.snapshot_at,
-        "bytes": manifest.bytes, "database_bytes": manifest.server_size_bytes, "rows": manifest.rows,
-        "tables": len(manifest.tables), "server_version": manifest.server_version, "seconds": manifest.seconds,
-        "encryption": manifest.encryption, "verified_at": backup.verified_at,
-        "content_read": None if backup.verified_at is None else backup.content_read, "problem": backup.problem,
-    }  # fmt: skip
+        "name": backup.folder.name,
+        "database": manifest.database,
+        "snapshot_at": manifest.snapshot_at,
+        "bytes": manifest.bytes,
+        "database_bytes": manifest.server_size_bytes,
+        "rows": manifest.rows,
+        "tables": len(manifest.tables),
+        "server_version": manifest.server_version,
+        "seconds": manifest.seconds,
+        "encryption": manifest.encryption,
+        "verified_at": backup.verified_at,
+        "content_read": None if backup.verified_at is None else backup.content_read,
+        "problem": backup.problem,
+    }
 
 
 def _tell(shown: dict[str, Any], *, json: bool) -> None:
@@ -50,10 +58,13 @@ def create_(json: Json = False) -> None:
     settings = command_settings()
     with running_server(settings) as database:
         made = create(
-            database, settings.backups_dir, console.say,
-            compression=settings.backup.compression, encrypt_to=settings.backup.encrypt_to,
+            database,
+            settings.backups_dir,
+            console.say,
+            compression=settings.backup.compression,
+            encrypt_to=settings.backup.encrypt_to,
             copy_to=settings.backup.copy_to,
-        )  # fmt: skip
+        )
     _tell(_shown(made), json=json)
     if made.copy_problem is not None:
         raise BackupError(made.copy_problem)
@@ -97,8 +108,11 @@ def rotate_(
         console.print_json(asdict(decided) | {"copies": asdict(there)})
         return
     for verb, rows in (
-        ("keep", decided.keep), ("delete", decided.delete), ("keep copy", there.keep), ("delete copy", there.delete)
-    ):  # fmt: skip
+        ("keep", decided.keep),
+        ("delete", decided.delete),
+        ("keep copy", there.keep),
+        ("delete copy", there.delete),
+    ):
         for backup, why in rows:
             console.result.print(f"{verb:6} {backup}: {why}", markup=False, soft_wrap=True)
 

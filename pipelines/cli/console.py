@@ -56,12 +56,13 @@ def ladder_table(symbol: str, payload: Mapping[str, Any]) -> Table:
         style = "dim" if beyond is None else _style(beyond)
         sign = "" if row["move_percent"] == 0 else "+" if row["direction"] == "above" else "-"
         table.add_row(
-            f"{row['strike']:,}", f"{sign}{row['move_percent']:.3f}",
+            f"{row['strike']:,}",
+            f"{sign}{row['move_percent']:.3f}",
             Text("-" if beyond is None else f"{beyond:.2f}", style=style),
             Text(_interval(interval), style="dim"),
             Text("-" if beyond is None else f"{row['prob_within']:.2f}", style="dim"),
             "" if beyond is None else Bar(100.0, 0.0, beyond, width=12, color=style),
-        )  # fmt: skip
+        )
     return table
 
 
@@ -85,8 +86,14 @@ def parity_table(title: str, rows: "Sequence[Parity]") -> Table:
         style = "green" if row.equal == row.cells else "yellow"
         where = "" if row.equal == row.cells else row.worst
         name = row.table.split("_directional_")[-1]
-        table.add_row(name, f"{row.cells:,}", Text(f"{row.equal:,}", style=style), f"{row.mean_difference:.4f}",
-                      f"{row.largest_difference:.2f}", where)  # fmt: skip
+        table.add_row(
+            name,
+            f"{row.cells:,}",
+            Text(f"{row.equal:,}", style=style),
+            f"{row.mean_difference:.4f}",
+            f"{row.largest_difference:.2f}",
+            where,
+        )
     return table
 
 
@@ -119,9 +126,13 @@ def print_backups(folder: object, backups: Sequence[Mapping[str, Any]]) -> None:
     for one in backups:
         verified = "" if one["verified_at"] is None else f"{one['verified_at']:%Y-%m-%d %H:%M}"
         table.add_row(
-            one["name"], f"{one['snapshot_at']:%Y-%m-%d %H:%M}", f"{one['bytes'] / 1e6:,.1f} MB", f"{one['rows']:,}",
-            verified, Text(one["problem"] or "", style="red"),
-        )  # fmt: skip
+            one["name"],
+            f"{one['snapshot_at']:%Y-%m-%d %H:%M}",
+            f"{one['bytes'] / 1e6:,.1f} MB",
+            f"{one['rows']:,}",
+            verified,
+            Text(one["problem"] or "", style="red"),
+        )
     result.print(table)
 
 
@@ -153,9 +164,14 @@ def print_status(state: Mapping[str, Any]) -> None:
     result.print(f"schema {schema['found']} (this code needs {schema['needed']}), UI {state['ui'] or 'not up'}")
     table = Table(title="symbols", header_style="bold", title_style="bold")
     columns = {
-        "symbol": "symbol", "bars": "bars", "last_bar_at": "until", "quarantined": "refused",
-        "model": "champion", "generation": "gen", "published_at": "published",
-    }  # fmt: skip
+        "symbol": "symbol",
+        "bars": "bars",
+        "last_bar_at": "until",
+        "quarantined": "refused",
+        "model": "champion",
+        "generation": "gen",
+        "published_at": "published",
+    }
     for name, heading in columns.items():
         numeric = name in {"bars", "quarantined", "generation"}
         table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
@@ -181,13 +197,20 @@ def print_scores(report: "ScoreReport") -> None:
     for name in ("Brier", "log loss", "skill %", "95 % interval", "calibration", "folds beating momentum"):
         table.add_column(name, justify="right")
     for row in pooled:
-        interval = "" if row.skill_low is None or row.skill_high is None else (
-            f"{100 * row.skill_low:.2f} .. {100 * row.skill_high:.2f}"
-        )  # fmt: skip
+        interval = (
+            ""
+            if row.skill_low is None or row.skill_high is None
+            else (f"{100 * row.skill_low:.2f} .. {100 * row.skill_high:.2f}")
+        )
         table.add_row(
-            row.model, f"{row.brier:.5f}", f"{row.log_loss:.5f}", "" if row.skill is None else f"{100 * row.skill:.2f}",
-            interval, f"{100 * (row.mean_probability - row.happened):+.2f}", _folds_won(report, row.model),
-        )  # fmt: skip
+            row.model,
+            f"{row.brier:.5f}",
+            f"{row.log_loss:.5f}",
+            "" if row.skill is None else f"{100 * row.skill:.2f}",
+            interval,
+            f"{100 * (row.mean_probability - row.happened):+.2f}",
+            _folds_won(report, row.model),
+        )
     result.print(table)
     result.print(_bands_table(report, [row.model for row in pooled]))
 
@@ -196,8 +219,9 @@ def _bands_table(report: "ScoreReport", models: Sequence[str]) -> Table:
     """What was shown and what happened by volatility; red where it is more than 3 points off."""
     table = Table(
         title="a move of 0.5 % or more within 60 minutes, by tenth of volatility: shown, and happened, %",
-        header_style="bold", title_style="bold",
-    )  # fmt: skip
+        header_style="bold",
+        title_style="bold",
+    )
     from pipelines.domain.evaluation.score_report import BAND_CELL
 
     table.add_column("")

@@ -23,10 +23,13 @@ from pipelines.processes.priority import give_way
 from pipelines.service.log_setup import note
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help="Hourly strike probabilities from one-minute bars.\n\nTry `strikecast sample BTC`, `strikecast build BTC`, "
     "`strikecast ladder BTC --price 95000 --ttc 900 --momentum 0.02`, then `strikecast up`.",
-)  # fmt: skip
+)
 export_app = typer.Typer(no_args_is_help=True, help="Write tables as files.")
 import_app = typer.Typer(no_args_is_help=True, help="Take over files of the original system.")
 app.add_typer(export_app, name="export")
@@ -124,10 +127,11 @@ def ingest(
     from pipelines.service.job_runner import run_job
 
     config: dict[str, object] = {
-        "paths": [str(path.expanduser().absolute()) for path in paths or []], "accept_corrections": accept_corrections,
+        "paths": [str(path.expanduser().absolute()) for path in paths or []],
+        "accept_corrections": accept_corrections,
         **({"origin": "EXCHANGE"} if from_exchange else {}),
         **({"since": since.replace(tzinfo=UTC).isoformat()} if since else {}),
-    }  # fmt: skip
+    }
     with prepared(settings, console.say):
         run_job("ingest_prices", symbol, {"price_history": config}, console.say)
 
@@ -220,9 +224,17 @@ def score(
 
     with current_database(settings, console.say) as database:
         report = scoring.score_stored(
-            database, symbol, models or list(scoring.DEFAULT_MODELS), settings.model, start, stop,
-            every_minutes=every, fold_months=fold_months, train_to=train_to, progress=console.say,
-        )  # fmt: skip
+            database,
+            symbol,
+            models or list(scoring.DEFAULT_MODELS),
+            settings.model,
+            start,
+            stop,
+            every_minutes=every,
+            fold_months=fold_months,
+            train_to=train_to,
+            progress=console.say,
+        )
     if json:
         console.print_json(report.as_json())
     else:

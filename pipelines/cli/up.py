@@ -115,9 +115,13 @@ def write_sample(symbol: str, days: int, seed: int, end: datetime, path: Path) -
     frame = pl.DataFrame(
         {
             "timestamp": (pl.Series(bars.minutes) * 60_000_000).cast(pl.Datetime("us", "UTC")),
-            "open": bars.open, "high": bars.high, "low": bars.low, "close": bars.close, "volume": bars.volume,
+            "open": bars.open,
+            "high": bars.high,
+            "low": bars.low,
+            "close": bars.close,
+            "volume": bars.volume,
         }
-    )  # fmt: skip
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         frame.write_parquet(partial)

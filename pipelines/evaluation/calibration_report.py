@@ -81,14 +81,23 @@ def write_report(report: ScoreReport, folder: Path, now: datetime) -> Path:
     pooled = [row for row in rows if row.dimension == "all"]
     start, stop = report.span
     page = _PAGE.render(
-        symbol=report.symbol, cases=f"{pooled[0].n:,}", start=start.date(), stop=stop.date(),
-        every=f"{report.plan.every_minutes} minutes", folds=len(report.folds),
+        symbol=report.symbol,
+        cases=f"{pooled[0].n:,}",
+        start=start.date(),
+        stop=stop.date(),
+        every=f"{report.plan.every_minutes} minutes",
+        folds=len(report.folds),
         now=f"{now.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
-        pooled=pooled, murphy=report.murphy, uncertainty=report.murphy[pooled[0].model].uncertainty, models=models,
-        by_band=_by_band(rows, models), bands=_svg(shown_and_happened(rows, models)),
-        reliability=_svg(reliability_by_band(rows, models)), ttc=_svg(skill_by_ttc(rows, shown)),
+        pooled=pooled,
+        murphy=report.murphy,
+        uncertainty=report.murphy[pooled[0].model].uncertainty,
+        models=models,
+        by_band=_by_band(rows, models),
+        bands=_svg(shown_and_happened(rows, models)),
+        reliability=_svg(reliability_by_band(rows, models)),
+        ttc=_svg(skill_by_ttc(rows, shown)),
         quarters=_svg(skill_by_quarter(rows, shown)),
-    )  # fmt: skip
+    )
     path = report_path(folder, report.symbol)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:

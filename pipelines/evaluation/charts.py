@@ -35,8 +35,15 @@ def reliability_by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Fig
             of_band = [row for row in _of(rows, model, "reliability") if row.level.startswith(f"{band}/")]
             bins = [row for row in of_band if row.n >= FEWEST_CASES]
             shown, happened = [100 * row.mean_probability for row in bins], [100 * row.happened for row in bins]
-            axes.plot(shown, happened, color=_band_colour(band), linewidth=1.2, marker=".", markersize=3,
-                      label={0: "calmest tenth", 9: "wildest tenth"}.get(band))  # fmt: skip
+            axes.plot(
+                shown,
+                happened,
+                color=_band_colour(band),
+                linewidth=1.2,
+                marker=".",
+                markersize=3,
+                label={0: "calmest tenth", 9: "wildest tenth"}.get(band),
+            )
         axes.set(title=model, xlabel="shown, %")
         axes.grid(alpha=0.25)
     largest = max((100 * max(row.mean_probability, row.happened) for row in _many(rows, models)), default=100.0)
@@ -58,10 +65,20 @@ def shown_and_happened(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figu
         if number == 0:
             happened = [100 * row.happened for row in found]
             axes.bar(places[bands], happened, color=OBSERVED, alpha=0.45, label="happened")
-        axes.plot(places[bands], [100 * row.mean_probability for row in found], marker="o", markersize=4,
-                  color=COLOURS.get(model), label=f"{model} showed")  # fmt: skip
-    axes.set(xlabel="volatility band, tenths, calmest first", ylabel="%", xticks=places,
-             title="a move of 0.5 % or more within 60 minutes")  # fmt: skip
+        axes.plot(
+            places[bands],
+            [100 * row.mean_probability for row in found],
+            marker="o",
+            markersize=4,
+            color=COLOURS.get(model),
+            label=f"{model} showed",
+        )
+    axes.set(
+        xlabel="volatility band, tenths, calmest first",
+        ylabel="%",
+        xticks=places,
+        title="a move of 0.5 % or more within 60 minutes",
+    )
     axes.grid(alpha=0.25, axis="y")
     axes.legend(fontsize=8, frameon=False)
     return figure
@@ -90,8 +107,9 @@ def skill_by_quarter(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure
         at = np.arange(len(known)) + 0.08 * (number - (len(models) - 1) / 2)
         skill, low, high = (100 * np.array([each[i] for each in known], dtype=np.float64) for i in (1, 2, 3))
         errors = np.maximum(np.stack([skill - low, high - skill]), 0.0)
-        axes.errorbar(at, skill, errors, marker="o", markersize=4, linewidth=1.2, capsize=2,
-                      color=COLOURS.get(model), label=model)  # fmt: skip
+        axes.errorbar(
+            at, skill, errors, marker="o", markersize=4, linewidth=1.2, capsize=2, color=COLOURS.get(model), label=model
+        )
         axes.set_xticks(range(len(known)), [each[0] for each in known], fontsize=8)
     _finish_skill(axes, "fold beginning")
     return figure

@@ -43,10 +43,14 @@ def compare(symbol: str, ours: FingerprintSet, theirs: FingerprintSet) -> list[P
         worst = f"{row + 1}m TTC {'>= +' if side == 0 else '<= -'}{moves[column] / 100:.2f}%"
         reports.append(
             Parity(
-                fingerprint_table(symbol, bucket), difference.size, int((difference == 0.0).sum()),
-                float(difference.mean()), float(difference.max()), worst,
+                fingerprint_table(symbol, bucket),
+                difference.size,
+                int((difference == 0.0).sum()),
+                float(difference.mean()),
+                float(difference.max()),
+                worst,
             )
-        )  # fmt: skip
+        )
     return reports
 
 
@@ -100,6 +104,11 @@ def import_tables(database: Database, symbol: str, imported: ImportedTables, *, 
         if publish_it:
             publish(connection, generation)
     return ImportReport(
-        symbol, generation, publish_it, imported.files, verdicts,
-        tuple(compare(symbol, stored, imported.fingerprints)), with_active,
-    )  # fmt: skip
+        symbol,
+        generation,
+        publish_it,
+        imported.files,
+        verdicts,
+        tuple(compare(symbol, stored, imported.fingerprints)),
+        with_active,
+    )

@@ -48,19 +48,25 @@ class ScoreReport:
         """Everything, as plain JSON values."""
         first, last = self.span
         return {
-            "symbol": self.symbol, "from": first.isoformat(), "to": last.isoformat(), "plan": self.plan_as_json(),
+            "symbol": self.symbol,
+            "from": first.isoformat(),
+            "to": last.isoformat(),
+            "plan": self.plan_as_json(),
             "murphy": {label: asdict(parts) for label, parts in self.murphy.items()},
             "scores": [asdict(row) for row in self.rows],
-        }  # fmt: skip
+        }
 
     def plan_as_json(self) -> dict[str, Any]:
         """How it was made, as plain JSON values."""
         plan = self.plan
         return {
-            "every_minutes": plan.every_minutes, "fold_months": plan.fold_months, "train_to": plan.train_to,
-            "ttcs_minutes": list(plan.ttcs_minutes), "moves_bps": list(plan.moves_bps),
+            "every_minutes": plan.every_minutes,
+            "fold_months": plan.fold_months,
+            "train_to": plan.train_to,
+            "ttcs_minutes": list(plan.ttcs_minutes),
+            "moves_bps": list(plan.moves_bps),
             "models": list(self.folds[0].tallies),
-        }  # fmt: skip
+        }
 
 
 def newest_plan(history: MarketHistory) -> Plan:

@@ -57,9 +57,14 @@ class BackfillReport:
 
 
 def from_exchange(
-    database: Database, symbol: str, exchange: ExchangeSettings, market: str, since: datetime | None, now: datetime,
+    database: Database,
+    symbol: str,
+    exchange: ExchangeSettings,
+    market: str,
+    since: datetime | None,
+    now: datetime,
     progress: Progress = lambda _: None,
-) -> BackfillReport:  # fmt: skip
+) -> BackfillReport:
     """Store the finished minutes that are missing since an instant, by default since a day before the newest bar.
 
     `now` (aware UTC) or the exchange's own clock, whichever is behind, says which minute still runs. Raises FeedError
@@ -107,9 +112,7 @@ class _Backfill:
             self.progress(f"{self.symbol}: {asked:,} minutes are missing since {since:%Y-%m-%d %H:%M} UTC")
             async for batch in self._batches(client, ranges):
                 label = f"{name} {self.market} from {batch[0][0]:%Y-%m-%d %H:%M}"
-                stored = await asyncio.to_thread(
-                    _store, self.database, self.symbol, label, batch, now, self.progress
-                )  # fmt: skip
+                stored = await asyncio.to_thread(_store, self.database, self.symbol, label, batch, now, self.progress)
                 inserted, corrected, quarantined = (
                     a + b for a, b in zip((inserted, corrected, quarantined), stored, strict=True)
                 )
@@ -167,9 +170,12 @@ class _Backfill:
     async def _patiently(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """Ask again when the exchange fails: later and later, and not for ever."""
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(FeedError), wait=BACKOFF, stop=stop_after_attempt(ATTEMPTS), reraise=True,
+            retry=retry_if_exception_type(FeedError),
+            wait=BACKOFF,
+            stop=stop_after_attempt(ATTEMPTS),
+            reraise=True,
             before_sleep=self._say,
-        ):  # fmt: skip
+        ):
             with attempt:
                 return await ask()
         raise AssertionError("the last attempt returns or raises")

@@ -42,14 +42,26 @@ REASONS = {
 }
 
 COLUMN_NAMES = {
-    "opened": ("timestamp", "time", "open_time", "opentime", "opened_at", "datetime", "date", "unix", "ts",
-               "timestamp_ms", "timestamp_us", "unix_timestamp"),
+    "opened": (
+        "timestamp",
+        "time",
+        "open_time",
+        "opentime",
+        "opened_at",
+        "datetime",
+        "date",
+        "unix",
+        "ts",
+        "timestamp_ms",
+        "timestamp_us",
+        "unix_timestamp",
+    ),
     "open": ("open", "o", "open_price"),
     "high": ("high", "h", "high_price"),
     "low": ("low", "l", "low_price"),
     "close": ("close", "c", "close_price"),
     "volume": ("volume", "v", "vol", "base_volume", "volume_btc", "volume_eth"),
-}  # fmt: skip
+}
 KLINE_COLUMNS = ("opened", "open", "high", "low", "close", "volume")
 SUFFIXES = (".csv", ".csv.gz", ".zip", ".parquet")
 PACKED_SUFFIXES = (".gz", ".zip", ".parquet")
@@ -219,8 +231,11 @@ def _map_columns(present: Sequence[str], file: PriceFile) -> tuple[int, ...]:
         target: next((by_name[name] for name in names if name in by_name), None)
         for target, names in COLUMN_NAMES.items()
     }
-    missing = [f"{target if target != 'opened' else 'time'} ({', '.join(COLUMN_NAMES[target][:4])}, ...)"
-               for target, at in found.items() if at is None]  # fmt: skip
+    missing = [
+        f"{target if target != 'opened' else 'time'} ({', '.join(COLUMN_NAMES[target][:4])}, ...)"
+        for target, at in found.items()
+        if at is None
+    ]
     if missing:
         raise PriceFileError(
             f"{file.name} row 1: no column for {'; '.join(missing)}; it has {', '.join(present)}; nothing was stored"
@@ -293,9 +308,10 @@ def _unpacked(path: Path, scratch: Path) -> Iterator[PriceFile]:
 def _unzipped(path: Path, plain: Path) -> Iterator[PriceFile]:
     with zipfile.ZipFile(path) as archive:
         members = [
-            member for member in archive.infolist()
+            member
+            for member in archive.infolist()
             if _is_price_name(member.filename) and member.filename.lower().endswith((".csv", ".parquet"))
-        ]  # fmt: skip
+        ]
         if not members:
             raise PriceFileError(f"{path.name} holds no .csv or .parquet file; nothing was stored")
         for number, member in enumerate(members):

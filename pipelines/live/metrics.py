@@ -96,9 +96,11 @@ class SessionMetrics:
     def as_saved(self) -> dict[str, Any]:
         """What an audit wants to know of a session."""
         return {
-            "latencies_ms": self.latencies_ms(), "counts": self.counters(),
-            "longest_gap_seconds": round(self.longest_gap_seconds, 3), "start_seconds": self.start_seconds,
-        }  # fmt: skip
+            "latencies_ms": self.latencies_ms(),
+            "counts": self.counters(),
+            "longest_gap_seconds": round(self.longest_gap_seconds, 3),
+            "start_seconds": self.start_seconds,
+        }
 
     def counters(self) -> dict[str, float]:
         """The counts, by name; those that a successor goes on from."""

@@ -107,9 +107,11 @@ class ProbabilityFiles:
             fcntl.flock(self._fence, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             Retrying(
-                retry=retry_if_exception_type(BlockingIOError), wait=wait_fixed(0.002),
-                stop=stop_after_delay(LOCK_PATIENCE_SECONDS), reraise=True,
-            )(fcntl.flock, self._fence, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fmt: skip
+                retry=retry_if_exception_type(BlockingIOError),
+                wait=wait_fixed(0.002),
+                stop=stop_after_delay(LOCK_PATIENCE_SECONDS),
+                reraise=True,
+            )(fcntl.flock, self._fence, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             yield
         finally:

@@ -103,8 +103,15 @@ def _judged(symbol: str, payload: Mapping[str, Any], now: datetime) -> View:
     ttc = (datetime.fromisoformat(payload["market_close"]) - now).total_seconds()
     status, reasons = _status(payload, file_age, price_age)
     return View(
-        symbol, status, reasons, file_age, price_age, max(0, ceil(ttc)), tuple(_rungs(payload)), payload,
-    )  # fmt: skip
+        symbol,
+        status,
+        reasons,
+        file_age,
+        price_age,
+        max(0, ceil(ttc)),
+        tuple(_rungs(payload)),
+        payload,
+    )
 
 
 def _status(payload: Mapping[str, Any], file_age: float, price_age: float) -> tuple[Status, tuple[str, ...]]:

@@ -114,9 +114,13 @@ class Cycle:
             for symbol, one in self._refreshers.items()
         }
         found = await asyncio.to_thread(
-            load_new_champions, self._database, self._application, list(self._refreshers), used,
+            load_new_champions,
+            self._database,
+            self._application,
+            list(self._refreshers),
+            used,
             replayed=self.replayed,
-        )  # fmt: skip
+        )
         for symbol, champion in found.loaded.items():
             self._refreshers[symbol].use(champion)
             self._wake[symbol].set()

@@ -197,9 +197,11 @@ class LiveSession:
     def _waiting_work(self, feed: Feed) -> list[Coroutine[Any, Any, None]]:
         """What goes on from the start, so that a session whose turn comes knows everything."""
         return [
-            *self._sources(feed, early=True), self._cycle.follow(), self._cycle.listen(),
+            *self._sources(feed, early=True),
+            self._cycle.follow(),
+            self._cycle.listen(),
             self._cycle.look_for_champions(),
-        ]  # fmt: skip
+        ]
 
     def _work(self, seat: Seat, feed: Feed, log: TickLog) -> list[Coroutine[Any, Any, None]]:
         """What goes on once it is its turn."""

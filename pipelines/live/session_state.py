@@ -16,23 +16,31 @@ def snapshot_name(session: int) -> str:
 
 
 def live_state(
-    session: int, started_at: datetime, config: Mapping[str, Any], totals: Mapping[str, float] | None, loop_count: int,
+    session: int,
+    started_at: datetime,
+    config: Mapping[str, Any],
+    totals: Mapping[str, float] | None,
+    loop_count: int,
     status: str,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """A live session's state: it has no positions.
 
     `totals`: counts on top of those of the sessions before it, None while those are not known.
     """
     return {
         "session": {
-            "session_id": snapshot_name(session), "session_start_time": started_at, "mode": "live",
-            "paper_campaign_id": None, "config": {**config, "totals": None if totals is None else dict(totals)},
-            "loop_count": loop_count, "status": status,
+            "session_id": snapshot_name(session),
+            "session_start_time": started_at,
+            "mode": "live",
+            "paper_campaign_id": None,
+            "config": {**config, "totals": None if totals is None else dict(totals)},
+            "loop_count": loop_count,
+            "status": status,
         },
         "positions": {"active_orders": {}},
         "metrics": None,
         "risk_guard": None,
-    }  # fmt: skip
+    }
 
 
 def crashed_state(database: Database, application: str, session: int) -> dict[str, Any] | None:

@@ -166,9 +166,15 @@ class SymbolRefresher:
                 problem = f"there is neither momentum nor a baseline for {self.symbol}"
                 return state, _no_answer(price, strikes, ttc), [problem]
             answers = answer_ladder_from(
-                price, strikes, ttc, baseline.positive[0], baseline.negative[0], baseline.nodes,
-                Profile(champion.version.profile), float(baseline.n_eff[0].min()),
-            )  # fmt: skip
+                price,
+                strikes,
+                ttc,
+                baseline.positive[0],
+                baseline.negative[0],
+                baseline.nodes,
+                Profile(champion.version.profile),
+                float(baseline.n_eff[0].min()),
+            )
             return state, answers, [f"momentum is not known{self._missing()}: the baseline answers"]
         problems = []
         sigma = champion.rule.sigma(states, ttc / SECONDS_PER_MINUTE)
@@ -212,13 +218,19 @@ class SymbolRefresher:
         if state.model is None or np.isnan(answers.reading.beyond).all():
             return None
         return {
-            "symbol": self.symbol, "answered_at": state.now, "market_close": next_market_close(state.now),
-            "ttc_seconds": ttc_seconds(state.now), "price": state.tick.price_usd, "model": state.model,
+            "symbol": self.symbol,
+            "answered_at": state.now,
+            "market_close": next_market_close(state.now),
+            "ttc_seconds": ttc_seconds(state.now),
+            "price": state.tick.price_usd,
+            "model": state.model,
             "generation": state.generation,
             "bucket": state.momentum_bucket if state.sigma_pct is None else state.group,
-            "sigma_pct": state.sigma_pct, "strikes": answers.strikes_usd.tolist(),
-            "prob_beyond": answers.reading.beyond.tolist(), "status": status,
-        }  # fmt: skip
+            "sigma_pct": state.sigma_pct,
+            "strikes": answers.strikes_usd.tolist(),
+            "prob_beyond": answers.reading.beyond.tolist(),
+            "status": status,
+        }
 
 
 def market_states(state: LiveState, champion: Champion) -> MarketStates:

@@ -82,10 +82,16 @@ def make_base(database: Database, folder: Path, now: datetime, say: Say = lambda
         try:
             _run(
                 [
-                    programs / "pg_basebackup", f"--pgdata={partial}", "--format=plain", "--wal-method=stream",
-                    "--checkpoint=fast", "--manifest-checksums=SHA256", "--no-password",
-                ], variables,
-            )  # fmt: skip
+                    programs / "pg_basebackup",
+                    f"--pgdata={partial}",
+                    "--format=plain",
+                    "--wal-method=stream",
+                    "--checkpoint=fast",
+                    "--manifest-checksums=SHA256",
+                    "--no-password",
+                ],
+                variables,
+            )
             say("verifying every file")
             _run([programs / "pg_verifybackup", "--quiet", partial])
         except BaseException:
@@ -199,9 +205,11 @@ def _wait_until_archived(database: Database, archive: Path, wal: str, say: Say) 
 
 def _wait(condition: Callable[[], bool]) -> bool:
     retrying = Retrying(
-        retry=retry_if_not_result(bool), wait=wait_fixed(0.1), stop=stop_after_delay(ARCHIVE_TIMEOUT_SECONDS),
+        retry=retry_if_not_result(bool),
+        wait=wait_fixed(0.1),
+        stop=stop_after_delay(ARCHIVE_TIMEOUT_SECONDS),
         retry_error_callback=lambda _: False,
-    )  # fmt: skip
+    )
     return bool(retrying(condition))
 
 

@@ -82,9 +82,11 @@ def _drop(working: Connection, decided: RetentionPlan, left: list[str], say: Say
     rows: Counter[str] = Counter()
     steps: list[tuple[str, Callable[[], Counter[str]]]] = [
         *((one.target, partial(stored.drop_day, working, one.target)) for one in decided.partitions),
-        *((f"generation {one.target}", partial(stored.drop_generation, working, int(one.target)))
-          for one in decided.generations),
-    ]  # fmt: skip
+        *(
+            (f"generation {one.target}", partial(stored.drop_generation, working, int(one.target)))
+            for one in decided.generations
+        ),
+    ]
     for name, step in steps:
         with leaving(left, say):
             with stored.alone(working):

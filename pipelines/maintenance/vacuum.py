@@ -49,9 +49,13 @@ def plan(
     for name in _databases(settings, database):
         with _connected(settings, database, name) as connection:
             decided[name] = plan_vacuum(
-                stored.read_tables(connection), stored.read_indexes(connection), settings.vacuum, now,
-                urgent_only=urgent_only, reindex=reindex,
-            )  # fmt: skip
+                stored.read_tables(connection),
+                stored.read_indexes(connection),
+                settings.vacuum,
+                now,
+                urgent_only=urgent_only,
+                reindex=reindex,
+            )
     return decided
 
 
@@ -103,8 +107,9 @@ def _connected(settings: Settings, database: Database, name: str) -> Iterator[Co
     ours = name == _databases(settings, database)[0]
     where = replace(
         database if ours else dagster_database(settings, database),
-        statement_timeout_seconds=STATEMENT_SECONDS, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS,
-    )  # fmt: skip
+        statement_timeout_seconds=STATEMENT_SECONDS,
+        lock_timeout_seconds=LOCK_TIMEOUT_SECONDS,
+    )
     with where.connect(JOB, Role.OWNER if ours else None, autocommit=True) as connection:
         stored.be_gentle(connection)
         yield connection

@@ -91,10 +91,12 @@ def live_session(context: dg.OpExecutionContext, strikecast: Strikecast) -> None
     def report_file(symbol: str) -> None:
         context.log_event(
             dg.AssetMaterialization(
-                "live_probabilities", partition=symbol, description="first file of this session",
+                "live_probabilities",
+                partition=symbol,
+                description="first file of this session",
                 metadata={"path": dg.MetadataValue.path(str(probabilities_path(settings.output_dir, symbol)))},
             )
-        )  # fmt: skip
+        )
 
     def report_session(report: SessionReport) -> None:
         ended = "so far" if report.ended is None else f"ended: {report.ended}"

@@ -55,9 +55,14 @@ def daily_live_calibration(context: dg.ScheduleEvaluationContext) -> Iterator[dg
 
 def _at(name: str, cron: str, job: Any, description: str, config: Any = None) -> dg.ScheduleDefinition:
     return dg.ScheduleDefinition(
-        name=name, job=job, cron_schedule=cron, execution_timezone="UTC", run_config=config,
-        default_status=dg.DefaultScheduleStatus.RUNNING, description=description,
-    )  # fmt: skip
+        name=name,
+        job=job,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        run_config=config,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=description,
+    )
 
 
 #: The jobs that look after the database, none of which knows of symbols.
@@ -65,27 +70,36 @@ MAINTENANCE = (
     _at("daily_partitions", "30 1 * * *", make_partitions, "Make the partitions of the next days: daily 01:30 UTC."),
     _at("weekly_vacuum", "0 1 * * 0", vacuum_database, "Vacuum every table that needs it: Sundays 01:00 UTC."),
     _at(
-        "daily_urgent_vacuum", "0 1 * * 1-6", vacuum_database, "Vacuum what cannot wait for Sunday: daily 01:00 UTC.",
+        "daily_urgent_vacuum",
+        "0 1 * * 1-6",
+        vacuum_database,
+        "Vacuum what cannot wait for Sunday: daily 01:00 UTC.",
         {"ops": {"vacuum": {"config": {"urgent_only": True}}}},
     ),
     _at("daily_logs", "15 1 * * *", compress_logs, "Rotate and compress logs: daily 01:15 UTC."),
     _at("monthly_archive", "30 2 1 * *", archive_prices, "Old months of bars become files: on the 1st, 02:30 UTC."),
     _at("daily_retention", "0 2 * * *", remove_what_is_old, "Remove what no policy keeps: daily 02:00 UTC."),
     _at(
-        "nightly_backup", "0 3 * * *", backup_database,
+        "nightly_backup",
+        "0 3 * * *",
+        backup_database,
         "Dump the whole database, read the dump back, rotate older ones: daily 03:00 UTC.",
     ),
     _at(
-        "weekly_restore_drill", "0 5 * * 0", restore_drill,
+        "weekly_restore_drill",
+        "0 5 * * 0",
+        restore_drill,
         "Prove that the newest backup restores: Sundays 05:00 UTC.",
     ),
     _at("hourly_audit", "40 0-2,4-23 * * *", audit_system, "Measure and judge the system: each hour but 03:00 UTC."),
     _at(
-        "nightly_audit", "40 3 * * *", audit_system,
+        "nightly_audit",
+        "40 3 * * *",
+        audit_system,
         "Measure and judge the system at length, after the backup: daily 03:40 UTC.",
         {"ops": {"audit": {"config": {"full": True}}}},
     ),
-)  # fmt: skip
+)
 
 #: Where the live session's prices come from says where its finished minutes are to be had. Replayed ones are no news.
 _ORIGINS = {FeedKind.EXCHANGE: "EXCHANGE", FeedKind.EXTERNAL: "TICKS"}

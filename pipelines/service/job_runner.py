@@ -42,9 +42,12 @@ def run_job(
         instance.watch_event_logs(run_id, None, lambda entry, _cursor: progress.tell(entry.dagster_event))
         try:
             result = job.execute_in_process(
-                run_config={"ops": ops, "loggers": QUIET}, instance=instance, partition_key=symbol, run_id=run_id,
+                run_config={"ops": ops, "loggers": QUIET},
+                instance=instance,
+                partition_key=symbol,
+                run_id=run_id,
                 raise_on_error=False,
-            )  # fmt: skip
+            )
         finally:
             instance.event_log_storage.dispose()
         for event in result.all_events:

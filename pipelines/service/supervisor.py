@@ -269,9 +269,11 @@ def _wait(ready: Callable[[], bool], children: Sequence[psutil.Popen], what: str
         )
 
     waiting = Retrying(
-        retry=retry_if_not_result(bool), wait=wait_fixed(0.1), stop=stop_after_delay(START_TIMEOUT_SECONDS),
+        retry=retry_if_not_result(bool),
+        wait=wait_fixed(0.1),
+        stop=stop_after_delay(START_TIMEOUT_SECONDS),
         retry_error_callback=lambda _: f"{what} did not answer within {START_TIMEOUT_SECONDS} s",
-    )  # fmt: skip
+    )
     outcome = waiting(state)
     if outcome != "ready":
         raise ServerUnavailableError(f"{outcome}; see its log in the data folder's logs/")

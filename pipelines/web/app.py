@@ -86,9 +86,12 @@ class Pages:
             symbol: SharedAnswer(partial(self._read_hour, hasty, symbol), fresh_seconds=1.0) for symbol in symbols
         }
         self._page = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
-        ).get_template("page.html")  # fmt: skip
+            loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        ).get_template("page.html")
 
     def close(self) -> None:
         """End all streams of events."""
@@ -102,11 +105,15 @@ class Pages:
         report = await self._report(PAGE_PATIENCE_SECONDS)
         return HTMLResponse(
             self._page.render(
-                view=read_view(self._folder, symbol, self._clock()), symbols=self._symbols, health=report,
-                age_text=age_text, clock_text=clock_text, stale_after=STALE_AFTER_SECONDS,
+                view=read_view(self._folder, symbol, self._clock()),
+                symbols=self._symbols,
+                health=report,
+                age_text=age_text,
+                clock_text=clock_text,
+                stale_after=STALE_AFTER_SECONDS,
                 unwritten_after=UNWRITTEN_AFTER_SECONDS,
             )
-        )  # fmt: skip
+        )
 
     async def symbols(self, _: Request) -> Response:
         """Each symbol with its status and ages."""
@@ -115,13 +122,16 @@ class Pages:
         return json_response(
             [
                 {
-                    "symbol": view.symbol, "status": view.status, "reasons": view.reasons,
+                    "symbol": view.symbol,
+                    "status": view.status,
+                    "reasons": view.reasons,
                     "current_price": None if view.payload is None else view.payload["current_price"],
-                    "file_age_seconds": view.file_age_seconds, "price_age_seconds": view.price_age_seconds,
+                    "file_age_seconds": view.file_age_seconds,
+                    "price_age_seconds": view.price_age_seconds,
                 }
                 for view in views
             ]
-        )  # fmt: skip
+        )
 
     async def ladder(self, request: Request) -> Response:
         """The symbol's file as it is."""

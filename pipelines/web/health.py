@@ -49,9 +49,14 @@ def _session(found: DatabaseHealth) -> dict[str, Any]:
     if age > HEARTBEAT_LIMIT_SECONDS:
         reasons.append(f"the last sign of life of session {record.session_id} is {age_text(age)} old")
     return {
-        "ok": not reasons, "reasons": reasons, "lock_held": found.lock_is_held, "session_id": record.session_id,
-        "status": record.status, "heartbeat_age_seconds": age, "cycles": record.cycles,
-    }  # fmt: skip
+        "ok": not reasons,
+        "reasons": reasons,
+        "lock_held": found.lock_is_held,
+        "session_id": record.session_id,
+        "status": record.status,
+        "heartbeat_age_seconds": age,
+        "cycles": record.cycles,
+    }
 
 
 def _symbol(view: View, generation: int | None, required: bool) -> dict[str, Any]:

@@ -41,9 +41,13 @@ def serve(settings: Settings, host: str, port: int, say: Callable[[str], None]) 
         if not _is_loopback(host):
             say(f"{host} is open to whoever reaches it: the page has no login")
         config = uvicorn.Config(
-            create_app(pages), access_log=False, log_level="warning", lifespan="off", server_header=False,
+            create_app(pages),
+            access_log=False,
+            log_level="warning",
+            lifespan="off",
+            server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
-        )  # fmt: skip
+        )
         _Server(config, pages).run(sockets=[listening])
 
 

@@ -32,20 +32,34 @@ def metrics_of(target: dict[str, Any]) -> set[str]:
 def figures() -> tuple[Figure, ...]:
     """Something of every section."""
     return (
-        *percentiles("query", Unit.MILLISECONDS, [0.4, 0.5, 0.9], "Index Scan on lookup_1_pkey",
-                     query="lookup_rows", symbol="BTC"),
+        *percentiles(
+            "query",
+            Unit.MILLISECONDS,
+            [0.4, 0.5, 0.9],
+            "Index Scan on lookup_1_pkey",
+            query="lookup_rows",
+            symbol="BTC",
+        ),
         *percentiles("operation", Unit.MILLISECONDS, [1.0, 30.0], operation="single_insert"),
-        *(one("live_latency", Unit.MILLISECONDS, value, stage=stage, percentile=percentile)
-          for stage in ("write", "total") for percentile, value in (("p50", 2.0), ("p95", 5.0), ("p99", 9.5), ("max", 20.0))),
-        one("live_cycles", Unit.COUNT, 7_200), one("live_cycles_late", Unit.COUNT, 1),
-        one("live_longest_gap", Unit.SECONDS, 1.25), one("session_availability", Unit.PERCENT, 99.95),
+        *(
+            one("live_latency", Unit.MILLISECONDS, value, stage=stage, percentile=percentile)
+            for stage in ("write", "total")
+            for percentile, value in (("p50", 2.0), ("p95", 5.0), ("p99", 9.5), ("max", 20.0))
+        ),
+        one("live_cycles", Unit.COUNT, 7_200),
+        one("live_cycles_late", Unit.COUNT, 1),
+        one("live_longest_gap", Unit.SECONDS, 1.25),
+        one("session_availability", Unit.PERCENT, 99.95),
         one("process_cpu", Unit.PERCENT_OF_A_CORE, 1.5, "normal", process="live session"),
         one("process_uss", Unit.BYTES, 130 * MEBIBYTE, process="live session"),
         one("process_rss", Unit.BYTES, 180 * MEBIBYTE, process="live session"),
-        one("all_processes_uss", Unit.BYTES, 700 * MEBIBYTE), one("host_load", Unit.PER_CORE, 0.4, minutes="15"),
+        one("all_processes_uss", Unit.BYTES, 700 * MEBIBYTE),
+        one("host_load", Unit.PER_CORE, 0.4, minutes="15"),
         *percentiles("disk_sync", Unit.MILLISECONDS, [0.3, 0.5], of="home"),
-        *(one("table_size", Unit.BYTES, size, table="analytics.lookup", part=part)
-          for part, size in (("rows", 9e7), ("toast", 8_192.0), ("indexes", 2e6))),
+        *(
+            one("table_size", Unit.BYTES, size, table="analytics.lookup", part=part)
+            for part, size in (("rows", 9e7), ("toast", 8_192.0), ("indexes", 2e6))
+        ),
         one("table_rows", Unit.COUNT, 90_868, table="analytics.lookup"),
         one("table_growth", Unit.BYTES_PER_DAY, -1e5, table="analytics.lookup"),
         one("statement_share", Unit.PERCENT, 61.0, statement="SELECT * FROM x | y"),
@@ -54,9 +68,11 @@ def figures() -> tuple[Figure, ...]:
         Figure("lookup_difference", Unit.POINTS, Statistic.LARGEST, (0.004, 0.01), {"symbol": "BTC"}),
         one("table_dead_rows", Unit.COUNT, 12, table="analytics.lookup"),
         one("host_disk", Unit.BYTES, 7e10, of="home", state="free"),
-        one("file_size", Unit.BYTES, 7_700, symbol="BTC"), one("file_age", Unit.SECONDS, 0.4, symbol="ETH"),
-        one("database_size", Unit.BYTES, 1.5e9), one("without_backup", Unit.SECONDS, 2_400.0),
-    )  # fmt: skip
+        one("file_size", Unit.BYTES, 7_700, symbol="BTC"),
+        one("file_age", Unit.SECONDS, 0.4, symbol="ETH"),
+        one("database_size", Unit.BYTES, 1.5e9),
+        one("without_backup", Unit.SECONDS, 2_400.0),
+    )
 
 
 def audit() -> Audit:
@@ -64,14 +80,29 @@ def audit() -> Audit:
     found = figures()
     judgements = judge(targets(), found)
     made = Finding(
-        "dead rows x", Severity.P2, Area.DATABASE, "<x> is full of dead rows", "50,000 dead rows & more",
-        "autovacuum has not come to it", "vacuum it", command='strikecast psql -c "SELECT 1"',
-    )  # fmt: skip
+        "dead rows x",
+        Severity.P2,
+        Area.DATABASE,
+        "<x> is full of dead rows",
+        "50,000 dead rows & more",
+        "autovacuum has not come to it",
+        "vacuum it",
+        command='strikecast psql -c "SELECT 1"',
+    )
     return Audit(
-        Kind.FULL, AT, AT + timedelta(seconds=14.5), "0.1.0", "180000", {"cores": 2}, 2.25, found,
-        (Gap("replication lag", "nobody follows this server"),), judgements,
-        (made, *missed_targets(judgements, advice(), found)), 17,
-    )  # fmt: skip
+        Kind.FULL,
+        AT,
+        AT + timedelta(seconds=14.5),
+        "0.1.0",
+        "180000",
+        {"cores": 2},
+        2.25,
+        found,
+        (Gap("replication lag", "nobody follows this server"),),
+        judgements,
+        (made, *missed_targets(judgements, advice(), found)),
+        17,
+    )
 
 
 def value_of(found: Audit, key: str) -> float:

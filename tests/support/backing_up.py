@@ -31,9 +31,12 @@ def script(
     """The shell script as cron would run it; after the context the server has noticed that it is gone."""
     with reaching(database) as environment:
         child = subprocess.Popen(
-            ["sh", SCRIPT, "-p", programs or programs_for(database.server_major), *options, folder], env={**environment, **variables}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            ["sh", SCRIPT, "-p", programs or programs_for(database.server_major), *options, folder],
+            env={**environment, **variables},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         try:
             yield child
         finally:

@@ -15,19 +15,42 @@ def coinbase_ticker(exchange: "Exchange", symbol: str) -> dict[str, Any]:
     exchange.sequence += 1
     price, at = exchange.prices[symbol], datetime.fromtimestamp(exchange.trade_time(symbol), UTC)
     return {
-        "type": "ticker", "sequence": exchange.sequence, "product_id": f"{symbol}-USD", "price": f"{price}",
-        "open_24h": "1", "volume_24h": "1207.50668151", "low_24h": "1", "high_24h": "1", "volume_30d": "1",
-        "best_bid": f"{price - 1}", "best_bid_size": "1", "best_ask": f"{price + 1}", "best_ask_size": "1",
-        "side": "buy", "time": at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "trade_id": exchange.sequence, "last_size": "0.1",
-    }  # fmt: skip
+        "type": "ticker",
+        "sequence": exchange.sequence,
+        "product_id": f"{symbol}-USD",
+        "price": f"{price}",
+        "open_24h": "1",
+        "volume_24h": "1207.50668151",
+        "low_24h": "1",
+        "high_24h": "1",
+        "volume_30d": "1",
+        "best_bid": f"{price - 1}",
+        "best_bid_size": "1",
+        "best_ask": f"{price + 1}",
+        "best_ask_size": "1",
+        "side": "buy",
+        "time": at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "trade_id": exchange.sequence,
+        "last_size": "0.1",
+    }
 
 
 def kraken_ticker(exchange: "Exchange", symbol: str) -> dict[str, Any]:
     price = exchange.prices[symbol]
     row = {
-        "symbol": f"{symbol}/USD", "bid": price - 1, "bid_qty": 1.0, "ask": price + 1, "ask_qty": 1.0, "last": price,
-        "volume": 1.0, "vwap": price, "low": price, "high": price, "change": 0.0, "change_pct": 0.0,
-    }  # fmt: skip
+        "symbol": f"{symbol}/USD",
+        "bid": price - 1,
+        "bid_qty": 1.0,
+        "ask": price + 1,
+        "ask_qty": 1.0,
+        "last": price,
+        "volume": 1.0,
+        "vwap": price,
+        "low": price,
+        "high": price,
+        "change": 0.0,
+        "change_pct": 0.0,
+    }
     return {"channel": "ticker", "type": "update", "data": [row]}
 
 
@@ -63,12 +86,28 @@ def application(exchange: "Exchange") -> web.Application:
 
     @routes.get("/coinbase/products")
     async def products(_: web.Request) -> web.Response:
-        return web.json_response([
-            {"id": f"{c}-USD", "base_currency": c, "quote_currency": "USD", "quote_increment": "0.01", "base_increment": "0.00000001",
-             "display_name": f"{c}/USD", "min_market_funds": "1", "margin_enabled": False, "post_only": False, "limit_only": False,
-             "cancel_only": False, "status": "online", "status_message": "", "trading_disabled": False, "auction_mode": False}
-            for c in exchange.prices
-        ])  # fmt: skip
+        return web.json_response(
+            [
+                {
+                    "id": f"{c}-USD",
+                    "base_currency": c,
+                    "quote_currency": "USD",
+                    "quote_increment": "0.01",
+                    "base_increment": "0.00000001",
+                    "display_name": f"{c}/USD",
+                    "min_market_funds": "1",
+                    "margin_enabled": False,
+                    "post_only": False,
+                    "limit_only": False,
+                    "cancel_only": False,
+                    "status": "online",
+                    "status_message": "",
+                    "trading_disabled": False,
+                    "auction_mode": False,
+                }
+                for c in exchange.prices
+            ]
+        )
 
     @routes.get("/coinbase/products/{product}/ticker")
     async def ticker(request: web.Request) -> web.Response:
@@ -132,10 +171,27 @@ def application(exchange: "Exchange") -> web.Application:
     @routes.get("/kraken/0/public/AssetPairs")
     async def pairs(_: web.Request) -> web.Response:
         def pair(base: str, alt: str) -> dict[str, Any]:
-            return {"altname": f"{alt}USD", "wsname": f"{alt}/USD", "aclass_base": "currency", "base": base, "aclass_quote": "currency",
-                    "quote": "ZUSD", "lot": "unit", "cost_decimals": 5, "pair_decimals": 1, "lot_decimals": 8, "lot_multiplier": 1,
-                    "leverage_buy": [], "leverage_sell": [], "fees": [[0, 0.4]], "fees_maker": [[0, 0.25]], "ordermin": "0.0001",
-                    "costmin": "0.5", "tick_size": "0.1", "status": "online"}  # fmt: skip
+            return {
+                "altname": f"{alt}USD",
+                "wsname": f"{alt}/USD",
+                "aclass_base": "currency",
+                "base": base,
+                "aclass_quote": "currency",
+                "quote": "ZUSD",
+                "lot": "unit",
+                "cost_decimals": 5,
+                "pair_decimals": 1,
+                "lot_decimals": 8,
+                "lot_multiplier": 1,
+                "leverage_buy": [],
+                "leverage_sell": [],
+                "fees": [[0, 0.4]],
+                "fees_maker": [[0, 0.25]],
+                "ordermin": "0.0001",
+                "costmin": "0.5",
+                "tick_size": "0.1",
+                "status": "online",
+            }
 
         return web.json_response(
             {"error": [], "result": {"XXBTZUSD": pair("XXBT", "XBT"), "XETHZUSD": pair("XETH", "ETH")}}
@@ -185,21 +241,70 @@ def application(exchange: "Exchange") -> web.Application:
 
     @routes.get("/binance/api/v3/exchangeInfo")
     async def info(_: web.Request) -> web.Response:
-        return web.json_response({"timezone": "UTC", "serverTime": int(exchange.now() * 1000), "rateLimits": [], "exchangeFilters": [], "symbols": [
-            {"symbol": f"{c}USDT", "status": "TRADING", "baseAsset": c, "baseAssetPrecision": 8, "quoteAsset": "USDT", "quotePrecision": 8,
-             "quoteAssetPrecision": 8, "orderTypes": ["LIMIT", "MARKET"], "isSpotTradingAllowed": True, "isMarginTradingAllowed": False,
-             "filters": [{"filterType": "PRICE_FILTER", "minPrice": "0.01", "maxPrice": "1000000", "tickSize": "0.01"},
-                         {"filterType": "LOT_SIZE", "minQty": "0.00001", "maxQty": "9000", "stepSize": "0.00001"}],
-             "permissions": ["SPOT"], "permissionSets": [["SPOT"]]} for c in exchange.prices]})  # fmt: skip
+        return web.json_response(
+            {
+                "timezone": "UTC",
+                "serverTime": int(exchange.now() * 1000),
+                "rateLimits": [],
+                "exchangeFilters": [],
+                "symbols": [
+                    {
+                        "symbol": f"{c}USDT",
+                        "status": "TRADING",
+                        "baseAsset": c,
+                        "baseAssetPrecision": 8,
+                        "quoteAsset": "USDT",
+                        "quotePrecision": 8,
+                        "quoteAssetPrecision": 8,
+                        "orderTypes": ["LIMIT", "MARKET"],
+                        "isSpotTradingAllowed": True,
+                        "isMarginTradingAllowed": False,
+                        "filters": [
+                            {
+                                "filterType": "PRICE_FILTER",
+                                "minPrice": "0.01",
+                                "maxPrice": "1000000",
+                                "tickSize": "0.01",
+                            },
+                            {"filterType": "LOT_SIZE", "minQty": "0.00001", "maxQty": "9000", "stepSize": "0.00001"},
+                        ],
+                        "permissions": ["SPOT"],
+                        "permissionSets": [["SPOT"]],
+                    }
+                    for c in exchange.prices
+                ],
+            }
+        )
 
     @routes.get("/binance/api/v3/ticker/24hr")
     async def binance_ticker(request: web.Request) -> web.Response:
         name = request.query["symbol"]
         price, at = f"{exchange.prices[name[:3]]:.8f}", int(exchange.trade_time(name[:3]) * 1000)
-        return web.json_response({"symbol": name, "priceChange": "0", "priceChangePercent": "0", "weightedAvgPrice": price, "prevClosePrice": price,
-                                  "lastPrice": price, "lastQty": "1", "bidPrice": price, "bidQty": "1", "askPrice": price, "askQty": "1", "openPrice": price,
-                                  "highPrice": price, "lowPrice": price, "volume": "1", "quoteVolume": "1", "openTime": at - 86_400_000, "closeTime": at,
-                                  "firstId": 1, "lastId": 2, "count": 2})  # fmt: skip
+        return web.json_response(
+            {
+                "symbol": name,
+                "priceChange": "0",
+                "priceChangePercent": "0",
+                "weightedAvgPrice": price,
+                "prevClosePrice": price,
+                "lastPrice": price,
+                "lastQty": "1",
+                "bidPrice": price,
+                "bidQty": "1",
+                "askPrice": price,
+                "askQty": "1",
+                "openPrice": price,
+                "highPrice": price,
+                "lowPrice": price,
+                "volume": "1",
+                "quoteVolume": "1",
+                "openTime": at - 86_400_000,
+                "closeTime": at,
+                "firstId": 1,
+                "lastId": 2,
+                "count": 2,
+            }
+        )
 
     @routes.get("/binance/api/v3/klines")
     async def klines(request: web.Request) -> web.Response:

@@ -30,10 +30,13 @@ def store(
     frame = pl.DataFrame(
         {
             "timestamp": (pl.Series(bars.minutes[part]) * 60_000_000).cast(pl.Datetime("us", "UTC")),
-            "open": bars.open[part], "high": bars.high[part], "low": bars.low[part], "close": bars.close[part],
+            "open": bars.open[part],
+            "high": bars.high[part],
+            "low": bars.low[part],
+            "close": bars.close[part],
             "volume": bars.volume[part],
         }
-    )  # fmt: skip
+    )
     path = folder / f"{symbol}_{first}_{last}.parquet"
     frame.write_parquet(path)
     ingest(database, symbol, [path], datetime.now(UTC), accept_corrections=True)
@@ -54,9 +57,14 @@ def publish_all(database: Database, symbol: str, renewed: RenewedCounts) -> dict
         for fitted in renewed.fitted:
             axes = fitted.rule.axes
             generation = record_generation(
-                connection, symbol, fitted.name, fitted.rule, fitted.tables.nodes,
-                bars=summarize_bars(connection, symbol), borrowed_from=renewed.borrowed_from,
-            )  # fmt: skip
+                connection,
+                symbol,
+                fitted.name,
+                fitted.rule,
+                fitted.tables.nodes,
+                bars=summarize_bars(connection, symbol),
+                borrowed_from=renewed.borrowed_from,
+            )
             write_fingerprints(connection, generation, fitted.tables)
             blocks = (build_lookup_block(fitted.tables, bucket, axes) for bucket in axes.buckets)
             write_lookup(connection, generation, blocks, axes)

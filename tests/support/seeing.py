@@ -33,9 +33,16 @@ def ladder(
     reading = Reading(beyond, np.zeros(len(strikes), dtype=bool), 1_000.0, np.full(len(strikes), 500.0))
     answers = LadderAnswers(strikes, buffer, buffer / price * 10_000, strikes > price, reading)
     state = LiveState(
-        now=at, tick=Tick(price_at or at, price), momentum_score_pct=0.0123, momentum_bucket=1,
-        fingerprint_table="standardised_lookup_cell", generation=7, model="standardised", sigma_pct=0.0512, group=5,
-    )  # fmt: skip
+        now=at,
+        tick=Tick(price_at or at, price),
+        momentum_score_pct=0.0123,
+        momentum_bucket=1,
+        fingerprint_table="standardised_lookup_cell",
+        generation=7,
+        model="standardised",
+        sigma_pct=0.0512,
+        group=5,
+    )
     return live_payload(state, TIER_USD, answers, problems)
 
 
@@ -80,8 +87,9 @@ def serving(home: Path, **settings: str) -> Iterator[Served]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.cli", "serve", "--port", "0"],
-            env={**os.environ, "STRIKECAST_HOME": str(home), "COLUMNS": "200", **variables}, stderr=output,
-        )  # fmt: skip
+            env={**os.environ, "STRIKECAST_HOME": str(home), "COLUMNS": "200", **variables},
+            stderr=output,
+        )
 
     def address() -> str | None:
         found = re.search(r"http://\S+", log.read_text())

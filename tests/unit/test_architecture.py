@@ -68,3 +68,8 @@ def test_the_lock_has_hashes_and_no_addresses() -> None:
     lock = (ROOT / "requirements.lock").read_text()
     assert "://" not in lock
     assert lock.count("--hash=sha256:") > lock.count("==") > 100
+
+
+def test_the_formatter_decides_the_layout_everywhere() -> None:
+    pragma = "fmt: " + "(skip|off)"
+    assert [str(path) for path in ours() if re.search(rf"# {pragma}", path.read_text())] == []

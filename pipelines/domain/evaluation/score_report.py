@@ -86,9 +86,16 @@ def live_rows(model: str, hour: Ints, probability: Floats, happened: npt.NDArray
     def row(dimension: str, level: str, chosen: npt.NDArray[np.bool_]) -> ScoreRow:
         p = probability[chosen]
         return ScoreRow(
-            model, dimension, level, len(p), float(p.mean()), float(happened[chosen].mean()),
-            float(squared_error[chosen].mean()), float(log_loss[chosen].mean()), float(p.var()),
-        )  # fmt: skip
+            model,
+            dimension,
+            level,
+            len(p),
+            float(p.mean()),
+            float(happened[chosen].mean()),
+            float(squared_error[chosen].mean()),
+            float(log_loss[chosen].mean()),
+            float(p.var()),
+        )
 
     rows = [row("all", "all", np.ones(len(hour), dtype=np.bool_))]
     rows += [row("hour", str(each), hour == each) for each in np.unique(hour).tolist()]
@@ -107,6 +114,14 @@ def _skill(tally: Tally, others: Mapping[str, Tally]) -> Interval | None:
 def _row(label: str, each: Slice, place: tuple[str, str] | None = None, skill: Interval | None = None) -> ScoreRow:
     dimension, level = place or (each.dimension, str(each.level))
     return ScoreRow(
-        label, dimension, level, each.n, each.mean_probability, each.happened, each.brier, each.log_loss,
-        each.sharpness, *((skill.estimate, skill.low, skill.high) if skill else (None, None, None)),
-    )  # fmt: skip
+        label,
+        dimension,
+        level,
+        each.n,
+        each.mean_probability,
+        each.happened,
+        each.brier,
+        each.log_loss,
+        each.sharpness,
+        *((skill.estimate, skill.low, skill.high) if skill else (None, None, None)),
+    )

@@ -90,8 +90,12 @@ class Plan:
     def grid(self) -> ScoreGrid:
         """Dimensions of the tallies of one fold or of all."""
         weeks = (self.stop - self.start) // MINUTES_PER_WEEK + 1
-        levels = {"volatility_band": VOLATILITY_BANDS, "hour": HOURS, "week": weeks,
-                  "momentum_band": len(MOMENTUM_EDGES_BPS) + 1}  # fmt: skip
+        levels = {
+            "volatility_band": VOLATILITY_BANDS,
+            "hour": HOURS,
+            "week": weeks,
+            "momentum_band": len(MOMENTUM_EDGES_BPS) + 1,
+        }
         return ScoreGrid(self.ttcs_minutes, self.moves_bps, levels)
 
 

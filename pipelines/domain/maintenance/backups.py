@@ -170,8 +170,10 @@ def _plan_series(newest_first: Sequence[KeptBackup], policy: RotationPolicy, now
         if reference - one.snapshot_at <= timedelta(days=policy.keep_days):
             reasons.setdefault(one.name, f"of the last {policy.keep_days} days")
     for count, what, period in (
-        (policy.keep_daily, "day", _day), (policy.keep_weekly, "week", _week), (policy.keep_monthly, "month", _month)
-    ):  # fmt: skip
+        (policy.keep_daily, "day", _day),
+        (policy.keep_weekly, "week", _week),
+        (policy.keep_monthly, "month", _month),
+    ):
         for label, name in _newest_of_each(sound, period, count):
             reasons.setdefault(name, f"newest of {what} {label}")
     keep = tuple((one.name, reasons[one.name]) for one in newest_first if one.name in reasons)

@@ -169,7 +169,10 @@ def plan_retention(facts: Facts, policy: RetentionPolicy, now: datetime) -> Rete
     kept: list[str] = []
     silent, sessions = _sessions(facts.sessions, policy, now, kept)
     return RetentionPlan(
-        now, silent, sessions, _partitions(facts, policy, now, kept),
+        now,
+        silent,
+        sessions,
+        _partitions(facts, policy, now, kept),
         _generations(facts.generations, policy, now, kept),
         _runs(facts.runs, policy, now, kept),
         live_sessions_before=now - timedelta(days=policy.session_days),
@@ -179,7 +182,7 @@ def plan_retention(facts: Facts, policy: RetentionPolicy, now: datetime) -> Rete
         full_audits_before=now - timedelta(days=policy.full_audit_days),
         ticks_before=now - timedelta(days=policy.tick_days),
         kept=tuple(kept),
-    )  # fmt: skip
+    )
 
 
 def _sessions(

@@ -131,11 +131,12 @@ def compute_fingerprints(closes: Closes, momentum: Momentum, config: ModelConfig
     evidence = Evidence(
         config.evidence_step_bps,
         *(
-            independent_outcomes(coarse, side.variance(coarse.swapaxes(0, 1), total.swapaxes(0, 1)).swapaxes(0, 1),
-                                 n_eff[..., None])
+            independent_outcomes(
+                coarse, side.variance(coarse.swapaxes(0, 1), total.swapaxes(0, 1)).swapaxes(0, 1), n_eff[..., None]
+            )
             for side, coarse in zip(sides, (share[..., ::every] for share in shares), strict=True)
         ),
-    )  # fmt: skip
+    )
     if config.profile is Profile.SOURCE:
         positive, negative = (np.where(np.isnan(side), 0.0, side).round(2) for side in (positive, negative))
     return FingerprintSet((None, *config.buckets), config.moves_bps, positive, negative, n, n_eff, evidence)

@@ -61,11 +61,15 @@ def check_fingerprints(fingerprints: FingerprintSet, config: ModelConfig) -> lis
     outside = ~missing & ((sides < 0.0) | (sides > 100.0))
     rises = np.diff(sides, axis=-1) > MONOTONE_TOLERANCE_PCT
     return [
-        Verdict("cells_complete", int(sides.shape != expected) + int(unexplained.sum()), sides.size,
-                f"shape {sides.shape}, expected {expected}"),
+        Verdict(
+            "cells_complete",
+            int(sides.shape != expected) + int(unexplained.sum()),
+            sides.size,
+            f"shape {sides.shape}, expected {expected}",
+        ),
         Verdict("percent_0_to_100", int(outside.sum()), sides.size),
         Verdict("monotone_in_move", int(rises.sum()), rises.size),
-    ]  # fmt: skip
+    ]
 
 
 def check_n_adds_up(fingerprints: FingerprintSet, momentum: Momentum, closes: Closes, later: Ints) -> Verdict:

@@ -69,10 +69,15 @@ class LadderAnswers:
         """The answers in the contract's shape: `prob_beyond` and the others in percent, None where not known."""
         beyond = self.reading.beyond.round(2)
         columns = zip(
-            self.strikes_usd.tolist(), self.buffer_usd.round(2).tolist(),
-            (self.move_bps / PERCENT_PER_UNIT).round(4).tolist(), self.upward.tolist(), np.isnan(beyond).tolist(),
-            beyond.tolist(), (100.0 - beyond).round(2).tolist(), strict=True,
-        )  # fmt: skip
+            self.strikes_usd.tolist(),
+            self.buffer_usd.round(2).tolist(),
+            (self.move_bps / PERCENT_PER_UNIT).round(4).tolist(),
+            self.upward.tolist(),
+            np.isnan(beyond).tolist(),
+            beyond.tolist(),
+            (100.0 - beyond).round(2).tolist(),
+            strict=True,
+        )
         rows = []
         for strike, buffer, move_percent, up, unknown, reach, stay in columns:
             past, within = (None, None) if unknown else (reach, stay)
@@ -98,10 +103,10 @@ class LadderAnswers:
         columns = zip(low.round(2).tolist(), high.round(2).tolist(), self.reading.independent.tolist(), strict=True)
         return [
             {"prob_beyond_low": None, "prob_beyond_high": None, "n_independent": None}
-            if isnan(least) else
-            {"prob_beyond_low": least, "prob_beyond_high": most, "n_independent": round(independent)}
+            if isnan(least)
+            else {"prob_beyond_low": least, "prob_beyond_high": most, "n_independent": round(independent)}
             for least, most, independent in columns
-        ]  # fmt: skip
+        ]
 
 
 def answer_ladder(

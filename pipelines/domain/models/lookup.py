@@ -116,9 +116,12 @@ def build_lookup_block(fingerprints: FingerprintSet, bucket: int, config: Lookup
     evidence = fingerprints.evidence
     sides = (None, None) if evidence is None else (evidence.positive[table], evidence.negative[table])
     return LookupBlock(
-        bucket, to_hundredths(positive), to_hundredths(negative), weaker(fingerprints.n_eff[table]),
+        bucket,
+        to_hundredths(positive),
+        to_hundredths(negative),
+        weaker(fingerprints.n_eff[table]),
         *(None if side is None else weaker(side) for side in sides),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,15 @@ class MomentumRule(Rule):
 def move_axes(config: ModelConfig, buckets: tuple[int, ...]) -> LookupAxes:
     """A lookup by move as configured, with these buckets."""
     return LookupAxes(
-        config.profile, config.lookup_ttc_step_seconds, config.horizon_minutes * SECONDS_PER_MINUTE,
-        config.lookup_move_step_bps, config.move_max_bps, AxisKind.MOVE_BPS, config.evidence_step_bps, buckets,
-    )  # fmt: skip
+        config.profile,
+        config.lookup_ttc_step_seconds,
+        config.horizon_minutes * SECONDS_PER_MINUTE,
+        config.lookup_move_step_bps,
+        config.move_max_bps,
+        AxisKind.MOVE_BPS,
+        config.evidence_step_bps,
+        buckets,
+    )
 
 
 def fitted_fingerprints(history: MarketHistory, until: int, config: ModelConfig) -> FingerprintSet:

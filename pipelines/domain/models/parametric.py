@@ -86,9 +86,13 @@ def symmetric_tables(survival: Floats, aged: AgedCounts) -> FingerprintSet:
     percent = np.where(rows[:, None] > 0, 100.0 * survival, np.nan)[None]
     n_eff = rows**2 / np.where(rows > 0, squares, 1.0)
     return FingerprintSet(
-        (0,), tuple(range(0, AXIS_MAX + 1, AXIS_STEP)), percent, percent, aged.n.sum(axis=1)[None],
+        (0,),
+        tuple(range(0, AXIS_MAX + 1, AXIS_STEP)),
+        percent,
+        percent,
+        aged.n.sum(axis=1)[None],
         n_eff[None],
-    )  # fmt: skip
+    )
 
 
 def closed_form_tables(name: str, aged: AgedCounts) -> FingerprintSet:

@@ -75,9 +75,15 @@ class StandardisedRule(Rule):
 def standardised_axes(buckets: tuple[int, ...]) -> LookupAxes:
     """A lookup by standardised move with these buckets."""
     return LookupAxes(
-        Profile.SOUND, SECONDS_PER_MINUTE, HORIZON_MINUTES * SECONDS_PER_MINUTE, AXIS_STEP, AXIS_MAX,
-        AxisKind.STANDARDISED_MOVE, EVIDENCE_STEP, buckets,
-    )  # fmt: skip
+        Profile.SOUND,
+        SECONDS_PER_MINUTE,
+        HORIZON_MINUTES * SECONDS_PER_MINUTE,
+        AXIS_STEP,
+        AXIS_MAX,
+        AxisKind.STANDARDISED_MOVE,
+        EVIDENCE_STEP,
+        buckets,
+    )
 
 
 def shared_parameters(history: MarketHistory, until: int) -> tuple[StandardisedParameters, VolatilityTrack]:

@@ -80,9 +80,11 @@ class StandardisedParameters:
         if tuple(stored["half_lives_minutes"]) != HALF_LIVES_MINUTES:
             raise ValueError(f"fitted with half-lives {stored['half_lives_minutes']}, not {HALF_LIVES_MINUTES}")
         volatility = VolatilityParameters(
-            np.array(stored["season"]), np.array(stored["coefficients"]), float(stored["variance_floor"]),
+            np.array(stored["season"]),
+            np.array(stored["coefficients"]),
+            float(stored["variance_floor"]),
             int(stored["fitted_until"]),
-        )  # fmt: skip
+        )
         return cls(volatility, tuple(stored["momentum_edges"]))
 
 
@@ -128,8 +130,12 @@ def count_outcomes(
     usable = ~(np.isnan(score) | np.isnan(base) | np.isnan(states[0]))
     if not usable.all():
         states, instants, group, base, rows = (
-            states[:, usable], instants[usable], group[usable], base[usable], rows[usable],
-        )  # fmt: skip
+            states[:, usable],
+            instants[usable],
+            group[usable],
+            base[usable],
+            rows[usable],
+        )
     offset = group * BINS + TOP + 1
     counts = np.zeros((HORIZON_MINUTES, GROUPS * BINS), dtype=np.int64)
     for horizon in range(1, HORIZON_MINUTES + 1):
@@ -225,10 +231,13 @@ class AgedCounts:
         positive, negative = tails(shares, TOP)
         n = np.concatenate([self.n.sum(axis=1)[None], self.n.T])
         return FingerprintSet(
-            tuple(range(GROUPS + 1)), tuple(range(0, AXIS_MAX + 1, AXIS_STEP)),
-            100.0 * np.minimum(positive, 1.0), 100.0 * np.minimum(negative, 1.0), n,
+            tuple(range(GROUPS + 1)),
+            tuple(range(0, AXIS_MAX + 1, AXIS_STEP)),
+            100.0 * np.minimum(positive, 1.0),
+            100.0 * np.minimum(negative, 1.0),
+            n,
             np.concatenate([n_eff_all[None], n_eff.T]),
-        )  # fmt: skip
+        )
 
 
 def week_weight(age_weeks: int) -> float:

@@ -48,9 +48,11 @@ class SourceRunner:
         self._say = say
         self._patience = patience
         self._breaker = CircuitBreaker(
-            fail_max=patience.failures, reset_timeout=patience.open_seconds, name=source.name,
+            fail_max=patience.failures,
+            reset_timeout=patience.open_seconds,
+            name=source.name,
             throw_new_error_on_trip=False,
-        )  # fmt: skip
+        )
         self._backoff = wait_random_exponential(multiplier=0.2, max=patience.longest_wait_seconds)
         self._failing: str | None = None
 

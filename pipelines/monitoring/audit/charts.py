@@ -49,10 +49,19 @@ def _style(ink: str) -> AbstractContextManager[None]:
     from matplotlib import rc_context
 
     style: Any = {
-        "svg.fonttype": "none", "svg.hashsalt": "strikecast", "font.size": 8, "text.color": ink, "axes.edgecolor": ink,
-        "axes.labelcolor": ink, "xtick.color": ink, "ytick.color": ink, "axes.spines.top": False,
-        "axes.spines.right": False, "font.family": "sans-serif", "text.parse_math": False,
-    }  # fmt: skip
+        "svg.fonttype": "none",
+        "svg.hashsalt": "strikecast",
+        "font.size": 8,
+        "text.color": ink,
+        "axes.edgecolor": ink,
+        "axes.labelcolor": ink,
+        "xtick.color": ink,
+        "ytick.color": ink,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "font.family": "sans-serif",
+        "text.parse_math": False,
+    }
     return rc_context(style)
 
 

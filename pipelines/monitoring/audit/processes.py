@@ -18,8 +18,18 @@ from pipelines.storage.postgres.connection import Connection
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 RUN = "run"
 #: What comes and goes with the jobs: two audits see the same processes if the rest is the same.
-PASSING = frozenset({RUN, "log watcher", "resource tracker", "postgres client", "postgres strikecast run",
-                     "postgres autovacuum worker", "postgres parallel worker", "postgres io worker"})  # fmt: skip
+PASSING = frozenset(
+    {
+        RUN,
+        "log watcher",
+        "resource tracker",
+        "postgres client",
+        "postgres strikecast run",
+        "postgres autovacuum worker",
+        "postgres parallel worker",
+        "postgres io worker",
+    }
+)
 #: Part of a command line -> what the process is; the first that fits.
 NAMES = (
     ("dagster_webserver", "web server"),
@@ -84,9 +94,11 @@ def find(settings: Settings, connection: Connection | None) -> There:
 
 def _client(name: str) -> str:
     """Our own tasks, and the server's, by their names; what others call themselves is different each time."""
-    return "client" if name.startswith("client ") and not name.startswith("client strikecast") else (
-        name.removeprefix("client ")
-    )  # fmt: skip
+    return (
+        "client"
+        if name.startswith("client ") and not name.startswith("client strikecast")
+        else (name.removeprefix("client "))
+    )
 
 
 def _untold(backend_pid: int, told: Collection[int]) -> dict[int, Named]:
@@ -159,11 +171,14 @@ def _summed(name: str, parts: Sequence[Part]) -> list[Figure]:
     """One figure for each thing measured: the sum over processes of one name; the age is that of the oldest."""
     return [
         one(
-            f"process_{what}", unit, max(values) if what == "age" else sum(values),
-            activity(sum(values)) if what == "cpu" else "", process=name,
+            f"process_{what}",
+            unit,
+            max(values) if what == "age" else sum(values),
+            activity(sum(values)) if what == "cpu" else "",
+            process=name,
         )
         for (what, unit), values in _of(parts).items()
-    ]  # fmt: skip
+    ]
 
 
 def _largest(name: str, parts: Sequence[Part]) -> list[Figure]:

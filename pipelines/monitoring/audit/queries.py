@@ -45,11 +45,13 @@ def hot_queries(connection: Connection, symbols: Sequence[str], calls: int, now:
         version = read_version(connection, active_generation(connection, symbol))
         spread = [
             lookup_parameters(
-                version.generation, int(rng.choice(version.buckets)), version.axes,
+                version.generation,
+                int(rng.choice(version.buckets)),
+                version.axes,
                 float(rng.uniform(1, version.ttc_max_seconds)),
             )
             for _ in range(calls)
-        ]  # fmt: skip
+        ]
         found += [
             HotQuery("lookup_rows", symbol, spread),
             HotQuery("newest_bar", symbol, [[symbol]] * calls),
@@ -97,10 +99,14 @@ def measure(database: Database, role: Role, symbols: Sequence[str], calls: int, 
 def _scans(asked: HotQuery, plan: dict[str, Any]) -> list[Finding]:
     return [
         Finding(
-            f"plan {asked.name} {asked.label} {table}", Severity.P1, Area.DATABASE,
-            f"the query {asked.name} reads {table} from end to end", shape(plan),
+            f"plan {asked.name} {asked.label} {table}",
+            Severity.P1,
+            Area.DATABASE,
+            f"the query {asked.name} reads {table} from end to end",
+            shape(plan),
             "an index is missing or invalid, or the table's statistics are old",
-            "analyze the table; look for its index", command="strikecast vacuum",
+            "analyze the table; look for its index",
+            command="strikecast vacuum",
         )
         for table in sequential_scans(plan)
-    ]  # fmt: skip
+    ]

@@ -44,9 +44,12 @@ def _table(section: Section) -> Table:
         longest = max(len(row[number]) for row in section.rows)
         # What is narrower than it likes to be loses words to the next line, and never a digit.
         table.add_column(
-            name, justify="left" if text else "right", overflow="fold", no_wrap=not text,
+            name,
+            justify="left" if text else "right",
+            overflow="fold",
+            no_wrap=not text,
             min_width=_longest_word(section, number) if text else longest,
-        )  # fmt: skip
+        )
     for row in section.rows:
         table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
     return table

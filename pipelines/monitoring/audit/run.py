@@ -149,10 +149,18 @@ def collect(settings: Settings, database: Database, kind: Kind, say: Say = lambd
     judgements = judge(targets(), measured.figures)
     findings = {one.key: one for one in (*gathered.findings, *missed_targets(judgements, advice(), measured.figures))}
     return Audit(
-        kind, started_at, datetime.now(UTC), metadata.version("strikecast"), version, _machine(), costs.own_seconds,
-        measured.figures, measured.gaps, judgements,
+        kind,
+        started_at,
+        datetime.now(UTC),
+        metadata.version("strikecast"),
+        version,
+        _machine(),
+        costs.own_seconds,
+        measured.figures,
+        measured.gaps,
+        judgements,
         tuple(sorted(findings.values(), key=lambda one: (one.severity, one.key))),
-    )  # fmt: skip
+    )
 
 
 def _steps(
@@ -281,6 +289,10 @@ def _own_cost(costs: processes.Costs, *, with_server: bool) -> Measured:
 
 def _machine() -> dict[str, Any]:
     return {
-        "system": platform.system(), "release": platform.release(), "architecture": platform.machine(),
-        "cores": psutil.cpu_count(), "memory_bytes": host.memory_total(), "python": platform.python_version(),
-    }  # fmt: skip
+        "system": platform.system(),
+        "release": platform.release(),
+        "architecture": platform.machine(),
+        "cores": psutil.cpu_count(),
+        "memory_bytes": host.memory_total(),
+        "python": platform.python_version(),
+    }

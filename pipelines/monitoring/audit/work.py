@@ -75,8 +75,10 @@ def records(settings: Settings, connection: Connection, now: datetime) -> Measur
             one("maintenance_seconds", Unit.SECONDS, run.seconds, job=run.job),
         ]
         results = {
-            "rows_removed": run.rows_removed, "dead_rows_cleared": run.dead_rows_cleared, "steps_left": run.steps_left
-        }  # fmt: skip
+            "rows_removed": run.rows_removed,
+            "dead_rows_cleared": run.dead_rows_cleared,
+            "steps_left": run.steps_left,
+        }
         figures += [
             one("maintenance_result", Unit.COUNT, value, job=run.job, what=what)
             for what, value in results.items()

@@ -29,9 +29,14 @@ def write_scores(
 ) -> int:
     """Store a scoring run; needs a transaction. `span`: from the first forecast up to. Returns its number."""
     parameters = {
-        "symbol": symbol, "origin": origin, "scored_from": span[0], "scored_until": span[1],
-        "plan": Jsonb(dict(plan)), "code_version": code_version(), "run_id": run_id,
-    }  # fmt: skip
+        "symbol": symbol,
+        "origin": origin,
+        "scored_from": span[0],
+        "scored_until": span[1],
+        "plan": Jsonb(dict(plan)),
+        "code_version": code_version(),
+        "run_id": run_id,
+    }
     found = connection.execute(query("insert_score_run"), parameters).fetchone()
     assert found is not None
     with connection.cursor().copy(query("copy_scores_in")) as copy:

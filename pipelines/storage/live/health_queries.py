@@ -18,9 +18,12 @@ APPLICATION = "serve"
 STATEMENT_TIMEOUT_SECONDS = 1
 #: A server that is cut off, rather than gone, is given up within seconds; the kernel's default is two hours.
 GIVE_UP = {
-    "connect_timeout": 2, "keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3,
+    "connect_timeout": 2,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
     "tcp_user_timeout": 5_000,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,11 @@ def impatient(database: Database) -> Database:
     """The same database, for reads that are worth nothing when they take long."""
     given = {name: value for name, value in GIVE_UP.items() if database.parameters.get(name) is None}
     return replace(
-        database, url=conninfo.make_conninfo(database.url, **given), lock_timeout_seconds=1,
+        database,
+        url=conninfo.make_conninfo(database.url, **given),
+        lock_timeout_seconds=1,
         statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS,
-    )  # fmt: skip
+    )
 
 
 def read_health(database: Database, symbols: Sequence[str]) -> DatabaseHealth:
@@ -63,9 +68,7 @@ def read_health(database: Database, symbols: Sequence[str]) -> DatabaseHealth:
     if found is None:
         return DatabaseHealth(generations, held, None)
     age = (now[0] - found["heartbeat_at"]).total_seconds()
-    return DatabaseHealth(
-        generations, held, SessionRecord(found["session_id"], found["status"], found["cycles"], age)
-    )  # fmt: skip
+    return DatabaseHealth(generations, held, SessionRecord(found["session_id"], found["status"], found["cycles"], age))
 
 
 def read_hour(database: Database, symbol: str, start: datetime, now: datetime) -> list[tuple[datetime, float]]:

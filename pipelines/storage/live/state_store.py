@@ -36,14 +36,28 @@ SECTIONS = ("session", "positions", "metrics", "risk_guard")
 SESSION = ("session_id", "session_start_time", "mode", "paper_campaign_id", "config", "loop_count", "status")
 POSITION = ("trade", "order_a", "order_b", "position_open_time")
 METRICS = (
-    "trades_opened", "trades_closed", "winning_trades", "losing_trades", "total_pnl_usd", "max_dd_usd",
-    "per_symbol_pnl", "per_symbol_trades_opened", "per_symbol_trades_closed", "per_symbol_winning_trades",
-    "portfolio_initial_capital", "portfolio_equity",
-)  # fmt: skip
+    "trades_opened",
+    "trades_closed",
+    "winning_trades",
+    "losing_trades",
+    "total_pnl_usd",
+    "max_dd_usd",
+    "per_symbol_pnl",
+    "per_symbol_trades_opened",
+    "per_symbol_trades_closed",
+    "per_symbol_winning_trades",
+    "portfolio_initial_capital",
+    "portfolio_equity",
+)
 RISK_GUARD = (
-    "session_start_time", "daily_loss_usd", "per_symbol_loss", "per_symbol_trades_rejected",
-    "per_symbol_trades_allowed", "per_symbol_capital_used", "per_symbol_position_count",
-)  # fmt: skip
+    "session_start_time",
+    "daily_loss_usd",
+    "per_symbol_loss",
+    "per_symbol_trades_rejected",
+    "per_symbol_trades_allowed",
+    "per_symbol_capital_used",
+    "per_symbol_position_count",
+)
 TIMES = {"session_start_time", "position_open_time"}
 TEXTS = {"session_id", "mode", "paper_campaign_id", "status"}
 COUNTS = {"loop_count", "trades_opened", "trades_closed", "winning_trades", "losing_trades"}

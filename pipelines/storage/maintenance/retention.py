@@ -30,13 +30,16 @@ Say = Callable[[str], None]
 RUNS_AT_ONCE = 50
 #: Dagster's tables that rows are removed from.
 DAGSTER_TABLES = (
-    "runs", "run_tags", "event_logs", "asset_event_tags", "asset_check_executions", "job_ticks",
+    "runs",
+    "run_tags",
+    "event_logs",
+    "asset_event_tags",
+    "asset_check_executions",
+    "job_ticks",
     "asset_daemon_asset_evaluations",
-)  # fmt: skip
+)
 #: Someone uses it; or another partition's removal was cut short, which comes first.
-HELD_UP = (
-    psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.ObjectNotInPrerequisiteState
-)  # fmt: skip
+HELD_UP = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.ObjectNotInPrerequisiteState)
 
 
 def read_facts(connection: Connection, symbols: Sequence[str], snapshots_before: datetime) -> Facts:

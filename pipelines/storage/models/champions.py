@@ -44,7 +44,11 @@ def change_champion(
 ) -> None:
     """Write down a decision; live sessions hear of it at once."""
     parameters = {
-        "symbol": symbol, "champion": champion, "challenger": challenger, "reason": reason,
-        "evidence": Jsonb(dict(evidence)), "run_id": run_id,
-    }  # fmt: skip
+        "symbol": symbol,
+        "champion": champion,
+        "challenger": challenger,
+        "reason": reason,
+        "evidence": Jsonb(dict(evidence)),
+        "run_id": run_id,
+    }
     connection.execute(query("insert_champion_change"), parameters)

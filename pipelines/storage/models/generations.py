@@ -66,9 +66,15 @@ class ModelVersion:
     def axes(self) -> LookupAxes:
         """What is needed to read this generation's lookup."""
         return LookupAxes(
-            Profile(self.profile), self.ttc_step_seconds, self.ttc_max_seconds, self.axis_step, self.axis_max,
-            AxisKind(self.axis), self.evidence_step, tuple(self.buckets),
-        )  # fmt: skip
+            Profile(self.profile),
+            self.ttc_step_seconds,
+            self.ttc_max_seconds,
+            self.axis_step,
+            self.axis_max,
+            AxisKind(self.axis),
+            self.evidence_step,
+            tuple(self.buckets),
+        )
 
     @property
     def rule(self) -> Rule:
@@ -94,9 +100,15 @@ def start_generation(
     """Record a new generation of the momentum model in state `building` and return its number."""
     nodes = tuple(thresholds_bps or config.moves_bps)
     return record_generation(
-        connection, symbol, MODEL_NAME, MomentumRule(config), nodes, bars=None if closes is None else span_of(closes),
-        origin=origin, run_id=run_id,
-    )  # fmt: skip
+        connection,
+        symbol,
+        MODEL_NAME,
+        MomentumRule(config),
+        nodes,
+        bars=None if closes is None else span_of(closes),
+        origin=origin,
+        run_id=run_id,
+    )
 
 
 def record_generation(

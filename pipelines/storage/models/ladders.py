@@ -116,9 +116,15 @@ def _answers(
     if bucket == NO_BUCKET:
         baseline = read_fingerprints(connection, version, baseline_only=True)
         return answer_ladder_from(
-            price_usd, strikes, ttc_seconds, baseline.positive[0], baseline.negative[0], baseline.nodes,
-            Profile(version.profile), float(baseline.n_eff[0].min()),
-        )  # fmt: skip
+            price_usd,
+            strikes,
+            ttc_seconds,
+            baseline.positive[0],
+            baseline.negative[0],
+            baseline.nodes,
+            Profile(version.profile),
+            float(baseline.n_eff[0].min()),
+        )
     rows = read_lookup_rows(connection, version, bucket, ttc_seconds)
     positions = rule.positions(
         states, ttc_seconds / SECONDS_PER_MINUTE, (strikes - price_usd) / price_usd * BPS_PER_UNIT

@@ -159,9 +159,11 @@ def write_lookup(
 
 def _encode_block(generation: int, block: LookupBlock, ttcs: np.ndarray, part: np.ndarray, *, with_data: bool) -> bytes:
     keys = [
-        int4(np.full(len(ttcs), generation)), int2(ttcs), int2(np.full(len(ttcs), block.bucket)),
+        int4(np.full(len(ttcs), generation)),
+        int2(ttcs),
+        int2(np.full(len(ttcs), block.bucket)),
         float4(block.n_eff[part]),
-    ]  # fmt: skip
+    ]
     if not with_data:
         return encode_rows([*keys, None, None, None, None])
     sides = [int2_array(block.within_positive[part]), int2_array(block.within_negative[part])]
@@ -250,9 +252,12 @@ def lookup_rows(result: PGresult | None) -> dict[int, LookupRow]:
         assert n_eff is not None
         ttc = int.from_bytes(ttc_data, "big", signed=True)
         rows[ttc] = LookupRow(
-            ttc, _hundredths(positive), _hundredths(negative), float(struct.unpack("!f", n_eff)[0]),
+            ttc,
+            _hundredths(positive),
+            _hundredths(negative),
+            float(struct.unpack("!f", n_eff)[0]),
             *(None if proof is None else decode_array(proof, ">f4").astype(np.float32) for proof in proofs),
-        )  # fmt: skip
+        )
     return rows
 
 

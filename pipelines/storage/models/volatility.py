@@ -113,9 +113,12 @@ def record_progress(
 ) -> None:
     """Record how far an asset has come, in the transaction that stores what it did."""
     parameters = {
-        "symbol": symbol, "asset": asset, "ingestion_id": ingestion_id, "parameters_id": parameters_id,
+        "symbol": symbol,
+        "asset": asset,
+        "ingestion_id": ingestion_id,
+        "parameters_id": parameters_id,
         "done_until": _instant(done_until),
-    }  # fmt: skip
+    }
     connection.execute(query("record_progress"), parameters)
 
 
@@ -207,12 +210,14 @@ def write_counts(
             copy.write(
                 encode_rows(
                     [
-                        text_constant(symbol, HORIZON_MINUTES), int2(np.full(HORIZON_MINUTES, week)),
-                        int2(np.arange(1, HORIZON_MINUTES + 1)), int4(np.full(HORIZON_MINUTES, parameters_id)),
+                        text_constant(symbol, HORIZON_MINUTES),
+                        int2(np.full(HORIZON_MINUTES, week)),
+                        int2(np.arange(1, HORIZON_MINUTES + 1)),
+                        int4(np.full(HORIZON_MINUTES, parameters_id)),
                         int2_array(weeks[week].reshape(HORIZON_MINUTES, -1).astype(np.int16)),
                     ]
                 )
-            )  # fmt: skip
+            )
         copy.write(TRAILER)
 
 

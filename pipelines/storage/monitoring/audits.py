@@ -25,32 +25,52 @@ def store_audit(connection: Connection, audit: Audit, run_id: str | None) -> int
     row = connection.execute(
         query("insert_audit"),
         {
-            "kind": audit.kind, "run_id": run_id, "started_at": audit.started_at, "finished_at": audit.finished_at,
-            "code_version": audit.code_version, "server_version": audit.server_version,
-            "machine": Jsonb(dict(audit.machine)), "cpu_seconds": audit.cpu_seconds, "points": card.points,
+            "kind": audit.kind,
+            "run_id": run_id,
+            "started_at": audit.started_at,
+            "finished_at": audit.finished_at,
+            "code_version": audit.code_version,
+            "server_version": audit.server_version,
+            "machine": Jsonb(dict(audit.machine)),
+            "cpu_seconds": audit.cpu_seconds,
+            "points": card.points,
             "grade": card.grade,
         },
-    ).fetchone()  # fmt: skip
+    ).fetchone()
     assert row is not None
     number = {"audit_id": int(row[0])}
     figures = [
         number
         | {
-            "key": one.key, "name": one.name, "labels": Jsonb(dict(one.labels)), "unit": one.unit,
-            "statistic": one.statistic, "value": one.value, "samples": list(one.samples), "note": one.note,
+            "key": one.key,
+            "name": one.name,
+            "labels": Jsonb(dict(one.labels)),
+            "unit": one.unit,
+            "statistic": one.statistic,
+            "value": one.value,
+            "samples": list(one.samples),
+            "note": one.note,
         }
         for one in audit.figures
-    ]  # fmt: skip
+    ]
     judgements = [
         number
         | {
-            "title": one.target.title, "figure": one.target.name, "statistic": one.target.statistic,
-            "unit": one.target.unit, "bound": one.target.bound, "upper": one.target.upper,
-            "severity": one.target.severity, "area": one.target.area, "state": one.state, "value": one.value,
-            "key": one.key, "labels": Jsonb(dict(one.target.labels)),
+            "title": one.target.title,
+            "figure": one.target.name,
+            "statistic": one.target.statistic,
+            "unit": one.target.unit,
+            "bound": one.target.bound,
+            "upper": one.target.upper,
+            "severity": one.target.severity,
+            "area": one.target.area,
+            "state": one.state,
+            "value": one.value,
+            "key": one.key,
+            "labels": Jsonb(dict(one.target.labels)),
         }
         for one in audit.judgements
-    ]  # fmt: skip
+    ]
     with connection.cursor() as cursor:
         cursor.executemany(query("insert_audit_figure"), figures)
         cursor.executemany(query("insert_audit_gap"), [number | asdict(one) for one in audit.gaps])
@@ -146,7 +166,14 @@ def _finding(row: dict[str, Any]) -> Finding:
 
 def _judgement(row: dict[str, Any]) -> Judgement:
     target = Target(
-        row["title"], row["figure"], Statistic(row["statistic"]), Unit(row["unit"]), row["bound"], row["upper"],
-        Severity(row["severity"]), Area(row["area"]), row["labels"],
-    )  # fmt: skip
+        row["title"],
+        row["figure"],
+        Statistic(row["statistic"]),
+        Unit(row["unit"]),
+        row["bound"],
+        row["upper"],
+        Severity(row["severity"]),
+        Area(row["area"]),
+        row["labels"],
+    )
     return Judgement(target, State(row["state"]), row["value"], row["key"])

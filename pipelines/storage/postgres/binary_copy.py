@@ -88,9 +88,15 @@ def float8_array(values: npt.ArrayLike) -> Column:
 def _array(values: npt.NDArray[Any], oid: int, element: str) -> Column:
     n, k = values.shape
     payload = np.dtype(
-        [("ndim", ">i4"), ("has_null", ">i4"), ("oid", ">i4"), ("dim", ">i4"), ("lower", ">i4"),
-         ("items", [("length", ">i4"), ("value", element)], (k,))]
-    )  # fmt: skip
+        [
+            ("ndim", ">i4"),
+            ("has_null", ">i4"),
+            ("oid", ">i4"),
+            ("dim", ">i4"),
+            ("lower", ">i4"),
+            ("items", [("length", ">i4"), ("value", element)], (k,)),
+        ]
+    )
     arrays = np.empty(n, dtype=payload)
     arrays["ndim"], arrays["has_null"], arrays["oid"], arrays["dim"], arrays["lower"] = 1, 0, oid, k, 1
     arrays["items"]["length"], arrays["items"]["value"] = np.dtype(element).itemsize, values

@@ -117,16 +117,24 @@ class Database:
     def pool(self, application: str, role: Role, *, maximum: int = 4) -> ConnectionPool[Connection]:
         """A pool of autocommit connections; each is tested after idling, so that a restarted server goes unnoticed."""
         return ConnectionPool(
-            self.conninfo(application, role), min_size=1, max_size=maximum, kwargs={"autocommit": True},
-            check=_check_if_idle, open=False,
-        )  # fmt: skip
+            self.conninfo(application, role),
+            min_size=1,
+            max_size=maximum,
+            kwargs={"autocommit": True},
+            check=_check_if_idle,
+            open=False,
+        )
 
     def async_pool(self, application: str, role: Role, *, maximum: int = 4) -> AsyncConnectionPool[AsyncConnection]:
         """As `pool`, for asyncio."""
         return AsyncConnectionPool(
-            self.conninfo(application, role), min_size=1, max_size=maximum, kwargs={"autocommit": True},
-            check=_check_if_idle_async, open=False,
-        )  # fmt: skip
+            self.conninfo(application, role),
+            min_size=1,
+            max_size=maximum,
+            kwargs={"autocommit": True},
+            check=_check_if_idle_async,
+            open=False,
+        )
 
 
 #: No server restarts faster than this, so a connection used more lately needs no test. A test is a round trip, as long

@@ -139,9 +139,11 @@ class EmbeddedServer:
             self._say("creating the embedded database")
             self._initialize()
         ready = Retrying(
-            retry=retry_if_not_result(bool), wait=wait_fixed(0.1), stop=stop_after_delay(START_TIMEOUT_SECONDS),
+            retry=retry_if_not_result(bool),
+            wait=wait_fixed(0.1),
+            stop=stop_after_delay(START_TIMEOUT_SECONDS),
             retry_error_callback=lambda _: False,
-        )  # fmt: skip
+        )
         if not ready(self._start_and_ask):
             raise ServerUnavailableError(
                 f"embedded PostgreSQL takes no connections after {START_TIMEOUT_SECONDS} s{self._log_tail()}"
@@ -171,9 +173,12 @@ class EmbeddedServer:
         self.logs.mkdir(mode=0o700, exist_ok=True)
         self._hand_over(self.logs)
         settings = {
-            "logging_collector": "on", "log_directory": str(self.logs), "log_rotation_age": "1d",
-            "log_rotation_size": "20MB", "log_filename": "postgresql-%Y%m%dT%H%M%SZ.log",
-        }  # fmt: skip
+            "logging_collector": "on",
+            "log_directory": str(self.logs),
+            "log_rotation_age": "1d",
+            "log_rotation_size": "20MB",
+            "log_filename": "postgresql-%Y%m%dT%H%M%SZ.log",
+        }
         return " ".join([f"-k '{self.socket_dir}'", *(f"-c '{name}={value}'" for name, value in settings.items())])
 
     def _clear_after_crash(self) -> None:
@@ -184,9 +189,11 @@ class EmbeddedServer:
         with a new server.
         """
         for attempt in Retrying(
-            retry=retry_if_exception_type(ServerUnavailableError), wait=wait_fixed(0.1),
-            stop=stop_after_delay(STOP_TIMEOUT_SECONDS), reraise=True,
-        ):  # fmt: skip
+            retry=retry_if_exception_type(ServerUnavailableError),
+            wait=wait_fixed(0.1),
+            stop=stop_after_delay(STOP_TIMEOUT_SECONDS),
+            reraise=True,
+        ):
             with attempt:
                 backends = self._backends()
                 if backends:
@@ -211,9 +218,19 @@ class EmbeddedServer:
         if partial.exists():
             subprocess.run(["rm", "-rf", str(partial)], check=True)
         self._run(
-            "initdb", "--pgdata", str(partial), "--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8",
-            "--locale", "C.UTF-8" if os.uname().sysname == "Linux" else "C", "--no-instructions",
-        )  # fmt: skip
+            "initdb",
+            "--pgdata",
+            str(partial),
+            "--username",
+            SUPERUSER,
+            "--auth",
+            "trust",
+            "--encoding",
+            "UTF8",
+            "--locale",
+            "C.UTF-8" if os.uname().sysname == "Linux" else "C",
+            "--no-instructions",
+        )
         with (partial / "postgresql.conf").open("a") as configuration:
             configuration.write(CONFIGURATION)
         partial.rename(self.data)
@@ -239,9 +256,15 @@ class EmbeddedServer:
         with tempfile.TemporaryFile() as output:
             # Into a file: a server that pg_ctl starts would keep a pipe open for ever.
             done = subprocess.run(
-                [str(self._programs / program), *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                cwd="/", check=False, start_new_session=True, **identity,
-            )  # fmt: skip
+                [str(self._programs / program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                check=False,
+                start_new_session=True,
+                **identity,
+            )
             if done.returncode == 0:
                 return
             output.seek(0)

@@ -153,9 +153,15 @@ def test_one_refresh_writes_the_contract(system: System) -> None:
     text = (system.home / "output" / "btc_live_probabilities.json").read_text()
     payload = json.loads(text)
     assert list(payload)[:8] == [
-        "timestamp", "current_price", "base_strike", "ttc_seconds", "momentum_score", "strikes", "probabilities",
+        "timestamp",
+        "current_price",
+        "base_strike",
+        "ttc_seconds",
+        "momentum_score",
+        "strikes",
+        "probabilities",
         "fingerprint_table",
-    ]  # fmt: skip
+    ]
     assert payload["status"] in {"ok", "stale"}
     assert payload["momentum_bucket"] is not None
 

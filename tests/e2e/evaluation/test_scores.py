@@ -54,8 +54,9 @@ def test_calibration_stores_scores_draws_them_and_writes_a_page(
         ).fetchall()
         bands = connection.execute(
             "SELECT count(*) FROM analytics.score WHERE score_run_id = %s AND dimension = 'band_60_min_50_bps' "
-            "AND model = 'standardised'", [metadata["score_run"].value]
-        ).fetchone()  # fmt: skip
+            "AND model = 'standardised'",
+            [metadata["score_run"].value],
+        ).fetchone()
     assert [row[0] for row in models] == ["climatology", "momentum", "normal", "standardised", "student_t"]
     assert models[3][2] > 0, "standardised has skill where volatility clusters"
     assert bands == (10,)

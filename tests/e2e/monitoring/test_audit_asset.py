@@ -110,8 +110,9 @@ def test_what_audit_after_audit_misses_is_told_and_one_miss_is_not(
         with psycopg.connect(in_system.database.url) as connection:
             connection.execute(
                 "UPDATE ops.audit SET started_at = started_at - %s * interval '1 hour' "
-                "WHERE audit_id = (SELECT max(audit_id) FROM ops.audit)", [hours_ago],
-            )  # fmt: skip
+                "WHERE audit_id = (SELECT max(audit_id) FROM ops.audit)",
+                [hours_ago],
+            )
 
     missed = "target age of the probability files"
     with psycopg.connect(in_system.database.url) as connection:

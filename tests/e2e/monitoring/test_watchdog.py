@@ -67,9 +67,12 @@ def test_a_failing_run_makes_the_watchdog_look_at_once(in_system: System, instan
     run = instance.create_run_for_job(defs.resolve_job_def(JOB), status=dg.DagsterRunStatus.STARTED)
     event = instance.report_run_failed(run, "for a test")
     with dg.build_run_status_sensor_context(
-        sensor_name="a_run_failed", dagster_event=event, dagster_instance=instance, dagster_run=run,
+        sensor_name="a_run_failed",
+        dagster_event=event,
+        dagster_instance=instance,
+        dagster_run=run,
         resources={"strikecast": Strikecast()},
-    ) as context:  # fmt: skip
+    ) as context:
         a_run_failed(context.for_run_failure())
     assert f"failed {JOB}" in lasting(Strikecast())
     assert defs.resolve_job_def(JOB).execute_in_process(instance=instance).success
@@ -105,9 +108,10 @@ def test_a_failed_drill_is_told(in_system: System, instance: dg.DagsterInstance)
     away.rename(backups)
     killed = instance.create_run_for_job(defs.resolve_job_def("restore_drill"), status=dg.DagsterRunStatus.STARTED)
     planned = dg.DagsterEvent(
-        dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value, killed.job_name,
+        dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value,
+        killed.job_name,
         event_specific_data=AssetCheckEvaluationPlanned(asset_key=DRILL.asset_key, check_name=DRILL.name),
-    )  # fmt: skip
+    )
     instance.report_dagster_event(planned, killed.run_id)
     assert "restore drill" in look(instance), "while one runs, the one before it counts"
     instance.report_run_failed(killed, "killed, for a test")

@@ -93,8 +93,10 @@ def test_a_failed_check_keeps_the_published_generation(in_system: System, monkey
     from pipelines.domain.models.invariants import Verdict
 
     before = published(in_system)
-    broken = [Verdict(name, 1, 1, "made to fail") for name in
-              ("cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes")]  # fmt: skip
+    broken = [
+        Verdict(name, 1, 1, "made to fail")
+        for name in ("cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes")
+    ]
     monkeypatch.setattr(lookups, "verify_lookup", lambda *_: broken)
     said: list[str] = []
     with pytest.raises(BuildError):
@@ -109,9 +111,11 @@ def test_a_lookup_asked_for_again_goes_into_a_generation_of_its_own(
     before = published(in_system)
     result = dg.materialize(
         [a for a in defs.assets or () if isinstance(a, dg.AssetsDefinition)],
-        selection=["lookup", "active_generation"], partition_key="BTC", instance=instance,
+        selection=["lookup", "active_generation"],
+        partition_key="BTC",
+        instance=instance,
         resources={"strikecast": Strikecast()},
-    )  # fmt: skip
+    )
     assert result.success
     assert published(in_system) > before
     with in_system.database.connect("test", Role.READER) as connection:

@@ -45,13 +45,24 @@ CHECKS = {
     "backup": {"restores"},
     "vacuum": {"autovacuum_as_declared"},
     "audit": {
-        "reading_a_ladders_rows_p95", "tick_to_file_p99", "longest_time_between_refreshes",
-        "age_of_the_probability_files", "lookup_against_interpolation", "live_sessions_share_of_the_last_day",
-        "start_of_a_live_session", "reading_an_hour_of_bars_p95", "inserting_a_row_p95", "jsonb_of_the_newest_session_p95",
-        "longest_transaction", "memory_of_all_processes", "syncing_the_disk_p95", "load_of_the_machine_5_minutes",
-        "time_without_a_backup", "time_without_retention",
+        "reading_a_ladders_rows_p95",
+        "tick_to_file_p99",
+        "longest_time_between_refreshes",
+        "age_of_the_probability_files",
+        "lookup_against_interpolation",
+        "live_sessions_share_of_the_last_day",
+        "start_of_a_live_session",
+        "reading_an_hour_of_bars_p95",
+        "inserting_a_row_p95",
+        "jsonb_of_the_newest_session_p95",
+        "longest_transaction",
+        "memory_of_all_processes",
+        "syncing_the_disk_p95",
+        "load_of_the_machine_5_minutes",
+        "time_without_a_backup",
+        "time_without_retention",
     },
-}  # fmt: skip
+}
 NOT_BLOCKING = {
     "gap_share",
     "newest_bar_age",
@@ -104,10 +115,21 @@ def test_every_check_is_there_and_invariants_block() -> None:
 def test_jobs_and_sensors_are_these() -> None:
     jobs = {job.name: job.description for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
     assert set(jobs) == {
-        "ingest_prices", "build", "live_refresh", "calibrate", "score_live_answers", "promote", "backup_database",
-        "restore_drill", "make_partitions", "remove_what_is_old",
-        "vacuum_database", "archive_prices", "compress_logs", "audit_system",
-    }  # fmt: skip
+        "ingest_prices",
+        "build",
+        "live_refresh",
+        "calibrate",
+        "score_live_answers",
+        "promote",
+        "backup_database",
+        "restore_drill",
+        "make_partitions",
+        "remove_what_is_old",
+        "vacuum_database",
+        "archive_prices",
+        "compress_logs",
+        "audit_system",
+    }
     assert all(jobs.values())
     sensors = {sensor.name: sensor.default_status for sensor in defs.sensors or ()}
     assert sensors == {

@@ -27,8 +27,12 @@ def test_a_demo_once_goes_from_nothing_to_fresh_files_and_leaves_nothing_running
     environment = {**os.environ, "STRIKECAST_HOME": str(tmp_path / "home"), "COLUMNS": "100"}
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", "demo", "--once", "--port", "0"],
-        env=environment, capture_output=True, text=True, timeout=900, check=False,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     for symbol in ("BTC", "ETH"):
         payload = json.loads(probabilities_path(tmp_path / "home" / "output", symbol).read_bytes())
@@ -48,8 +52,11 @@ def test_a_folder_without_known_files_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "prices" / "doge.csv").write_text("time,open,high,low,close,volume\n")
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", "demo", "--once", "--prices", str(tmp_path / "prices")],
-        env={**os.environ, "STRIKECAST_HOME": str(tmp_path / "home")}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, "STRIKECAST_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert "has no files named after BTC, ETH, like btc_1m.parquet" in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr

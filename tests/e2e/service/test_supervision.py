@@ -35,8 +35,10 @@ def up(system: System) -> Iterator[System]:
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.cli", "up", "--port", "0"],
-            env=system.variables, stdout=output, stderr=output,
-        )  # fmt: skip
+            env=system.variables,
+            stdout=output,
+            stderr=output,
+        )
     try:
         wait_until(lambda: "Dagster UI: http://" in log.read_text() or process.poll() is not None, "the UI")
         assert process.poll() is None, log.read_text()
@@ -157,10 +159,12 @@ def cancel(system: System, run_id: str) -> str:
     """Cancel a run as the UI does."""
     url = re.search(r"http://\S+", (system.home / "supervision.log").read_text())
     assert url is not None
-    body = orjson.dumps({
-        "query": "mutation($id: String!) { terminateRun(runId: $id) { __typename ... on TerminateRunSuccess { run { runId } } } }",
-        "variables": {"id": run_id},
-    })  # fmt: skip
+    body = orjson.dumps(
+        {
+            "query": "mutation($id: String!) { terminateRun(runId: $id) { __typename ... on TerminateRunSuccess { run { runId } } } }",
+            "variables": {"id": run_id},
+        }
+    )
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{url[0]}/graphql", data=body, headers=headers)  # noqa: S310 (our own address)
     with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:  # noqa: S310
@@ -171,8 +175,10 @@ def test_a_hot_standby_takes_over_at_once(up: System) -> None:
     number, first = writer(up)
     second = subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", "live", "--wait"],
-        env=up.variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        env=up.variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         wait_until(lambda: waiting(up) == 1, "the standby")
         first.send_signal(signal.SIGKILL)

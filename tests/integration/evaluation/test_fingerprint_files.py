@@ -86,8 +86,9 @@ def test_the_reference_equals_itself_and_a_changed_cell_is_found(reference: Path
     tables = read_fingerprint_files(reference, "BTC").fingerprints
     reports = compare("BTC", tables, tables)
     assert [(report.table, report.cells, report.equal) for report in reports] == [
-        (path.stem, 60 * 80, 60 * 80) for path in (reference / name for name in read_fingerprint_files(reference, "BTC").files)
-    ]  # fmt: skip
+        (path.stem, 60 * 80, 60 * 80)
+        for path in (reference / name for name in read_fingerprint_files(reference, "BTC").files)
+    ]
     assert {(report.mean_difference, report.largest_difference) for report in reports} == {(0.0, 0.0)}
     folder = copied(reference, tmp_path / "changed", {TEN: cell(7, 4, "0.0")})
     changed = compare("BTC", read_fingerprint_files(folder, "BTC").fingerprints, tables)
@@ -198,8 +199,9 @@ def test_an_export_has_the_names_labels_and_digits_of_the_original(tmp_path: Pat
     (tmp_path / "eth_fingerprint_directional_baseline.csv").write_text("old")
     paths = export_fingerprints(tables, "ETH", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "eth_fingerprint_directional_baseline.csv", "eth_fingerprint_directional_momentum_-07.csv",
-    ]  # fmt: skip
+        "eth_fingerprint_directional_baseline.csv",
+        "eth_fingerprint_directional_momentum_-07.csv",
+    ]
     first, second = (path.read_text().splitlines() for path in paths)
     assert first[0] == second[0] == ",>= +0.00%,<= -0.00%,>= +0.05%,<= -0.05%,>= +1.70%,<= -1.70%"
     assert first[1] == "1m TTC,100.0,100.0,12.35,12.35,0.0,0.0"
@@ -265,10 +267,12 @@ PROBLEMS: dict[str, tuple[Edit, str]] = {
     "above 100": (cell(5, 3, "101"), f"{BASELINE} row '5m TTC' column '>= +0.05%': '101' is not a percentage (1 such"),
     "below 0": (cell(5, 4, "-0.01"), f"{BASELINE} row '5m TTC' column '<= -0.05%': '-0.01' is not a percentage"),
     "text": (cell(60, 80, "few"), f"{BASELINE} row '60m TTC' column '<= -2.00%': 'few' is not a percentage"),
-    "NaN": (cell(5, 3, "nan"), "'nan' is not a percentage"), "empty cell": (cell(5, 3, ""), "is not a percentage"),
-    "cell more": (lambda c: [c[0], [*c[1], "7"], *c[2:]], f"{BASELINE}: "), "empty": (lambda _: [], f"{BASELINE}: empty"),
+    "NaN": (cell(5, 3, "nan"), "'nan' is not a percentage"),
+    "empty cell": (cell(5, 3, ""), "is not a percentage"),
+    "cell more": (lambda c: [c[0], [*c[1], "7"], *c[2:]], f"{BASELINE}: "),
+    "empty": (lambda _: [], f"{BASELINE}: empty"),
     "binary": (lambda _: [["\x00\x01\x02"]], f"{BASELINE}: "),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)

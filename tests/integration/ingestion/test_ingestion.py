@@ -31,9 +31,15 @@ NOW = datetime(2026, 8, 1, tzinfo=UTC)
 FIRST_MINUTE = 28_998_560
 SAMPLE = generate_bars(SampleTruth(100.0, gaps_per_day=0.0), days=1, end_minute=29_000_000, seed=7)
 BARS = pl.DataFrame(
-    {"time": SAMPLE.minutes, "open": SAMPLE.open, "high": SAMPLE.high, "low": SAMPLE.low, "close": SAMPLE.close,
-     "volume": SAMPLE.volume}
-)  # fmt: skip
+    {
+        "time": SAMPLE.minutes,
+        "open": SAMPLE.open,
+        "high": SAMPLE.high,
+        "low": SAMPLE.low,
+        "close": SAMPLE.close,
+        "volume": SAMPLE.volume,
+    }
+)
 #: Bars and refusals with the transactions that wrote them, so that a row written again unchanged shows too.
 STATE = """
     SELECT xmin::text, ctid::text, to_jsonb(b) FROM historical_data.price_history AS b WHERE symbol = %(symbol)s
@@ -347,6 +353,8 @@ def test_five_real_years_load_completely(database: Database) -> None:
         closes = prices.read_closes(connection, "BTC")
     assert np.array_equal(closes.usd, pl.read_parquet(price_file, columns=["close"])["close"].to_numpy())
     assert find_gaps(closes.minutes) == [
-        Gap(27_147_000, 27_147_269), Gap(27_214_980, 27_215_099), Gap(27_994_360, 27_994_439),
-    ]  # fmt: skip
+        Gap(27_147_000, 27_147_269),
+        Gap(27_214_980, 27_215_099),
+        Gap(27_994_360, 27_994_439),
+    ]
     assert [gap.missing_minutes for gap in find_gaps(closes.minutes)] == [270, 120, 80]

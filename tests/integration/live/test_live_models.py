@@ -114,9 +114,16 @@ def test_volatility_goes_on_from_the_newest_bar_through_the_ticks_since(
     sigma = rule.sigma(states, payload["ttc_seconds"] / 60)
     assert sigma is not None
     assert payload["sigma"] == pytest.approx(100 * float(sigma[0]), rel=1e-4)
-    assert payload["sigma"] != pytest.approx(100 * float(rule.sigma(
-        MarketStates(states.instants, states.score, np.array(state.variances)[:, None]), payload["ttc_seconds"] / 60
-    )[0]), rel=1e-2)  # fmt: skip
+    assert payload["sigma"] != pytest.approx(
+        100
+        * float(
+            rule.sigma(
+                MarketStates(states.instants, states.score, np.array(state.variances)[:, None]),
+                payload["ttc_seconds"] / 60,
+            )[0]
+        ),
+        rel=1e-2,
+    )
 
 
 def test_a_session_follows_a_new_champion_at_once(

@@ -24,23 +24,36 @@ def state(name: str = "paper-1", **session: Any) -> dict[str, Any]:
     """A full state: two positions, one of them half open."""
     return {
         "session": {
-            "session_id": name, "session_start_time": BEGAN, "mode": "paper", "paper_campaign_id": "autumn",
-            "config": {"limits": {"BTC": 0.1}, "on": True, "note": None}, "loop_count": 12, "status": "running",
-        } | session,
+            "session_id": name,
+            "session_start_time": BEGAN,
+            "mode": "paper",
+            "paper_campaign_id": "autumn",
+            "config": {"limits": {"BTC": 0.1}, "on": True, "note": None},
+            "loop_count": 12,
+            "status": "running",
+        }
+        | session,
         "positions": {
             "active_orders": {
                 "BTC-1": {
-                    "trade": {"ticker": "KXBTCD-1", "count": 3, "price": 0.07}, "order_a": {"id": "a"},
-                    "order_b": None, "position_open_time": BEGAN + timedelta(minutes=5),
+                    "trade": {"ticker": "KXBTCD-1", "count": 3, "price": 0.07},
+                    "order_a": {"id": "a"},
+                    "order_b": None,
+                    "position_open_time": BEGAN + timedelta(minutes=5),
                 },
-                "Ürünß 📈": {"trade": {}, "order_a": None, "order_b": {"legs": [1, 2.5, None]}, "position_open_time": None},
+                "Ürünß 📈": {
+                    "trade": {},
+                    "order_a": None,
+                    "order_b": {"legs": [1, 2.5, None]},
+                    "position_open_time": None,
+                },
             }
         },
         "metrics": dict.fromkeys(METRICS)
         | {"trades_opened": 3, "total_pnl_usd": -0.1, "max_dd_usd": 1e23, "per_symbol_pnl": {"BTC": -0.1, "ETH": 0.0}},
         "risk_guard": dict.fromkeys(RISK_GUARD)
         | {"session_start_time": BEGAN, "daily_loss_usd": 0.1, "per_symbol_loss": {"BTC": 0.1}},
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -63,8 +76,10 @@ def test_what_is_saved_is_loaded(live: Connection) -> None:
 
 def test_a_state_without_positions_metrics_and_limits_stays_without(live: Connection) -> None:
     saved = state("bare", paper_campaign_id=None, config={}) | {
-        "positions": {"active_orders": {}}, "metrics": None, "risk_guard": None,
-    }  # fmt: skip
+        "positions": {"active_orders": {}},
+        "metrics": None,
+        "risk_guard": None,
+    }
     StateStore(live).save(saved, SnapshotType.INITIAL)
     assert StateStore(live).load_latest("bare") == saved
 
@@ -78,12 +93,19 @@ def test_a_time_of_another_zone_is_the_same_instant(live: Connection) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**25), 10**25) | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**25), 10**25)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")), inner, max_size=4
+        )
+    ),
     max_leaves=20,
-)  # fmt: skip
+)
 
 
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")), JSON))
@@ -131,19 +153,28 @@ def put(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:
         (put("metrics", "total_pnl_usd", value=math.nan), "metrics.total_pnl_usd is nan, expected a finite number"),
         (put("metrics", "per_symbol_pnl", value={"BTC": [1.0, math.inf]}), r"metrics.per_symbol_pnl.BTC\[1\] is inf"),
         (put("session", "config", value={"a": {"b": -math.inf}}), "session.config.a.b is -inf"),
-        (put("positions", "active_orders", "BTC-1", "trade", value={"x": math.nan}), r"active_orders\['BTC-1'\].trade.x is nan"),
+        (
+            put("positions", "active_orders", "BTC-1", "trade", value={"x": math.nan}),
+            r"active_orders\['BTC-1'\].trade.x is nan",
+        ),
         (put("session", "config", value={1: "one"}), "key 1 of session.config is 1, expected text"),
         (put("session", "config", value={"a": (1, 2)}), "session.config.a is a tuple, which JSON does not have"),
-        (put("session", "config", value={"a": "\x00"}), "session.config.a holds a character that PostgreSQL cannot store"),
+        (
+            put("session", "config", value={"a": "\x00"}),
+            "session.config.a holds a character that PostgreSQL cannot store",
+        ),
         (put("session", "config", value={"a": "\ud800"}), "session.config.a holds a character"),
-        (put("session", "session_start_time", value=datetime(2026, 1, 1)), "session.session_start_time is a datetime, expected a time with its zone"),  # noqa: DTZ001
+        (
+            put("session", "session_start_time", value=datetime(2026, 1, 1)),  # noqa: DTZ001
+            "session.session_start_time is a datetime, expected a time with its zone",
+        ),
         (put("session", "loop_count", value=True), "session.loop_count is True, expected a count"),
         (put("session", "surplus", value=1), "session.surplus has no column"),
         (put("positions", "active_orders", value=[]), "positions.active_orders is a list, expected a map"),
         (lambda spoilt: spoilt["metrics"].pop("total_pnl_usd"), "metrics.total_pnl_usd is missing"),
         (lambda spoilt: spoilt.pop("risk_guard"), "state.risk_guard is missing"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_kept_is_refused_with_its_path_and_nothing_is_saved(
     live: Connection, change: Callable[[dict[str, Any]], None], told: str
 ) -> None:

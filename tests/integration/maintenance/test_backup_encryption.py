@@ -65,8 +65,10 @@ def test_an_encrypted_backup_restores_with_its_key_only(
 ) -> None:
     made = encrypted(marked, tmp_path, keys, tool)
     assert sorted(path.name for path in made.folder.iterdir()) == [
-        f"database.dump.{tool}", "manifest.json", f"roles.sql.{tool}",
-    ]  # fmt: skip
+        f"database.dump.{tool}",
+        "manifest.json",
+        f"roles.sql.{tool}",
+    ]
     assert made.manifest.encryption == tool
     for path in made.folder.glob(f"*.{tool}"):
         assert not path.read_bytes().startswith((b"PGDMP", b"--"))

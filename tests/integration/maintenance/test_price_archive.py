@@ -50,8 +50,10 @@ def test_old_months_become_files_that_hold_what_the_table_held(database: Databas
     before = stored(database)
     report = run(settings, database, NOW)
     assert [(f"{one.month:%Y-%m}", one.rows, one.removed) for one in report.months] == [
-        (MONTHS[0], JANUARY, JANUARY), (MONTHS[1], FEBRUARY, FEBRUARY), (MONTHS[2], MARCH, MARCH),
-    ]  # fmt: skip
+        (MONTHS[0], JANUARY, JANUARY),
+        (MONTHS[1], FEBRUARY, FEBRUARY),
+        (MONTHS[2], MARCH, MARCH),
+    ]
     files = sorted((settings.archive_dir / "BTC").glob("*.parquet"))
     frames = pl.concat([pl.read_parquet(path) for path in files])
     assert [("BTC", *row) for row in frames.rows()] == before[: len(frames)]

@@ -97,8 +97,10 @@ def test_an_old_session_goes_with_all_that_belongs_to_it_and_is_counted(database
     snapshots(database, "live", [60, 45, 31, 0.1], "running")
     report = run(settings, database, TODAY)
     assert {name: count for name, count in report.rows.items() if count} == {
-        "session_snapshots": 7, "position_snapshots": 14, "metrics_snapshots": 7,
-    }  # fmt: skip
+        "session_snapshots": 7,
+        "position_snapshots": 14,
+        "metrics_snapshots": 7,
+    }
     with database.connect("test", Role.READER) as connection:
         left = connection.execute(
             "SELECT session_id, count(*) FROM live_data.session_snapshots GROUP BY 1 ORDER BY 1"
@@ -281,8 +283,10 @@ def test_days_are_made_ahead_with_their_autovacuum_settings(database: Database) 
     assert names == days_ahead(database, TODAY)
     options = one(database, f"SELECT reloptions FROM pg_class WHERE relname = '{names[7]}'")
     assert options == [
-        "autovacuum_vacuum_scale_factor=0.05", "autovacuum_analyze_scale_factor=0.02", "autovacuum_vacuum_cost_delay=10"
-    ]  # fmt: skip
+        "autovacuum_vacuum_scale_factor=0.05",
+        "autovacuum_analyze_scale_factor=0.02",
+        "autovacuum_vacuum_cost_delay=10",
+    ]
     assert one(database, "SELECT count(*) FROM ops.autovacuum_drift") == 0
 
 

@@ -36,8 +36,9 @@ def test_what_was_stored_comes_back_and_every_figure_follows_from_its_samples(
         again = read_audit(connection, done.audit_id)
         wrong = connection.execute(
             "SELECT count(*) FROM ops.audit_figure WHERE audit_id = %s AND statistic = 'last' "
-            "AND value <> samples[cardinality(samples)]", [done.audit_id],
-        ).fetchone()  # fmt: skip
+            "AND value <> samples[cardinality(samples)]",
+            [done.audit_id],
+        ).fetchone()
         with pytest.raises(NoDataError, match="there is no audit 9999"):
             read_audit(connection, 9999)
         with pytest.raises(NoDataError, match="no baseline 'before'"):
@@ -184,8 +185,12 @@ def test_operations_are_timed_and_leave_nothing_behind(published: Database, sett
     done = collect(settings, published, Kind.FULL)
     found = {one.labels["operation"]: one for one in done.figures if one.name == "operation" and one.statistic == "p50"}
     assert {name: len(one.samples) for name, one in found.items()} == {
-        "single_insert": 200, "batch_insert_100": 20, "update": 200, "indexed_select": 200, "unindexed_select": 3,
-    }  # fmt: skip
+        "single_insert": 200,
+        "batch_insert_100": 20,
+        "update": 200,
+        "indexed_select": 200,
+        "unindexed_select": 3,
+    }
     assert found["unindexed_select"].value > 3 * found["indexed_select"].value, "50,000 rows are read"
     with published.connect("test", None) as connection:
         assert connection.execute("SELECT count(*) FROM ops.audit_scratch").fetchone() == (0,)

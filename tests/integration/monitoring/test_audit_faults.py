@@ -76,9 +76,15 @@ def test_who_may_only_read_gets_an_audit_that_says_what_it_could_not_see(
     with published.connect("test", None) as connection:
         connection.execute(f"CREATE ROLE {login} LOGIN PASSWORD 'secret' IN ROLE strikecast_reader")
     parts = {**published.parameters, "user": login, "password": "secret"}
-    reader = Database(psycopg.conninfo.make_conninfo(**parts)) if "host" not in parts else Database(
-        Database(published.url).url_for(str(parts["dbname"])).replace(f"//{published.parameters.get('user')}", f"//{login}:secret", 1)
-    )  # fmt: skip
+    reader = (
+        Database(psycopg.conninfo.make_conninfo(**parts))
+        if "host" not in parts
+        else Database(
+            Database(published.url)
+            .url_for(str(parts["dbname"]))
+            .replace(f"//{published.parameters.get('user')}", f"//{login}:secret", 1)
+        )
+    )
     told: list[str] = []
     try:
         done = run(settings, reader, Kind.QUICK, told.append).audit
@@ -166,8 +172,9 @@ def test_a_step_that_fails_is_a_gap_and_two_figures_of_a_key_are_one(caplog: pyt
     gathered.take("second", lambda: Measured((one("x", Unit.COUNT, 2.0),)))
     found = gathered.unique()
     assert [(gap.name, gap.why) for gap in found.gaps] == [
-        ("lookup", "KeyError: 'a row'"), ("x", "it was measured twice; the first counts")
-    ]  # fmt: skip
+        ("lookup", "KeyError: 'a row'"),
+        ("x", "it was measured twice; the first counts"),
+    ]
     assert [figure.value for figure in found.figures] == [1.0]
     assert "Traceback" in caplog.text, "who maintains it sees where"
 

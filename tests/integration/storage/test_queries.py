@@ -79,8 +79,9 @@ def test_a_hot_query_uses_its_index(
             parameters = list(parameters.values())
         types = ", ".join({str: "text", int: "integer"}.get(type(value), "boolean") for value in parameters)
         types = {
-            "live_tick_history": "text[], timestamptz[], boolean, integer", "minute_closes": "timestamptz, text, boolean",
-        }.get(name, types)  # fmt: skip
+            "live_tick_history": "text[], timestamptz[], boolean, integer",
+            "minute_closes": "timestamptz, text, boolean",
+        }.get(name, types)
         connection.execute(f"PREPARE hot ({types}) AS {typed}")
         literals = ", ".join(psycopg.sql.Literal(value).as_string(connection) for value in parameters)
         plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN EXECUTE hot ({literals})").fetchall())
@@ -194,8 +195,12 @@ def test_there_are_62_views_in_the_old_shape(database: Database, build: Build, r
         ).fetchall()
     ]
     assert len(names) == 62
-    assert {"old_fingerprint_directional_baseline", "old_fingerprint_directional_momentum_000",
-            "old_fingerprint_directional_momentum_-30", "old_fingerprint_directional_momentum_030"} <= set(names)  # fmt: skip
+    assert {
+        "old_fingerprint_directional_baseline",
+        "old_fingerprint_directional_momentum_000",
+        "old_fingerprint_directional_momentum_-30",
+        "old_fingerprint_directional_momentum_030",
+    } <= set(names)
     cursor = reader.execute('SELECT * FROM analytics."old_fingerprint_directional_momentum_-02"')
     columns = [column.name for column in cursor.description or []]
     rows = cursor.fetchall()

@@ -31,10 +31,17 @@ def pair() -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
             standby.directory.mkdir()
             subprocess.run(
                 [
-                    client_programs() / "pg_basebackup", "--write-recovery-conf", "--checkpoint=fast", "--slot=standby",
-                    "--create-slot", f"--pgdata={standby.data}", f"--host={primary.socket_dir}", "--username=postgres",
-                ], check=True,
-            )  # fmt: skip
+                    client_programs() / "pg_basebackup",
+                    "--write-recovery-conf",
+                    "--checkpoint=fast",
+                    "--slot=standby",
+                    "--create-slot",
+                    f"--pgdata={standby.data}",
+                    f"--host={primary.socket_dir}",
+                    "--username=postgres",
+                ],
+                check=True,
+            )
             standby.take_over()
             with standby.in_use():
                 with psycopg.connect(primary.url("postgres"), autocommit=True) as connection:

@@ -102,8 +102,11 @@ def test_health_follows_the_session_and_the_feed(database: Database, build: Call
             assert report["checks"]["session"]["heartbeat_age_seconds"] < 10
             assert report["checks"]["symbols"]["BTC"]["file_age_seconds"] < 2
             assert report["checks"]["symbols"]["ETH"] == {
-                **report["checks"]["symbols"]["ETH"], "ok": True, "required": False, "status": "missing",
-            }  # fmt: skip
+                **report["checks"]["symbols"]["ETH"],
+                "ok": True,
+                "required": False,
+                "status": "missing",
+            }
 
             feed.set()
             wait_until(lambda: all_match(served.problems(), r"BTC: the price is \d+\.\d s old"), "the price being old")
@@ -196,8 +199,16 @@ def test_symbols_are_listed_with_their_state(without_database: Served) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/api/XRP", "/api/XRP/history", "/events/XRP", "/?symbol=XRP", "/api/btc", "/api/..%2f..%2fetc%2fpasswd", "/nothing"],
-)  # fmt: skip
+    [
+        "/api/XRP",
+        "/api/XRP/history",
+        "/events/XRP",
+        "/?symbol=XRP",
+        "/api/btc",
+        "/api/..%2f..%2fetc%2fpasswd",
+        "/nothing",
+    ],
+)
 def test_a_symbol_that_is_not_configured_is_not_found_even_if_it_has_a_file(
     without_database: Served, path: str
 ) -> None:
@@ -277,8 +288,11 @@ def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path, without_database
     port = httpx.URL(without_database.url).port
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", "serve", "--port", str(port)],
-        env={**os.environ, "STRIKECAST_HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, "STRIKECAST_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert done.stderr == (
         f"strikecast: cannot serve at 127.0.0.1:{port}: Address already in use; choose another with --port (0: any "

@@ -42,9 +42,13 @@ def view(payload: dict[str, Any] | None, after_seconds: float = 0.4) -> View:
 
 def drawn(it: View, width: int = 80, height: int | None = 24, *, styled: bool = False) -> list[str]:
     console = Console(
-        width=width, height=height or 60, file=StringIO(), force_terminal=styled,
-        color_system="256" if styled else None, legacy_windows=False,
-    )  # fmt: skip
+        width=width,
+        height=height or 60,
+        file=StringIO(),
+        force_terminal=styled,
+        color_system="256" if styled else None,
+        legacy_windows=False,
+    )
     console.print(screen(it, width, height))
     assert isinstance(console.file, StringIO)
     return console.file.getvalue().splitlines()
@@ -126,9 +130,13 @@ class Terminal:
         self._slave = slave
         self.output = b""
         self.process = subprocess.Popen(
-            [sys.executable, "-c", IN_TERMINAL, *COMMAND], stdin=slave, stdout=slave, stderr=slave,
-            start_new_session=True, env={**os.environ, "STRIKECAST_HOME": str(home), "TERM": "xterm-256color"},
-        )  # fmt: skip
+            [sys.executable, "-c", IN_TERMINAL, *COMMAND],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            env={**os.environ, "STRIKECAST_HOME": str(home), "TERM": "xterm-256color"},
+        )
         os.set_blocking(self.master, False)
 
     def read(self) -> bytes:
@@ -205,9 +213,12 @@ def test_where_output_is_no_terminal_the_ladder_is_printed_once(tmp_path: Path) 
     # Of an hour ago: one of now is stale, or is not, by the time that the command takes to start.
     write_ladder(tmp_path / "output", "ETH", ladder(95_100.0, datetime.now(UTC) - timedelta(hours=1)))
     done = subprocess.run(
-        COMMAND, env={**os.environ, "STRIKECAST_HOME": str(tmp_path), "COLUMNS": "80"}, capture_output=True, text=True,
+        COMMAND,
+        env={**os.environ, "STRIKECAST_HOME": str(tmp_path), "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0
     assert "ETH  95,100.00" in done.stdout
     assert "\x1b" not in done.stdout
@@ -224,9 +235,12 @@ def test_where_output_is_no_terminal_the_ladder_is_printed_once(tmp_path: Path) 
 )
 def test_nothing_to_print_is_one_clear_line(tmp_path: Path, arguments: list[str], message: str) -> None:
     done = subprocess.run(
-        [*COMMAND, *arguments], env={**os.environ, "STRIKECAST_HOME": str(tmp_path)}, capture_output=True, text=True,
+        [*COMMAND, *arguments],
+        env={**os.environ, "STRIKECAST_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 1
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -99,18 +99,25 @@ SPELLINGS: dict[str, bytes | str] = {
     **{f"unix in {unit}": table([str((FIRST + 60 * k) * many) for k in range(3)]) for unit, many in UNITS.items()},
     "seconds with a fraction": table([f"{FIRST + 60 * k}.0" for k in range(3)]),
     **{f"column {name}": table(MS, HEADER.replace("timestamp", name)) for name in TIME_COLUMNS},
-    "klines": table(MS, "", KLINE_END), "klines of six columns": table(MS, ""),
+    "klines": table(MS, "", KLINE_END),
+    "klines of six columns": table(MS, ""),
     "klines in us": table([f"{ms}000" for ms in MS], "", KLINE_END),
     "klines with byte order mark": "\ufeff" + table(MS, "", KLINE_END),
-    "semicolons": THREE.replace(",", ";"), "tabs": THREE.replace(",", "\t"), "bars": THREE.replace(",", "|"),
-    "quoted": QUOTED, "byte order mark": "\ufeff" + THREE, "byte order mark and quotes": "\ufeff" + QUOTED,
-    "CRLF": THREE.replace("\n", "\r\n"), "no last line feed": THREE.rstrip(), "blank lines at the end": THREE + "\n\n",
+    "semicolons": THREE.replace(",", ";"),
+    "tabs": THREE.replace(",", "\t"),
+    "bars": THREE.replace(",", "|"),
+    "quoted": QUOTED,
+    "byte order mark": "\ufeff" + THREE,
+    "byte order mark and quotes": "\ufeff" + QUOTED,
+    "CRLF": THREE.replace("\n", "\r\n"),
+    "no last line feed": THREE.rstrip(),
+    "blank lines at the end": THREE + "\n\n",
     "spaces": THREE.replace(",", ", "),
     "other order, more columns": "symbol,volume,close,low,high,open,unix\n"
     + "".join(f"BTC,1.5,{105 + k},90,110,100,{FIRST + 60 * k}\n" for k in range(3)),
     "unnamed index": "".join(f"{k or ''},{line}\n" for k, line in enumerate(THREE.splitlines())),
     "unsorted": "\n".join([HEADER, *sorted(THREE.splitlines()[1:], reverse=True)]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -128,12 +135,14 @@ def frame(**columns: object) -> pl.DataFrame:
 PARQUET = {
     "naive": frame(),
     "UTC": frame().with_columns(pl.col("timestamp").dt.replace_time_zone("UTC")),
-    "New York": frame().with_columns(pl.col("timestamp").dt.replace_time_zone("UTC").dt.convert_time_zone("America/New_York")),
+    "New York": frame().with_columns(
+        pl.col("timestamp").dt.replace_time_zone("UTC").dt.convert_time_zone("America/New_York")
+    ),
     "nanoseconds": frame().with_columns(pl.col("timestamp").cast(pl.Datetime("ns"))),
     **{f"whole {unit}": frame(timestamp=[(FIRST + 60 * k) * many for k in range(3)]) for unit, many in UNITS.items()},
     "text": frame(timestamp=[iso(k) for k in range(3)]),
     "whole prices": frame(open=[100] * 3, low=["90"] * 3),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", PARQUET)
@@ -184,20 +193,36 @@ def test_a_name_means_that_file_alone(tmp_path: Path, name: str) -> None:
 
 
 ROWS = {
-    "good": (bar(0), None), "short": ("100,110", "malformed"), "long": (f"{bar(0)},7", "malformed"),
-    "text": ("100,110,90,about 105,1", "not_a_number"), "missing": ("100,110,90,,1", "not_a_number"),
-    "nan": ("100,110,90,NaN,1", "not_a_number"), "infinite": ("100,inf,90,105,1", "not_a_number"),
-    "no volume": ("100,110,90,105,nan", "not_a_number"), "zero": ("0,110,0,105,1", "not_positive"),
-    "negative": ("100,110,-90,105,1", "not_positive"), "negative volume": ("100,110,90,105,-1", "not_positive"),
-    "high below low": ("100,80,90,105,1", "bad_ohlc"), "high below close": ("100,104,90,105,1", "bad_ohlc"),
-    "low above open": ("100,110,101,105,1", "bad_ohlc"), "NUL byte": ("100,110,90,10\x005,1", "not_a_number"),
-}  # fmt: skip
+    "good": (bar(0), None),
+    "short": ("100,110", "malformed"),
+    "long": (f"{bar(0)},7", "malformed"),
+    "text": ("100,110,90,about 105,1", "not_a_number"),
+    "missing": ("100,110,90,,1", "not_a_number"),
+    "nan": ("100,110,90,NaN,1", "not_a_number"),
+    "infinite": ("100,inf,90,105,1", "not_a_number"),
+    "no volume": ("100,110,90,105,nan", "not_a_number"),
+    "zero": ("0,110,0,105,1", "not_positive"),
+    "negative": ("100,110,-90,105,1", "not_positive"),
+    "negative volume": ("100,110,90,105,-1", "not_positive"),
+    "high below low": ("100,80,90,105,1", "bad_ohlc"),
+    "high below close": ("100,104,90,105,1", "bad_ohlc"),
+    "low above open": ("100,110,101,105,1", "bad_ohlc"),
+    "NUL byte": ("100,110,90,10\x005,1", "not_a_number"),
+}
 TIMES = {
-    "yesterday": "bad_time", "": "bad_time", "2024-13-01 00:00:00": "bad_time", "infinity": "bad_time",
-    "1970-01-20 17:00:00": "implausible_time", "2025-01-01 12:01:00": "future", "2025-01-02 00:00:00": "future",
-    "2025-01-01 12:00:00": "still_forming", "2025-01-01 11:59:59": "still_forming",
-    "2017-08-17 04:00:20.799": "off_minute", "2025-01-01 11:58:01": "off_minute", "2025-01-01 11:59:00": None,
-}  # fmt: skip
+    "yesterday": "bad_time",
+    "": "bad_time",
+    "2024-13-01 00:00:00": "bad_time",
+    "infinity": "bad_time",
+    "1970-01-20 17:00:00": "implausible_time",
+    "2025-01-01 12:01:00": "future",
+    "2025-01-02 00:00:00": "future",
+    "2025-01-01 12:00:00": "still_forming",
+    "2025-01-01 11:59:59": "still_forming",
+    "2017-08-17 04:00:20.799": "off_minute",
+    "2025-01-01 11:58:01": "off_minute",
+    "2025-01-01 11:59:00": None,
+}
 
 
 @pytest.mark.parametrize("defect", ROWS)
@@ -292,20 +317,36 @@ BIG = table([iso(k) for k in range(-4000, 0)]).encode()
 PACKED_BIG, ZIPPED_BIG = gzip.compress(BIG), zipped({"m.csv": BIG})
 ENCRYPTED = flipped(flipped(ZIPPED_BIG, 6, 1), ZIPPED_BIG.index(b"PK\x01\x02") + 8, 1)
 UNREADABLE: dict[str, bytes | str] = {
-    "empty.csv": "", "blank.csv": " \n\n", "header only.csv": HEADER + "\n", "binary.csv": bytes(range(256)) * 9,
-    "zeros.csv": bytes(5000), "prose.csv": "Lorem ipsum\ndolor sit amet\n",
+    "empty.csv": "",
+    "blank.csv": " \n\n",
+    "header only.csv": HEADER + "\n",
+    "binary.csv": bytes(range(256)) * 9,
+    "zeros.csv": bytes(5000),
+    "prose.csv": "Lorem ipsum\ndolor sit amet\n",
     "prose with commas.csv": "a word, and, some, more, and, one\nx\n",
-    "no close.csv": THREE.replace("close", "clothes"), "no time.csv": THREE.replace("timestamp", "id"),
+    "no close.csv": THREE.replace("close", "clothes"),
+    "no time.csv": THREE.replace("timestamp", "id"),
     "five columns.csv": "\n".join(line.rsplit(",", 1)[0] for line in THREE.splitlines()),
-    "empty.csv.gz": "", "of nothing.csv.gz": gzip.compress(b""), "no gzip.csv.gz": THREE,
-    "cut early.csv.gz": PACKED_BIG[:30], "cut.csv.gz": PACKED_BIG[: len(PACKED_BIG) // 2],
-    "cut by 4.csv.gz": PACKED_BIG[:-4], "damaged early.csv.gz": flipped(PACKED_BIG, 30),
-    "damaged.csv.gz": flipped(PACKED_BIG, len(PACKED_BIG) // 2), "wrong checksum.csv.gz": flipped(PACKED_BIG, -6),
-    "no zip.zip": THREE, "cut.zip": ZIPPED_BIG[:2000], "no csv.zip": zipped({"m.txt": THREE}),
-    "empty.zip": zipped({}), "empty member.zip": zipped({"m.csv": ""}), "encrypted.zip": ENCRYPTED,
-    "damaged.zip": flipped(ZIPPED_BIG, 60), "damaged later.zip": flipped(ZIPPED_BIG, 3000),
-    "text.parquet": THREE, "cut.parquet": b"PAR1" + bytes(99),
-}  # fmt: skip
+    "empty.csv.gz": "",
+    "of nothing.csv.gz": gzip.compress(b""),
+    "no gzip.csv.gz": THREE,
+    "cut early.csv.gz": PACKED_BIG[:30],
+    "cut.csv.gz": PACKED_BIG[: len(PACKED_BIG) // 2],
+    "cut by 4.csv.gz": PACKED_BIG[:-4],
+    "damaged early.csv.gz": flipped(PACKED_BIG, 30),
+    "damaged.csv.gz": flipped(PACKED_BIG, len(PACKED_BIG) // 2),
+    "wrong checksum.csv.gz": flipped(PACKED_BIG, -6),
+    "no zip.zip": THREE,
+    "cut.zip": ZIPPED_BIG[:2000],
+    "no csv.zip": zipped({"m.txt": THREE}),
+    "empty.zip": zipped({}),
+    "empty member.zip": zipped({"m.csv": ""}),
+    "encrypted.zip": ENCRYPTED,
+    "damaged.zip": flipped(ZIPPED_BIG, 60),
+    "damaged later.zip": flipped(ZIPPED_BIG, 3000),
+    "text.parquet": THREE,
+    "cut.parquet": b"PAR1" + bytes(99),
+}
 
 
 def assert_refused(path: Path, name: str) -> None:

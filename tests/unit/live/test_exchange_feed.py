@@ -98,15 +98,23 @@ def has(price: float, symbol: str = "BTC") -> Callable[[Listening], bool]:
     return lambda listening: price in listening.prices(symbol)
 
 
-@pytest.mark.parametrize(("name", "websocket"), [
-    ("coinbaseexchange", False), ("coinbaseexchange", True), ("kraken", False), ("kraken", True), ("binance", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "websocket"),
+    [
+        ("coinbaseexchange", False),
+        ("coinbaseexchange", True),
+        ("kraken", False),
+        ("kraken", True),
+        ("binance", False),
+    ],
+)
 def test_prices_come_from_each_exchange(exchange: Exchange, name: str, websocket: bool) -> None:
     listening = listen(
         exchange,
         [has(100_000.0), does(lambda: exchange.tick("BTC", 100_010.5)), has(100_010.5)],
-        name, websocket=websocket,
-    )  # fmt: skip
+        name,
+        websocket=websocket,
+    )
     assert listening.feed.name == name
     assert listening.problems() == []
     instants = [tick.at for _, tick in listening.ticks]
@@ -139,9 +147,14 @@ def odd_time(text: str) -> Fault:
 
 
 FAULTS: dict[str, Fault] = {
-    "429": status(429, '{"message": "Slow rate limit exceeded"}'), "500": status(500), "503": status(503, "<html>down</html>"),
-    "not found": status(404, '{"message": "NotFound"}'), "malformed JSON": garbage, "another shape": other_shape, "stalled": stall,
-}  # fmt: skip
+    "429": status(429, '{"message": "Slow rate limit exceeded"}'),
+    "500": status(500),
+    "503": status(503, "<html>down</html>"),
+    "not found": status(404, '{"message": "NotFound"}'),
+    "malformed JSON": garbage,
+    "another shape": other_shape,
+    "stalled": stall,
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -214,9 +227,16 @@ def test_a_source_that_keeps_failing_is_left_alone_for_a_while(exchange: Exchang
 def test_a_socket_that_closes_is_opened_again(exchange: Exchange, name: str) -> None:
     listening = listen(
         exchange,
-        [has(100_000.0), does(exchange.hang_up), lambda _: exchange.sockets, does(lambda: exchange.tick("BTC", 100_030.0)), has(100_030.0)],
-        name, websocket=True,
-    )  # fmt: skip
+        [
+            has(100_000.0),
+            does(exchange.hang_up),
+            lambda _: exchange.sockets,
+            does(lambda: exchange.tick("BTC", 100_030.0)),
+            has(100_030.0),
+        ],
+        name,
+        websocket=True,
+    )
     assert listening.problems() == []
 
 

@@ -29,8 +29,10 @@ def actions(*files: LogFile, policy: LogPolicy | None = None) -> list[tuple[str,
 
 def test_a_file_in_use_is_renamed_and_one_renamed_before_is_compressed() -> None:
     assert actions(log("daemon.log"), log("daemon-20260330T011500Z.log", age_days=1), log("runs.jsonl")) == [
-        ("compress", "daemon-20260330T011500Z.log"), ("rotate", "daemon.log"), ("rotate", "runs.jsonl"),
-    ]  # fmt: skip
+        ("compress", "daemon-20260330T011500Z.log"),
+        ("rotate", "daemon.log"),
+        ("rotate", "runs.jsonl"),
+    ]
 
 
 def test_a_file_that_was_renamed_a_moment_ago_may_still_be_written_to() -> None:
@@ -72,8 +74,10 @@ def test_two_rotations_in_a_second_have_two_names(tmp_path: Path) -> None:
         (tmp_path / "a.log").write_text("x")
         rename_rotated(tmp_path / "a.log", NOW)
     assert sorted(one.name for one in tmp_path.iterdir()) == [
-        "a-20260331T011500Z-2.log", "a-20260331T011500Z-3.log", "a-20260331T011500Z.log",
-    ]  # fmt: skip
+        "a-20260331T011500Z-2.log",
+        "a-20260331T011500Z-3.log",
+        "a-20260331T011500Z.log",
+    ]
 
 
 def test_no_line_is_lost_while_files_are_rotated_under_the_writer(tmp_path: Path) -> None:

@@ -66,9 +66,7 @@ def test_what_people_read_are_the_figures_that_machines_get(document: Document) 
     by_key = {one["key"]: one["value"] for one in raw["figures"]}
     assert by_key["query p95 {query=lookup_rows, symbol=BTC}"] == pytest.approx(0.86)
     [live] = [one for one in document.sections if one.title.startswith("The live session")]
-    assert live.rows == (
-        ("write", "2 ms", "5 ms", "9.5 ms", "20 ms"), ("total", "2 ms", "5 ms", "9.5 ms", "20 ms")
-    )  # fmt: skip
+    assert live.rows == (("write", "2 ms", "5 ms", "9.5 ms", "20 ms"), ("total", "2 ms", "5 ms", "9.5 ms", "20 ms"))
     assert "longest time between refreshes 1.25 s" in live.lead
     told = {(one["target"]["title"], one["state"]) for one in raw["judgements"]}
     [section] = [one for one in document.sections if one.title == "Targets of service"]
@@ -97,9 +95,10 @@ def test_json_keeps_to_the_published_schema() -> None:
     validator.check_schema(schema)
     validator.validate(raw)
     for broken in (
-        raw | {"figures": [{**raw["figures"][0], "samples": []}]}, raw | {"more": 1},
+        raw | {"figures": [{**raw["figures"][0], "samples": []}]},
+        raw | {"more": 1},
         {name: value for name, value in raw.items() if name != "gaps"},
-    ):  # fmt: skip
+    ):
         assert not validator.is_valid(broken)
 
 
@@ -142,8 +141,11 @@ def test_the_dashboard_asks_for_what_is_exported() -> None:
 def test_a_summary_is_what_one_wants_to_know_first(document: Document) -> None:
     short = summary(document)
     assert [one.title for one in short.sections] == [
-        "What to look at", "Targets of service", "Scorecard", "Over the weeks"
-    ]  # fmt: skip
+        "What to look at",
+        "Targets of service",
+        "Scorecard",
+        "Over the weeks",
+    ]
     picture = render.picture(short)
     assert picture.strip().startswith("![over the weeks](data:image/png;base64,iVBOR")
     assert render.picture(document_of(audit())) == "", "without a history there is nothing to draw"

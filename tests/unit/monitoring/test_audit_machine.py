@@ -25,9 +25,10 @@ def group(folder: Path, files: dict[str, str]) -> Path:
 def first(quota: str, limit: str) -> dict[str, str]:
     """Files of version 1."""
     return {
-        "cpu/cpu.cfs_quota_us": f"{quota}\n", "cpu/cpu.cfs_period_us": "100000\n",
+        "cpu/cpu.cfs_quota_us": f"{quota}\n",
+        "cpu/cpu.cfs_period_us": "100000\n",
         "memory/memory.limit_in_bytes": f"{limit}\n",
-    }  # fmt: skip
+    }
 
 
 def test_a_containers_limits_are_respected_in_both_versions_of_control_groups(tmp_path: Path) -> None:

@@ -12,9 +12,13 @@ from pipelines.storage.live.sessions import LockState
 
 NOW = datetime(2026, 7, 1, 13, 30, tzinfo=UTC)
 HEALTHY = LockState(
-    holder_pid=4711, waiting=0, session=12, run_id="a", hands_over_at=NOW + timedelta(minutes=30),
+    holder_pid=4711,
+    waiting=0,
+    session=12,
+    run_id="a",
+    hands_over_at=NOW + timedelta(minutes=30),
     heartbeat_age_seconds=0.5,
-)  # fmt: skip
+)
 
 
 def wanted(state: LockState, *, hot_standby: bool = False) -> str | None:

@@ -45,9 +45,14 @@ def test_all_is_healthy_with_every_figure() -> None:
     report = health_report([view()], FINE, NOW)
     assert report["healthy"] is True
     assert report["checks"]["symbols"]["BTC"] == {
-        "ok": True, "required": True, "generation": 7, "status": "ok", "reasons": [], "file_age_seconds": 0.5,
+        "ok": True,
+        "required": True,
+        "generation": 7,
+        "status": "ok",
+        "reasons": [],
+        "file_age_seconds": 0.5,
         "price_age_seconds": 0.5,
-    }  # fmt: skip
+    }
     assert report["checks"]["session"]["session_id"] == 4
     assert report["checks"]["session"]["heartbeat_age_seconds"] == 3.0
 

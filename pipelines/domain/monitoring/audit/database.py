@@ -128,22 +128,31 @@ def table_findings(tables: Sequence[TableFacts]) -> list[Finding]:
         if facts.dead_rows >= LEAST_DEAD_ROWS and share >= DEAD_SHARE:
             found.append(
                 Finding(
-                    f"dead rows {facts.table}", Severity.P2, Area.DATABASE, f"{facts.table} is full of dead rows",
+                    f"dead rows {facts.table}",
+                    Severity.P2,
+                    Area.DATABASE,
+                    f"{facts.table} is full of dead rows",
                     f"{facts.dead_rows:,} dead rows, {share:.0%} of it",
                     "autovacuum has not come to it, or an old transaction keeps them alive",
-                    "vacuum it; see what holds dead rows back", command="strikecast vacuum --urgent",
+                    "vacuum it; see what holds dead rows back",
+                    command="strikecast vacuum --urgent",
                 )
-            )  # fmt: skip
+            )
         size = max(1, facts.heap_bytes)
         if (facts.bloat_bytes or 0) >= max(LEAST_BLOAT_BYTES, BLOAT_SHARE * size):
             found.append(
                 Finding(
-                    f"bloat {facts.table}", Severity.P3, Area.DATABASE, f"{facts.table} takes far more than its rows",
-                    f"about {facts.bloat_bytes or 0:,} of {size:,} bytes are air", "many rows went, or were "
-                    "changed, at once; new rows fill the room first", "if it does not fill up again, rewrite it with "
-                    "VACUUM FULL while nobody needs it", "hours", f'strikecast psql -c "\\dt+ {facts.table}"',
+                    f"bloat {facts.table}",
+                    Severity.P3,
+                    Area.DATABASE,
+                    f"{facts.table} takes far more than its rows",
+                    f"about {facts.bloat_bytes or 0:,} of {size:,} bytes are air",
+                    "many rows went, or were changed, at once; new rows fill the room first",
+                    "if it does not fill up again, rewrite it with VACUUM FULL while nobody needs it",
+                    "hours",
+                    f'strikecast psql -c "\\dt+ {facts.table}"',
                 )
-            )  # fmt: skip
+            )
     return found
 
 
@@ -165,13 +174,17 @@ def scan_findings(
         if often and of_one >= LARGE_ROWS and rows_read >= scans * of_one / 2:
             found.append(
                 Finding(
-                    f"sequential scans {facts.table}", Severity.P3, Area.DATABASE,
+                    f"sequential scans {facts.table}",
+                    Severity.P3,
+                    Area.DATABASE,
                     f"{facts.table} is read from end to end, time and again",
                     f"{scans:,.0f} times in {hours:,.0f} h, {facts.rows:,} rows",
-                    "a query without an index does so each time", "find the query, and give it an index", "hours",
+                    "a query without an index does so each time",
+                    "find the query, and give it an index",
+                    "hours",
                     f'strikecast psql -c "\\d+ {facts.table}"',
                 )
-            )  # fmt: skip
+            )
     return found
 
 
@@ -186,20 +199,29 @@ def index_findings(indexes: Sequence[IndexFacts], server: ServerFacts, now: date
         if facts.covered_by is not None and not facts.constrained:
             found.append(
                 Finding(
-                    f"redundant index {facts.index}", Severity.P3, Area.DATABASE, f"{facts.index} is redundant",
+                    f"redundant index {facts.index}",
+                    Severity.P3,
+                    Area.DATABASE,
+                    f"{facts.index} is redundant",
                     f"{facts.covered_by} of {facts.table} begins with the same columns; {facts.bytes:,} bytes",
-                    "two indexes were made for one question", "remove it by a migration", "hours",
+                    "two indexes were made for one question",
+                    "remove it by a migration",
+                    "hours",
                     f'strikecast psql -c "\\d {facts.table}"',
                 )
-            )  # fmt: skip
+            )
         elif old_enough and not facts.scans and not facts.constrained and facts.bytes >= LEAST_INDEX_BYTES:
             found.append(
                 Finding(
-                    f"unused index {facts.index}", Severity.P3, Area.DATABASE, f"{facts.index} is not used",
+                    f"unused index {facts.index}",
+                    Severity.P3,
+                    Area.DATABASE,
+                    f"{facts.index} is not used",
                     f"no scan since the statistics began, {facts.bytes:,} bytes; each write renews it",
                     "the question that it was made for is no longer asked, or not often, or it is new",
-                    "look whether a rare job needs it, then drop it in a migration", "hours",
+                    "look whether a rare job needs it, then drop it in a migration",
+                    "hours",
                     f'strikecast psql -c "\\d {facts.table}"',
                 )
-            )  # fmt: skip
+            )
     return found

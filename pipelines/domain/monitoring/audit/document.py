@@ -37,9 +37,17 @@ class Document:
 
 #: In this order.
 OF_FIGURES = (
-    live_section, query_section, operation_section, process_section, host_section, table_section, row_section,
-    build_section, statement_section, rest_section,
-)  # fmt: skip
+    live_section,
+    query_section,
+    operation_section,
+    process_section,
+    host_section,
+    table_section,
+    row_section,
+    build_section,
+    statement_section,
+    rest_section,
+)
 
 
 def document_of(audit: Audit, history: History | None = None) -> Document:
@@ -58,13 +66,17 @@ def document_of(audit: Audit, history: History | None = None) -> Document:
         tuple(
             section
             for section in (
-                _findings(audit), _targets(audit), _scorecard(audit),
+                _findings(audit),
+                _targets(audit),
+                _scorecard(audit),
                 trend_section(trends(figures, history or {}, audit.started_at)),
-                *(section(figures) for section in OF_FIGURES), _gaps(audit), original_section(figures),
+                *(section(figures) for section in OF_FIGURES),
+                _gaps(audit),
+                original_section(figures),
             )
             if section.rows or section.lead
         ),
-    )  # fmt: skip
+    )
 
 
 def _where(audit: Audit) -> str:
@@ -92,11 +104,14 @@ def summary(document: Document) -> Document:
 def _findings(audit: Audit) -> Section:
     rows = tuple(
         (
-            one.severity, one.title, one.evidence,
-            f"{_sentence(one.cause)} {_sentence(one.remedy)} Takes {one.effort}.", one.command,
+            one.severity,
+            one.title,
+            one.evidence,
+            f"{_sentence(one.cause)} {_sentence(one.remedy)} Takes {one.effort}.",
+            one.command,
         )
         for one in audit.findings
-    )  # fmt: skip
+    )
     lead = "" if rows else "Nothing needs attention."
     return Section("What to look at", ("", "what", "evidence", "cause and remedy", "try"), rows, lead, 5)
 
@@ -108,11 +123,13 @@ def _sentence(words: str) -> str:
 def _targets(audit: Audit) -> Section:
     rows = tuple(
         (
-            one.target.told, one.state, "-" if one.value is None else told(one.value, one.target.unit),
+            one.target.told,
+            one.state,
+            "-" if one.value is None else told(one.value, one.target.unit),
             one.target.severity,
         )
         for one in audit.judgements
-    )  # fmt: skip
+    )
     met = sum(one.state is State.MET for one in audit.judgements)
     unknown = sum(one.state is State.NOT_MEASURED for one in audit.judgements)
     lead = f"{met} of {len(rows)} met{f', {unknown} not measured' if unknown else ''}." if rows else ""

@@ -57,16 +57,20 @@ def missed_targets(
     labels = {figure.key: figure.labels for figure in figures}
     return tuple(
         Finding(
-            f"target {one.target.title}", one.target.severity, one.target.area, f"missed: {one.target.title}",
+            f"target {one.target.title}",
+            one.target.severity,
+            one.target.area,
+            f"missed: {one.target.title}",
             f"{told(one.value, one.target.unit)}, wanted {one.target.bound_told} ({one.key})",
-            advice[one.target.title].cause, advice[one.target.title].remedy,
+            advice[one.target.title].cause,
+            advice[one.target.title].remedy,
             command=advice[one.target.title].command.replace(
                 "{symbol}", labels.get(one.key or "", {}).get("symbol", "SYMBOL")
             ),
         )
         for one in judgements
         if one.state is State.MISSED and one.value is not None
-    )  # fmt: skip
+    )
 
 
 #: What a finding takes off its area's hundred points.

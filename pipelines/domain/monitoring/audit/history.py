@@ -66,14 +66,17 @@ def anomalies(figures: Sequence[Figure], history: History) -> tuple[Finding, ...
         what = "memory" if figure.unit is Unit.BYTES else "number of threads"
         found.append(
             Finding(
-                f"beyond its band {figure.key}", Severity.P2, Area.RESOURCES,
+                f"beyond its band {figure.key}",
+                Severity.P2,
+                Area.RESOURCES,
                 f"the {what} of {figure.labels.get('process', 'a process')} grew beyond its band",
                 f"{told(figure.value, figure.unit)}; {told(band.middle, figure.unit)} in the middle of "
                 f"{len(history[figure.key])} audits, up to {told(band.high, figure.unit)} would be usual",
-                "a leak, or more work than before", "see whether it goes on growing; restart the process if it does",
+                "a leak, or more work than before",
+                "see whether it goes on growing; restart the process if it does",
                 command="strikecast audit show --as html",
             )
-        )  # fmt: skip
+        )
     return tuple(found)
 
 

@@ -79,52 +79,100 @@ def claims() -> tuple[Claim, ...]:
     known, not_known = Mark.RECOMPUTED, Mark.UNVERIFIABLE
     return (
         Claim(
-            "processor, what refreshes", "36.6 %", "0.1 %", "97 % less",
+            "processor, what refreshes",
+            "36.6 %",
+            "0.1 %",
+            "97 % less",
             f"{cpu_after - cpu_before:+.1f} points ({_change(cpu_before, cpu_after)}) of sums over two lists; the "
-            "second lacks the process that did the work", not_known, Ours("process_cpu", REFRESHING),
+            "second lacks the process that did the work",
+            not_known,
+            Ours("process_cpu", REFRESHING),
         ),
         Claim(
-            "memory, what refreshes (RSS)", "170 MB", "48 MB", "70 % less",
+            "memory, what refreshes (RSS)",
+            "170 MB",
+            "48 MB",
+            "70 % less",
             f"{memory_before:.0f} MB in 2 processes, then {memory_after:.0f} MB in 4: "
-            f"{_change(memory_before, memory_after)}", known, Ours("process_rss", REFRESHING),
+            f"{_change(memory_before, memory_after)}",
+            known,
+            Ours("process_rss", REFRESHING),
         ),
         Claim(
-            "fingerprints, stored", "1.7 MB", "11.46 MB", "6.7x increase",
-            f"{11.46 / 1.7:.1f} times as much; with the lookup of 1.15 GB {(1150 + 11.46) / 1.7:.0f} times", known,
+            "fingerprints, stored",
+            "1.7 MB",
+            "11.46 MB",
+            "6.7x increase",
+            f"{11.46 / 1.7:.1f} times as much; with the lookup of 1.15 GB {(1150 + 11.46) / 1.7:.0f} times",
+            known,
             Ours("table_size", {"table": "analytics.fingerprint"}),
         ),
         Claim(
-            "lookup, stored", "-", "1.15 GB", "8,827,942 entries",
-            f"{CELLS_WANTED - 8_827_942:,} of {CELLS_WANTED:,} are missing", known,
+            "lookup, stored",
+            "-",
+            "1.15 GB",
+            "8,827,942 entries",
+            f"{CELLS_WANTED - 8_827_942:,} of {CELLS_WANTED:,} are missing",
+            known,
             Ours("table_size", {"table": "analytics.lookup"}),
         ),
         Claim(
-            "reading the lookup, p95", "-", "-", "millisecond latency", "no figure", not_known,
+            "reading the lookup, p95",
+            "-",
+            "-",
+            "millisecond latency",
+            "no figure",
+            not_known,
             Ours("query", {"query": "lookup_rows"}, Statistic.P95, largest=True),
         ),
         Claim(
-            "load of the machine, per core", f"{mean_before / CORES:.2f}", f"{mean_after / CORES:.2f}",
-            "7.4 on average, moderate", f"the mean of {LOADS_AFTER} is {mean_after:.2f}; "
-            f"{_change(mean_before, mean_after)}", known, Ours("host_load", {"minutes": "15"}),
+            "load of the machine, per core",
+            f"{mean_before / CORES:.2f}",
+            f"{mean_after / CORES:.2f}",
+            "7.4 on average, moderate",
+            f"the mean of {LOADS_AFTER} is {mean_after:.2f}; {_change(mean_before, mean_after)}",
+            known,
+            Ours("host_load", {"minutes": "15"}),
         ),
         Claim(
-            "longest time between refreshes", "-", "under 1 s", "maintained", "no figure", not_known,
+            "longest time between refreshes",
+            "-",
+            "under 1 s",
+            "maintained",
+            "no figure",
+            not_known,
             Ours("live_longest_gap"),
         ),
-        Claim("size of a probability file", "5.6 KB", "5.6 KB", "-", "242 lines each", known,
-              Ours("file_size", largest=True)),
+        Claim(
+            "size of a probability file",
+            "5.6 KB",
+            "5.6 KB",
+            "-",
+            "242 lines each",
+            known,
+            Ours("file_size", largest=True),
+        ),
         Claim("availability", "-", "99.9 %", "maintained", "no record of it", not_known, Ours("session_availability")),
         Claim("computation", "-", "-", "99 % less", "no figure", not_known),
         Claim("logs", "2.5 GB", "479 MB", "81 % less", _change(2500, 479), known, Ours("log_size")),
-        Claim("the whole system on disk", "3.8 GB", "2.1 GB", "45 % less", _change(3.8, 2.1), known,
-              Ours("database_size")),
         Claim(
-            "processor, the top process", "86.7 %", "82.2 %", "5 % improvement",
-            f"{82.2 - 86.7:+.1f} points ({_change(86.7, 82.2)}); no process of its list has 82.2 %", not_known,
+            "the whole system on disk", "3.8 GB", "2.1 GB", "45 % less", _change(3.8, 2.1), known, Ours("database_size")
         ),
         Claim(
-            "processor, account sync", "27.4 %", "45.9 %", "normal", f"{45.9 - 27.4:+.1f} points "
-            f"({_change(27.4, 45.9)})", known,
+            "processor, the top process",
+            "86.7 %",
+            "82.2 %",
+            "5 % improvement",
+            f"{82.2 - 86.7:+.1f} points ({_change(86.7, 82.2)}); no process of its list has 82.2 %",
+            not_known,
+        ),
+        Claim(
+            "processor, account sync",
+            "27.4 %",
+            "45.9 %",
+            "normal",
+            f"{45.9 - 27.4:+.1f} points ({_change(27.4, 45.9)})",
+            known,
         ),
         Claim("queries with indexes", "-", "-", "20-40 % faster", "no figure", not_known),
         *(
@@ -135,13 +183,27 @@ def claims() -> tuple[Claim, ...]:
                 ("JSONB read", "1.27 ms", Ours("query", {"query": "latest_totals"}, Statistic.P50)),
             )
         ),
-        Claim("signal latency", "-", "200-500 ms", "estimated", "no samples", not_known,
-              Ours("live_latency", {"stage": "total", "percentile": "p99"})),
+        Claim(
+            "signal latency",
+            "-",
+            "200-500 ms",
+            "estimated",
+            "no samples",
+            not_known,
+            Ours("live_latency", {"stage": "total", "percentile": "p99"}),
+        ),
         Claim("start", "-", "3-4 s", "excellent", "no samples", not_known, Ours("live_start")),
         Claim("memory, everything", "-", "2-3 GB", "excellent", "no samples", not_known, Ours("all_processes_uss")),
         *(
-            Claim(f"{what}, p50", "-", stated, verdict, "no samples; SQLite", not_known,
-                  Ours("operation", {"operation": operation}, Statistic.P50))
+            Claim(
+                f"{what}, p50",
+                "-",
+                stated,
+                verdict,
+                "no samples; SQLite",
+                not_known,
+                Ours("operation", {"operation": operation}, Statistic.P50),
+            )
             for what, operation, stated, verdict in (
                 ("a row inserted", "single_insert", "0.5 ms", "good"),
                 ("100 rows inserted", "batch_insert_100", "15 ms", "good"),
@@ -151,7 +213,11 @@ def claims() -> tuple[Claim, ...]:
             )
         ),
         Claim(
-            "score", "-", "70 of 100", "B-", f"the mean of its six areas is {sum(SCORES) / len(SCORES):.1f}; weights "
-            "are not given", known,
+            "score",
+            "-",
+            "70 of 100",
+            "B-",
+            f"the mean of its six areas is {sum(SCORES) / len(SCORES):.1f}; weights are not given",
+            known,
         ),
-    )  # fmt: skip
+    )

@@ -98,17 +98,23 @@ def live_section(figures: Sequence[Figure]) -> Section:
     parts = [
         f"{words} {_cell(counts.get(name))}"
         for name, words in (
-            ("live_cycles", "refreshes"), ("live_cycles_late", "a second or more after the one before"),
-            ("live_ticks", "ticks"), ("live_longest_gap", "longest time between refreshes"),
-            ("live_stale", "stale for"), ("live_start", "ready after"),
+            ("live_cycles", "refreshes"),
+            ("live_cycles_late", "a second or more after the one before"),
+            ("live_ticks", "ticks"),
+            ("live_longest_gap", "longest time between refreshes"),
+            ("live_stale", "stale for"),
+            ("live_start", "ready after"),
         )
-    ]  # fmt: skip
+    ]
     found = {stage: found[stage] for stage in STAGES if stage in found}
     rows = tuple((stage, *(_cell(of.get(column)) for column in columns)) for stage, of in found.items())
     return Section(
-        "The live session, by stage", ("stage", *columns), rows, ", ".join(parts) + "." if counts else "",
+        "The live session, by stage",
+        ("stage", *columns),
+        rows,
+        ", ".join(parts) + "." if counts else "",
         chart=_bars(found, ("p50", "p99")),
-    )  # fmt: skip
+    )
 
 
 def query_section(figures: Sequence[Figure]) -> Section:
@@ -156,18 +162,23 @@ def statement_section(figures: Sequence[Figure]) -> Section:
 def process_section(figures: Sequence[Figure]) -> Section:
     """Every process of ours and of the server, the busiest first."""
     columns = {
-        "process_count": "n", "process_cpu": "of a core", "process_uss": "USS", "process_rss": "RSS",
-        "process_threads": "threads", "process_age": "age",
-    }  # fmt: skip
+        "process_count": "n",
+        "process_cpu": "of a core",
+        "process_uss": "USS",
+        "process_rss": "RSS",
+        "process_threads": "threads",
+        "process_age": "age",
+    }
     found = _pivot(figures, "process", columns)
     ranked = sorted(found, key=lambda name: -(found[name]["of a core"].value if "of a core" in found[name] else 0.0))
     rows = tuple(
         (
-            name, found[name]["of a core"].note if "of a core" in found[name] else "-",
+            name,
+            found[name]["of a core"].note if "of a core" in found[name] else "-",
             *(_cell(found[name].get(column)).removesuffix(" of a core") for column in columns.values()),
         )
         for name in ranked[:MOST_ROWS]
-    )  # fmt: skip
+    )
     largest = sorted(found, key=lambda name: -(found[name]["USS"].value if "USS" in found[name] else 0.0))
     lead = "Idle is below 1 % of a core, high above 20 %. RSS counts shared memory in each process; USS adds up."
     lead += _more(ranked)
@@ -192,21 +203,32 @@ def table_section(figures: Sequence[Figure]) -> Section:
     ranked = sorted(total, key=lambda name: -total[name])
     rows = tuple(
         (
-            table, *(_cell(parts[table].get(part)) for part in ("rows", "toast", "indexes")),
-            told(total[table], Unit.BYTES), _cell(growth[table].get("growth")),
+            table,
+            *(_cell(parts[table].get(part)) for part in ("rows", "toast", "indexes")),
+            told(total[table], Unit.BYTES),
+            _cell(growth[table].get("growth")),
         )
         for table in ranked[:MOST_ROWS]
-    )  # fmt: skip
+    )
     header = ("table", "rows' bytes", "TOAST", "indexes", "total", "growth")
     lead = _more(ranked).strip()
-    return Section("Tables, the largest first", header, rows, lead, chart=_bars({name: parts[name] for name in ranked},
-                                                                           ("rows", "toast", "indexes")))  # fmt: skip
+    return Section(
+        "Tables, the largest first",
+        header,
+        rows,
+        lead,
+        chart=_bars({name: parts[name] for name in ranked}, ("rows", "toast", "indexes")),
+    )
 
 
 def row_section(figures: Sequence[Figure]) -> Section:
     """Rows of tables, dead ones, and room that they do not need, the most of that first."""
-    columns = {"table_rows": "rows", "table_dead_rows": "dead rows", "table_bloat": "bloat",
-               "table_index_use": "by index"}  # fmt: skip
+    columns = {
+        "table_rows": "rows",
+        "table_dead_rows": "dead rows",
+        "table_bloat": "bloat",
+        "table_index_use": "by index",
+    }
     found = _pivot(figures, "table", columns)
     ranked = sorted(found, key=lambda name: -(found[name]["bloat"].value if "bloat" in found[name] else 0.0))
     rows = tuple(
@@ -219,8 +241,11 @@ def row_section(figures: Sequence[Figure]) -> Section:
 def build_section(figures: Sequence[Figure]) -> Section:
     """The newest build of each symbol and model."""
     columns = {
-        "build_bars": "bars", "build_lookup_rows": "rows of the lookup", "build_seconds": "took", "build_age": "ago",
-    }  # fmt: skip
+        "build_bars": "bars",
+        "build_lookup_rows": "rows of the lookup",
+        "build_seconds": "took",
+        "build_age": "ago",
+    }
     found: dict[tuple[str, str], dict[str, Figure]] = defaultdict(dict)
     for figure in figures:
         if figure.name in columns:
@@ -246,11 +271,14 @@ def original_section(figures: Sequence[Figure]) -> Section:
     """The original's own audits beside this one."""
     rows = tuple(
         (
-            claim.what, claim.change, claim.said, f"{claim.gives} ({claim.mark})",
+            claim.what,
+            claim.change,
+            claim.said,
+            f"{claim.gives} ({claim.mark})",
             "-" if claim.ours is None else _beside(claim.ours.told(figures)),
         )
         for claim in claims()
-    )  # fmt: skip
+    )
     header = ("what", "before and after", "it said", "its numbers give", "ours")
     lead = "Recomputed: its own numbers are enough to check it. Unverifiable: they are not. Measured: by this audit."
     return Section("Beside the original's audits", header, rows, lead, text_columns=5)
@@ -281,9 +309,10 @@ def _bars(found: Mapping[str, Mapping[str, Figure]], series: Sequence[str]) -> B
     if not labels:
         return None
     return Bars(
-        labels, {name: tuple(whole[label][name].value for label in labels) for name in series},
+        labels,
+        {name: tuple(whole[label][name].value for label in labels) for name in series},
         whole[labels[0]][series[0]].unit,
-    )  # fmt: skip
+    )
 
 
 def _more(ranked: Sequence[str]) -> str:

@@ -151,19 +151,26 @@ def server_findings(facts: ServerFacts) -> list[Finding]:
         (
             age >= OLD_TRANSACTIONS,
             Finding(
-                "transaction age", Severity.P0 if age >= ANCIENT_TRANSACTIONS else Severity.P1, Area.DATABASE,
+                "transaction age",
+                Severity.P0 if age >= ANCIENT_TRANSACTIONS else Severity.P1,
+                Area.DATABASE,
                 "transaction numbers run out",
                 f"the oldest is {age / 1e6:,.0f} million old; writing ends at 2,000 million",
-                "vacuum does not freeze, since something holds it back", "freeze the oldest tables",
+                "vacuum does not freeze, since something holds it back",
+                "freeze the oldest tables",
                 command="strikecast vacuum --urgent",
             ),
         ),
         (
             connections >= CONNECTIONS_SHARE * facts.connections_allowed,
             Finding(
-                "connections", Severity.P1, Area.DATABASE, "connections run out",
+                "connections",
+                Severity.P1,
+                Area.DATABASE,
+                "connections run out",
                 f"{connections:.0f} of {facts.connections_allowed:.0f} are taken",
-                "a client that opens without closing", "find out who has them",
+                "a client that opens without closing",
+                "find out who has them",
                 command='strikecast psql --role pg_monitor -c "SELECT application_name, count(*) FROM pg_stat_activity '
                 'GROUP BY 1"',
             ),
@@ -171,14 +178,17 @@ def server_findings(facts: ServerFacts) -> list[Finding]:
         (
             looked_up >= LEAST_BLOCKS and facts.blocks_hit < LEAST_CACHE_HITS * looked_up,
             Finding(
-                "cache", Severity.P3, Area.DATABASE, "the server's cache is small for its work",
+                "cache",
+                Severity.P3,
+                Area.DATABASE,
+                "the server's cache is small for its work",
                 f"{facts.blocks_hit / max(1.0, looked_up):.1%} of {looked_up:,.0f} blocks were in it",
                 "builds and backups read everything once; beyond that shared_buffers is too small",
                 "raise shared_buffers to a quarter of memory",
                 command='strikecast psql -c "SHOW shared_buffers"',
             ),
         ),
-    )  # fmt: skip
+    )
     return [finding for holds, finding in cases if holds]
 
 
@@ -188,12 +198,16 @@ def checkpoint_findings(facts: CheckpointFacts) -> list[Finding]:
         return []
     return [
         Finding(
-            "early checkpoints", Severity.P3, Area.DATABASE, "the server writes all that was changed earlier than it "
-            "would", f"{facts.requested:,.0f} checkpoints came early, {facts.timed:,.0f} at their time",
-            "max_wal_size is small for what is written", "raise max_wal_size",
+            "early checkpoints",
+            Severity.P3,
+            Area.DATABASE,
+            "the server writes all that was changed earlier than it would",
+            f"{facts.requested:,.0f} checkpoints came early, {facts.timed:,.0f} at their time",
+            "max_wal_size is small for what is written",
+            "raise max_wal_size",
             command='strikecast psql -c "SHOW max_wal_size"',
         )
-    ]  # fmt: skip
+    ]
 
 
 def standby_findings(standbys: Sequence[StandbyFacts]) -> list[Finding]:
@@ -204,12 +218,17 @@ def standby_findings(standbys: Sequence[StandbyFacts]) -> list[Finding]:
         if seconds >= FAR_BEHIND_SECONDS or size >= FAR_BEHIND_BYTES:
             found.append(
                 Finding(
-                    f"replication lag {facts.name}", Severity.P2, Area.DATABASE, f"standby {facts.name} is far behind",
+                    f"replication lag {facts.name}",
+                    Severity.P2,
+                    Area.DATABASE,
+                    f"standby {facts.name} is far behind",
                     f"{size / 2**20:,.0f} MiB" + (f", {seconds:,.0f} s" if seconds else ""),
-                    "its disk or its line is slow, or a query on it holds up what is to be replayed", "look at its log",
-                    "hours", 'strikecast psql --role pg_monitor -c "SELECT * FROM pg_stat_replication"',
+                    "its disk or its line is slow, or a query on it holds up what is to be replayed",
+                    "look at its log",
+                    "hours",
+                    'strikecast psql --role pg_monitor -c "SELECT * FROM pg_stat_replication"',
                 )
-            )  # fmt: skip
+            )
     return found
 
 
@@ -228,61 +247,87 @@ def settings_findings(facts: SettingsFacts, database_bytes: float, memory_bytes:
         (
             not facts.fsync,
             finding(
-                "fsync", Severity.P0, "a power cut would break the database", "fsync is off",
-                "it was set so for a bulk load", "set fsync = on, and reload",
+                "fsync",
+                Severity.P0,
+                "a power cut would break the database",
+                "fsync is off",
+                "it was set so for a bulk load",
+                "set fsync = on, and reload",
             ),
         ),
         (
             not facts.full_page_writes,
             finding(
-                "full_page_writes", Severity.P1, "a power cut may break pages", "full_page_writes is off",
-                "a file system was trusted to write pages whole", "set full_page_writes = on, and reload",
+                "full_page_writes",
+                Severity.P1,
+                "a power cut may break pages",
+                "full_page_writes is off",
+                "a file system was trusted to write pages whole",
+                "set full_page_writes = on, and reload",
             ),
         ),
         (
             not (facts.autovacuum and facts.track_counts),
             finding(
-                "autovacuum", Severity.P1, "nobody clears dead rows away", "autovacuum or track_counts is off",
-                "it was turned off for a bulk load", "set both to on, and reload",
+                "autovacuum",
+                Severity.P1,
+                "nobody clears dead rows away",
+                "autovacuum or track_counts is off",
+                "it was turned off for a bulk load",
+                "set both to on, and reload",
             ),
         ),
-    ]  # fmt: skip
+    ]
     if memory_bytes is not None:
         wanted = min(memory_bytes, database_bytes) / 8
         cases += [
             (
                 facts.shared_buffers_bytes < wanted,
                 finding(
-                    "shared_buffers", Severity.P3, "the server's cache is small",
+                    "shared_buffers",
+                    Severity.P3,
+                    "the server's cache is small",
                     f"shared_buffers is {told(facts.shared_buffers_bytes)}, the database {told(database_bytes)}, "
-                    f"memory {told(memory_bytes)}", small, "raise it to a quarter of memory, or to the database's size",
+                    f"memory {told(memory_bytes)}",
+                    small,
+                    "raise it to a quarter of memory, or to the database's size",
                 ),
             ),
             (
                 facts.shared_buffers_bytes > memory_bytes / 2,
                 finding(
-                    "shared_buffers", Severity.P2, "the server's cache leaves no memory to others",
-                    f"shared_buffers is {told(facts.shared_buffers_bytes)} of {told(memory_bytes)}", large,
+                    "shared_buffers",
+                    Severity.P2,
+                    "the server's cache leaves no memory to others",
+                    f"shared_buffers is {told(facts.shared_buffers_bytes)} of {told(memory_bytes)}",
+                    large,
                     "lower it to a quarter of memory",
                 ),
             ),
             (
                 facts.effective_cache_size_bytes > memory_bytes,
                 finding(
-                    "effective_cache_size", Severity.P3, "the planner believes in more memory than there is",
-                    f"effective_cache_size is {told(facts.effective_cache_size_bytes)} of {told(memory_bytes)}", large,
+                    "effective_cache_size",
+                    Severity.P3,
+                    "the planner believes in more memory than there is",
+                    f"effective_cache_size is {told(facts.effective_cache_size_bytes)} of {told(memory_bytes)}",
+                    large,
                     "lower it to three quarters of memory",
                 ),
             ),
             (
                 facts.work_mem_bytes * facts.max_connections > memory_bytes,
                 finding(
-                    "work_mem", Severity.P3, "sorting could take more memory than there is",
+                    "work_mem",
+                    Severity.P3,
+                    "sorting could take more memory than there is",
                     f"work_mem {told(facts.work_mem_bytes)} for each of {facts.max_connections} connections, of "
-                    f"{told(memory_bytes)}", large, "lower work_mem, or max_connections",
+                    f"{told(memory_bytes)}",
+                    large,
+                    "lower work_mem, or max_connections",
                 ),
             ),
-        ]  # fmt: skip
+        ]
     return [found for holds, found in cases if holds]
 
 
@@ -294,8 +339,13 @@ def extension_findings(*, available: bool, loaded: bool, created: bool) -> list[
     remedy = "create it in this database" if loaded else "add it to shared_preload_libraries, restart, then create it"
     return [
         Finding(
-            "pg_stat_statements", Severity.P3, Area.DATABASE, "the server does not count its statements",
-            f"pg_stat_statements {missing}", "it is not there by itself", remedy,
+            "pg_stat_statements",
+            Severity.P3,
+            Area.DATABASE,
+            "the server does not count its statements",
+            f"pg_stat_statements {missing}",
+            "it is not there by itself",
+            remedy,
             command='psql -c "CREATE EXTENSION pg_stat_statements"' if loaded else "",
         )
-    ]  # fmt: skip
+    ]

@@ -107,11 +107,17 @@ def parse_targets(raw: Mapping[str, Any]) -> tuple[Target, ...]:
                 raise ValueError(f"it has {', '.join(sorted(unknown))}, which no target has")
             found.append(
                 Target(
-                    entry["title"], entry["figure"], Statistic(entry.get("statistic", Statistic.LAST)),
-                    Unit(entry["unit"]), float(bound), kind == "below", Severity(entry["severity"]),
-                    Area(entry["area"]), dict(entry.get("labels", {})),
+                    entry["title"],
+                    entry["figure"],
+                    Statistic(entry.get("statistic", Statistic.LAST)),
+                    Unit(entry["unit"]),
+                    float(bound),
+                    kind == "below",
+                    Severity(entry["severity"]),
+                    Area(entry["area"]),
+                    dict(entry.get("labels", {})),
                 )
-            )  # fmt: skip
+            )
         except KeyError as error:
             raise ValueError(f"{name}: it lacks {error}") from error
         except (TypeError, ValueError) as error:

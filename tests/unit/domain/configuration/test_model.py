@@ -13,8 +13,13 @@ def test_the_defaults_are_the_domains() -> None:
     config = ModelConfig()
     assert config.profile is Profile.SOUND
     assert dict(zip(config.momentum_lags_minutes, config.momentum_weights, strict=True)) == {
-        1: 0.30, 2: 0.25, 3: 0.20, 4: 0.15, 15: 0.05, 30: 0.05,
-    }  # fmt: skip
+        1: 0.30,
+        2: 0.25,
+        3: 0.20,
+        4: 0.15,
+        15: 0.05,
+        30: 0.05,
+    }
     assert (config.buckets[0], config.buckets[-1], len(config.buckets)) == (-30, 30, 61)
     assert config.horizon_minutes == 60
     assert config.name == "momentum"

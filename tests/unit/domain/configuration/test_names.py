@@ -28,9 +28,15 @@ def test_the_examples_in_the_docstrings_are_true() -> None:
 
 @pytest.mark.parametrize(
     ("bucket", "suffix"),
-    [(None, "baseline"), (0, "momentum_000"), (7, "momentum_007"), (30, "momentum_030"), (-1, "momentum_-01"),
-     (-30, "momentum_-30")],
-)  # fmt: skip
+    [
+        (None, "baseline"),
+        (0, "momentum_000"),
+        (7, "momentum_007"),
+        (30, "momentum_030"),
+        (-1, "momentum_-01"),
+        (-30, "momentum_-30"),
+    ],
+)
 def test_a_fingerprint_is_named_as_in_the_original(bucket: int | None, suffix: str) -> None:
     assert fingerprint_table("BTC", bucket) == f"btc_fingerprint_directional_{suffix}"
 

@@ -137,8 +137,10 @@ def test_labels_are_hour_week_band_of_momentum_and_tenth_of_volatility(history: 
     weeks = np.bincount((history.first_minute + rows + 1 - start) // (7 * DAY), minlength=2)
     assert tally.by_level("week")[:, 0, 0, 0].tolist() == weeks.tolist()
     size = np.abs(history.score[rows]) * 10_000
-    bands = [int(((size > low) & (size <= high)).sum()) for low, high in
-             ((-1, 2), (2, 5), (5, 10), (10, 20), (20, 30), (30, np.inf))]  # fmt: skip
+    bands = [
+        int(((size > low) & (size <= high)).sum())
+        for low, high in ((-1, 2), (2, 5), (5, 10), (10, 20), (20, 30), (30, np.inf))
+    ]
     assert tally.by_level("momentum_band")[:, 0, 0, 0].tolist() == bands
     tenths = tally.by_level("volatility_band")
     assert np.abs(tenths[:, 0, 0, 0] - len(rows) / 10).max() < 12

@@ -147,15 +147,17 @@ def test_the_newest_generations_stay_and_the_published_one_and_the_one_before_it
     plan = plan_retention(Facts(generations=found), POLICY, NOW)
     assert [one.target for one in plan.generations] == ["3", "4", "5"]
     assert [why.split(":")[0] for why in plan.kept] == [
-        "generation 2 of BTC (momentum)", "generation 1 of BTC (momentum)"
-    ]  # fmt: skip
+        "generation 2 of BTC (momentum)",
+        "generation 1 of BTC (momentum)",
+    ]
 
 
 def test_a_generation_that_was_never_completed_goes_after_a_day() -> None:
     found = [
-        generation(1, complete=False, published=False, age=0.5), generation(2, complete=False, published=False, age=1.5),
+        generation(1, complete=False, published=False, age=0.5),
+        generation(2, complete=False, published=False, age=1.5),
         generation(3, active=True),
-    ]  # fmt: skip
+    ]
     assert [one.target for one in plan_retention(Facts(generations=found), POLICY, NOW).generations] == ["2"]
 
 

@@ -26,8 +26,9 @@ def test_dead_rows_are_a_reason_and_many_an_urgent_one() -> None:
     some, many = replace(WELL, dead_rows=5_000), replace(WELL, table="live_data.u", dead_rows=50_000)
     plan = decide(some, many)
     assert [(one.table, one.why) for one in plan.tables] == [
-        ("live_data.u", "50,000 dead rows, 33% of it"), ("live_data.t", "5,000 dead rows, 5% of it"),
-    ]  # fmt: skip
+        ("live_data.u", "50,000 dead rows, 33% of it"),
+        ("live_data.t", "5,000 dead rows, 5% of it"),
+    ]
     assert [one.table for one in decide(some, many, urgent_only=True).tables] == ["live_data.u"]
 
 

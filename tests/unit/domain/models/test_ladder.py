@@ -27,9 +27,15 @@ from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.domain.prices.ticks import Tick, TickHistory
 
 CONTRACT = (
-    "timestamp", "current_price", "base_strike", "ttc_seconds", "momentum_score", "strikes", "probabilities",
+    "timestamp",
+    "current_price",
+    "base_strike",
+    "ttc_seconds",
+    "momentum_score",
+    "strikes",
+    "probabilities",
     "fingerprint_table",
-)  # fmt: skip
+)
 ROW = ["strike", "buffer", "move_percent", "prob_beyond", "prob_within", "direction", "positive_prob", "negative_prob"]
 AXES = LookupAxes(Profile.SOUND, 5, 3600, 1, 200)
 NOW = datetime(2026, 7, 1, 13, 30, 0, tzinfo=UTC)
@@ -59,9 +65,15 @@ def _payload(
 
 @pytest.mark.parametrize(
     ("price", "tier", "base"),
-    [(95_123.45, 250.0, 95_000.0), (95_125.01, 250.0, 95_250.0), (95_125.0, 250.0, 95_000.0),
-     (95_375.0, 250.0, 95_500.0), (95_250.0, 250.0, 95_250.0), (3_512.0, 20.0, 3_520.0)],
-)  # fmt: skip
+    [
+        (95_123.45, 250.0, 95_000.0),
+        (95_125.01, 250.0, 95_250.0),
+        (95_125.0, 250.0, 95_000.0),
+        (95_375.0, 250.0, 95_500.0),
+        (95_250.0, 250.0, 95_250.0),
+        (3_512.0, 20.0, 3_520.0),
+    ],
+)
 def test_the_base_strike_is_the_nearest_with_halves_to_even(price: float, tier: float, base: float) -> None:
     assert base_strike_usd(price, tier) == base
 
@@ -131,14 +143,28 @@ def test_the_json_says_what_was_known() -> None:
     payload = _payload(now=NOW + timedelta(milliseconds=123))
     del payload["probabilities"], payload["strikes"]
     assert payload == {
-        "timestamp": "2026-07-01T13:30:00.123Z", "current_price": 95_123.45, "base_strike": 95_000, "ttc_seconds": 1800,
-        "momentum_score": -0.0688, "fingerprint_table": "btc_fingerprint_directional_momentum_-07", "status": "ok",
-        "reasons": [], "price_age_ms": 250, "price_timestamp": "2026-07-01T13:29:59.873Z", "momentum_bucket": -7,
-        "clamped": 5, "n_eff": 123.5, "model_version": 42, "market_close": "2026-07-01T14:00:00Z",
-        "model": None, "sigma": None, "group": None, "thin_evidence": False,
+        "timestamp": "2026-07-01T13:30:00.123Z",
+        "current_price": 95_123.45,
+        "base_strike": 95_000,
+        "ttc_seconds": 1800,
+        "momentum_score": -0.0688,
+        "fingerprint_table": "btc_fingerprint_directional_momentum_-07",
+        "status": "ok",
+        "reasons": [],
+        "price_age_ms": 250,
+        "price_timestamp": "2026-07-01T13:29:59.873Z",
+        "momentum_bucket": -7,
+        "clamped": 5,
+        "n_eff": 123.5,
+        "model_version": 42,
+        "market_close": "2026-07-01T14:00:00Z",
+        "model": None,
+        "sigma": None,
+        "group": None,
+        "thin_evidence": False,
         "intervals": [{"prob_beyond_low": None, "prob_beyond_high": None, "n_independent": None}] * 21,
         "session": None,
-    }  # fmt: skip
+    }
 
 
 def test_whole_strikes_are_written_without_a_point() -> None:
@@ -169,10 +195,12 @@ def test_a_stale_price_is_stale_first_whatever_else_is_wrong() -> None:
 
 @settings(deadline=None)
 @given(
-    price=st.floats(0.01, 1e7), tier=st.sampled_from([0.01, 1.0, 20.0, 250.0]),
+    price=st.floats(0.01, 1e7),
+    tier=st.sampled_from([0.01, 1.0, 20.0, 250.0]),
     ttc=st.integers(0, 4_000_000_000).map(lambda microseconds: microseconds / 1e6),
-    known=st.booleans(), bucket=st.sampled_from([None, -30, 0, 30]),
-)  # fmt: skip
+    known=st.booleans(),
+    bucket=st.sampled_from([None, -30, 0, 30]),
+)
 def test_the_json_never_holds_a_nan(price: float, tier: float, ttc: float, known: bool, bucket: int | None) -> None:
     state = LiveState(NOW, Tick(NOW, price), None if bucket is None else bucket / 100, bucket, None, None)
     payload = live_payload(state, tier, _answers(price, tier, ttc, known), [])

@@ -38,9 +38,12 @@ def fingerprints() -> dict[Profile, FingerprintSet]:
 
 def _axes(config: ModelConfig) -> LookupAxes:
     return LookupAxes(
-        config.profile, config.lookup_ttc_step_seconds, config.horizon_minutes * 60,
-        config.lookup_move_step_bps, config.move_max_bps,
-    )  # fmt: skip
+        config.profile,
+        config.lookup_ttc_step_seconds,
+        config.horizon_minutes * 60,
+        config.lookup_move_step_bps,
+        config.move_max_bps,
+    )
 
 
 def _rows(block: LookupBlock, config: ModelConfig) -> dict[int, LookupRow]:
@@ -209,9 +212,17 @@ def test_a_ladder_straight_from_a_fingerprint_answers_as_its_lookup_does(
 
 @pytest.mark.parametrize(
     ("ttc", "nodes"),
-    [(0, (60, 60)), (59.9, (60, 60)), (60, (60, 60)), (61, (60, 65)), (65, (65, 65)), (3597.5, (3595, 3600)),
-     (3600, (3600, 3600)), (4000, (3600, 3600))],
-)  # fmt: skip
+    [
+        (0, (60, 60)),
+        (59.9, (60, 60)),
+        (60, (60, 60)),
+        (61, (60, 65)),
+        (65, (65, 65)),
+        (3597.5, (3595, 3600)),
+        (3600, (3600, 3600)),
+        (4000, (3600, 3600)),
+    ],
+)
 def test_two_rows_at_most_answer_a_ladder(ttc: float, nodes: tuple[int, int]) -> None:
     assert _axes(CONFIGS[Profile.SOUND]).nodes_around(ttc) == nodes
 

@@ -56,9 +56,7 @@ def read(block: LookupBlock, model: FittedModel, minutes: float, places: Floats,
     axes, rows = model.rule.axes, {}
     for node in axes.nodes_around(minutes * 60):
         at = node // axes.ttc_step_seconds
-        rows[node] = LookupRow(
-            node, block.within_positive[at], block.within_negative[at], float(block.n_eff[at])
-        )  # fmt: skip
+        rows[node] = LookupRow(node, block.within_positive[at], block.within_negative[at], float(block.n_eff[at]))
     return read_ladder(rows, axes, minutes * 60, places, np.full(len(places), upward)).beyond
 
 
@@ -93,9 +91,8 @@ def test_below_a_minute_what_is_served_is_the_minute_at_a_move_scaled_by_the_roo
     block = build_lookup_block(model.tables, int(model.rule.buckets(states)[0]), model.rule.axes)
     moves = np.array([1.0, 4.0, 9.0])
     served = [
-        read(block, model, ttc, model.rule.positions(states, ttc, moves)[0], upward=True)
-        for ttc in (1.0, 0.25, 0.04)
-    ]  # fmt: skip
+        read(block, model, ttc, model.rule.positions(states, ttc, moves)[0], upward=True) for ttc in (1.0, 0.25, 0.04)
+    ]
     minute = [model.prob_beyond(states, 1, moves * factor)[0] * 100 for factor in (1.0, 2.0, 5.0)]
     if name == SOURCE:
         assert served[1].tolist() == served[0].tolist() == served[2].tolist()

@@ -160,8 +160,10 @@ def test_weeks_part_where_the_longest_horizon_of_a_row_passes_the_turn_of_the_we
     week = sorted(weeks)[1]
     turn = week * MINUTES_PER_WEEK
     assert [week_of_row(minute) for minute in (turn - 61, turn - 60, turn + MINUTES_PER_WEEK - 61)] == [
-        week - 1, week, week,
-    ]  # fmt: skip
+        week - 1,
+        week,
+        week,
+    ]
     first = turn - HORIZON_MINUTES - history.first_minute
     whole = count_outcomes(history, parameters, track, first, first + MINUTES_PER_WEEK)
     np.testing.assert_array_equal(weeks[week], whole)

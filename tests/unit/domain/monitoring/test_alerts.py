@@ -71,13 +71,16 @@ def test_nothing_is_late_on_a_system_that_is_new() -> None:
 
 def test_files_disks_days_drills_and_the_database_are_watched() -> None:
     assert keys(files=[FileFacts("BTC", 59, ()), FileFacts("ETH", 61, ("it hangs",)), FileFacts("SOL", None, ())]) == [
-        "file ETH", "file SOL",
-    ]  # fmt: skip
+        "file ETH",
+        "file SOL",
+    ]
     low = [DiskFacts("a", 9 * GIBIBYTE, 100 * GIBIBYTE), DiskFacts("b", GIBIBYTE, 4 * GIBIBYTE)]
     assert keys(disks=low) == ["disk a", "disk b"]
     assert keys(days_ahead=2, drill_problem="it is damaged", database_error="gone") == [
-        "database", "restore drill", "days ahead",
-    ]  # fmt: skip
+        "database",
+        "restore drill",
+        "days ahead",
+    ]
 
 
 @pytest.fixture
@@ -149,8 +152,9 @@ def test_a_webhook_is_told_once_per_transition(webhook: type[Receiver], said: li
     for found in ([TROUBLE], [TROUBLE], []):
         tell(settings, found, NOW, said.append)
     assert [one["title"] for one in webhook.taken] == [
-        "strikecast: problem: disk the backups", "strikecast: over: disk the backups",
-    ]  # fmt: skip
+        "strikecast: problem: disk the backups",
+        "strikecast: over: disk the backups",
+    ]
     assert "1.0 GiB free" in webhook.taken[0]["message"]
 
 

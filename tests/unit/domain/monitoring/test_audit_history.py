@@ -118,8 +118,9 @@ def test_equal_audits_differ_as_seldom_as_promised() -> None:
 def test_trends_are_of_the_figures_that_earlier_audits_have() -> None:
     figures = [
         Figure("query", Unit.MILLISECONDS, Statistic.P95, (1.0, 2.0), {"query": "lookup_rows", "symbol": "BTC"}),
-        one("database_size", Unit.BYTES, 3e9), one("all_processes_uss", Unit.BYTES, 1e9),
-    ]  # fmt: skip
+        one("database_size", Unit.BYTES, 3e9),
+        one("all_processes_uss", Unit.BYTES, 1e9),
+    ]
     history = {figures[0].key: readings(0.5, 0.7), "database_size": readings(1, 2)}
     found = trends(figures, history, NOW)
     assert [trend.title for trend in found] == ["reading a ladder, p95, BTC", "size of the database"]

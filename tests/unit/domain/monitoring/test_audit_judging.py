@@ -54,9 +54,14 @@ from pipelines.monitoring.audit.run import advice, targets
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 LADDER = {
-    "title": "ladder", "figure": "query", "statistic": "p95", "below": 10, "unit": "ms", "severity": "P1",
+    "title": "ladder",
+    "figure": "query",
+    "statistic": "p95",
+    "below": 10,
+    "unit": "ms",
+    "severity": "P1",
     "area": "answers",
-}  # fmt: skip
+}
 UPTIME = {"title": "there", "figure": "up", "at_least": 99.9, "unit": "%", "severity": "P2", "area": "answers"}
 
 
@@ -111,8 +116,10 @@ def test_the_declared_targets_can_be_read() -> None:
 
 def test_a_target_can_be_of_one_of_several_figures() -> None:
     total = {**LADDER, "figure": "latency", "labels": {"stage": "total"}}
-    figures = [*percentiles("latency", Unit.MILLISECONDS, [99.0], stage="read"),
-               *percentiles("latency", Unit.MILLISECONDS, [3.0], stage="total")]  # fmt: skip
+    figures = [
+        *percentiles("latency", Unit.MILLISECONDS, [99.0], stage="read"),
+        *percentiles("latency", Unit.MILLISECONDS, [3.0], stage="total"),
+    ]
     [found] = judge(parsed(total), figures)
     assert (found.state, found.key) == (State.MET, "latency p95 {stage=total}")
     assert judge(parsed({**total, "labels": {"stage": "write"}}), figures)[0].state is State.NOT_MEASURED
@@ -185,27 +192,48 @@ def test_a_missed_target_is_a_finding_with_its_figure() -> None:
 
 def table(**changes: Any) -> TableFacts:
     facts = {
-        "table": "live_data.x", "heap_bytes": 1_000_000, "toast_bytes": 8_192, "index_bytes": 500_000, "rows": 1_000_000,
-        "dead_rows": 100, "index_scans": 0, "sequential_scans": 0, "rows_read_sequentially": 0,
-    }  # fmt: skip
+        "table": "live_data.x",
+        "heap_bytes": 1_000_000,
+        "toast_bytes": 8_192,
+        "index_bytes": 500_000,
+        "rows": 1_000_000,
+        "dead_rows": 100,
+        "index_scans": 0,
+        "sequential_scans": 0,
+        "rows_read_sequentially": 0,
+    }
     return TableFacts(**facts | changes)
 
 
 def index(**changes: Any) -> IndexFacts:
     facts = {
-        "index": "live_data.x_i", "table": "live_data.x", "bytes": 2**21, "scans": 5, "constrained": False,
+        "index": "live_data.x_i",
+        "table": "live_data.x",
+        "bytes": 2**21,
+        "scans": 5,
+        "constrained": False,
         "covered_by": None,
-    }  # fmt: skip
+    }
     return IndexFacts(**facts | changes)
 
 
 def server(**changes: Any) -> ServerFacts:
     facts = {
-        "blocks_hit": 1e6, "blocks_read": 1e4, "connections": 10.0, "connections_allowed": 100.0,
-        "longest_transaction_seconds": None, "hidden": 0, "locks_waited_for": 0.0, "xid_age": 1e6, "multixact_age": 1.0,
-        "deadlocks": 0.0, "temporary_bytes": 0.0, "uptime_seconds": 8 * 86_400.0, "statistics_since": None,
+        "blocks_hit": 1e6,
+        "blocks_read": 1e4,
+        "connections": 10.0,
+        "connections_allowed": 100.0,
+        "longest_transaction_seconds": None,
+        "hidden": 0,
+        "locks_waited_for": 0.0,
+        "xid_age": 1e6,
+        "multixact_age": 1.0,
+        "deadlocks": 0.0,
+        "temporary_bytes": 0.0,
+        "uptime_seconds": 8 * 86_400.0,
+        "statistics_since": None,
         "database_bytes": 1e9,
-    }  # fmt: skip
+    }
     return ServerFacts(**facts | changes)
 
 
@@ -273,10 +301,15 @@ def test_what_is_wrong_with_the_server_is_found(changes: dict[str, Any], key: st
 
 def settings(**changes: Any) -> SettingsFacts:
     facts = {
-        "shared_buffers_bytes": 512e6, "effective_cache_size_bytes": 4e9, "work_mem_bytes": 4e6,
-        "max_connections": 100, "fsync": True, "full_page_writes": True, "autovacuum": True,
+        "shared_buffers_bytes": 512e6,
+        "effective_cache_size_bytes": 4e9,
+        "work_mem_bytes": 4e6,
+        "max_connections": 100,
+        "fsync": True,
+        "full_page_writes": True,
+        "autovacuum": True,
         "track_counts": True,
-    }  # fmt: skip
+    }
     return SettingsFacts(**facts | changes)
 
 
@@ -311,8 +344,9 @@ def test_checkpoints_standbys_and_extensions_that_need_a_look_are_found() -> Non
     assert [one.key for one in standby_findings(standbys)] == ["replication lag slow", "replication lag far"]
     measured = standbys_measured([*standbys, StandbyFacts("hidden", None, None)])
     assert [one.key for one in measured.figures if one.name == "replication_lag"] == [
-        "replication_lag {standby=slow}", "replication_lag {standby=fine}"
-    ]  # fmt: skip
+        "replication_lag {standby=slow}",
+        "replication_lag {standby=fine}",
+    ]
     assert [one.name for one in measured.gaps] == ["replication lag of hidden"]
     assert [one.why for one in standbys_measured([]).gaps] == ["nobody follows this server"]
     assert extension_findings(available=False, loaded=False, created=False) == [], "nobody can help it"

@@ -12,8 +12,10 @@ from pipelines.domain.prices.bars import Closes, closes_from_usd
 from pipelines.domain.prices.momentum import NO_BUCKET, bucket_of, compute_momentum, weighted_return
 
 WEIGHTS = {1: Fraction(30, 100), 2: Fraction(25, 100), 3: Fraction(20, 100)} | {
-    4: Fraction(15, 100), 15: Fraction(5, 100), 30: Fraction(5, 100),
-}  # fmt: skip
+    4: Fraction(15, 100),
+    15: Fraction(5, 100),
+    30: Fraction(5, 100),
+}
 SOUND, SOURCE = ModelConfig(), ModelConfig(profile=Profile.SOURCE)
 
 

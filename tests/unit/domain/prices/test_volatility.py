@@ -56,9 +56,11 @@ def fitted(gapped: tuple[int, Floats]) -> tuple[VolatilityParameters, Volatility
 
 def state_after(track: VolatilityTrack, logs: Floats, row: int) -> VolatilityState:
     return VolatilityState(
-        track.first_minute + row, float(np.exp(logs[row])), float(track.usual_return[row]),
+        track.first_minute + row,
+        float(np.exp(logs[row])),
+        float(track.usual_return[row]),
         tuple(track.variances[:, row].tolist()),
-    )  # fmt: skip
+    )
 
 
 def with_season(level: float) -> VolatilityParameters:
