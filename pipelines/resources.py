@@ -12,8 +12,8 @@ from setproctitle import setproctitle
 from pipelines.deployment import database_of
 from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.settings import Settings, load_settings
-from pipelines.storage.live.sessions import holding_run_lock
 from pipelines.storage.postgres.connection import Connection, Database, Role
+from pipelines.storage.postgres.locks import holding_run_lock
 
 #: One partition per symbol. Symbols are configuration; `strikecast` adds them to the Dagster instance.
 SYMBOLS = dg.DynamicPartitionsDefinition(name="symbol")

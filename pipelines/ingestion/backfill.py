@@ -19,10 +19,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from pipelines.errors import FeedError
 from pipelines.ingestion.ingest import ingest
 from pipelines.settings import ExchangeSettings
-from pipelines.storage.live.sessions import latest_bars
 from pipelines.storage.postgres.connection import Database, Role
-from pipelines.storage.postgres.statements import query
-from pipelines.storage.prices.history import newest_bar_at
+from pipelines.storage.prices.history import Candle, bars_of_ticks, latest_bars, missing_ranges, newest_bar_at
 
 MINUTE = timedelta(minutes=1)
 #: How far back a symbol without any bars is filled when nobody says since when.
@@ -36,8 +34,6 @@ ATTEMPTS = 6
 BACKOFF = wait_random_exponential(multiplier=1.0, max=30.0)
 
 Progress = Callable[[str], None]
-#: Minute's open (aware UTC), open, high, low, close in USD, volume in coins.
-Candle = tuple[datetime, float, float, float, float, float]
 Range = tuple[datetime, datetime]
 Answer = TypeVar("Answer")
 
@@ -81,8 +77,7 @@ def from_ticks(database: Database, symbol: str, now: datetime, progress: Progres
     """
     since, until = _since(database, symbol, now), _floor(now)
     with database.connect("backfill", Role.PIPELINE) as connection:
-        parameters = {"symbol": symbol, "since": since, "until": until}
-        candles = connection.execute(query("bars_of_ticks"), parameters).fetchall()
+        candles = bars_of_ticks(connection, symbol, since, until)
     counts = _store(database, symbol, f"ticks of {symbol}", candles, now, progress) if candles else (0, 0, 0)
     missing = sum(_minutes(one) for one in _missing(database, symbol, since, until))
     return BackfillReport("ticks", since, until, max(0, _minutes((since, until))), *counts, missing)
@@ -225,8 +220,7 @@ def _missing(database: Database, symbol: str, since: datetime, until: datetime) 
     if since >= until:
         return []
     with database.connect("backfill", Role.PIPELINE) as connection:
-        parameters = {"symbol": symbol, "since": since, "until": until}
-        return [(row[0], row[1]) for row in connection.execute(query("missing_ranges"), parameters).fetchall()]
+        return missing_ranges(connection, symbol, since, until)
 
 
 def _minutes(span: Range) -> int:

@@ -5,20 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 from pipelines.errors import PriceFileError
-from pipelines.ingestion.price_files import MEMORY_LIMIT, BarBlock, StagedBars, staged
-from pipelines.storage.postgres.binary_copy import (
-    HEADER,
-    TRAILER,
-    encode_rows,
-    float8,
-    text_constant,
-    timestamptz_of_minutes,
-)
+from pipelines.ingestion.price_files import MEMORY_LIMIT, StagedBars, staged
 from pipelines.storage.postgres.connection import Connection, Database, Role
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.prices import incoming_bars
 
 #: A file that contradicts more than this share of the stored closes it overlaps is taken for another time zone,
 #: symbol or exchange; corrections touch a few bars.
@@ -32,7 +22,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What became of the rows of some files: read = inserted + corrected + unchanged + quarantined."""
+    """Counts of the rows of some files: read = inserted + corrected + unchanged + quarantined."""
 
     symbol: str
     files: tuple[str, ...]
@@ -65,89 +55,43 @@ def ingest(
     with staged(paths, now, memory_limit=memory_limit) as bars:
         progress(f"{bars.accepted:,} bars read, {bars.refused:,} rows refused; storing")
         with database.connect("ingest", Role.PIPELINE) as connection:
-            connection.execute(query("create_symbol_partitions"), [symbol])
-            connection.commit()  # or other symbols' ingestions would wait for this one's end
-            connection.execute(query("lock_symbol"), ["strikecast.ingest", symbol])
-            row = connection.execute(query("has_bars"), [symbol]).fetchone()
-            if row is not None and row[0]:
-                inserted, corrected, first_changed_at = _merge(connection, symbol, bars, accept_corrections)
-            else:
-                _copy_bars(connection, "copy_price_history_in", symbol, bars)
-                inserted, corrected, first_changed_at = bars.accepted, 0, EVERYTHING if bars.accepted else None
-            _quarantine(connection, symbol, bars)
-            connection.execute(query("analyze_symbol"), [symbol])
-            report = IngestReport(
-                symbol=symbol,
-                files=tuple(file.name for file in bars.files),
-                rows_read=bars.accepted + bars.refused,
-                inserted=inserted,
-                corrected=corrected,
-                unchanged=bars.accepted - inserted - corrected,
-                quarantined=bars.refused,
-                reasons=bars.reasons(),
-            )
-            connection.execute(
-                query("record_ingestion"),
-                {
-                    "symbol": symbol,
-                    "files": list(report.files),
-                    "rows_read": report.rows_read,
-                    "inserted": inserted,
-                    "corrected": corrected,
-                    "unchanged": report.unchanged,
-                    "quarantined": report.quarantined,
-                    "started_at": started_at,
-                    "first_changed_at": first_changed_at,
-                },
-            )
-    return report
+            return _store(connection, symbol, bars, started_at, accept_corrections=accept_corrections)
+
+
+def _store(
+    connection: Connection, symbol: str, bars: StagedBars, started_at: datetime, *, accept_corrections: bool
+) -> IngestReport:
+    if incoming_bars.begin(connection, symbol):
+        inserted, corrected, first_changed_at = _merge(connection, symbol, bars, accept_corrections=accept_corrections)
+    else:
+        incoming_bars.insert_first(connection, symbol, bars.blocks())
+        inserted, corrected, first_changed_at = bars.accepted, 0, EVERYTHING if bars.accepted else None
+    if bars.refused:
+        incoming_bars.quarantine(connection, symbol, bars.refused_rows())
+    files = tuple(file.name for file in bars.files)
+    counts = {
+        "rows_read": bars.accepted + bars.refused,
+        "inserted": inserted,
+        "corrected": corrected,
+        "unchanged": bars.accepted - inserted - corrected,
+        "quarantined": bars.refused,
+    }
+    incoming_bars.record(connection, symbol, files, counts, started_at, first_changed_at)
+    return IngestReport(symbol, files, **counts, reasons=bars.reasons())
 
 
 def _merge(
-    connection: Connection, symbol: str, bars: StagedBars, accept_corrections: bool
+    connection: Connection, symbol: str, bars: StagedBars, *, accept_corrections: bool
 ) -> tuple[int, int, datetime | None]:
-    connection.execute(query("create_incoming_bar"))
-    _copy_bars(connection, "copy_incoming_bar_in", symbol, bars)
-    connection.execute(query("analyze_incoming_bar"))
-    row = connection.execute(query("compare_incoming_bars"), [symbol]).fetchone()
-    assert row is not None
-    inserted, corrected, other_close, total, first_changed_at = row
-    overlap = total - inserted
-    if overlap >= LEAST_OVERLAP and other_close > MOST_CORRECTED * overlap and not accept_corrections:
+    found = incoming_bars.compare(connection, symbol, bars.blocks())
+    contradicts = found.overlap >= LEAST_OVERLAP and found.other_closes > MOST_CORRECTED * found.overlap
+    if contradicts and not accept_corrections:
+        hours, share = incoming_bars.best_shift(connection, symbol)
+        hint = f", but {share:.0%} agree when moved by {hours:+d} h" if hours and share >= MOST_CORRECTED else ""
         raise PriceFileError(
-            f"{', '.join(file.name for file in bars.files)} contradicts {other_close:,} of the {overlap:,} stored "
-            f"{symbol} closes it overlaps{_shift_hint(connection, symbol)}; nothing was stored. Is it another time "
+            f"{', '.join(file.name for file in bars.files)} contradicts {found.other_closes:,} of the "
+            f"{found.overlap:,} stored {symbol} closes it overlaps{hint}; nothing was stored. Is it another time "
             "zone, symbol or exchange? `strikecast ingest --accept-corrections` stores it all the same"
         )
-    connection.execute(query("merge_incoming_bars"))
-    return inserted, corrected, first_changed_at
-
-
-def _shift_hint(connection: Connection, symbol: str) -> str:
-    row = connection.execute(query("best_shift_of_incoming"), [symbol]).fetchone()
-    if row is None or row[0] == 0 or row[1] < MOST_CORRECTED:
-        return ""
-    return f", but {float(row[1]):.0%} agree when moved by {row[0]:+d} h"
-
-
-def _copy_bars(connection: Connection, statement: str, symbol: str, bars: StagedBars) -> None:
-    with connection.cursor().copy(query(statement)) as copy:
-        copy.write(HEADER)
-        for block in bars.blocks():
-            copy.write(_encode(symbol, block))
-        copy.write(TRAILER)
-
-
-def _encode(symbol: str, block: BarBlock) -> bytes:
-    columns = [text_constant(symbol, len(block.minutes)), timestamptz_of_minutes(block.minutes)]
-    return encode_rows([*columns, *(float8(np.asarray(values)) for values in block.values)])
-
-
-def _quarantine(connection: Connection, symbol: str, bars: StagedBars) -> None:
-    if not bars.refused:
-        return
-    connection.execute(query("create_incoming_refusal"))
-    with connection.cursor().copy(query("copy_incoming_refusal_in")) as copy:
-        for refused in bars.refused_rows():
-            copy.write_row((refused.file_sha256, refused.source_row, refused.reason, refused.file_name, refused.raw))
-    connection.execute(query("merge_incoming_refusals"), [symbol])
+    incoming_bars.merge(connection)
+    return found.inserted, found.corrected, found.first_changed_at

@@ -22,10 +22,12 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 
+from pipelines.domain.prices.bars import BarBlock, RefusedRow
 from pipelines.errors import PriceFileError, printable
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements(__name__)
 
 #: Why a row is refused.
 REASONS = {
@@ -84,28 +86,6 @@ class PriceFile:
     sha256: str
 
 
-@dataclass(frozen=True)
-class BarBlock:
-    """Bars in order of time.
-
-    `minutes`: int64[n] since 1970-01-01 UTC; `values`: float64[5, n]: open, high, low, close in USD, volume in coins.
-    """
-
-    minutes: npt.NDArray[np.int64]
-    values: npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class RefusedRow:
-    """A refused row, `raw` as JSON text."""
-
-    file_sha256: str
-    file_name: str
-    source_row: int
-    reason: str
-    raw: str
-
-
 class StagedBars:
     """Judged rows of some files, sorted, on disk."""
 
@@ -118,13 +98,13 @@ class StagedBars:
     def blocks(self) -> Iterator[BarBlock]:
         """The accepted bars, oldest first, in blocks of bounded size."""
         for first in range(0, self.accepted, BLOCK_ROWS):
-            columns = self._connection.execute(query("duckdb/bar_block"), [first, first + BLOCK_ROWS]).fetchnumpy()
+            columns = self._connection.execute(SQL["bar_block"], [first, first + BLOCK_ROWS]).fetchnumpy()
             values = np.stack([columns[name] for name in KLINE_COLUMNS[1:]])
             yield BarBlock(columns["minute"].astype(np.int64), values)
 
     def refused_rows(self) -> Iterator[RefusedRow]:
         """The refused rows, by file and row."""
-        cursor = self._connection.execute(query("duckdb/refused_rows"))
+        cursor = self._connection.execute(SQL["refused_rows"])
         while rows := cursor.fetchmany(10_000):
             for file_index, source_row, reason, raw in rows:
                 file = self.files[file_index]
@@ -132,7 +112,7 @@ class StagedBars:
 
     def reasons(self) -> dict[str, int]:
         """How many rows were refused, by reason."""
-        return dict(self._connection.execute(query("duckdb/refused_reasons")).fetchall())
+        return dict(self._connection.execute(SQL["refused_reasons"]).fetchall())
 
     def _count(self, name: str) -> int:
         return int(_one(self._connection, name)[0])
@@ -154,13 +134,13 @@ def staged(paths: Sequence[Path], now: datetime, *, memory_limit: str = MEMORY_L
             "temp_directory": str(scratch / "spill"),
         }
         with duckdb.connect(str(scratch / "staging.duckdb"), config=settings) as connection:
-            connection.execute(query("duckdb/set_utc"))
-            connection.execute(query("duckdb/create_bar"))
-            connection.execute(query("duckdb/create_refused"))
+            connection.execute(SQL["set_utc"])
+            connection.execute(SQL["create_bar"])
+            connection.execute(SQL["create_refused"])
             for index, file in enumerate(files):
                 _stage_file(connection, index, file, now)
-            connection.execute(query("duckdb/refuse_duplicates"))
-            connection.execute(query("duckdb/sort_bars"))
+            connection.execute(SQL["refuse_duplicates"])
+            connection.execute(SQL["sort_bars"])
             yield StagedBars(connection, files)
 
 
@@ -169,9 +149,9 @@ def _stage_file(connection: duckdb.DuckDBPyConnection, index: int, file: PriceFi
         source = _read_parquet(connection, file) if _is_parquet(file.path) else _read_csv(connection, file)
         unit = _unit(connection, source)
         parameters = {"source": source, "us_per_unit": unit, "now_us": int(now.timestamp() * 1e6)}
-        connection.execute(query("duckdb/parse"), parameters)
-        connection.execute(query("duckdb/keep_accepted"), [index])
-        connection.execute(query("duckdb/keep_refused"), [index])
+        connection.execute(SQL["parse"], parameters)
+        connection.execute(SQL["keep_accepted"], [index])
+        connection.execute(SQL["keep_refused"], [index])
     except duckdb.Error as error:
         text = printable(str(error))
         raise PriceFileError(f"{file.name} cannot be read as prices: {text[:300]}; nothing was stored") from error
@@ -184,7 +164,7 @@ def _read_parquet(connection: duckdb.DuckDBPyConnection, file: PriceFile) -> str
     columns = zip(_map_columns(rows.columns, file), KLINE_COLUMNS, strict=True)
     picked = rows.select(*(duckdb.ColumnExpression(rows.columns[at]).alias(name) for at, name in columns))
     picked.create_view("picked", replace=True)
-    connection.execute(query("duckdb/read_parquet_rows"))
+    connection.execute(SQL["read_parquet_rows"])
     return "raw_parquet"
 
 
@@ -200,7 +180,7 @@ def _read_csv(connection: duckdb.DuckDBPyConnection, file: PriceFile) -> str:
     is_header = not all(_is_number(field) for field in fields[: len(KLINE_COLUMNS)])
     at = _map_columns(fields, file) if is_header else tuple(range(len(KLINE_COLUMNS)))
     connection.execute(
-        query("duckdb/read_csv_lines"),
+        SQL["read_csv_lines"],
         {
             "path": str(file.path),
             "delimiter": delimiter,
@@ -255,7 +235,7 @@ def _one(
     connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, object] | None = None
 ) -> tuple[Any, ...]:
     """The only row of a statement; fetched to the end, since an open result blocks the connection."""
-    rows: list[tuple[Any, ...]] = connection.execute(query(f"duckdb/{name}"), parameters).fetchall()
+    rows: list[tuple[Any, ...]] = connection.execute(SQL[name], parameters).fetchall()
     return rows[0]
 
 

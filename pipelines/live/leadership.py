@@ -6,18 +6,24 @@ lock cannot write them, however late it wakes up: its connection is gone too.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-import psycopg
-from psycopg import conninfo
-
 from pipelines.errors import AlreadyRunningError
-from pipelines.storage.live.sessions import RUN_LOCK, SESSION_LOCK, LockState, read_lock_state
-from pipelines.storage.postgres.connection import AsyncConnection, Database, Role, translated
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.live.sessions import (
+    LockState,
+    database_identity,
+    mark_others_crashed,
+    read_lock_state,
+    set_timeouts,
+    start_session,
+    terminate_backend,
+    try_session_lock,
+    wait_for_session_lock,
+)
+from pipelines.storage.postgres.connection import AsyncConnection, Database
 
 #: A session says that it lives each second. One that is silent for so long hangs, and is replaced.
 HANG_SECONDS = 5.0
@@ -25,8 +31,6 @@ WATCH_SECONDS = 1.0
 #: Of the connection that holds the lock: no statement on it may hold up the heartbeat for long.
 STATEMENT_TIMEOUT = "3s"
 LOCK_TIMEOUT = "1s"
-#: A network that is cut is noticed within seconds; the kernel's default is two hours.
-KEEPALIVES = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3, "tcp_user_timeout": 5_000}
 
 
 @dataclass(frozen=True)
@@ -43,26 +47,6 @@ class Seat:
     identity: str
 
 
-@asynccontextmanager
-async def connected(database: Database, application: str, run_id: str | None) -> AsyncIterator[AsyncConnection]:
-    """The connection that will hold the lock; with it the run says that its process lives.
-
-    A disk that is slow to sync must not stop the heart, so commits do not wait for it: a server that crashes may lose
-    the last second's rows. The server looks whether we still live: one killed while it waits leaves the queue.
-    """
-    with translated(database):
-        where = conninfo.make_conninfo(database.conninfo(application, Role.LIVE), **KEEPALIVES)
-        connection = await AsyncConnection.connect(where, autocommit=True)
-    async with connection:
-        await connection.execute(query("session_settings"))
-        if run_id is not None:
-            await connection.execute(query("try_run_lock"), [RUN_LOCK, run_id])
-        yield connection
-        # A closed connection's locks go when the server gets round to it, which may be after a successor's start.
-        with suppress(psycopg.Error):
-            await connection.execute(query("release_advisory_locks"))
-
-
 async def take_lock(
     connection: AsyncConnection, database: Database, application: str, *, wait: bool, say: Callable[[str], None]
 ) -> None:
@@ -70,19 +54,18 @@ async def take_lock(
 
     While it waits, a holder that hangs has its connection ended.
     """
-    cursor = await connection.execute(query("try_session_lock"), [SESSION_LOCK])
-    if (await cursor.fetchone()) != (True,):
+    if not await try_session_lock(connection):
         if not wait:
             raise AlreadyRunningError("another live session is running; it refreshes the files every second")
         say("another session is running: waiting to take over")
         await _wait(database, application, connection, say)
-    await connection.execute(query("set_timeouts"), [STATEMENT_TIMEOUT, LOCK_TIMEOUT])
+    await set_timeouts(connection, STATEMENT_TIMEOUT, LOCK_TIMEOUT)
 
 
 async def _wait(database: Database, application: str, connection: AsyncConnection, say: Callable[[str], None]) -> None:
-    await connection.execute(query("set_timeouts"), ["0", "0"])
+    await set_timeouts(connection, "0", "0")
     watcher = asyncio.create_task(_replace_what_hangs(database, application, say))
-    waiting = asyncio.create_task(_lock(connection))
+    waiting = asyncio.create_task(wait_for_session_lock(connection))
     try:
         done, _ = await asyncio.wait([watcher, waiting], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -92,10 +75,6 @@ async def _wait(database: Database, application: str, connection: AsyncConnectio
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-
-
-async def _lock(connection: AsyncConnection) -> None:
-    await connection.execute(query("advisory_lock"), [SESSION_LOCK])
 
 
 async def _replace_what_hangs(database: Database, application: str, say: Callable[[str], None]) -> None:
@@ -109,7 +88,7 @@ async def _replace_what_hangs(database: Database, application: str, say: Callabl
                 held_since = {state.holder_pid: held_since.get(state.holder_pid, time.monotonic())}
                 if _hangs(state, time.monotonic() - held_since[state.holder_pid]):
                     say(f"session {state.session} hangs: its connection is ended")
-                    await connection.execute(query("terminate_backend"), [state.holder_pid])
+                    await terminate_backend(connection, state.holder_pid)
                     held_since = {}
             await asyncio.sleep(WATCH_SECONDS)
 
@@ -123,11 +102,6 @@ async def take_seat(
     connection: AsyncConnection, symbols: Sequence[str], run_id: str | None, feed: str, hands_over_at: datetime
 ) -> Seat:
     """Record the session; those still recorded as running are dead, and marked as crashed."""
-    parameters = {"run_id": run_id, "symbols": list(symbols), "feed": feed, "hands_over_at": hands_over_at}
-    row = await (await connection.execute(query("start_session"), parameters)).fetchone()
-    assert row is not None
-    session, started_at = row
-    dead = await (await connection.execute(query("crash_dead_sessions"), {"session_id": session})).fetchall()
-    found = await (await connection.execute(query("database_identity"))).fetchone()
-    assert found is not None
-    return Seat(connection, session, started_at, [number for (number,) in dead], found[0])
+    session, started_at = await start_session(connection, symbols, run_id, feed, hands_over_at)
+    crashed = await mark_others_crashed(connection, session)
+    return Seat(connection, session, started_at, crashed, await database_identity(connection))

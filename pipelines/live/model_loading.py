@@ -5,18 +5,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import psycopg
-
 from pipelines.domain.configuration.model import MODEL_NAME
 from pipelines.domain.prices.live_volatility import LiveVolatility
 from pipelines.domain.prices.ticks import minutes_of
 from pipelines.errors import NoDataError, StrikecastError
 from pipelines.live.symbol_refresher import Champion
-from pipelines.storage.live.sessions import champion_generations, minute_closes
+from pipelines.storage.live.ticks import minute_closes
+from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.models.generations import ModelVersion, read_version
 from pipelines.storage.models.tables import read_fingerprints
 from pipelines.storage.models.volatility import newest_state
-from pipelines.storage.postgres.connection import Connection, Database, Role, one_line
+from pipelines.storage.postgres.connection import Connection, Database, DriverError, Role, one_line
 
 #: The longest half-life of volatility is half a day: what is older than this says nothing any more.
 LONGEST_LOOK_BACK = timedelta(days=3)
@@ -46,7 +45,7 @@ def load_new_champions(
             try:
                 with connection.transaction():
                     loaded[symbol] = _load(connection, read_version(connection, generation), replayed)
-            except (StrikecastError, psycopg.Error, ValueError, KeyError, TypeError) as error:
+            except (StrikecastError, DriverError, ValueError, KeyError, TypeError) as error:
                 if connection.closed:
                     raise
                 unreadable[symbol] = (

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-import psycopg
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from pipelines.domain.prices.ticks import Tick
@@ -17,9 +16,9 @@ from pipelines.live.feeds.runner import SourceRunner
 from pipelines.live.metrics import SessionMetrics
 from pipelines.live.model_loading import load_new_champions
 from pipelines.live.symbol_refresher import SymbolRefresher
-from pipelines.live.tick_log import MOST_PENDING, DescribedTick, TickLog
-from pipelines.storage.postgres.connection import AsyncConnection, Database, Role, one_line
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.live.tick_log import MOST_PENDING, DescribedTick, TickLog
+from pipelines.storage.live.ticks import GENERATION_CHANNEL, Announcement, notifications, read_new_ticks
+from pipelines.storage.postgres.connection import Database, DriverError, OperationalError, Role, one_line
 
 #: A file is renewed after this long without a tick: at least once a second, with room for 200 symbols' turns.
 REFRESH_SECONDS = 0.65
@@ -32,7 +31,7 @@ HISTORY = timedelta(minutes=33)
 ROWS_AT_ONCE = 20_000
 #: Further ahead, a price is from a clock that is wrong.
 TOLERATED_FUTURE = timedelta(seconds=1)
-FAILURES = (psycopg.Error, OSError, ValueError, KeyError, ArithmeticError, NoDataError)
+FAILURES = (DriverError, OSError, ValueError, KeyError, ArithmeticError, NoDataError)
 #: Backoff with full jitter: up to 0.1, 0.2, 0.4 ... 5 s.
 BACKOFF = wait_random_exponential(multiplier=0.1, max=5.0)
 
@@ -139,24 +138,20 @@ class Cycle:
             self._published.clear()
             try:
                 await self.load_champions()
-            except (StrikecastError, psycopg.Error) as error:  # a lost server ends the session elsewhere
+            except (StrikecastError, DriverError) as error:  # a lost server ends the session elsewhere
                 self._say(f"published generations cannot be read: {one_line(error)}")
 
     # Ticks
 
     async def listen(self) -> None:
         """Hear of ticks and generations, over a new connection whenever the last one broke."""
-        conninfo = self._database.conninfo(self._application, Role.LIVE)
-        async for attempt in AsyncRetrying(retry=retry_if_exception_type(psycopg.OperationalError), wait=BACKOFF):
+        async for attempt in AsyncRetrying(retry=retry_if_exception_type(OperationalError), wait=BACKOFF):
             with attempt:
-                async with await AsyncConnection.connect(conninfo, autocommit=True) as listener:
-                    await listener.execute(query("listen_ticks"))
-                    await listener.execute(query("listen_generations"))
-                    async for notification in listener.notifies():
-                        await self._hear(notification)
+                async for notification in notifications(self._database, self._application):
+                    self._hear(notification)
 
-    async def _hear(self, notification: psycopg.Notify) -> None:
-        if notification.channel == "strikecast_generation":
+    def _hear(self, notification: Announcement) -> None:
+        if notification.channel == GENERATION_CHANNEL:
             self._published.set()
         elif self._log is not None and notification.pid == self._log.connection.info.backend_pid:
             return  # our own ticks
@@ -190,12 +185,9 @@ class Cycle:
         """Take in ticks that are newer than the newest; whether there are more."""
         began, now = time.perf_counter(), datetime.now(UTC)
         newest = {symbol: self._refreshers[symbol].ticks.latest for symbol in symbols}
-        since = [now - HISTORY if tick is None else tick.at for tick in newest.values()]
+        since = [(symbol, now - HISTORY if tick is None else tick.at) for symbol, tick in newest.items()]
         async with self.pool.connection() as connection:
-            cursor = await connection.execute(
-                query("live_tick_history"), [list(newest), since, self.replayed, ROWS_AT_ONCE], prepare=True
-            )
-            rows = await cursor.fetchall()
+            rows = await read_new_ticks(connection, since, ROWS_AT_ONCE, replayed=self.replayed)
         read = time.perf_counter()
         described, counted = [], Counter(row[0] for row in rows)
         for symbol in symbols:

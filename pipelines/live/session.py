@@ -14,8 +14,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from pipelines.domain.prices.ticks import EPOCH, QuoteGate
 from pipelines.errors import NoDataError, ServerUnavailableError, StrikecastError
 from pipelines.live.cancellation import repeat_lost_cancellations
@@ -23,17 +21,24 @@ from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.choose import MakeFeed
 from pipelines.live.feeds.replay import REPLAY
 from pipelines.live.feeds.runner import SourceRunner
-from pipelines.live.leadership import Seat, connected, take_lock, take_seat
+from pipelines.live.leadership import Seat, take_lock, take_seat
 from pipelines.live.metrics import SessionMetrics, added
 from pipelines.live.output import ProbabilityFiles, remove_leftovers
 from pipelines.live.refresh_loop import Cycle
 from pipelines.live.session_state import crashed_state, live_state
 from pipelines.live.symbol_refresher import SymbolRefresher
-from pipelines.live.tick_log import TickLog
-from pipelines.storage.live.sessions import latest_totals, read_lock_state
+from pipelines.storage.live.sessions import end_session, heartbeat, latest_totals, leader_connection, read_lock_state
 from pipelines.storage.live.state_store import SnapshotType, save_state
-from pipelines.storage.postgres.connection import AsyncConnection, Database, Role, is_gone, one_line
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.live.tick_log import TickLog
+from pipelines.storage.postgres.connection import (
+    AsyncConnection,
+    Database,
+    DriverError,
+    OperationalError,
+    Role,
+    is_gone,
+    one_line,
+)
 
 APPLICATION = "live session"
 STATEMENT_TIMEOUT_SECONDS = 5
@@ -130,7 +135,7 @@ class LiveSession:
             signal.raise_signal(self._signal)
         except BaseExceptionGroup as group:
             raise _first_of(group) from group
-        except psycopg.OperationalError as error:
+        except OperationalError as error:
             raise _lost(error) from error
         finally:
             self._files.close()
@@ -142,7 +147,7 @@ class LiveSession:
         for sign in (signal.SIGINT, signal.SIGTERM):
             with suppress(ValueError, RuntimeError):  # not the main thread: whoever owns that handles signals
                 asyncio.get_running_loop().add_signal_handler(sign, self._interrupt, sign, task)
-        async with connected(self._database, APPLICATION, self._run_id) as connection:
+        async with leader_connection(self._database, APPLICATION, self._run_id) as connection:
             feed = await asyncio.to_thread(self._new_feed)
             self._cycle.replayed = feed.name == REPLAY
             await self._cycle.load_champions()
@@ -230,7 +235,7 @@ class LiveSession:
         said = False
         while True:
             waiting = 0
-            with suppress(psycopg.Error):  # a lost server ends the session elsewhere
+            with suppress(DriverError):  # a lost server ends the session elsewhere
                 async with self._cycle.pool.connection() as connection:
                     waiting = (await read_lock_state(connection)).waiting
             if waiting:
@@ -244,15 +249,14 @@ class LiveSession:
         """Say that the session lives. Without its connection, or its row, it has been replaced, and ends."""
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            parameters = {"session_id": seat.session, "cycles": self.metrics.cycles}
             try:
-                cursor = await seat.connection.execute(query("session_heartbeat"), parameters, prepare=True)
-            except psycopg.OperationalError as error:
+                alive = await heartbeat(seat.connection, seat.session, self.metrics.cycles)
+            except OperationalError as error:
                 if seat.connection.closed:
                     raise
                 self._say(f"heartbeat: {one_line(error)}")
                 continue
-            if await cursor.fetchone() is None:
+            if not alive:
                 raise NoDataError(f"session {seat.session} is no longer recorded as running: it ends")
 
     async def _keep_record(self, seat: Seat, feed: Feed) -> None:
@@ -316,13 +320,12 @@ class LiveSession:
                 if ended not in (HANDED_OVER, ONCE):
                     self._cycle.write_last(f"the live session ended: {ended}")
                 self.metrics.close_minute(datetime.now(UTC).replace(second=0, microsecond=0))
-                stopped = {"session_id": seat.session, "cycles": self.metrics.cycles, "status": "stopped"}
                 await self._snapshot(seat, feed, SnapshotType.ON_STOP, "stopped")
-                await seat.connection.execute(query("end_session"), {**stopped, "ended_because": ended})
+                await end_session(seat.connection, seat.session, self.metrics.cycles, ended)
                 await log.flush()
                 for problem in log.problems:
                     self._say(problem)
-        except (psycopg.Error, TimeoutError, StrikecastError, OSError) as error:
+        except (DriverError, TimeoutError, StrikecastError, OSError) as error:
             self._say(f"session {seat.session} could not say goodbye: {one_line(error)}")
         self._last_report = self._report(seat, feed, ended)
         self._say(f"session {seat.session} ended after {self.metrics.cycles} refreshes: {ended}")
@@ -345,7 +348,7 @@ def _next_multiple(now: datetime, period: timedelta) -> datetime:
     return EPOCH + ((now - EPOCH) // period + 1) * period
 
 
-def _lost(error: psycopg.OperationalError) -> ServerUnavailableError:
+def _lost(error: OperationalError) -> ServerUnavailableError:
     what = "lost the database" if is_gone(error) else "the database did not do it"
     return ServerUnavailableError(f"{what}: {one_line(error)}")
 
@@ -358,5 +361,5 @@ def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
             inner for leaf in leaves for inner in (leaf.exceptions if isinstance(leaf, BaseExceptionGroup) else [leaf])
         ]
     ours = [leaf for leaf in leaves if isinstance(leaf, StrikecastError)]
-    lost = [leaf for leaf in leaves if isinstance(leaf, psycopg.OperationalError)]
+    lost = [leaf for leaf in leaves if isinstance(leaf, OperationalError)]
     return ours[0] if ours else _lost(lost[0]) if lost else leaves[0]

@@ -9,7 +9,6 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
-from psycopg_pool import AsyncConnectionPool
 
 from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.domain.configuration.names import answers_view
@@ -35,9 +34,8 @@ from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES
 from pipelines.live.metrics import SessionMetrics
 from pipelines.live.output import ProbabilityFiles
 from pipelines.storage.models.generations import ModelVersion
-from pipelines.storage.models.tables import lookup_parameters, lookup_rows
-from pipelines.storage.postgres.connection import AsyncConnection
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.models.tables import read_lookup_rows_async
+from pipelines.storage.postgres.connection import AsyncPool
 
 #: One (bucket, TTC) row is 2 kB in memory; an hour at one bucket needs 710.
 CACHED_ROWS = 4096
@@ -96,9 +94,7 @@ class SymbolRefresher:
             self.champion.volatility.add(tick.minutes, tick.price_usd)
         return True
 
-    async def refresh(
-        self, pool: AsyncConnectionPool[AsyncConnection], now: datetime, problems: Sequence[str] = ()
-    ) -> str | None:
+    async def refresh(self, pool: AsyncPool, now: datetime, problems: Sequence[str] = ()) -> str | None:
         """Answer the ladder, replace the file; its status, or None when there is no price at all yet.
 
         `problems`: what is wrong with the prices, in plain words. Raises SupersededError when this session may not
@@ -150,7 +146,7 @@ class SymbolRefresher:
         )
 
     async def _answer(
-        self, pool: AsyncConnectionPool[AsyncConnection], state: LiveState, strikes: Floats, ttc: int
+        self, pool: AsyncPool, state: LiveState, strikes: Floats, ttc: int
     ) -> tuple[LiveState, LadderAnswers, list[str]]:
         """What is known now, answers, and what is wrong with them in plain words."""
         champion, price = self.champion, state.tick.price_usd
@@ -195,9 +191,7 @@ class SymbolRefresher:
         lags = () if features is None else features.missing_lags
         return f" (no price {', '.join(str(lag) for lag in lags)} minutes ago)" if lags else ""
 
-    async def _lookup_rows(
-        self, pool: AsyncConnectionPool[AsyncConnection], version: ModelVersion, bucket: int, ttc: int
-    ) -> dict[int, LookupRow]:
+    async def _lookup_rows(self, pool: AsyncPool, version: ModelVersion, bucket: int, ttc: int) -> dict[int, LookupRow]:
         nodes = version.axes.nodes_around(ttc)
         generation = version.generation
         missing = sum((generation, bucket, node) not in self._cache for node in nodes)
@@ -205,10 +199,8 @@ class SymbolRefresher:
         self.metrics.cache_misses += missing
         if missing:
             ahead = AHEAD_SECONDS + crc32(self.symbol.encode()) % AHEAD_SECONDS  # not all symbols in the same second
-            parameters = lookup_parameters(generation, bucket, version.axes, ttc, ahead)
-            async with pool.connection() as connection:
-                cursor = await connection.execute(query("lookup_rows"), parameters, prepare=True, binary=True)
-            for node, row in lookup_rows(cursor.pgresult).items():
+            rows = await read_lookup_rows_async(pool, generation, bucket, version.axes, ttc, ahead)
+            for node, row in rows.items():
                 self._cache[generation, bucket, node] = row
             while len(self._cache) > CACHED_ROWS:
                 self._cache.popitem(last=False)

@@ -13,7 +13,6 @@ from pipelines.maintenance.backup import Backup, Say, verify
 from pipelines.maintenance.client_programs import programs_for, reaching
 from pipelines.maintenance.encryption import read_plain, run_reading
 from pipelines.settings import Settings
-from pipelines.storage.live.sessions import champion_generations, latest_bars
 from pipelines.storage.maintenance.restored_databases import (
     analyze,
     create_database,
@@ -23,8 +22,10 @@ from pipelines.storage.maintenance.restored_databases import (
     table_facts,
     unused_databases,
 )
+from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.models.ladders import ladder_payload
 from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.prices.history import latest_bars
 
 DRILL_PREFIX = "strikecast_drill_"
 JOBS = 2

@@ -10,7 +10,7 @@ from functools import partial
 from pipelines.domain.maintenance.retention import RetentionPlan, plan_retention, time_of_plan
 from pipelines.domain.maintenance.vacuum import IndexStep, VacuumStep
 from pipelines.settings import Settings
-from pipelines.storage.live.sessions import make_days
+from pipelines.storage.live.ticks import create_partitions
 from pipelines.storage.maintenance import retention as stored
 from pipelines.storage.maintenance.runs import leaving, newest_planned, only_one, patient, record
 from pipelines.storage.maintenance.vacuum import read_indexes, reindex, vacuum
@@ -124,4 +124,4 @@ def dagster_database(settings: Settings, database: Database) -> Database:
 def days_ahead(database: Database, now: datetime) -> list[str]:
     """Create the day partitions of today and the next days; the names of all of them."""
     with database.connect("partitions", Role.PIPELINE, autocommit=True) as connection:
-        return make_days(connection, now, DAYS_AHEAD)
+        return create_partitions(connection, now, DAYS_AHEAD)

@@ -12,8 +12,9 @@ from pipelines.errors import DatabaseError
 from pipelines.live.probability_files import read_view
 from pipelines.monitoring.alert_delivery import read_state
 from pipelines.settings import Settings
-from pipelines.storage.live.sessions import champion_generations, days_made
+from pipelines.storage.live.ticks import days_ahead
 from pipelines.storage.maintenance.runs import left_twice
+from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.monitoring.audits import judged_since
 from pipelines.storage.postgres.connection import Database, Role
 
@@ -39,7 +40,7 @@ def look(settings: Settings, database: Database, instance: dg.DagsterInstance, n
     try:
         with database.connect("watchdog", Role.PIPELINE) as connection:
             published = champion_generations(connection, list(settings.symbols))
-            ahead = days_made(connection)
+            ahead = days_ahead(connection)
             left = left_twice(connection)
             breaches = lasting_breaches(judged_since(connection, now - LOOKED_BACK), now)
     except DatabaseError as trouble:

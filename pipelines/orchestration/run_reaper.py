@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from pipelines.storage.live.sessions import run_is_alive
 from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.postgres.locks import run_is_alive
 
 #: A requested run takes so long to load code and say that it lives; until then it is not missing.
 START_GRACE = timedelta(seconds=60)

@@ -11,7 +11,8 @@ from pipelines.monitoring.conditions import look
 from pipelines.orchestration.jobs import LIVE_JOB, live_refresh
 from pipelines.orchestration.run_reaper import IN_PROGRESS, START_GRACE, fail, runs_without_process
 from pipelines.resources import Strikecast
-from pipelines.storage.live.sessions import LockState, champion_generations, lock_state
+from pipelines.storage.live.sessions import LockState, lock_state
+from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.postgres.connection import Role
 
 CHECK_SECONDS = 5

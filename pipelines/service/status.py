@@ -1,16 +1,12 @@
 """What `strikecast status` tells."""
 
-from collections.abc import Sequence
 from typing import Any
-
-from psycopg.rows import dict_row
 
 from pipelines.service.supervisor import ui_url
 from pipelines.settings import Settings, config_file
-from pipelines.storage.live.sessions import session_is_alive
+from pipelines.storage.live.sessions import current_session, symbol_status
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.schema import read_version
-from pipelines.storage.postgres.statements import query
 
 
 def shown_settings(settings: Settings) -> dict[str, Any]:
@@ -36,10 +32,7 @@ def read_status(settings: Settings, database: Database) -> dict[str, Any]:
         "live_session": None,
     }
     if schema.is_current:
-        symbols: Sequence[str] = list(settings.symbols)
-        with database.connect("status", Role.READER) as connection, connection.cursor(row_factory=dict_row) as cursor:
-            state["symbols"] = cursor.execute(query("status"), [symbols]).fetchall()
-            session = cursor.execute(query("current_session")).fetchone()
-            if session is not None:
-                state["live_session"] = {**session, "alive": session_is_alive(connection)}
+        with database.connect("status", Role.READER) as connection:
+            state["symbols"] = symbol_status(connection, list(settings.symbols))
+            state["live_session"] = current_session(connection)
     return state

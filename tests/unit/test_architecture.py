@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.storage.postgres.statements import Statements
+
 ROOT = Path(__file__).parents[2]
 SQL = re.compile(
     r"^\s*(SELECT .* FROM|INSERT INTO|UPDATE \w+ SET|DELETE FROM|CREATE (TABLE|VIEW|INDEX)|ALTER TABLE|DROP |COPY \S+ )",
@@ -50,11 +52,19 @@ def test_sql_is_in_files_of_storage_only() -> None:
     assert found == []
 
 
-def test_every_sql_file_is_used() -> None:
-    text = "".join(path.read_text() for path in (ROOT / "pipelines").rglob("*.py"))
-    folder = ROOT / "pipelines" / "storage" / "sql"
-    names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.sql")]
-    assert [name for name in names if f'"{name}"' not in text and name.split("/")[-1] not in text] == []
+def test_every_named_statement_is_used_by_its_own_repository() -> None:
+    """A statement `x` is used as `SQL["x"]`, or its name is passed to a function of the repository."""
+    files = [path for path in (ROOT / "pipelines").rglob("*.sql") if "migrations" not in path.parts]
+    assert len(files) > 15
+    migrations = (ROOT / "pipelines" / "storage" / "migrations" / "run.py").read_text()
+    unused = []
+    for path in files:
+        module = path.with_suffix(".py")
+        code = module.read_text() + (migrations if path.stem == "schema" else "")
+        names = Statements(".".join(module.relative_to(ROOT).with_suffix("").parts)).names
+        assert names, path
+        unused += [f"{path.name}: {name}" for name in names if name not in re.findall(r"[\"'](\w+)[\"']", code)]
+    assert unused == []
 
 
 def test_packages_hold_a_docstring_and_nothing_else() -> None:

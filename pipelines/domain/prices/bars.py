@@ -65,3 +65,25 @@ def closes_from_usd(minutes: Ints, usd: Floats) -> Closes:
     if len(usd) and scaled.max() > MAX_SCALED_PRICE:
         raise ValueError(f"close {usd.max()} with {decimals} decimals is beyond exact comparison")
     return Closes(minutes, scaled, scale)
+
+
+@dataclass(frozen=True)
+class BarBlock:
+    """Bars in order of time.
+
+    `minutes`: int64[n] since 1970-01-01 UTC; `values`: float64[5, n]: open, high, low, close in USD, volume in coins.
+    """
+
+    minutes: Ints
+    values: Floats
+
+
+@dataclass(frozen=True)
+class RefusedRow:
+    """A refused row, `raw` as JSON text."""
+
+    file_sha256: str
+    file_name: str
+    source_row: int
+    reason: str
+    raw: str

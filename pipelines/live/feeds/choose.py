@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from pipelines.live.feeds.base import Feed, NoFeed
 from pipelines.live.feeds.replay import LOOP_BARS, Recording, ReplayFeed
 from pipelines.settings import FeedKind, Settings
-from pipelines.storage.live.sessions import latest_bars
 from pipelines.storage.postgres.connection import Connection
+from pipelines.storage.prices.history import latest_bars
 
 #: Makes a session's feed; the connection is there for stored history.
 MakeFeed = Callable[[Connection], Feed]

@@ -9,7 +9,7 @@ from pipelines.domain.models.lookup import read_ladder
 from pipelines.domain.monitoring.audit.measurements import Figure, Gap, Measured, Statistic, Unit
 from pipelines.domain.prices.bars import SECONDS_PER_MINUTE
 from pipelines.errors import StrikecastError
-from pipelines.storage.live.sessions import champion_generations
+from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.models.generations import active_generation, read_version
 from pipelines.storage.models.tables import read_fingerprints, read_lookup_rows
 from pipelines.storage.monitoring.server_statistics import refused

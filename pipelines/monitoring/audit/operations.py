@@ -3,17 +3,15 @@
 What is written goes into a table of the same shape and key as the ticks', committed as theirs is, and is deleted again.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from functools import partial
 
 from pipelines.domain.monitoring.audit.measurements import Figure, Gap, Measured, Unit, percentiles
 from pipelines.errors import DatabaseError
 from pipelines.monitoring.audit.timing import timed
+from pipelines.storage.monitoring import probes
 from pipelines.storage.monitoring.server_statistics import refused
 from pipelines.storage.postgres.connection import Connection
-from pipelines.storage.postgres.statements import query
 from pipelines.storage.prices.history import newest_bar_at
 
 BATCH = 100
@@ -25,7 +23,7 @@ def measure(connection: Connection, symbol: str, repeats: int) -> Measured:
     figures: list[Figure] = []
     gaps: list[Gap] = []
     try:
-        with refused(), _scratch(connection) as mine:
+        with refused(), probes.scratch_symbol(connection) as mine:
             figures += _writes(connection, mine, repeats)
     except DatabaseError as error:
         gaps.append(Gap("operations that write", str(error)))
@@ -36,7 +34,7 @@ def measure(connection: Connection, symbol: str, repeats: int) -> Measured:
                 gaps.append(Gap("operations that read", f"{symbol} has no bars"))
             else:
                 by_key = [(symbol, newest - timedelta(minutes=number)) for number in range(repeats)]
-                figures += _figures("indexed_select", timed(_reading(connection, "bar_by_key"), by_key))
+                figures += _figures("indexed_select", timed(partial(probes.read_bar, connection), by_key))
     except DatabaseError as error:
         gaps.append(Gap("operations that read", str(error)))
     return Measured(tuple(figures), tuple(gaps))
@@ -50,17 +48,10 @@ def _writes(connection: Connection, mine: str, repeats: int) -> list[Figure]:
         for number in range(max(5, repeats // 10))
     ]
 
-    def insert_batch(rows: list[tuple[str, datetime, float]]) -> None:
-        with connection.transaction(), connection.cursor() as cursor:
-            cursor.executemany(query("insert_scratch"), rows)
-
-    def run(name: str) -> Callable[[tuple[object, ...]], object]:
-        return lambda parameters: connection.execute(query(name), parameters, prepare=True)
-
     return [
-        *_figures("single_insert", timed(run("insert_scratch"), singles)),
-        *_figures("batch_insert_100", timed(insert_batch, batches)),
-        *_figures("update", timed(run("update_scratch"), [row[:2] for row in singles])),
+        *_figures("single_insert", timed(partial(probes.insert, connection), singles)),
+        *_figures("batch_insert_100", timed(partial(probes.insert_batch, connection), batches)),
+        *_figures("update", timed(partial(probes.update, connection), [row[:2] for row in singles])),
     ]
 
 
@@ -68,25 +59,11 @@ def measure_scans(connection: Connection, symbol: str, repeats: int) -> Measured
     """Time reads of all bars of a symbol, on one core: what a missing index costs."""
     if not repeats or newest_bar_at(connection, symbol) is None:
         return Measured()
-    connection.execute(query("one_core"))
+    probes.use_one_core(connection)
     # Volumes that no bar has, and that no constraint rules out.
     by_volume = [(symbol, 1e30 + number * 1e15) for number in range(repeats)]
-    return Measured(_figures("unindexed_select", timed(_reading(connection, "bars_by_volume"), by_volume)))
-
-
-def _reading(connection: Connection, name: str) -> Callable[[tuple[object, ...]], object]:
-    return lambda parameters: connection.execute(query(name), parameters, prepare=True).fetchall()
+    return Measured(_figures("unindexed_select", timed(partial(probes.scan_bars, connection), by_volume)))
 
 
 def _figures(operation: str, samples: list[float]) -> tuple[Figure, ...]:
     return percentiles("operation", Unit.MILLISECONDS, samples, operation=operation)
-
-
-@contextmanager
-def _scratch(connection: Connection) -> Iterator[str]:
-    """A symbol of this audit's own in the scratch table, whose rows go at the end, with what killed ones left."""
-    mine = f"AUDIT{uuid4().hex[:8].upper()}"
-    try:
-        yield mine
-    finally:
-        connection.execute(query("delete_scratch"), [mine])

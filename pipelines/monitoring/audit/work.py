@@ -11,7 +11,7 @@ from pipelines.live.probability_files import read_view
 from pipelines.maintenance.backup import Backup, backups
 from pipelines.maintenance.log_rotation import sizes
 from pipelines.settings import Settings
-from pipelines.storage.live.sessions import champion_generations
+from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.monitoring.server_statistics import (
     first_build_at,
     first_session_at,

@@ -13,7 +13,9 @@ from pipelines.domain.evaluation.score_report import ScoreRow
 from pipelines.domain.prices.bars import Floats, Ints
 from pipelines.storage.models.generations import code_version
 from pipelines.storage.postgres.connection import Connection
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements(__name__)
 
 WALK_FORWARD, LIVE = "walk_forward", "live"
 
@@ -37,9 +39,9 @@ def write_scores(
         "code_version": code_version(),
         "run_id": run_id,
     }
-    found = connection.execute(query("insert_score_run"), parameters).fetchone()
+    found = connection.execute(SQL["insert_score_run"], parameters).fetchone()
     assert found is not None
-    with connection.cursor().copy(query("copy_scores_in")) as copy:
+    with connection.cursor().copy(SQL["copy_scores_in"]) as copy:
         for row in rows:
             copy.write_row((found[0], *astuple(row)))
     return int(found[0])
@@ -48,7 +50,7 @@ def write_scores(
 def previous_skills(connection: Connection, symbol: str, origin: str, age: timedelta) -> dict[str, float]:
     """Pooled skill of each model in the newest run that is at least so old."""
     parameters = {"symbol": symbol, "origin": origin, "age": age}
-    return dict(connection.execute(query("previous_skills"), parameters).fetchall())
+    return dict(connection.execute(SQL["previous_skills"], parameters).fetchall())
 
 
 def settle_answers(connection: Connection, symbol: str, now: datetime) -> int:
@@ -56,7 +58,7 @@ def settle_answers(connection: Connection, symbol: str, now: datetime) -> int:
 
     The price is the last tick within 90 seconds before the close; without one an answer stays unsettled.
     """
-    return connection.execute(query("settle_answers"), {"symbol": symbol, "now": now}).rowcount
+    return connection.execute(SQL["settle_answers"], {"symbol": symbol, "now": now}).rowcount
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class SettledAnswers:
 
 def settled_answers(connection: Connection, symbol: str, start: datetime, stop: datetime) -> list[SettledAnswers]:
     """Settled answers given from `start` up to `stop`, by model."""
-    rows = connection.execute(query("settled_answers"), [symbol, start, stop]).fetchall()
+    rows = connection.execute(SQL["settled_answers"], [symbol, start, stop]).fetchall()
     found = []
     for model in sorted({row[0] for row in rows}):
         mine = [row for row in rows if row[0] == model]

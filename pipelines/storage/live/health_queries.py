@@ -7,12 +7,14 @@ from datetime import datetime
 
 import psycopg
 from psycopg import conninfo
-from psycopg.rows import dict_row
 
 from pipelines.errors import DatabaseError, ServerUnavailableError
-from pipelines.storage.live.sessions import champion_generations, session_is_alive
+from pipelines.storage.live.sessions import current_session, session_is_alive
+from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.postgres.connection import Connection, Database, Role, first_line, one_line
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements(__name__)
 
 APPLICATION = "serve"
 STATEMENT_TIMEOUT_SECONDS = 1
@@ -60,15 +62,14 @@ def read_health(database: Database, symbols: Sequence[str]) -> DatabaseHealth:
     """What the database knows of `symbols` and of the live session. Raises DatabaseError."""
     with _reading(database) as connection:
         generations = champion_generations(connection, symbols)
-        held = session_is_alive(connection)
-        now = connection.execute(query("database_clock")).fetchone()
+        alive = session_is_alive(connection)
+        now = connection.execute(SQL["server_clock"]).fetchone()
         assert now is not None
-        with connection.cursor(row_factory=dict_row) as cursor:
-            found = cursor.execute(query("current_session")).fetchone()
+        found = current_session(connection)
     if found is None:
-        return DatabaseHealth(generations, held, None)
+        return DatabaseHealth(generations, alive, None)
     age = (now[0] - found["heartbeat_at"]).total_seconds()
-    return DatabaseHealth(generations, held, SessionRecord(found["session_id"], found["status"], found["cycles"], age))
+    return DatabaseHealth(generations, alive, SessionRecord(found["session_id"], found["status"], found["cycles"], age))
 
 
 def read_hour(database: Database, symbol: str, start: datetime, now: datetime) -> list[tuple[datetime, float]]:
@@ -78,7 +79,7 @@ def read_hour(database: Database, symbol: str, start: datetime, now: datetime) -
     """
     parameters = {"symbol": symbol, "since": start, "until": now}
     with _reading(database) as connection:
-        return [(row[0], row[1]) for row in connection.execute(query("hour_of_prices"), parameters)]
+        return [(row[0], row[1]) for row in connection.execute(SQL["hour_of_prices"], parameters)]
 
 
 @contextmanager

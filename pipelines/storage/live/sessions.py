@@ -1,37 +1,30 @@
-"""What the live session reads and writes: ticks, generations, its own record."""
+"""The record of live sessions, and the advisory lock that makes one of them the leader."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+import psycopg
+from psycopg import conninfo
+from psycopg.rows import dict_row
 
-from pipelines.errors import DatabaseError
-from pipelines.storage.postgres.connection import AsyncConnection, Connection, Database
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.connection import AsyncConnection, Connection, Database, Role, translated
+from pipelines.storage.postgres.locks import acquire_async, release_all_async, take_run_lock
+from pipelines.storage.postgres.statements import Statements
 
-#: Whoever holds this lock is the one that writes.
+SQL = Statements(__name__)
+
+#: The session that holds this lock is the leader, the only one that writes.
 SESSION_LOCK = 7_319_002
-#: Held with the hash of a Dagster run's id by the process of that run, whether it waits or writes.
-RUN_LOCK = 7_319_003
-#: Tables of `live_data` with a partition per day (UTC).
-PARTITIONED = ("price_log", "answer")
-
-
-@dataclass(frozen=True)
-class Bar:
-    """Start of the minute (UTC), and its first and last price in USD."""
-
-    opened_at: datetime
-    open: float
-    close: float
+#: A network that is cut is noticed within seconds; the kernel's default is two hours.
+KEEPALIVES = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3, "tcp_user_timeout": 5_000}
 
 
 @dataclass(frozen=True)
 class LockState:
-    """Who holds the session lock (None: nobody), how many wait for it, and the newest session recorded as running.
+    """Holder of the session lock (None: free), number of waiting sessions, and the newest session in state running.
 
     `hands_over_at` is aware UTC; `heartbeat_age_seconds` by the server's clock.
     """
@@ -46,7 +39,7 @@ class LockState:
 
 async def read_lock_state(connection: AsyncConnection) -> LockState:
     """The session lock now."""
-    cursor = await connection.execute(query("session_lock_state"), {"lock": SESSION_LOCK})
+    cursor = await connection.execute(SQL["session_lock_state"], {"lock": SESSION_LOCK})
     row = await cursor.fetchone()
     assert row is not None
     return LockState(*row)
@@ -54,7 +47,7 @@ async def read_lock_state(connection: AsyncConnection) -> LockState:
 
 def lock_state(connection: Connection) -> LockState:
     """As `read_lock_state`, without asyncio."""
-    row = connection.execute(query("session_lock_state"), {"lock": SESSION_LOCK}).fetchone()
+    row = connection.execute(SQL["session_lock_state"], {"lock": SESSION_LOCK}).fetchone()
     assert row is not None
     return LockState(*row)
 
@@ -64,68 +57,95 @@ def session_is_alive(connection: Connection) -> bool:
     return lock_state(connection).holder_pid is not None
 
 
-def run_is_alive(connection: Connection, run_id: str) -> bool:
-    """Whether the process of a run of the live job lives, waiting or writing."""
-    row = connection.execute(query("run_lock_is_held"), {"class": RUN_LOCK, "run_id": run_id}).fetchone()
-    return bool(row and row[0])
+@asynccontextmanager
+async def leader_connection(database: Database, application: str, run_id: str | None) -> AsyncIterator[AsyncConnection]:
+    """The autocommit connection that will hold the session lock; it also marks the Dagster run as alive.
 
-
-@contextmanager
-def holding_run_lock(database: Database, run_id: str) -> Iterator[None]:
-    """Say that the process of a run lives, for as long as it does; without a database nobody can be told."""
-    with ExitStack() as stack:
-        with suppress(DatabaseError):
-            trying = Retrying(
-                retry=retry_if_exception_type(DatabaseError),
-                wait=wait_fixed(0.5),
-                stop=stop_after_delay(10),
-                reraise=True,
-            )
-            # Closed, not committed: whoever uses this must not fail when the server went away meanwhile.
-            connection = stack.enter_context(closing(trying(database.open, "run")))
-            connection.execute(query("try_run_lock"), [RUN_LOCK, run_id])
-        yield
-
-
-def latest_bars(connection: Connection, symbol: str, count: int) -> list[Bar]:
-    """A symbol's newest bars, oldest first."""
-    rows = connection.execute(query("latest_bars"), [symbol, count]).fetchall()
-    return [Bar(*row) for row in reversed(rows)]
-
-
-def champion_generations(connection: Connection, symbols: Sequence[str]) -> dict[str, int]:
-    """The published generation of the champion of each symbol that has one."""
-    return dict(connection.execute(query("champion_generations"), [list(symbols)]).fetchall())
-
-
-def minute_closes(
-    connection: Connection, symbol: str, since: datetime, *, replayed: bool
-) -> list[tuple[datetime, float]]:
-    """The last tick of each minute after `since`, oldest first; one at the end of a minute belongs to that minute.
-
-    Only replayed ticks, or only real ones.
+    Commits do not wait for the disk, so that a slow disk cannot stop the heartbeat: a server crash may lose the last
+    second's rows. The server checks that the client is alive, so that a killed session leaves the queue for the lock.
     """
-    parameters = {"symbol": symbol, "since": since, "replayed": replayed}
-    return [(row[0], row[1]) for row in connection.execute(query("minute_closes"), parameters).fetchall()]
+    with translated(database):
+        where = conninfo.make_conninfo(database.conninfo(application, Role.LIVE), **KEEPALIVES)
+        connection = await AsyncConnection.connect(where, autocommit=True)
+    async with connection:
+        await connection.execute(SQL["session_settings"])
+        if run_id is not None:
+            await take_run_lock(connection, run_id)
+        yield connection
+        with suppress(psycopg.Error):
+            await release_all_async(connection)
+
+
+async def try_session_lock(connection: AsyncConnection) -> bool:
+    """Take the session lock if it is free."""
+    return await (await connection.execute(SQL["try_session_lock"], [SESSION_LOCK])).fetchone() == (True,)
+
+
+async def wait_for_session_lock(connection: AsyncConnection) -> None:
+    """Take the session lock once its holder gives it back or is gone."""
+    await acquire_async(connection, SESSION_LOCK)
+
+
+async def set_timeouts(connection: AsyncConnection, statement: str, lock: str) -> None:
+    """Set the statement and lock timeouts of a connection, such as `3s`; `0` is no limit."""
+    await connection.execute(SQL["set_timeouts"], [statement, lock])
+
+
+async def terminate_backend(connection: AsyncConnection, pid: int) -> None:
+    """End another connection of the same login."""
+    await connection.execute(SQL["terminate_backend"], [pid])
+
+
+async def start_session(
+    connection: AsyncConnection, symbols: Sequence[str], run_id: str | None, feed: str, hands_over_at: datetime
+) -> tuple[int, datetime]:
+    """Record a session as running; its number, and when it started (aware UTC)."""
+    parameters = {"run_id": run_id, "symbols": list(symbols), "feed": feed, "hands_over_at": hands_over_at}
+    row = await (await connection.execute(SQL["start_session"], parameters)).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+async def mark_others_crashed(connection: AsyncConnection, session: int) -> list[int]:
+    """Record as crashed every other session in state running; their numbers."""
+    cursor = await connection.execute(SQL["crash_dead_sessions"], {"session_id": session})
+    return [number for (number,) in await cursor.fetchall()]
+
+
+async def database_identity(connection: AsyncConnection) -> str:
+    """An identifier of this database, in which session numbers count up."""
+    row = await (await connection.execute(SQL["database_identity"])).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+async def heartbeat(connection: AsyncConnection, session: int, refreshes: int) -> bool:
+    """Record that a session is alive; False when it is no longer in state running."""
+    parameters = {"session_id": session, "cycles": refreshes}
+    cursor = await connection.execute(SQL["session_heartbeat"], parameters, prepare=True)
+    return await cursor.fetchone() is not None
+
+
+async def end_session(connection: AsyncConnection, session: int, refreshes: int, reason: str) -> None:
+    """Record a session as stopped."""
+    parameters = {"session_id": session, "cycles": refreshes, "status": "stopped", "ended_because": reason}
+    await connection.execute(SQL["end_session"], parameters)
 
 
 async def latest_totals(connection: AsyncConnection) -> Mapping[str, Any] | None:
-    """The counts that a live session saved last, whichever it was; None when none has."""
-    row = await (await connection.execute(query("latest_totals"))).fetchone()
+    """The counts in the newest snapshot of any live session; None when there is none."""
+    row = await (await connection.execute(SQL["latest_totals"])).fetchone()
     return None if row is None else dict(row[0])
 
 
-def make_days(connection: Connection, now: datetime, ahead: int) -> list[str]:
-    """Create today's partitions and those of the next days, unless they exist; names of all of them."""
-    days = [(now.astimezone(UTC) + timedelta(days=number)).date() for number in range(ahead + 1)]
-    for table in PARTITIONED:
-        for day in days:
-            connection.execute(query("create_day_partition"), [table, day])
-    return [f"{table}_{day:%Y%m%d}" for table in PARTITIONED for day in days]
+def current_session(connection: Connection) -> dict[str, Any] | None:
+    """The newest session's record, and whether a session holds the lock (`alive`); None before the first session."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        found = cursor.execute(SQL["current_session"]).fetchone()
+    return None if found is None else {**found, "alive": session_is_alive(connection)}
 
 
-def days_made(connection: Connection) -> int:
-    """For how many days to come there are partitions, of the table that has the fewest."""
-    row = connection.execute(query("days_ahead")).fetchone()
-    assert row is not None
-    return int(row[0])
+def symbol_status(connection: Connection, symbols: Sequence[str]) -> list[dict[str, Any]]:
+    """Bars, quarantined rows, champion and published generation of each symbol, for `strikecast status`."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(SQL["status"], [list(symbols)]).fetchall()

@@ -18,7 +18,9 @@ from psycopg.rows import dict_row
 
 from pipelines.errors import NoDataError, StateError
 from pipelines.storage.postgres.connection import AsyncConnection, Connection
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements(__name__)
 
 State = Mapping[str, Any]
 
@@ -77,17 +79,17 @@ class StateStore:
 
         Raises StateError that names every field that cannot be stored, psycopg.Error when the database refuses.
         """
-        row = self.connection.execute(query("save_snapshot"), _parameters(state, snapshot_type)).fetchone()
+        row = self.connection.execute(SQL["save_snapshot"], _parameters(state, snapshot_type)).fetchone()
         assert row is not None
         return int(row[0])
 
     def load_latest(self, session_id: str) -> dict[str, Any]:
         """The state saved last under a session's name, times in UTC. Raises NoDataError when there is none."""
         with self.connection.cursor(row_factory=dict_row) as cursor:
-            row = cursor.execute(query("latest_snapshot"), [session_id], prepare=True).fetchone()
+            row = cursor.execute(SQL["latest_snapshot"], [session_id], prepare=True).fetchone()
             if row is None:
                 raise NoDataError(f"session {session_id!r} has no snapshot")
-            positions = cursor.execute(query("snapshot_positions"), [row["snapshot_id"]], prepare=True).fetchall()
+            positions = cursor.execute(SQL["snapshot_positions"], [row["snapshot_id"]], prepare=True).fetchall()
         return {
             "session": {name: row[name] for name in SESSION},
             "positions": {
@@ -108,7 +110,7 @@ class StateStore:
 
 async def save_state(connection: AsyncConnection, state: State, snapshot_type: SnapshotType) -> int:
     """As `StateStore.save`, for asyncio."""
-    cursor = await connection.execute(query("save_snapshot"), _parameters(state, snapshot_type))
+    cursor = await connection.execute(SQL["save_snapshot"], _parameters(state, snapshot_type))
     row = await cursor.fetchone()
     assert row is not None
     return int(row[0])

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipelines.storage.postgres.connection import Database
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Archiving:
 def archiving(database: Database) -> Archiving:
     """The server's settings."""
     with database.connect("recovery", None) as connection:
-        row = connection.execute(query("archive_settings")).fetchone()
+        row = connection.execute(SQL["archive_settings"]).fetchone()
     assert row is not None
     return Archiving(*row)
 
@@ -32,25 +34,25 @@ def archiving(database: Database) -> Archiving:
 def create_mark_table(database: Database) -> None:
     """Make the table of marks in an empty database."""
     with database.connect("recovery", None) as connection:
-        connection.execute(query("create_recovery_mark"))
+        connection.execute(SQL["create_recovery_mark"])
 
 
 def write_mark(database: Database, label: str) -> None:
     """Commit a mark."""
     with database.connect("recovery", None) as connection:
-        connection.execute(query("insert_recovery_mark"), [label])
+        connection.execute(SQL["insert_recovery_mark"], [label])
 
 
 def marks(database: Database) -> list[str]:
     """The marks that are there, oldest first."""
     with database.connect("recovery", None) as connection:
-        return [row[0] for row in connection.execute(query("recovery_marks")).fetchall()]
+        return [row[0] for row in connection.execute(SQL["recovery_marks"]).fetchall()]
 
 
 def server_time(database: Database) -> datetime:
     """The server's clock, UTC."""
     with database.connect("recovery", None) as connection:
-        row = connection.execute(query("database_clock")).fetchone()
+        row = connection.execute(SQL["server_clock"]).fetchone()
     assert row is not None
     now: datetime = row[0]
     return now
@@ -59,7 +61,7 @@ def server_time(database: Database) -> datetime:
 def finish_wal_file(database: Database) -> str:
     """Let the server begin a new file of its log; the name of the one that is finished. Needs a superuser's rights."""
     with database.connect("recovery", None, autocommit=True) as connection:
-        row = connection.execute(query("switch_wal")).fetchone()
+        row = connection.execute(SQL["switch_wal"]).fetchone()
     assert row is not None
     return str(row[0])
 
@@ -67,5 +69,5 @@ def finish_wal_file(database: Database) -> str:
 def failed_wal(database: Database) -> str | None:
     """The file that the server has last tried to archive in vain, and not archived since."""
     with database.connect("recovery", None) as connection:
-        row = connection.execute(query("failed_wal")).fetchone()
+        row = connection.execute(SQL["failed_wal"]).fetchone()
     return None if row is None else str(row[0])

@@ -10,7 +10,9 @@ from psycopg import sql
 from pipelines.domain.maintenance.backups import TableFacts
 from pipelines.errors import DatabaseError
 from pipelines.storage.postgres.connection import Connection, Database, first_line, translated
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements(__name__)
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def create_database(database: Database, name: str) -> Database:
     """An empty database beside another. Raises DatabaseError when there is one of that name already."""
     with _server(database) as connection:
         try:
-            connection.execute(sql.SQL(query("create_database_from_nothing")).format(sql.Identifier(name)))
+            connection.execute(sql.SQL(SQL["create_database_from_nothing"]).format(sql.Identifier(name)))
         except (psycopg.errors.DuplicateDatabase, psycopg.errors.InsufficientPrivilege) as error:
             raise DatabaseError(f"database {name!r} cannot be created: {first_line(error)}") from error
     return Database(database.url_for(name), database.statement_timeout_seconds, database.lock_timeout_seconds)
@@ -33,14 +35,14 @@ def create_database(database: Database, name: str) -> Database:
 def drop_database(database: Database, name: str) -> None:
     """Remove a database of ours beside another, whoever uses it."""
     with _server(database) as connection:
-        connection.execute(sql.SQL(query("drop_database")).format(sql.Identifier(name)))
+        connection.execute(sql.SQL(SQL["drop_database"]).format(sql.Identifier(name)))
 
 
 def unused_databases(database: Database, prefix: str) -> list[str]:
     """Databases whose name begins so and that nobody uses."""
     pattern = prefix.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%") + "%"
     with _server(database) as connection:
-        return [row[0] for row in connection.execute(query("unused_databases"), [pattern]).fetchall()]
+        return [row[0] for row in connection.execute(SQL["unused_databases"], [pattern]).fetchall()]
 
 
 def create_missing_roles(database: Database, names: list[str]) -> None:
@@ -48,21 +50,21 @@ def create_missing_roles(database: Database, names: list[str]) -> None:
     with _server(database) as connection:
         for name in names:
             with suppress(psycopg.errors.DuplicateObject):
-                connection.execute(sql.SQL(query("create_role")).format(sql.Identifier(name)))
+                connection.execute(sql.SQL(SQL["create_role"]).format(sql.Identifier(name)))
 
 
 def analyze(database: Database) -> None:
     """Collect statistics: a dump has none."""
     with database.connect("restore", None, autocommit=True) as connection:
-        connection.execute(query("analyze_database"))
+        connection.execute(SQL["analyze_database"])
 
 
 def table_facts(database: Database) -> tuple[TableFacts, ...]:
     """Rows and checksum of every table, at one instant."""
     with translated(database), psycopg.connect(database.conninfo("restore", None)) as connection:
-        connection.execute(query("one_instant"))
+        connection.execute(SQL["one_instant"])
         found = []
-        for table, statement in connection.execute(query("table_facts"), []).fetchall():
+        for table, statement in connection.execute(SQL["table_facts"], []).fetchall():
             row = connection.execute(cast("Any", statement)).fetchone()
             assert row is not None
             found.append(TableFacts(table, row[0], row[1]))
@@ -74,11 +76,11 @@ def swap_names(database: Database, name: str, restored: str, kept_as: str) -> No
 
     Raises DatabaseError when somebody connects again and again; then nothing has changed.
     """
-    rename = sql.SQL(query("rename_database"))
+    rename = sql.SQL(SQL["rename_database"])
     old, new, kept = sql.Identifier(name), sql.Identifier(restored), sql.Identifier(kept_as)
     with _server(database) as connection:
         for database_name in (name, restored):
-            connection.execute(query("terminate_backends_of"), [database_name])
+            connection.execute(SQL["terminate_backends_of"], [database_name])
         try:
             with connection.transaction():  # both or none
                 connection.execute(rename.format(old, kept))

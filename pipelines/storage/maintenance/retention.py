@@ -23,8 +23,10 @@ from pipelines.domain.maintenance.retention import (
 from pipelines.errors import DatabaseError
 from pipelines.storage.maintenance.runs import LOCK_TIMEOUT_SECONDS, delete_in_batches
 from pipelines.storage.postgres.connection import Connection, first_line
-from pipelines.storage.postgres.schema import MAINTENANCE_LOCK
-from pipelines.storage.postgres.statements import query, read_rows
+from pipelines.storage.postgres.locks import MAINTENANCE_LOCK, acquire, release
+from pipelines.storage.postgres.statements import Statements, read_rows
+
+SQL = Statements(__name__)
 
 Say = Callable[[str], None]
 RUNS_AT_ONCE = 50
@@ -44,9 +46,9 @@ HELD_UP = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycop
 
 def read_facts(connection: Connection, symbols: Sequence[str], snapshots_before: datetime) -> Facts:
     """What there is, of this database. `snapshots_before`: older ones are counted as old."""
-    sessions = read_rows(connection, SessionFacts, "retention_sessions", {"before": snapshots_before})
-    partitions = read_rows(connection, PartitionFacts, "day_partitions")
-    generations = read_rows(connection, GenerationFacts, "retention_generations")
+    sessions = read_rows(connection, SessionFacts, SQL["retention_sessions"], {"before": snapshots_before})
+    partitions = read_rows(connection, PartitionFacts, SQL["day_partitions"])
+    generations = read_rows(connection, GenerationFacts, SQL["retention_generations"])
     newest = tuple(
         (table, _one(connection, statement, [list(symbols)]))
         for table, statement in (("price_log", "newest_tick_of_any"), ("answer", "newest_answer_of_any"))
@@ -58,11 +60,11 @@ def read_runs(connection: Connection) -> Sequence[RunFacts]:
     """Dagster's runs, from its own database."""
     if _one(connection, "dagster_is_set_up", []) is None:
         return []
-    return read_rows(connection, RunFacts, "dagster_runs")
+    return read_rows(connection, RunFacts, SQL["dagster_runs"])
 
 
 def _one(connection: Connection, statement: str, parameters: Sequence[Any]) -> Any:
-    row = connection.execute(query(statement), parameters).fetchone()
+    row = connection.execute(SQL[statement], parameters).fetchone()
     assert row is not None
     return row[0]
 
@@ -70,24 +72,24 @@ def _one(connection: Connection, statement: str, parameters: Sequence[Any]) -> A
 def crash_silent(connection: Connection, plan: RetentionPlan) -> Counter[str]:
     """Record as crashed what has been silent for too long."""
     marked = sum(_crash(connection, one) for one in plan.silent)
-    live = connection.execute(query("crash_silent_sessions"), [plan.silent_before]).rowcount
+    live = connection.execute(SQL["crash_silent_sessions"], [plan.silent_before]).rowcount
     return Counter({"crashed_sessions": marked + live})
 
 
 def _crash(connection: Connection, one: SilentSession) -> int:
     parameters = {"session_id": one.session_id, "newest_snapshot": one.newest_snapshot}
-    return connection.execute(query("crash_silent_snapshot"), parameters).rowcount
+    return connection.execute(SQL["crash_silent_snapshot"], parameters).rowcount
 
 
 def delete_rows(connection: Connection, plan: RetentionPlan, say: Say) -> Counter[str]:
     """Delete old snapshots, sessions, quarantined rows and audits in batches; rows by table, cascades included."""
     total: Counter[str] = Counter()
     for removal in plan.sessions:
-        total += delete_in_batches(connection, "delete_snapshots", asdict(removal), say)
-    total += delete_in_batches(connection, "delete_live_sessions", {"before": plan.live_sessions_before}, say)
-    total += delete_in_batches(connection, "delete_quarantined", {"before": plan.quarantine_before}, say)
+        total += delete_in_batches(connection, SQL["delete_snapshots"], asdict(removal), say)
+    total += delete_in_batches(connection, SQL["delete_live_sessions"], {"before": plan.live_sessions_before}, say)
+    total += delete_in_batches(connection, SQL["delete_quarantined"], {"before": plan.quarantine_before}, say)
     audits = {"quick_before": plan.quick_audits_before, "full_before": plan.full_audits_before}
-    total += delete_in_batches(connection, "delete_audits", audits, say)
+    total += delete_in_batches(connection, SQL["delete_audits"], audits, say)
     return total
 
 
@@ -98,7 +100,7 @@ def alone(connection: Connection) -> Iterator[None]:
     Raises DatabaseError when one of them is at work.
     """
     try:
-        connection.execute(query("advisory_lock"), [MAINTENANCE_LOCK])
+        acquire(connection, MAINTENANCE_LOCK)
     except psycopg.errors.LockNotAvailable as error:
         raise DatabaseError(
             f"a backup, publication or migration is at work (waited {LOCK_TIMEOUT_SECONDS} s): left for the next run"
@@ -106,7 +108,7 @@ def alone(connection: Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        connection.execute(query("release_advisory_lock"), [MAINTENANCE_LOCK])
+        release(connection, MAINTENANCE_LOCK)
 
 
 def drop_day(connection: Connection, name: str) -> Counter[str]:
@@ -119,28 +121,28 @@ def drop_generation(connection: Connection, generation: int) -> Counter[str]:
 
     Raises DatabaseError when someone holds on to it. Nothing is removed if it was published meanwhile.
     """
-    if connection.execute(query("is_active_generation"), [generation]).fetchone() is not None:
+    if connection.execute(SQL["is_active_generation"], [generation]).fetchone() is not None:
         return Counter()
     gone = _drop_partition(connection, "analytics", "lookup", f"lookup_{generation}")
     with connection.transaction():
-        gone["fingerprint"] = connection.execute(query("delete_fingerprints"), [generation]).rowcount
-        connection.execute(query("record_pruned"), [generation])
+        gone["fingerprint"] = connection.execute(SQL["delete_fingerprints"], [generation]).rowcount
+        connection.execute(SQL["record_pruned"], [generation])
     return gone
 
 
 def _drop_partition(connection: Connection, schema: str, parent: str, name: str) -> Counter[str]:
     """Detach without locking the parent, then drop; goes on where a run before was killed. Rows by parent."""
-    row = connection.execute(query("partition_state"), [f"{schema}.{name}"]).fetchone()
+    row = connection.execute(SQL["partition_state"], [f"{schema}.{name}"]).fetchone()
     if row is None:
         return Counter()
     attached, detaching = row
     table, partition = sql.Identifier(schema, parent), sql.Identifier(schema, name)
     try:
-        rows = connection.execute(sql.SQL(query("count_rows")).format(table=partition)).fetchone()
+        rows = connection.execute(sql.SQL(SQL["count_rows"]).format(table=partition)).fetchone()
         if attached:
-            how = query("finish_detach" if detaching else "detach_partition")
+            how = SQL["finish_detach" if detaching else "detach_partition"]
             connection.execute(sql.SQL(how).format(parent=table, partition=partition))
-        connection.execute(sql.SQL(query("drop_table")).format(table=partition))
+        connection.execute(sql.SQL(SQL["drop_table"]).format(table=partition))
     except HELD_UP as error:
         raise DatabaseError(f"{name} is in use, and is left for the next run: {first_line(error)}") from error
     assert rows is not None
@@ -157,7 +159,7 @@ def delete_runs(connection: Connection, run_ids: Sequence[str], going: Callable[
         batch = list(run_ids[first : first + RUNS_AT_ONCE])
         going(batch)
         with connection.cursor(row_factory=dict_row) as cursor:
-            counts = cursor.execute(query("delete_dagster_runs"), {"runs": batch}).fetchone()
+            counts = cursor.execute(SQL["delete_dagster_runs"], {"runs": batch}).fetchone()
         assert counts is not None
         total.update(counts)
     return total
@@ -168,6 +170,6 @@ def delete_ticks(connection: Connection, before: datetime) -> Counter[str]:
     if _one(connection, "dagster_is_set_up", []) is None:
         return Counter()
     naive = before.replace(tzinfo=None)  # Dagster's columns are naive UTC
-    return delete_in_batches(connection, "delete_dagster_ticks", {"before": naive}) + delete_in_batches(
-        connection, "delete_dagster_evaluations", {"before": naive}
+    return delete_in_batches(connection, SQL["delete_dagster_ticks"], {"before": naive}) + delete_in_batches(
+        connection, SQL["delete_dagster_evaluations"], {"before": naive}
     )

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, LiteralString
 
 import orjson
 import psycopg
@@ -15,7 +15,10 @@ from psycopg.types.json import Jsonb
 
 from pipelines.errors import AlreadyRunningError, DatabaseError
 from pipelines.storage.postgres.connection import Connection, Database, Role
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.locks import release_all
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements(__name__)
 
 #: First half of the advisory locks of jobs; the second is the job's name.
 JOB_LOCKS = 7_319
@@ -36,26 +39,25 @@ def only_one(database: Database, job: str) -> Iterator[Connection]:
     Yields the connection that holds it. Raises AlreadyRunningError while another does.
     """
     with database.connect(job, Role.PIPELINE, autocommit=True) as connection:
-        if connection.execute(query("try_job_lock"), [JOB_LOCKS, job]).fetchone() != (True,):
+        if connection.execute(SQL["try_job_lock"], [JOB_LOCKS, job]).fetchone() != (True,):
             raise AlreadyRunningError(f"{job} is running already on {database.described}: wait until it is done")
         try:
             yield connection
         finally:
-            # A closed connection's locks go when the server gets round to it, which may be after the next run's start.
             with suppress(psycopg.Error):
-                connection.execute(query("release_advisory_locks"))
+                release_all(connection)
 
 
 def newest_planned(connection: Connection, job: str) -> datetime | None:
     """The time that the last finished run of a job took for now, UTC."""
-    row = connection.execute(query("newest_planned"), [job]).fetchone()
+    row = connection.execute(SQL["newest_planned"], [job]).fetchone()
     assert row is not None
     return None if row[0] is None else row[0].astimezone(UTC)
 
 
 def left_twice(connection: Connection) -> dict[str, str]:
     """Jobs whose two newest runs both left something undone, and what."""
-    return dict(connection.execute(query("left_twice")).fetchall())
+    return dict(connection.execute(SQL["left_twice"]).fetchall())
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,14 @@ class Recorded:
     def finish(self, result: object) -> None:
         """Add what was done."""
         self.connection.execute(
-            query("finish_maintenance"), {"maintenance_id": self.maintenance_id, "result": _json(result)}
+            SQL["finish_maintenance"], {"maintenance_id": self.maintenance_id, "result": _json(result)}
         )
 
 
 def record(connection: Connection, job: str, plan: object, now: datetime, run_id: str | None) -> Recorded:
     """Store what a run is about to do."""
     row = connection.execute(
-        query("start_maintenance"), {"job": job, "run_id": run_id, "now": now, "plan": _json(plan)}
+        SQL["start_maintenance"], {"job": job, "run_id": run_id, "now": now, "plan": _json(plan)}
     ).fetchone()
     assert row is not None
     return Recorded(connection, int(row[0]))
@@ -97,7 +99,10 @@ def leaving(left: list[str], say: Callable[[str], None]) -> Iterator[None]:
 
 
 def delete_in_batches(
-    connection: Connection, statement: str, parameters: Mapping[str, Any], say: Callable[[str], None] = lambda _: None
+    connection: Connection,
+    statement: LiteralString,
+    parameters: Mapping[str, Any],
+    say: Callable[[str], None] = lambda _: None,
 ) -> Counter[str]:
     """Run a statement that deletes at most `batch` rows, again and again until nothing is left; rows by table.
 
@@ -105,11 +110,11 @@ def delete_in_batches(
     waits for the disk: what a crash brings back of the last batches, the next run deletes again.
     """
     total: Counter[str] = Counter()
-    connection.execute(query("commit_lazily"))
+    connection.execute(SQL["commit_lazily"])
     while True:
         began = monotonic()
         with connection.cursor(row_factory=dict_row) as cursor:
-            counts = cursor.execute(query(statement), {**parameters, "batch": BATCH_ROWS}).fetchone()
+            counts = cursor.execute(statement, {**parameters, "batch": BATCH_ROWS}).fetchone()
         assert counts is not None
         total.update(counts)
         if not any(counts.values()):

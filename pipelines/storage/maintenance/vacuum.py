@@ -8,7 +8,9 @@ from psycopg import sql
 from pipelines.domain.maintenance.vacuum import IndexHealth, IndexStep, TableHealth, VacuumStep
 from pipelines.errors import DatabaseError
 from pipelines.storage.postgres.connection import Connection, first_line
-from pipelines.storage.postgres.statements import query, read_rows
+from pipelines.storage.postgres.statements import Statements, read_rows
+
+SQL = Statements(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,23 +24,23 @@ class Drift:
 
 def read_tables(connection: Connection) -> list[TableHealth]:
     """Every table that this connection's role may vacuum."""
-    return read_rows(connection, TableHealth, "table_health")
+    return read_rows(connection, TableHealth, SQL["table_health"])
 
 
 def read_indexes(connection: Connection) -> list[IndexHealth]:
     """Every index that this connection's role may build anew."""
-    return read_rows(connection, IndexHealth, "index_health")
+    return read_rows(connection, IndexHealth, SQL["index_health"])
 
 
 def read_drift(connection: Connection) -> list[Drift]:
     """Tables whose autovacuum settings are not the declared ones."""
-    return read_rows(connection, Drift, "autovacuum_drift")
+    return read_rows(connection, Drift, SQL["autovacuum_drift"])
 
 
 def apply_settings(connection: Connection) -> int:
     """Give them the declared ones; how many differed. Raises DatabaseError when one is in use."""
     try:
-        row = connection.execute(query("apply_autovacuum_settings")).fetchone()
+        row = connection.execute(SQL["apply_autovacuum_settings"]).fetchone()
     except psycopg.errors.LockNotAvailable as error:
         raise DatabaseError(f"autovacuum settings are left for the next run: {first_line(error)}") from error
     assert row is not None
@@ -47,24 +49,24 @@ def apply_settings(connection: Connection) -> int:
 
 def what_holds_back(connection: Connection) -> list[str]:
     """Whose old snapshots keep dead rows from being removed."""
-    return [row[0] for row in connection.execute(query("what_holds_back_vacuum")).fetchall()]
+    return [row[0] for row in connection.execute(SQL["what_holds_back_vacuum"]).fetchall()]
 
 
 def be_gentle(connection: Connection) -> None:
     """Let vacuums of this connection pause now and then."""
-    connection.execute(query("vacuum_gently"))
+    connection.execute(SQL["vacuum_gently"])
 
 
 def vacuum(connection: Connection, step: VacuumStep) -> None:
     """Vacuum or analyze one table; needs autocommit. Raises DatabaseError when it was skipped or is held by another."""
     name = "analyze_table" if step.analyze_only else "vacuum_freeze_table" if step.freeze else "vacuum_table"
-    _run(connection, sql.SQL(query(name)).format(table=_identifier(step.table)), step.table)
+    _run(connection, sql.SQL(SQL[name]).format(table=_identifier(step.table)), step.table)
 
 
 def reindex(connection: Connection, step: IndexStep) -> None:
     """Build an index anew beside the old one, or drop a leftover. Raises DatabaseError as `vacuum` does."""
     name = "drop_index" if step.drop else "reindex"
-    _run(connection, sql.SQL(query(name)).format(index=_identifier(step.index)), step.index)
+    _run(connection, sql.SQL(SQL[name]).format(index=_identifier(step.index)), step.index)
 
 
 def _identifier(name: str) -> sql.Identifier:

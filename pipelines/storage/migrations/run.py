@@ -9,7 +9,9 @@ from alembic import command, op
 from alembic.config import Config
 
 from pipelines.storage.postgres.connection import Database
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements("pipelines.storage.postgres.schema")
 
 
 def upgrade(database: Database, revision: str = "head") -> None:
@@ -36,6 +38,6 @@ def run_migration_file(name: str, *, as_owner: bool = True) -> None:
     connection = op.get_bind().connection.driver_connection
     assert isinstance(connection, psycopg.Connection)
     if as_owner:
-        connection.execute(query("set_role_owner"))
+        connection.execute(SQL["set_role_owner"])
     connection.execute(text)
-    connection.execute(query("reset_role"))
+    connection.execute(SQL["reset_role"])

@@ -1,6 +1,6 @@
 """Who answers for a symbol, and the history of that."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,9 @@ from psycopg.types.json import Jsonb
 
 from pipelines.errors import NoDataError
 from pipelines.storage.postgres.connection import Connection
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,15 @@ class Champion:
 def read_champion(connection: Connection, symbol: str) -> Champion:
     """Who answers. Raises NoDataError when the symbol has no published generation at all."""
     with connection.cursor(row_factory=class_row(Champion)) as cursor:
-        found = cursor.execute(query("champion"), [symbol]).fetchone()
+        found = cursor.execute(SQL["champion"], [symbol]).fetchone()
     if found is None:
         raise NoDataError(f"no generation is published for {symbol}: run `strikecast build {symbol}`")
     return found
+
+
+def champion_generations(connection: Connection, symbols: Sequence[str]) -> dict[str, int]:
+    """The published generation of the champion of each symbol that has one."""
+    return dict(connection.execute(SQL["champion_generations"], [list(symbols)]).fetchall())
 
 
 def change_champion(
@@ -51,4 +58,4 @@ def change_champion(
         "evidence": Jsonb(dict(evidence)),
         "run_id": run_id,
     }
-    connection.execute(query("insert_champion_change"), parameters)
+    connection.execute(SQL["insert_champion_change"], parameters)

@@ -22,9 +22,11 @@ from pipelines.domain.models.registry import model_named
 from pipelines.domain.prices.bars import Closes
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.postgres.connection import Connection
-from pipelines.storage.postgres.schema import MAINTENANCE_LOCK
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.locks import MAINTENANCE_LOCK
+from pipelines.storage.postgres.statements import Statements
 from pipelines.storage.prices.history import BarSummary
+
+SQL = Statements(__name__)
 
 #: How long a publication waits for those who read meanwhile: longer than the server takes from a statement's plan to
 #: its snapshot, however busy the machine is.
@@ -130,7 +132,7 @@ def record_generation(
 
     axes = rule.axes
     row = connection.execute(
-        query("start_generation"),
+        SQL["start_generation"],
         {
             "symbol": symbol,
             "model": model,
@@ -166,7 +168,7 @@ def span_of(closes: Closes) -> BarSummary:
 def read_version(connection: Connection, generation: int) -> ModelVersion:
     """A generation's record. Raises NoDataError when there is none."""
     with connection.cursor(row_factory=class_row(ModelVersion)) as cursor:
-        version = cursor.execute(query("model_version"), [generation]).fetchone()
+        version = cursor.execute(SQL["model_version"], [generation]).fetchone()
     if version is None:
         raise NoDataError(f"there is no generation {generation}")
     return version
@@ -174,7 +176,7 @@ def read_version(connection: Connection, generation: int) -> ModelVersion:
 
 def latest_built_generation(connection: Connection, symbol: str, model: str = MODEL_NAME) -> int:
     """The newest generation whose fingerprints are stored and not rejected. Raises NoDataError when there is none."""
-    row = connection.execute(query("latest_generation"), [symbol, model]).fetchone()
+    row = connection.execute(SQL["latest_generation"], [symbol, model]).fetchone()
     if row is None or row[0] is None:
         raise NoDataError(
             f"{symbol} has no fingerprints of the model {model}: materialize them, or run `strikecast build {symbol}`"
@@ -191,16 +193,16 @@ def generation_to_fill(connection: Connection, symbol: str, run_id: str | None, 
     if read_version(connection, latest).lookup_rows is None:
         return latest
     row = connection.execute(
-        query("copy_of_generation"), {"generation": latest, "code_version": code_version(), "dagster_run_id": run_id}
+        SQL["copy_of_generation"], {"generation": latest, "code_version": code_version(), "dagster_run_id": run_id}
     ).fetchone()
     assert row is not None
-    connection.execute(query("copy_of_fingerprints"), {"generation": latest, "copy": row[0]})
+    connection.execute(SQL["copy_of_fingerprints"], {"generation": latest, "copy": row[0]})
     return int(row[0])
 
 
 def active_generation(connection: Connection, symbol: str, model: str = MODEL_NAME) -> int:
     """The published generation. Raises NoDataError when none is."""
-    row = connection.execute(query("active_generation"), [symbol, model]).fetchone()
+    row = connection.execute(SQL["active_generation"], [symbol, model]).fetchone()
     if row is None:
         raise NoDataError(f"no generation of {model} is published for {symbol}: run `strikecast build {symbol}`")
     return int(row[0])
@@ -209,7 +211,7 @@ def active_generation(connection: Connection, symbol: str, model: str = MODEL_NA
 def judge(connection: Connection, generation: int, *, complete: bool) -> None:
     """Mark a checked generation as complete, or as rejected; a verdict is never changed."""
     state = "complete" if complete else "rejected"
-    connection.execute(query("judge_generation"), {"generation": generation, "state": state})
+    connection.execute(SQL["judge_generation"], {"generation": generation, "state": state})
 
 
 def publish(connection: Connection, generation: int) -> ModelVersion:
@@ -221,13 +223,13 @@ def publish(connection: Connection, generation: int) -> ModelVersion:
     if version.published_at is None:  # one to go back to was attached long ago
         _let_earlier_readers_end(connection)
     if version.model == MODEL_NAME:
-        connection.execute(query("create_fingerprint_views"), [version.symbol])
-    connection.execute(query("publish_lock"), [MAINTENANCE_LOCK])
-    if connection.execute(query("publish"), [generation]).fetchone() is None:
+        connection.execute(SQL["create_fingerprint_views"], [version.symbol])
+    connection.execute(SQL["publish_lock"], [MAINTENANCE_LOCK])
+    if connection.execute(SQL["publish"], [generation]).fetchone() is None:
         raise BuildError(
             f"generation {generation} of {version.symbol} is {version.state}, only a complete one is published"
         )
-    connection.execute(query("record_publication"), [generation])
+    connection.execute(SQL["record_publication"], [generation])
     return version
 
 
@@ -239,7 +241,7 @@ def _let_earlier_readers_end(connection: Connection) -> None:
     """
 
     def readers() -> set[str]:
-        return {transaction for (transaction,) in connection.execute(query("lookup_readers"))}
+        return {transaction for (transaction,) in connection.execute(SQL["lookup_readers"])}
 
     earlier = readers()
     waiting = Retrying(
@@ -257,7 +259,7 @@ def roll_back(connection: Connection, symbol: str, model: str = MODEL_NAME) -> t
     Returns (left, taken). Raises NoDataError when there is nothing to go back to.
     """
     left = active_generation(connection, symbol, model)
-    row = connection.execute(query("previous_generation"), [symbol, model]).fetchone()
+    row = connection.execute(SQL["previous_generation"], [symbol, model]).fetchone()
     if row is None or row[0] is None:
         raise NoDataError(f"{symbol} has no published generation before {left}")
     publish(connection, int(row[0]))

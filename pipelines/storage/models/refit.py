@@ -37,7 +37,7 @@ from pipelines.storage.models.volatility import (
     write_track,
 )
 from pipelines.storage.postgres.connection import Connection
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.locks import lock_symbol
 from pipelines.storage.prices.history import read_closes, read_closes_since, summarize_bars
 
 VOLATILITY, COUNTS = "volatility", "standardised_fingerprint"
@@ -75,7 +75,7 @@ def renew_volatility(
     `lenders`: symbols whose parameters it may take while its own history is short. Raises NoDataError when there are
     too few bars and BuildError when they never move.
     """
-    connection.execute(query("lock_symbol"), ["strikecast.volatility", symbol])
+    lock_symbol(connection, "strikecast.volatility", symbol)
     ingestion = newest_ingestion(connection, symbol)
     bars = summarize_bars(connection, symbol)
     if bars.first_bar_at is None or bars.last_bar_at is None:
@@ -136,7 +136,7 @@ def renew_counts(connection: Connection, symbol: str) -> RenewedCounts:
 
     Raises NoDataError without volatility, BuildError when no outcome is known yet.
     """
-    connection.execute(query("lock_symbol"), ["strikecast.counts", symbol])
+    lock_symbol(connection, "strikecast.counts", symbol)
     stored = read_parameters(connection, symbol)
     source = read_progress(connection, symbol, VOLATILITY)
     if stored is None or source is None:

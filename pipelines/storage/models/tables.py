@@ -41,8 +41,10 @@ from pipelines.storage.postgres.binary_copy import (
     int8,
     stack_arrays,
 )
-from pipelines.storage.postgres.connection import Connection
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.connection import AsyncPool, Connection
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements(__name__)
 
 Bools = npt.NDArray[np.bool_]
 #: Stands for "not known" in `n` and `n_eff` of imported tables.
@@ -61,14 +63,14 @@ class LookupReport:
 
 def write_fingerprints(connection: Connection, generation: int, fingerprints: FingerprintSet) -> int:
     """Store a generation's fingerprints; needs a transaction. Returns the number of rows."""
-    with connection.cursor().copy(query("copy_fingerprints_in")) as copy:
+    with connection.cursor().copy(SQL["copy_fingerprints_in"]) as copy:
         copy.write(HEADER)
         for table in range(len(fingerprints.buckets)):
             for part in _equally_filled(fingerprints, table):
                 copy.write(_encode_fingerprints(generation, fingerprints, table, part))
         copy.write(TRAILER)
     rows = len(fingerprints.buckets) * fingerprints.horizons
-    connection.execute(query("record_fingerprints"), {"generation": generation, "rows": rows})
+    connection.execute(SQL["record_fingerprints"], {"generation": generation, "rows": rows})
     return rows
 
 
@@ -107,7 +109,7 @@ def _encode_fingerprints(generation: int, fingerprints: FingerprintSet, table: i
 def read_fingerprints(connection: Connection, version: ModelVersion, *, baseline_only: bool = False) -> FingerprintSet:
     """A generation's fingerprints, baseline first. Raises NoDataError when they are not there."""
     name = "baseline_fingerprint" if baseline_only else "fingerprints"
-    rows = connection.execute(query(name), [version.generation]).fetchall()
+    rows = connection.execute(SQL[name], [version.generation]).fetchall()
     if not rows:
         raise NoDataError(f"generation {version.generation} of {version.symbol} has no fingerprints")
     buckets = tuple(dict.fromkeys(row[0] for row in rows))
@@ -137,8 +139,8 @@ def write_lookup(
     ttcs = np.array(config.lookup_ttcs_seconds)
     rows = cells = 0
     digest = hashlib.sha256()
-    connection.execute(query("create_lookup_table"), [generation])
-    statement = sql.SQL(query("copy_lookup_in")).format(table=sql.Identifier("analytics", f"lookup_{generation}"))
+    connection.execute(SQL["create_lookup_table"], [generation])
+    statement = sql.SQL(SQL["copy_lookup_in"]).format(table=sql.Identifier("analytics", f"lookup_{generation}"))
     with connection.cursor().copy(statement) as copy:
         copy.write(HEADER)
         for block in blocks:
@@ -150,9 +152,9 @@ def write_lookup(
             rows += len(ttcs)
             cells += int(block.has_data.sum()) * block.within_positive.shape[1]
         copy.write(TRAILER)
-    connection.execute(query("attach_lookup_table"), [generation])
-    connection.execute(query("record_lookup"), {"generation": generation, "rows": rows, "sha256": digest.hexdigest()})
-    size = connection.execute(query("lookup_size"), [generation]).fetchone()
+    connection.execute(SQL["attach_lookup_table"], [generation])
+    connection.execute(SQL["record_lookup"], {"generation": generation, "rows": rows, "sha256": digest.hexdigest()})
+    size = connection.execute(SQL["lookup_size"], [generation]).fetchone()
     assert size is not None
     return LookupReport(rows, cells, digest.hexdigest(), int(size[0]))
 
@@ -176,7 +178,7 @@ def _encode_block(generation: int, block: LookupBlock, ttcs: np.ndarray, part: n
 
 def read_lookup_block(connection: Connection, generation: int, bucket: int) -> LookupBlock:
     """The stored lookup of one bucket. Raises NoDataError when it is not there."""
-    result = connection.cursor(binary=True).execute(query("lookup_bucket"), [generation, bucket]).pgresult
+    result = connection.cursor(binary=True).execute(SQL["lookup_bucket"], [generation, bucket]).pgresult
     assert result is not None
     if not result.ntuples:
         raise NoDataError(f"generation {generation} has no lookup rows for bucket {bucket}")
@@ -231,7 +233,17 @@ def read_lookup_rows(
 ) -> dict[int, LookupRow]:
     """The rows for an answer at `ttc_seconds`, by TTC."""
     parameters = lookup_parameters(version.generation, bucket, version.axes, ttc_seconds)
-    return lookup_rows(connection.execute(query("lookup_rows"), parameters, prepare=True, binary=True).pgresult)
+    return lookup_rows(connection.execute(SQL["lookup_rows"], parameters, prepare=True, binary=True).pgresult)
+
+
+async def read_lookup_rows_async(
+    pool: AsyncPool, generation: int, bucket: int, axes: LookupAxes, ttc_seconds: float, ahead_seconds: int
+) -> dict[int, LookupRow]:
+    """As `read_lookup_rows`, through a pool, with the rows for the next `ahead_seconds` too."""
+    parameters = lookup_parameters(generation, bucket, axes, ttc_seconds, ahead_seconds)
+    async with pool.connection() as connection:
+        cursor = await connection.execute(SQL["lookup_rows"], parameters, prepare=True, binary=True)
+    return lookup_rows(cursor.pgresult)
 
 
 def lookup_parameters(

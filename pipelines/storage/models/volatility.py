@@ -32,7 +32,9 @@ from pipelines.storage.postgres.binary_copy import (
     text_constant,
 )
 from pipelines.storage.postgres.connection import Connection
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements(__name__)
 
 EPOCH = date(1970, 1, 1)
 DAYS_PER_COPY = 64
@@ -69,7 +71,7 @@ class Progress:
 
 def read_parameters(connection: Connection, symbol: str) -> StoredParameters | None:
     """The newest parameters of a symbol."""
-    row = connection.execute(query("newest_parameters"), [symbol]).fetchone()
+    row = connection.execute(SQL["newest_parameters"], [symbol]).fetchone()
     if row is None:
         return None
     return StoredParameters(row[0], StandardisedParameters.from_json(row[1]), row[2], row[3])
@@ -80,7 +82,7 @@ def write_parameters(
 ) -> int:
     """Store parameters and return their number."""
     row = connection.execute(
-        query("insert_parameters"),
+        SQL["insert_parameters"],
         {
             "symbol": symbol,
             "borrowed_from": borrowed_from,
@@ -95,7 +97,7 @@ def write_parameters(
 
 def read_progress(connection: Connection, symbol: str, asset: str) -> Progress | None:
     """How far an asset has come, and the oldest bar that was stored or corrected since; None before its first time."""
-    row = connection.execute(query("progress"), [symbol, asset]).fetchone()
+    row = connection.execute(SQL["progress"], [symbol, asset]).fetchone()
     if row is None:
         return None
     return Progress(row[0], row[1], _minute(row[2]), None if row[3] is None else _minute(row[3]))
@@ -103,7 +105,7 @@ def read_progress(connection: Connection, symbol: str, asset: str) -> Progress |
 
 def newest_ingestion(connection: Connection, symbol: str) -> int:
     """Number of the newest ingestion; to be read before the bars, so that none is missed."""
-    row = connection.execute(query("newest_ingestion"), [symbol]).fetchone()
+    row = connection.execute(SQL["newest_ingestion"], [symbol]).fetchone()
     assert row is not None
     return int(row[0])
 
@@ -119,7 +121,7 @@ def record_progress(
         "parameters_id": parameters_id,
         "done_until": _instant(done_until),
     }
-    connection.execute(query("record_progress"), parameters)
+    connection.execute(SQL["record_progress"], parameters)
 
 
 def write_track(
@@ -130,7 +132,7 @@ def write_track(
     The track must begin at the start of that day or before, or with the symbol's first bar.
     """
     first_day = from_minute // MINUTES_PER_DAY
-    connection.execute(query("delete_volatility_days"), [symbol, _date(first_day)])
+    connection.execute(SQL["delete_volatility_days"], [symbol, _date(first_day)])
     end = track.first_minute + len(track.usual_return)
     days = np.arange(first_day, (end - 1) // MINUTES_PER_DAY + 1)
     states = np.concatenate([track.usual_return[None], track.variances])
@@ -140,7 +142,7 @@ def write_track(
     target = max(track.first_minute - begin, 0)
     grid[:, target : target + states.shape[1] - source] = states[:, source:]
     by_day = grid.reshape(len(states), len(days), MINUTES_PER_DAY)
-    with connection.cursor().copy(query("copy_volatility_days_in")) as copy:
+    with connection.cursor().copy(SQL["copy_volatility_days_in"]) as copy:
         copy.write(HEADER)
         for first in range(0, len(days), DAYS_PER_COPY):
             part = slice(first, first + DAYS_PER_COPY)
@@ -155,7 +157,7 @@ def read_track(connection: Connection, symbol: str, first_minute: int, end: int)
     """States of the minutes first_minute..end-1; NaN where nothing is stored."""
     first_day, last_day = first_minute // MINUTES_PER_DAY, (end - 1) // MINUTES_PER_DAY
     cursor = connection.cursor(binary=True)
-    result = cursor.execute(query("volatility_days"), [symbol, _date(first_day), _date(last_day)]).pgresult
+    result = cursor.execute(SQL["volatility_days"], [symbol, _date(first_day), _date(last_day)]).pgresult
     assert result is not None
     states = np.full((len(HALF_LIVES_MINUTES) + 1, last_day - first_day + 1, MINUTES_PER_DAY), np.nan)
     for row in range(result.ntuples):
@@ -173,21 +175,21 @@ def read_state(connection: Connection, symbol: str, minute: int) -> VolatilitySt
     track = read_track(connection, symbol, minute, minute + 1)
     if np.isnan(track.usual_return[0]):
         return None
-    row = connection.execute(query("close_at"), [symbol, _instant(minute)]).fetchone()
+    row = connection.execute(SQL["close_at"], [symbol, _instant(minute)]).fetchone()
     close = float("nan") if row is None else float(row[0])
     return VolatilityState(minute, close, float(track.usual_return[0]), tuple(track.variances[:, 0].tolist()))
 
 
 def count_days(connection: Connection, symbol: str) -> int:
     """Days that have states."""
-    row = connection.execute(query("count_volatility_days"), [symbol]).fetchone()
+    row = connection.execute(SQL["count_volatility_days"], [symbol]).fetchone()
     assert row is not None
     return int(row[0])
 
 
 def newest_state(connection: Connection, symbol: str) -> VolatilityState:
     """State after the newest bar that volatility was computed for. Raises NoDataError when there is none."""
-    row = connection.execute(query("newest_volatility_day"), [symbol]).fetchone()
+    row = connection.execute(SQL["newest_volatility_day"], [symbol]).fetchone()
     if row is not None and row[0] is not None:
         first = (row[0] - EPOCH).days * MINUTES_PER_DAY
         track = read_track(connection, symbol, first, first + MINUTES_PER_DAY)
@@ -203,8 +205,8 @@ def write_counts(
     connection: Connection, symbol: str, parameters_id: int, weeks: Mapping[int, Counts], from_week: int
 ) -> None:
     """Replace a symbol's counts from a week on, and all that were counted by other parameters; needs a transaction."""
-    connection.execute(query("delete_counts"), [symbol, from_week, parameters_id])
-    with connection.cursor().copy(query("copy_counts_in")) as copy:
+    connection.execute(SQL["delete_counts"], [symbol, from_week, parameters_id])
+    with connection.cursor().copy(SQL["copy_counts_in"]) as copy:
         copy.write(HEADER)
         for week in sorted(weeks):
             copy.write(
@@ -223,7 +225,7 @@ def write_counts(
 
 def read_counts(connection: Connection, symbol: str, first_week: int, last_week: int) -> dict[int, Counts]:
     """Counts by week."""
-    result = connection.cursor(binary=True).execute(query("counts"), [symbol, first_week, last_week]).pgresult
+    result = connection.cursor(binary=True).execute(SQL["counts"], [symbol, first_week, last_week]).pgresult
     assert result is not None
     if not result.ntuples:
         return {}

@@ -16,14 +16,16 @@ from pipelines.domain.monitoring.audit.report import Audit, Kind
 from pipelines.domain.monitoring.audit.targets import Area, Judged, Judgement, Severity, State, Target
 from pipelines.errors import NoDataError
 from pipelines.storage.postgres.connection import Connection
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements(__name__)
 
 
 def store_audit(connection: Connection, audit: Audit, run_id: str | None) -> int:
     """Store an audit with all that belongs to it, in the transaction of `connection`; its number."""
     card = audit.scorecard
     row = connection.execute(
-        query("insert_audit"),
+        SQL["insert_audit"],
         {
             "kind": audit.kind,
             "run_id": run_id,
@@ -72,22 +74,22 @@ def store_audit(connection: Connection, audit: Audit, run_id: str | None) -> int
         for one in audit.judgements
     ]
     with connection.cursor() as cursor:
-        cursor.executemany(query("insert_audit_figure"), figures)
-        cursor.executemany(query("insert_audit_gap"), [number | asdict(one) for one in audit.gaps])
-        cursor.executemany(query("insert_audit_finding"), [number | asdict(one) for one in audit.findings])
-        cursor.executemany(query("insert_audit_judgement"), judgements)
+        cursor.executemany(SQL["insert_audit_figure"], figures)
+        cursor.executemany(SQL["insert_audit_gap"], [number | asdict(one) for one in audit.gaps])
+        cursor.executemany(SQL["insert_audit_finding"], [number | asdict(one) for one in audit.findings])
+        cursor.executemany(SQL["insert_audit_judgement"], judgements)
     return number["audit_id"]
 
 
 def read_audit(connection: Connection, audit_id: int) -> Audit:
     """An audit as it was stored. Raises NoDataError when there is none of that number."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        head = cursor.execute(query("audit"), [audit_id]).fetchone()
+        head = cursor.execute(SQL["audit"], [audit_id]).fetchone()
         if head is None:
             raise NoDataError(f"there is no audit {audit_id}: see `strikecast audit show`")
 
         def rows(name: str) -> list[dict[str, Any]]:
-            return cursor.execute(query(name), [audit_id]).fetchall()
+            return cursor.execute(SQL[name], [audit_id]).fetchall()
 
         return Audit(
             **head
@@ -104,21 +106,21 @@ def read_audit(connection: Connection, audit_id: int) -> Audit:
 def read_history(connection: Connection, names: Sequence[str], since: datetime, before: datetime) -> History:
     """Values of the figures so named in audits between two times (aware UTC), oldest first."""
     found: dict[str, list[Reading]] = defaultdict(list)
-    for key, at, value in connection.execute(query("audit_history"), [since, before, list(names)]):
+    for key, at, value in connection.execute(SQL["audit_history"], [since, before, list(names)]):
         found[key].append(Reading(at.astimezone(UTC), float(value)))
     return found
 
 
 def counts_before(connection: Connection, name: str, since: datetime) -> dict[str, Reading]:
     """Of each table a count of it, such as its rows, in the oldest audit since then (aware UTC) that has any."""
-    rows = connection.execute(query("counts_before"), {"name": name, "since": since}).fetchall()
+    rows = connection.execute(SQL["counts_before"], {"name": name, "since": since}).fetchall()
     return {table: Reading(at.astimezone(UTC), float(value)) for table, at, value in rows}
 
 
 def read_repeats(connection: Connection, audit: Audit, most: int = 30) -> Mapping[str, Sequence[float]]:
     """By key, the values of the newest audits of the same kind before one that is stored, oldest first."""
     found: dict[str, list[float]] = defaultdict(list)
-    for key, value in connection.execute(query("audit_repeats"), [audit.kind, audit.audit_id, most]):
+    for key, value in connection.execute(SQL["audit_repeats"], [audit.kind, audit.audit_id, most]):
         found[key].append(float(value))
     return found
 
@@ -126,7 +128,7 @@ def read_repeats(connection: Connection, audit: Audit, most: int = 30) -> Mappin
 def judged_since(connection: Connection, since: datetime) -> list[Judged]:
     """What became of the targets in the audits since then (aware UTC), the newest first."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(query("judged_since"), [since]).fetchall()
+        rows = cursor.execute(SQL["judged_since"], [since]).fetchall()
     by_audit: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_audit[row["audit_id"]].append(row)
@@ -135,7 +137,7 @@ def judged_since(connection: Connection, since: datetime) -> list[Judged]:
 
 def newest_audit(connection: Connection) -> int:
     """Number of the newest audit. Raises NoDataError when there is none."""
-    row = connection.execute(query("newest_audit")).fetchone()
+    row = connection.execute(SQL["newest_audit"]).fetchone()
     if row is None or row[0] is None:
         raise NoDataError("there is no audit yet: run `strikecast audit run`")
     return int(row[0])
@@ -143,7 +145,7 @@ def newest_audit(connection: Connection) -> int:
 
 def baseline(connection: Connection, name: str) -> int:
     """Number of the audit that has a name. Raises NoDataError when none has."""
-    row = connection.execute(query("baseline_audit"), [name]).fetchone()
+    row = connection.execute(SQL["baseline_audit"], [name]).fetchone()
     if row is None:
         raise NoDataError(f"there is no baseline {name!r}: run `strikecast audit baseline {name}`")
     return int(row[0])
@@ -151,7 +153,7 @@ def baseline(connection: Connection, name: str) -> int:
 
 def name_baseline(connection: Connection, name: str, audit_id: int) -> None:
     """Give an audit a name, which another may have had."""
-    connection.execute(query("name_baseline"), [name, audit_id])
+    connection.execute(SQL["name_baseline"], [name, audit_id])
 
 
 def _figure(row: dict[str, Any]) -> Figure:

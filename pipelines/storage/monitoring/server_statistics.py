@@ -19,22 +19,24 @@ from pipelines.domain.monitoring.audit.server import (
 )
 from pipelines.errors import DatabaseError
 from pipelines.storage.postgres.connection import Connection, first_line
-from pipelines.storage.postgres.statements import query, read_rows
+from pipelines.storage.postgres.statements import Statements, read_rows
+
+SQL = Statements(__name__)
 
 
 def read_tables(connection: Connection) -> list[TableFacts]:
     """Every table with its partitions; a reader may see them all."""
-    return read_rows(connection, TableFacts, "audit_tables")
+    return read_rows(connection, TableFacts, SQL["audit_tables"])
 
 
 def read_indexes(connection: Connection) -> list[IndexFacts]:
     """Every index."""
-    return read_rows(connection, IndexFacts, "audit_indexes")
+    return read_rows(connection, IndexFacts, SQL["audit_indexes"])
 
 
 def read_server(connection: Connection) -> ServerFacts:
     """The server as a whole."""
-    [found] = read_rows(connection, ServerFacts, "audit_server")
+    [found] = read_rows(connection, ServerFacts, SQL["audit_server"])
     return found
 
 
@@ -53,12 +55,12 @@ def read_checkpoints(connection: Connection) -> CheckpointFacts:
 
 def read_standbys(connection: Connection) -> list[StandbyFacts]:
     """Who follows this server."""
-    return read_rows(connection, StandbyFacts, "audit_standbys")
+    return read_rows(connection, StandbyFacts, SQL["audit_standbys"])
 
 
 def read_settings(connection: Connection) -> SettingsFacts:
     """Settings that the machine or the data may suffer from."""
-    [found] = read_rows(connection, SettingsFacts, "audit_settings")
+    [found] = read_rows(connection, SettingsFacts, SQL["audit_settings"])
     return found
 
 
@@ -73,13 +75,13 @@ class StatementsExtension:
 
 def read_statements_extension(connection: Connection) -> StatementsExtension:
     """Whether the server counts its statements."""
-    [found] = read_rows(connection, StatementsExtension, "statements_extension")
+    [found] = read_rows(connection, StatementsExtension, SQL["statements_extension"])
     return found
 
 
 def read_top_statements(connection: Connection, schema: str) -> list[StatementFacts]:
     """The ten statements of this database that took most of the server's time, as `schema` counts them."""
-    statement = sql.SQL(query("top_statements")).format(view=sql.Identifier(schema, "pg_stat_statements"))
+    statement = sql.SQL(SQL["top_statements"]).format(view=sql.Identifier(schema, "pg_stat_statements"))
     return [StatementFacts(*row) for row in connection.execute(statement).fetchall()]
 
 
@@ -100,7 +102,7 @@ class LiveMeasures:
 
 def read_live_measures(connection: Connection, since: datetime) -> LiveMeasures | None:
     """Of the newest live session that refreshed anything since then (aware UTC)."""
-    return next(iter(read_rows(connection, LiveMeasures, "live_measures", [since])), None)
+    return next(iter(read_rows(connection, LiveMeasures, SQL["live_measures"], [since])), None)
 
 
 @contextmanager
@@ -114,14 +116,14 @@ def refused() -> Iterator[None]:
 
 def read_processes(connection: Connection) -> list[tuple[int, str]] | None:
     """Process ids of the server's processes, and what each does; None when this role may not know."""
-    rows = connection.execute(query("server_processes")).fetchall()
+    rows = connection.execute(SQL["server_processes"]).fetchall()
     others = [(int(pid), name) for pid, name in rows if pid != connection.info.backend_pid]
     return None if any(name is None for _, name in others) else [(pid, str(name)) for pid, name in others]
 
 
 def explain(connection: Connection, statement: str, parameters: Sequence[Any]) -> dict[str, Any]:
     """The plan of a statement that reads, as it ran: EXPLAIN (ANALYZE, BUFFERS)."""
-    row = connection.execute(f"{query('explain')} {statement}", parameters).fetchone()
+    row = connection.execute(f"{SQL['explain']} {statement}", parameters).fetchone()
     assert row is not None
     plan: dict[str, Any] = row[0][0]["Plan"]
     return plan
@@ -129,7 +131,7 @@ def explain(connection: Connection, statement: str, parameters: Sequence[Any]) -
 
 def read_session_spans(connection: Connection, since: datetime) -> list[tuple[datetime, datetime]]:
     """First and last sign of life of each live session that was there since then (aware UTC)."""
-    rows = connection.execute(query("session_spans"), [since]).fetchall()
+    rows = connection.execute(SQL["session_spans"], [since]).fetchall()
     return [(began.astimezone(UTC), ended.astimezone(UTC)) for began, ended in rows]
 
 
@@ -149,7 +151,7 @@ def first_build_at(connection: Connection) -> datetime | None:
 
 
 def _instant(connection: Connection, name: str) -> datetime | None:
-    row = connection.execute(query(name)).fetchone()
+    row = connection.execute(SQL[name]).fetchone()
     return None if row is None or row[0] is None else row[0].astimezone(UTC)
 
 
@@ -167,9 +169,9 @@ class MaintenanceRun:
 
 def read_maintenance(connection: Connection) -> list[MaintenanceRun]:
     """Of each job of maintenance its newest finished run."""
-    return read_rows(connection, MaintenanceRun, "newest_maintenance")
+    return read_rows(connection, MaintenanceRun, SQL["newest_maintenance"])
 
 
 def read_builds(connection: Connection) -> list[tuple[str, str, int, int, float, float]]:
     """Of each symbol and model its newest build: bars, rows of the lookup, seconds that it took, and its age."""
-    return [tuple(row) for row in connection.execute(query("newest_builds"))]
+    return [tuple(row) for row in connection.execute(SQL["newest_builds"])]

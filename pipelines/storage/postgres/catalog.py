@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from pipelines.storage.postgres.connection import Connection
-from pipelines.storage.postgres.statements import read_rows
+from pipelines.storage.postgres.statements import Statements, read_rows
+
+SQL = Statements(__name__)
 
 
 @dataclass(frozen=True)
@@ -18,4 +20,4 @@ class TableColumn:
 
 def table_columns(connection: Connection, table: str) -> list[TableColumn]:
     """Columns of `schema.table`, in order."""
-    return read_rows(connection, TableColumn, "table_columns", [table])
+    return read_rows(connection, TableColumn, SQL["table_columns"], [table])

@@ -17,6 +17,10 @@ from pipelines.errors import DatabaseError, ServerUnavailableError, printable
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
+AsyncPool = AsyncConnectionPool[AsyncConnection]
+#: What the driver raises, for the live session, which must tell a lost server from a refused statement.
+DriverError = psycopg.Error
+OperationalError = psycopg.OperationalError
 
 CONNECT_TIMEOUT_SECONDS = 10
 MINIMUM_SERVER_VERSION = 150_000
@@ -125,7 +129,7 @@ class Database:
             open=False,
         )
 
-    def async_pool(self, application: str, role: Role, *, maximum: int = 4) -> AsyncConnectionPool[AsyncConnection]:
+    def async_pool(self, application: str, role: Role, *, maximum: int = 4) -> AsyncPool:
         """As `pool`, for asyncio."""
         return AsyncConnectionPool(
             self.conninfo(application, role),

@@ -12,10 +12,12 @@ from psycopg import sql
 
 from pipelines.errors import DatabaseError, SchemaVersionError, ServerUnavailableError
 from pipelines.storage.postgres.connection import MINIMUM_SERVER_VERSION, Connection, Database, one_line
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.locks import MAINTENANCE_LOCK, acquire
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements(__name__)
 
 #: One key for everything that must not run at the same time as a schema change.
-MAINTENANCE_LOCK = 7_319_001
 MIGRATION_LOCK_WAIT_SECONDS = 300
 
 _logger = logging.getLogger(__name__)
@@ -63,8 +65,8 @@ def read_version(database: Database) -> SchemaVersion:
     """The schema's revision. Raises ServerUnavailableError when no server answers."""
     with database.connect("schema", None) as connection:
         _require_server(connection, database)
-        exists = connection.execute(query("schema_version_exists")).fetchone()
-        row = connection.execute(query("schema_version")).fetchone() if exists and exists[0] else None
+        exists = connection.execute(SQL["schema_version_exists"]).fetchone()
+        row = connection.execute(SQL["schema_version"]).fetchone() if exists and exists[0] else None
     return SchemaVersion(row[0] if row else None, _revisions()[-1])
 
 
@@ -110,8 +112,8 @@ def _refuse_newer(database: Database, version: SchemaVersion) -> None:
 def _only_migrator(database: Database) -> Iterator[None]:
     """Hold the maintenance lock on a connection of its own, which no migration's rollback can take away."""
     with database.connect("migration lock", None, autocommit=True) as connection:
-        connection.execute(query("set_lock_timeout"), [f"{MIGRATION_LOCK_WAIT_SECONDS}s"])
-        connection.execute(query("advisory_lock"), [MAINTENANCE_LOCK])
+        connection.execute(SQL["set_lock_timeout"], [f"{MIGRATION_LOCK_WAIT_SECONDS}s"])
+        acquire(connection, MAINTENANCE_LOCK)
         yield
 
 

@@ -1,5 +1,10 @@
-"""SQL in files, one statement each."""
+"""Named SQL statements in files: one file for each repository, beside its module.
 
+A file holds statements that each begin with a line `-- name: NAME`. It is part of the program, so its text is as
+trusted as a literal.
+"""
+
+import re
 from functools import cache
 from importlib import resources
 from typing import LiteralString, TypeVar
@@ -10,15 +15,40 @@ from psycopg.rows import class_row
 from pipelines.storage.postgres.connection import Connection
 
 Row = TypeVar("Row")
+_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
+class Statements:
+    """The statements of `{module}.sql`, by name; the file is read when the first one is used.
+
+    >>> Statements("pipelines.storage.models.champions")["champion"].split()[0]
+    'SELECT'
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getitem__(self, name: str) -> LiteralString:
+        """The text of a statement. Raises KeyError for an unknown name."""
+        return _read(self._module)[name]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all statements, in the order of the file."""
+        return list(_read(self._module))
 
 
 @cache
-def query(name: str) -> LiteralString:
-    """Text of `storage/sql/{name}.sql`; it is part of the program, hence as trusted as a literal."""
-    return resources.files("pipelines.storage").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+def _read(module: str) -> dict[str, LiteralString]:
+    package, _, stem = module.rpartition(".")
+    text = resources.files(package).joinpath(f"{stem}.sql").read_text(encoding="utf-8")
+    _, *parts = _NAME.split(text)
+    return {name: statement.strip() for name, statement in zip(parts[::2], parts[1::2], strict=True)}
 
 
-def read_rows(connection: Connection, kind: type[Row], name: str, parameters: Params | None = None) -> list[Row]:
-    """All rows of the statement `name`, each as a `kind`, whose fields are called as its columns."""
+def read_rows(
+    connection: Connection, kind: type[Row], statement: LiteralString, parameters: Params | None = None
+) -> list[Row]:
+    """All rows of a statement, each as a `kind`, whose fields are named like its columns."""
     with connection.cursor(row_factory=class_row(kind)) as cursor:
-        return cursor.execute(query(name), parameters).fetchall()
+        return cursor.execute(statement, parameters).fetchall()

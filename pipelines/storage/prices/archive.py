@@ -22,7 +22,10 @@ from pipelines.atomic_files import replacing
 from pipelines.domain.maintenance.archive import StoredMonth
 from pipelines.errors import BuildError, NoDataError, printable
 from pipelines.storage.postgres.connection import Connection
-from pipelines.storage.postgres.statements import query, read_rows
+from pipelines.storage.postgres.locks import lock_symbol
+from pipelines.storage.postgres.statements import Statements, read_rows
+
+SQL = Statements(__name__)
 
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -47,7 +50,9 @@ class ArchivedMonth:
 def stored_months(connection: Connection, symbols: list[str], before: datetime) -> list[StoredMonth]:
     """Months of bars in the database that began before a time."""
     return [
-        month for symbol in symbols for month in read_rows(connection, StoredMonth, "stored_months", [symbol, before])
+        month
+        for symbol in symbols
+        for month in read_rows(connection, StoredMonth, SQL["stored_months"], [symbol, before])
     ]
 
 
@@ -61,15 +66,15 @@ def archive_month(connection: Connection, folder: Path, month: StoredMonth) -> A
     between = [month.symbol, first, after]
     with connection.transaction():
         for writer in ("strikecast.ingest", "strikecast.momentum"):
-            connection.execute(query("lock_symbol"), [writer, month.symbol])
-        rows = connection.execute(query("bars_between"), between).fetchall()
+            lock_symbol(connection, writer, month.symbol)
+        rows = connection.execute(SQL["bars_between"], between).fetchall()
         bars = pl.DataFrame(rows, schema=SCHEMA, orient="row")
         path = folder / month.symbol / f"{month.symbol.lower()}_1m_{month.month:%Y-%m}.parquet"
         if path.exists():
             bars = pl.concat([bars, pl.read_parquet(path).join(bars, on="timestamp", how="anti")]).sort("timestamp")
         digest = _write(bars, path)
-        removed = connection.execute(query("delete_bars_between"), between).rowcount
-        connection.execute(query("delete_momentum_between"), between)
+        removed = connection.execute(SQL["delete_bars_between"], between).rowcount
+        connection.execute(SQL["delete_momentum_between"], between)
         if removed != len(rows):
             raise BuildError(
                 f"{path.name} holds {len(rows)} bars of the table, which has {removed}: nothing was removed"
@@ -99,8 +104,8 @@ def _write(bars: pl.DataFrame, path: Path) -> str:
 def _require_same(bars: pl.DataFrame, written: Path, name: str) -> None:
     """Raise BuildError unless what another program reads is what was written."""
     with duckdb.connect() as reader:
-        reader.execute(query("duckdb/set_utc"))
-        back = reader.execute(query("duckdb/read_archived_month"), {"path": str(written)}).fetchall()
+        reader.execute(SQL["set_utc"])
+        back = reader.execute(SQL["read_archived_month"], {"path": str(written)}).fetchall()
     if back != bars.select(COLUMNS).rows():
         raise BuildError(f"{name} was not read back as it was written: nothing was removed from the database")
 
@@ -122,15 +127,15 @@ def ask(connection: Connection, folder: Path, question: str) -> tuple[list[str],
 def _all_prices(connection: Connection, folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with TemporaryDirectory(prefix="strikecast-") as scratch, duckdb.connect() as prices:
         stored = Path(scratch) / "stored.csv"
-        with stored.open("wb") as file, connection.cursor().copy(query("copy_bars_out")) as copy:
+        with stored.open("wb") as file, connection.cursor().copy(SQL["copy_bars_out"]) as copy:
             for block in copy:
                 file.write(block)
-        prices.execute(query("duckdb/set_utc"))
-        prices.execute(query("duckdb/create_stored_price"), {"path": str(stored)})
+        prices.execute(SQL["set_utc"])
+        prices.execute(SQL["create_stored_price"], {"path": str(stored)})
         files = sorted(str(path) for path in folder.glob("*/*.parquet"))
         if files:
-            prices.execute(query("duckdb/create_archived_price"), {"files": files})
+            prices.execute(SQL["create_archived_price"], {"files": files})
         else:
-            prices.execute(query("duckdb/create_no_archived_price"))
-        prices.execute(query("duckdb/create_price_view"))
+            prices.execute(SQL["create_no_archived_price"])
+        prices.execute(SQL["create_price_view"])
         yield prices

@@ -24,9 +24,25 @@ from pipelines.storage.postgres.binary_copy import (
     timestamptz_of_minutes,
 )
 from pipelines.storage.postgres.connection import Connection
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.postgres.locks import lock_symbol
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements(__name__)
 
 COPY_ROWS = 262_144
+
+
+#: Minute's open (aware UTC), open, high, low, close in USD, volume in coins.
+Candle = tuple[datetime, float, float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Start of the minute (UTC), and its first and last price in USD."""
+
+    opened_at: datetime
+    open: float
+    close: float
 
 
 @dataclass(frozen=True)
@@ -47,23 +63,28 @@ class MomentumReport:
     deleted: int
 
 
+def analyze_symbol(connection: Connection, symbol: str) -> None:
+    """Update the statistics of the symbol's partitions."""
+    connection.execute(SQL["analyze_symbol"], [symbol])
+
+
 def summarize_bars(connection: Connection, symbol: str) -> BarSummary:
     """Count and range of a symbol's bars."""
     with connection.cursor(row_factory=class_row(BarSummary)) as cursor:
-        summary = cursor.execute(query("bar_summary"), [symbol]).fetchone()
+        summary = cursor.execute(SQL["bar_summary"], [symbol]).fetchone()
     assert summary is not None
     return summary
 
 
 def newest_bar_at(connection: Connection, symbol: str) -> datetime | None:
     """Start of the newest bar's minute, UTC."""
-    row = connection.execute(query("newest_bar"), [symbol]).fetchone()
+    row = connection.execute(SQL["newest_bar"], [symbol]).fetchone()
     return None if row is None else row[0]
 
 
 def quarantine_counts(connection: Connection, symbol: str) -> dict[str, int]:
     """Refused rows of a symbol by reason."""
-    return dict(connection.execute(query("quarantine_summary"), [symbol]).fetchall())
+    return dict(connection.execute(SQL["quarantine_summary"], [symbol]).fetchall())
 
 
 def read_closes(connection: Connection, symbol: str) -> Closes:
@@ -96,7 +117,7 @@ def write_momentum(connection: Connection, symbol: str, closes: Closes, momentum
 
     Bars without a score have no row. A bar without a bucket (source profile) keeps its score under bucket NO_BUCKET.
     """
-    connection.execute(query("lock_symbol"), ["strikecast.momentum", symbol])
+    lock_symbol(connection, "strikecast.momentum", symbol)
     stored_minutes, stored_scores, stored_buckets = _read_stored_momentum(connection, symbol)
     has_score = ~np.isnan(momentum.score_pct)
     minutes, scores = closes.minutes[has_score], momentum.score_pct[has_score]
@@ -111,17 +132,40 @@ def write_momentum(connection: Connection, symbol: str, closes: Closes, momentum
     stale = np.concatenate([replaced, gone])
     for first in range(0, len(stale), COPY_ROWS):
         instants = [_instant(minute) for minute in stale[first : first + COPY_ROWS].tolist()]
-        connection.execute(query("delete_momentum"), [symbol, instants])
+        connection.execute(SQL["delete_momentum"], [symbol, instants])
     changed = np.flatnonzero(~same)
-    with connection.cursor().copy(query("copy_momentum_in")) as copy:
+    with connection.cursor().copy(SQL["copy_momentum_in"]) as copy:
         copy.write(HEADER)
         for first in range(0, len(changed), COPY_ROWS):
             part = changed[first : first + COPY_ROWS]
             columns = [text_constant(symbol, len(part)), timestamptz_of_minutes(minutes[part])]
             copy.write(encode_rows([*columns, float8(scores[part]), int2(buckets[part])]))
         copy.write(TRAILER)
-    connection.execute(query("analyze_symbol"), [symbol])
+    analyze_symbol(connection, symbol)
     return MomentumReport(len(minutes), len(changed), len(gone))
+
+
+def latest_bars(connection: Connection, symbol: str, count: int) -> list[Bar]:
+    """A symbol's newest bars, oldest first."""
+    rows = connection.execute(SQL["latest_bars"], [symbol, count]).fetchall()
+    return [Bar(*row) for row in reversed(rows)]
+
+
+def missing_ranges(
+    connection: Connection, symbol: str, since: datetime, until: datetime
+) -> list[tuple[datetime, datetime]]:
+    """Runs of minutes without a bar in [since, until), each as [start, stop), aware UTC."""
+    parameters = {"symbol": symbol, "since": since, "until": until}
+    return [(row[0], row[1]) for row in connection.execute(SQL["missing_ranges"], parameters).fetchall()]
+
+
+def bars_of_ticks(connection: Connection, symbol: str, since: datetime, until: datetime) -> list[Candle]:
+    """Bars made of real ticks for the minutes of [since, until) without a bar; volumes are zero: ticks have none.
+
+    A minute counts when it has ticks in its first and in its last quarter.
+    """
+    parameters = {"symbol": symbol, "since": since, "until": until}
+    return connection.execute(SQL["bars_of_ticks"], parameters).fetchall()
 
 
 def read_momentum(connection: Connection, symbol: str, closes: Closes) -> Momentum:
@@ -149,10 +193,10 @@ def _read_stored_momentum(connection: Connection, symbol: str) -> tuple[Ints, Fl
 
 def write_gaps(connection: Connection, symbol: str, gaps: Sequence[Gap]) -> None:
     """Replace a symbol's gap report; needs a transaction."""
-    connection.execute(query("delete_gaps"), [symbol])
+    connection.execute(SQL["delete_gaps"], [symbol])
     with connection.cursor() as cursor:
         cursor.executemany(
-            query("insert_gap"),
+            SQL["insert_gap"],
             [
                 (symbol, _instant(gap.first_missing_minute), _instant(gap.last_missing_minute), gap.missing_minutes)
                 for gap in gaps
@@ -168,6 +212,6 @@ def _read_arrays(
     connection: Connection, statement: str, parameters: Sequence[object], payloads: Sequence[str]
 ) -> list[npt.NDArray[np.generic]]:
     cursor = connection.cursor(binary=True)
-    result = cursor.execute(query(statement), parameters).pgresult
+    result = cursor.execute(SQL[statement], parameters).pgresult
     assert result is not None
     return [decode_array(result.get_value(0, i), payload) for i, payload in enumerate(payloads)]

@@ -16,7 +16,7 @@ from pipelines.monitoring.alert_delivery import read_state
 from pipelines.monitoring.conditions import DRILL
 from pipelines.orchestration.sensors import a_run_failed, dead_runs, watchdog
 from pipelines.resources import Strikecast
-from pipelines.storage.live.sessions import holding_run_lock, run_is_alive
+from pipelines.storage.postgres.locks import holding_run_lock, run_is_alive
 
 JOB = "make_partitions"
 

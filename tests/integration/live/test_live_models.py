@@ -15,7 +15,7 @@ from pipelines.domain.models.base import MarketStates
 from pipelines.domain.prices.live_volatility import LiveVolatility
 from pipelines.domain.prices.ticks import minutes_of
 from pipelines.live import refresh_loop as cycle
-from pipelines.storage.live.sessions import minute_closes
+from pipelines.storage.live.ticks import minute_closes
 from pipelines.storage.models.champions import change_champion
 from pipelines.storage.models.generations import active_generation, read_version
 from pipelines.storage.models.volatility import newest_state

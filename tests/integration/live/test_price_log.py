@@ -16,7 +16,7 @@ from waiting import wait_until
 from pipelines.domain.prices.ticks import DELTA_LAGS_MINUTES, Tick, TickFeatures
 from pipelines.live.feeds.exchange import ExchangeFeed
 from pipelines.live.session import LiveSession
-from pipelines.live.tick_log import DescribedTick, TickLog
+from pipelines.storage.live.tick_log import DescribedTick, TickLog
 from pipelines.storage.migrations.run import upgrade
 from pipelines.storage.postgres import schema
 from pipelines.storage.postgres.connection import AsyncConnection, Database, Role

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from waiting import wait_until
 
 from pipelines.errors import NoDataError, StateError
+from pipelines.storage.live import state_store
 from pipelines.storage.live.state_store import METRICS, RISK_GUARD, SnapshotType, StateStore
 from pipelines.storage.postgres.connection import Connection, Database, Role
-from pipelines.storage.postgres.statements import query
 
 BEGAN = datetime(2026, 3, 29, 0, 59, 59, 999_999, tzinfo=UTC)
 
@@ -327,12 +327,12 @@ def test_each_index_serves_its_query(database: Database) -> None:
         )
         for table in TABLES:
             connection.execute(f"ANALYZE live_data.{table}")
-        latest = query("latest_snapshot").replace("%s", "'plan-7'")
+        latest = state_store.SQL["latest_snapshot"].replace("%s", "'plan-7'")
         by_session = explained(connection, latest)
         by_trade = explained(
             connection, 'SELECT * FROM live_data.position_snapshots WHERE trade_data @> \'{"ticker": "T77"}\''
         )
-        by_key = explained(connection, query("snapshot_positions").replace("%s", "77"))
+        by_key = explained(connection, state_store.SQL["snapshot_positions"].replace("%s", "77"))
     assert "session_snapshots_by_session" in by_session
     assert "Sort" not in by_session
     assert "position_snapshots_by_trade" in by_trade

@@ -15,7 +15,7 @@ from pipelines.settings import Settings, load_settings
 from pipelines.storage.maintenance.runs import only_one
 from pipelines.storage.models.generations import active_generation, roll_back
 from pipelines.storage.postgres.connection import Database, Role
-from pipelines.storage.postgres.schema import MAINTENANCE_LOCK
+from pipelines.storage.postgres.locks import MAINTENANCE_LOCK
 
 Build = Callable[..., int]
 TODAY = datetime.now(UTC).replace(hour=2, minute=0, second=0, microsecond=0)

@@ -17,7 +17,6 @@ from pipelines.storage.maintenance import vacuum as stored
 from pipelines.storage.maintenance.runs import only_one
 from pipelines.storage.maintenance.vacuum import VacuumStep, vacuum
 from pipelines.storage.postgres.connection import Database, Role
-from pipelines.storage.postgres.statements import query
 
 TABLE = "live_data.quiet"
 #: A week on, so that whatever changed is due.
@@ -97,7 +96,8 @@ def test_whoever_holds_dead_rows_back_is_named(
         holder.execute("SELECT 1")
         with database.connect("test", None, autocommit=True) as connection:
             # A minute is long for a test.
-            monkeypatch.setattr(stored, "query", lambda name: query(name).replace("1 minute", "0 seconds"))
+            statement = stored.SQL["what_holds_back_vacuum"].replace("1 minute", "0 seconds")
+            monkeypatch.setattr(stored, "SQL", {"what_holds_back_vacuum": statement})
             found = stored.what_holds_back(connection)
     assert any("strikecast forgetful" in one for one in found)
 

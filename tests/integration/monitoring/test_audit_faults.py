@@ -18,6 +18,7 @@ from pipelines.maintenance.backup import create
 from pipelines.monitoring.audit import operations, work
 from pipelines.monitoring.audit.run import Gathered, collect, run, targets
 from pipelines.settings import Settings
+from pipelines.storage.maintenance import retention
 from pipelines.storage.maintenance.runs import delete_in_batches
 from pipelines.storage.postgres.connection import Database, Role
 
@@ -192,7 +193,7 @@ def test_old_audits_go_and_those_with_a_name_stay(published: Database, settings:
         connection.execute("INSERT INTO ops.audit_baseline VALUES ('kept', %s)", [numbers[2]])
         now = datetime.now(UTC)
         before = {"quick_before": now - timedelta(days=30), "full_before": now - timedelta(days=400)}
-        gone = delete_in_batches(connection, "delete_audits", before)
+        gone = delete_in_batches(connection, retention.SQL["delete_audits"], before)
         left = [row[0] for row in connection.execute("SELECT audit_id FROM ops.audit ORDER BY 1")]
         assert connection.execute(
             "SELECT count(*) FROM ops.audit_figure WHERE audit_id = %s", [numbers[0]]

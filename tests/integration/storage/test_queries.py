@@ -1,6 +1,7 @@
 """Hot queries: their plans, with custom and generic plans, and that the SQL answers are Python's."""
 
 from collections.abc import Callable, Iterator
+from types import ModuleType
 
 import numpy as np
 import psycopg
@@ -8,11 +9,13 @@ import pytest
 
 from pipelines.domain.configuration.model import Profile
 from pipelines.domain.models.interpolation import interpolate_beyond, served
+from pipelines.storage.live import ticks
+from pipelines.storage.models import tables
 from pipelines.storage.models.generations import read_version
 from pipelines.storage.models.ladders import ladder_payload
 from pipelines.storage.models.tables import read_fingerprints
 from pipelines.storage.postgres.connection import Connection, Database, Role
-from pipelines.storage.postgres.statements import query
+from pipelines.storage.prices import history
 
 Build = Callable[..., int]
 
@@ -48,29 +51,41 @@ def filled(database: Database) -> Database:
 
 
 HOT = [
-    ("newest_bar", ["BTC"], "price_history_btc_pkey"),
-    ("latest_bars", ["BTC", 1440], "price_history_btc_pkey"),
+    (history, "newest_bar", ["BTC"], "price_history_btc_pkey"),
+    (history, "latest_bars", ["BTC", 1440], "price_history_btc_pkey"),
     (
+        ticks,
         "live_tick_history",
         ["{BTC,ETH}", "{2026-01-03T05:30:00Z,2026-01-03T05:30:00Z}", False, 20_000],
         "price_log_20260103_pkey",
     ),
-    ("minute_closes", {"since": "2026-01-03T05:30:00Z", "symbol": "BTC", "replayed": False}, "price_log_20260103_pkey"),
-    ("lookup_rows", [1, 1, 900, 905], "lookup_1_pkey"),
-    ("lookup_bucket", [1, 1], "lookup_1_pkey"),
+    (
+        ticks,
+        "minute_closes",
+        {"since": "2026-01-03T05:30:00Z", "symbol": "BTC", "replayed": False},
+        "price_log_20260103_pkey",
+    ),
+    (tables, "lookup_rows", [1, 1, 900, 905], "lookup_1_pkey"),
+    (tables, "lookup_bucket", [1, 1], "lookup_1_pkey"),
 ]
 
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-@pytest.mark.parametrize(("name", "parameters", "index"), HOT)
+@pytest.mark.parametrize(("repository", "name", "parameters", "index"), HOT)
 def test_a_hot_query_uses_its_index(
-    filled: Database, build: Build, name: str, parameters: list[object] | dict[str, object], index: str, mode: str
+    filled: Database,
+    build: Build,
+    repository: ModuleType,
+    name: str,
+    parameters: list[object] | dict[str, object],
+    index: str,
+    mode: str,
 ) -> None:
     with filled.connect("test", None) as connection:
         if connection.execute("SELECT 1 FROM analytics.model_version WHERE generation = 1").fetchone() is None:
             build("BTC", seed=1)
         connection.execute("SELECT set_config('plan_cache_mode', %s, true)", [mode])
-        typed = query(name)
+        typed = repository.SQL[name]
         for i in range(1, typed.count("%s") + 1):
             typed = typed.replace("%s", f"${i}", 1)
         if isinstance(parameters, dict):

@@ -1,0 +1,13 @@
+-- name: hour_of_prices
+SELECT DISTINCT ON (date_trunc('second', ticked_at)) ticked_at, price
+FROM live_data.price_log
+WHERE symbol = %(symbol)s AND ticked_at >= %(since)s AND ticked_at <= %(until)s
+    AND (source = 'replay') = (
+        SELECT source = 'replay' FROM live_data.price_log
+        WHERE symbol = %(symbol)s AND ticked_at >= %(since)s AND ticked_at <= %(until)s
+        ORDER BY ticked_at DESC LIMIT 1
+    )
+ORDER BY date_trunc('second', ticked_at), ticked_at DESC
+
+-- name: server_clock
+SELECT clock_timestamp()

@@ -1,0 +1,82 @@
+-- name: try_session_lock
+SELECT pg_try_advisory_lock(%s)
+
+-- name: session_lock_state
+SELECT holder.pid, waiting.count, running.session_id, running.dagster_run_id, running.hands_over_at,
+    extract(epoch FROM clock_timestamp() - running.heartbeat_at)::float8
+FROM (VALUES (1)) AS always
+LEFT JOIN LATERAL (
+    SELECT pid FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND classid = 0 AND objid = %(lock)s AND objsubid = 1
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+) AS holder ON true
+CROSS JOIN LATERAL (
+    SELECT count(*) FROM pg_locks
+    WHERE locktype = 'advisory' AND NOT granted AND classid = 0 AND objid = %(lock)s AND objsubid = 1
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+) AS waiting
+LEFT JOIN LATERAL (
+    SELECT session_id, dagster_run_id, hands_over_at, heartbeat_at FROM live_data.session
+    WHERE status = 'running' ORDER BY session_id DESC LIMIT 1
+) AS running ON true
+
+-- name: terminate_backend
+SELECT pg_terminate_backend(%s)
+
+-- name: set_timeouts
+SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false)
+
+-- name: session_settings
+SELECT set_config('synchronous_commit', 'off', false), set_config('client_connection_check_interval', '1s', false)
+
+-- name: start_session
+INSERT INTO live_data.session (dagster_run_id, symbols, feed, hands_over_at, resumed_from)
+VALUES (
+    %(run_id)s, %(symbols)s, %(feed)s, %(hands_over_at)s,
+    (SELECT session_id FROM live_data.session ORDER BY session_id DESC LIMIT 1)
+)
+RETURNING session_id, started_at
+
+-- name: crash_dead_sessions
+UPDATE live_data.session
+SET status = 'crashed', ended_at = clock_timestamp(), ended_because = 'found dead by session ' || %(session_id)s
+WHERE status = 'running' AND session_id <> %(session_id)s
+RETURNING session_id
+
+-- name: session_heartbeat
+UPDATE live_data.session SET heartbeat_at = clock_timestamp(), cycles = %(cycles)s
+WHERE session_id = %(session_id)s AND status = 'running'
+RETURNING session_id
+
+-- name: end_session
+UPDATE live_data.session
+SET status = %(status)s, ended_at = clock_timestamp(), heartbeat_at = clock_timestamp(), cycles = %(cycles)s,
+    ended_because = %(ended_because)s
+WHERE session_id = %(session_id)s AND status = 'running'
+
+-- name: database_identity
+SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || oid FROM pg_database WHERE datname = current_database()
+
+-- name: current_session
+SELECT session_id, status, dagster_run_id, started_at, heartbeat_at, cycles
+FROM live_data.session ORDER BY session_id DESC LIMIT 1
+
+-- name: latest_totals
+SELECT config -> 'totals' FROM live_data.session_snapshots
+WHERE session_id LIKE 'live-%%' AND jsonb_typeof(config -> 'totals') = 'object'
+ORDER BY snapshot_id DESC LIMIT 1
+
+-- name: status
+SELECT symbol.name AS symbol,
+    bars.count AS bars, bars.first_bar_at, bars.last_bar_at,
+    champion.champion AS model, champion.challenger, active.generation, version.profile, version.published_at, version.lookup_rows, version.last_bar_at AS built_to,
+    (SELECT count(*) FROM historical_data.quarantined_bar AS refused WHERE refused.symbol = symbol.name) AS quarantined
+FROM unnest(%s::text[]) AS symbol (name)
+CROSS JOIN LATERAL (
+    SELECT count(*), min(opened_at) AS first_bar_at, max(opened_at) AS last_bar_at
+    FROM historical_data.price_history WHERE price_history.symbol = symbol.name
+) AS bars
+LEFT JOIN analytics.champion ON champion.symbol = symbol.name
+LEFT JOIN analytics.active_generation AS active ON active.symbol = symbol.name AND active.model = champion.champion
+LEFT JOIN analytics.model_version AS version USING (generation)
+ORDER BY symbol.name

@@ -1,0 +1,33 @@
+-- name: unused_databases
+SELECT datname FROM pg_database WHERE datname LIKE %s AND NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pg_stat_activity.datname = pg_database.datname) ORDER BY 1
+
+-- name: create_database_from_nothing
+CREATE DATABASE {} TEMPLATE template0
+
+-- name: create_role
+CREATE ROLE {} NOLOGIN
+
+-- name: rename_database
+ALTER DATABASE {} RENAME TO {}
+
+-- name: drop_database
+DROP DATABASE IF EXISTS {} WITH (FORCE)
+
+-- name: terminate_backends_of
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()
+
+-- name: analyze_database
+ANALYZE
+
+-- name: one_instant
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
+
+-- name: table_facts
+SELECT nspname || '.' || relname,
+    format(
+        'SELECT count(*), coalesce(sum(hash_record_extended(t, 0)), 0)::text FROM ONLY %%I.%%I AS t',
+        nspname, relname
+    )
+FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE relkind = 'r' AND relpersistence = 'p' AND nspname <> 'information_schema' AND nspname !~ '^pg_'
+ORDER BY nspname, relname

@@ -1,0 +1,183 @@
+-- name: day_partitions
+SELECT regexp_replace(relname, '_[0-9]{8}$', '') AS table, relname::text AS name, to_date(right(relname, 8), 'YYYYMMDD') AS day,
+    pg_total_relation_size(pg_class.oid) AS bytes, inhrelid IS NOT NULL AS attached, coalesce(inhdetachpending, false) AS detaching
+FROM pg_class
+LEFT JOIN pg_inherits ON inhrelid = pg_class.oid
+WHERE relnamespace = 'live_data'::regnamespace AND relkind = 'r' AND relname ~ '^(price_log|answer)_[0-9]{8}$'
+ORDER BY relname
+
+-- name: partition_state
+SELECT inhparent IS NOT NULL, coalesce(inhdetachpending, false)
+FROM pg_class LEFT JOIN pg_inherits ON inhrelid = pg_class.oid
+WHERE pg_class.oid = to_regclass(%s)
+
+-- name: detach_partition
+ALTER TABLE {parent} DETACH PARTITION {partition} CONCURRENTLY
+
+-- name: finish_detach
+ALTER TABLE {parent} DETACH PARTITION {partition} FINALIZE
+
+-- name: drop_table
+DROP TABLE {table}
+
+-- name: count_rows
+SELECT count(*) FROM {table}
+
+-- name: newest_tick_of_any
+SELECT max(newest.at) FROM unnest(%s::text[]) AS known (symbol)
+CROSS JOIN LATERAL (SELECT max(ticked_at) AS at FROM live_data.price_log WHERE price_log.symbol = known.symbol) AS newest
+
+-- name: newest_answer_of_any
+SELECT max(newest.at) FROM unnest(%s::text[]) AS known (symbol)
+CROSS JOIN LATERAL (SELECT max(answered_at) AS at FROM live_data.answer WHERE answer.symbol = known.symbol) AS newest
+
+-- name: is_active_generation
+SELECT 1 FROM analytics.active_generation WHERE generation = %s
+
+-- name: retention_generations
+SELECT version.generation, version.symbol, version.model, version.state = 'complete' AS complete,
+    version.published_at IS NOT NULL AS published, active.generation IS NOT NULL AS active, version.created_at,
+    coalesce(pg_total_relation_size(to_regclass('analytics.lookup_' || version.generation)), 0) AS bytes
+FROM analytics.model_version AS version
+LEFT JOIN analytics.active_generation AS active USING (generation)
+WHERE version.pruned_at IS NULL
+ORDER BY version.generation
+
+-- name: retention_sessions
+SELECT latest.session_id, latest.snapshot_id AS newest_snapshot, latest.created_at AS newest_at, latest.status,
+    counted.snapshots, counted.old_snapshots
+FROM live_data.v_latest_snapshots AS latest
+CROSS JOIN LATERAL (
+    SELECT count(*) AS snapshots,
+        count(*) FILTER (WHERE one.created_at < %(before)s AND one.snapshot_id < latest.snapshot_id) AS old_snapshots
+    FROM live_data.session_snapshots AS one WHERE one.session_id = latest.session_id
+) AS counted
+ORDER BY latest.session_id
+
+-- name: delete_fingerprints
+DELETE FROM analytics.fingerprint WHERE generation = %s
+
+-- name: record_pruned
+UPDATE analytics.model_version SET pruned_at = clock_timestamp() WHERE generation = %s
+
+-- name: delete_live_sessions
+WITH victim AS (
+    SELECT session_id FROM live_data.session
+    WHERE status <> 'running' AND ended_at < %(before)s AND session_id < (SELECT max(session_id) FROM live_data.session)
+    ORDER BY session_id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM live_data.session USING victim WHERE session.session_id = victim.session_id RETURNING 1
+)
+SELECT count(*) AS session FROM gone
+
+-- name: delete_snapshots
+-- A session that has saved another snapshot since it was planned is left for the next time.
+WITH victim AS (
+    SELECT snapshot_id FROM live_data.session_snapshots
+    WHERE session_id = %(session_id)s AND snapshot_id <= %(last_snapshot)s AND (%(before)s::timestamptz IS NULL OR created_at < %(before)s)
+        AND (%(before)s::timestamptz IS NOT NULL OR NOT EXISTS (
+            SELECT FROM live_data.session_snapshots AS newer
+            WHERE newer.session_id = %(session_id)s AND newer.snapshot_id > %(newest_snapshot)s
+        ))
+    ORDER BY snapshot_id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+), position AS (
+    DELETE FROM live_data.position_snapshots USING victim WHERE position_snapshots.snapshot_id = victim.snapshot_id RETURNING 1
+), metrics AS (
+    DELETE FROM live_data.metrics_snapshots USING victim WHERE metrics_snapshots.snapshot_id = victim.snapshot_id RETURNING 1
+), risk AS (
+    DELETE FROM live_data.risk_guard_snapshots USING victim WHERE risk_guard_snapshots.snapshot_id = victim.snapshot_id RETURNING 1
+), session AS (
+    DELETE FROM live_data.session_snapshots USING victim WHERE session_snapshots.snapshot_id = victim.snapshot_id RETURNING 1
+)
+SELECT (SELECT count(*) FROM session) AS session_snapshots, (SELECT count(*) FROM position) AS position_snapshots,
+    (SELECT count(*) FROM metrics) AS metrics_snapshots, (SELECT count(*) FROM risk) AS risk_guard_snapshots
+
+-- name: crash_silent_sessions
+UPDATE live_data.session SET status = 'crashed', ended_at = heartbeat_at, ended_because = 'silent, found by retention'
+WHERE status = 'running' AND heartbeat_at < %s
+
+-- name: crash_silent_snapshot
+UPDATE live_data.session_snapshots SET status = 'crashed'
+WHERE snapshot_id = %(newest_snapshot)s AND status = 'running' AND NOT EXISTS (
+    SELECT FROM live_data.session_snapshots AS newer
+    WHERE newer.session_id = %(session_id)s AND newer.snapshot_id > %(newest_snapshot)s
+)
+
+-- name: delete_quarantined
+WITH victim AS (
+    SELECT ctid FROM historical_data.quarantined_bar WHERE quarantined_at < %(before)s LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM historical_data.quarantined_bar AS bar USING victim WHERE bar.ctid = victim.ctid RETURNING 1
+)
+SELECT count(*) AS quarantined_bar FROM gone
+
+-- name: delete_audits
+-- Audits with all that belongs to them, one or two hundred rows each, so that few of them are a batch; one with a name stays.
+WITH victim AS (
+    SELECT audit_id FROM ops.audit
+    WHERE started_at < CASE kind WHEN 'full' THEN %(full_before)s::timestamptz ELSE %(quick_before)s::timestamptz END
+        AND NOT EXISTS (SELECT FROM ops.audit_baseline WHERE audit_baseline.audit_id = audit.audit_id)
+    ORDER BY audit_id LIMIT greatest(1, %(batch)s / 200) FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM ops.audit USING victim WHERE audit.audit_id = victim.audit_id RETURNING 1
+)
+SELECT count(*) AS audit FROM gone
+
+-- name: dagster_is_set_up
+SELECT to_regclass('public.event_logs')
+
+-- name: dagster_runs
+-- What is newest of each asset and partition, by kind of event, and of each check: its run stays.
+WITH newest_event AS (
+    SELECT DISTINCT ON (asset_key, partition, dagster_event_type) run_id
+    FROM event_logs
+    WHERE asset_key IS NOT NULL AND dagster_event_type IN ('ASSET_MATERIALIZATION', 'ASSET_OBSERVATION')
+    ORDER BY asset_key, partition, dagster_event_type, id DESC
+), newest_check AS (
+    SELECT DISTINCT ON (asset_key, check_name, partition) run_id FROM asset_check_executions
+    ORDER BY asset_key, check_name, partition, id DESC
+), holder AS (
+    SELECT run_id FROM newest_event UNION SELECT run_id FROM newest_check
+)
+SELECT runs.run_id, runs.pipeline_name AS job,
+    CASE WHEN runs.status IN ('SUCCESS', 'FAILURE', 'CANCELED')
+        THEN coalesce(to_timestamp(runs.end_time), runs.update_timestamp AT TIME ZONE 'UTC') END AS ended_at,
+    holder.run_id IS NOT NULL AS holds_newest
+FROM runs LEFT JOIN holder ON holder.run_id = runs.run_id
+
+-- name: delete_dagster_runs
+-- In one statement: a run that is gone leaves no event that nobody would find again.
+WITH victim AS (
+    SELECT run_id FROM runs
+    WHERE run_id = ANY (%(runs)s) AND status IN ('SUCCESS', 'FAILURE', 'CANCELED')
+    FOR UPDATE SKIP LOCKED
+), event AS (
+    DELETE FROM event_logs USING victim WHERE event_logs.run_id = victim.run_id RETURNING event_logs.id
+), event_tag AS (
+    DELETE FROM asset_event_tags USING event WHERE asset_event_tags.event_id = event.id RETURNING 1
+), executed_check AS (
+    DELETE FROM asset_check_executions USING victim WHERE asset_check_executions.run_id = victim.run_id RETURNING 1
+), tag AS (
+    DELETE FROM run_tags USING victim WHERE run_tags.run_id = victim.run_id RETURNING 1
+), run AS (
+    DELETE FROM runs USING victim WHERE runs.run_id = victim.run_id RETURNING runs.run_id
+)
+SELECT (SELECT count(*) FROM run) AS runs, (SELECT count(*) FROM event) AS event_logs,
+    (SELECT count(*) FROM event_tag) AS asset_event_tags, (SELECT count(*) FROM executed_check) AS asset_check_executions,
+    (SELECT count(*) FROM tag) AS run_tags
+
+-- name: delete_dagster_ticks
+WITH victim AS (
+    SELECT id FROM job_ticks WHERE timestamp < %(before)s AND status <> 'STARTED' ORDER BY id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM job_ticks USING victim WHERE job_ticks.id = victim.id RETURNING 1
+)
+SELECT count(*) AS job_ticks FROM gone
+
+-- name: delete_dagster_evaluations
+WITH victim AS (
+    SELECT id FROM asset_daemon_asset_evaluations WHERE create_timestamp < %(before)s ORDER BY id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM asset_daemon_asset_evaluations AS evaluation USING victim WHERE evaluation.id = victim.id RETURNING 1
+)
+SELECT count(*) AS asset_daemon_asset_evaluations FROM gone

@@ -1,0 +1,78 @@
+"""Advisory locks that more than one repository uses."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from pipelines.errors import DatabaseError
+from pipelines.storage.postgres.connection import AsyncConnection, Connection, Database
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements(__name__)
+
+#: Backups, publications, migrations and the removal of tables exclude each other by this lock.
+MAINTENANCE_LOCK = 7_319_001
+#: Held with the hash of a Dagster run's id by the process of that run, whether it waits or writes.
+RUN_LOCK = 7_319_003
+
+
+def lock_symbol(connection: Connection, writer: str, symbol: str) -> None:
+    """Exclude other transactions of a writer, such as `strikecast.ingest`, for a symbol until this one ends."""
+    connection.execute(SQL["lock_symbol"], [writer, symbol])
+
+
+def acquire(connection: Connection, lock: int) -> None:
+    """Wait for a session-level lock."""
+    connection.execute(SQL["advisory_lock"], [lock])
+
+
+async def acquire_async(connection: AsyncConnection, lock: int) -> None:
+    """As `acquire`, for asyncio."""
+    await connection.execute(SQL["advisory_lock"], [lock])
+
+
+def release(connection: Connection, lock: int) -> None:
+    """Release a session-level lock."""
+    connection.execute(SQL["release_advisory_lock"], [lock])
+
+
+def release_all(connection: Connection) -> None:
+    """Release every session-level lock of a connection.
+
+    The locks of a closed connection end when its server process notices, which may be after the next run has started.
+    """
+    connection.execute(SQL["release_advisory_locks"])
+
+
+async def release_all_async(connection: AsyncConnection) -> None:
+    """As `release_all`, for asyncio."""
+    await connection.execute(SQL["release_advisory_locks"])
+
+
+async def take_run_lock(connection: AsyncConnection, run_id: str) -> None:
+    """Mark the process of a Dagster run as alive for as long as the connection lives."""
+    await connection.execute(SQL["try_run_lock"], [RUN_LOCK, run_id])
+
+
+@contextmanager
+def holding_run_lock(database: Database, run_id: str) -> Iterator[None]:
+    """Mark the process of a Dagster run as alive while the context lasts; without a database, go on unmarked."""
+    with ExitStack() as stack:
+        with suppress(DatabaseError):
+            trying = Retrying(
+                retry=retry_if_exception_type(DatabaseError),
+                wait=wait_fixed(0.5),
+                stop=stop_after_delay(10),
+                reraise=True,
+            )
+            # Closed, not committed: the run must not fail when the server went away meanwhile.
+            connection = stack.enter_context(closing(trying(database.open, "run")))
+            connection.execute(SQL["try_run_lock"], [RUN_LOCK, run_id])
+        yield
+
+
+def run_is_alive(connection: Connection, run_id: str) -> bool:
+    """Whether the process of a Dagster run holds its lock."""
+    row = connection.execute(SQL["run_lock_is_held"], {"class": RUN_LOCK, "run_id": run_id}).fetchone()
+    return bool(row and row[0])

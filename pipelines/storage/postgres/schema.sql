@@ -1,0 +1,14 @@
+-- name: schema_version
+SELECT version_num FROM public.schema_version
+
+-- name: schema_version_exists
+SELECT to_regclass('public.schema_version') IS NOT NULL
+
+-- name: set_lock_timeout
+SELECT set_config('lock_timeout', %s, false)
+
+-- name: set_role_owner
+SET ROLE strikecast_owner
+
+-- name: reset_role
+RESET ROLE

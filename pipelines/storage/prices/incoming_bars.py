@@ -1,0 +1,117 @@
+"""Bars and refused rows on their way into `historical_data`: compared, merged, quarantined, recorded."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import LiteralString
+
+import numpy as np
+
+from pipelines.domain.prices.bars import BarBlock, RefusedRow
+from pipelines.storage.postgres.binary_copy import (
+    HEADER,
+    TRAILER,
+    encode_rows,
+    float8,
+    text_constant,
+    timestamptz_of_minutes,
+)
+from pipelines.storage.postgres.connection import Connection
+from pipelines.storage.postgres.locks import lock_symbol
+from pipelines.storage.postgres.statements import Statements
+from pipelines.storage.prices.history import analyze_symbol
+
+SQL = Statements(__name__)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Incoming bars against stored ones.
+
+    `inserted`: minutes that are new; `corrected`: minutes with other values; `other_closes`: minutes with another
+    close; `total`: all incoming bars; `first_changed_at`: the first minute that is new or other, aware UTC.
+    """
+
+    inserted: int
+    corrected: int
+    other_closes: int
+    total: int
+    first_changed_at: datetime | None
+
+    @property
+    def overlap(self) -> int:
+        """Incoming bars whose minute is stored already."""
+        return self.total - self.inserted
+
+
+def begin(connection: Connection, symbol: str) -> bool:
+    """Make the symbol's partitions and exclude its other ingestions until the transaction ends; whether it has bars."""
+    connection.execute(SQL["create_symbol_partitions"], [symbol])
+    connection.commit()  # or other symbols' ingestions would wait for this one's end
+    lock_symbol(connection, "strikecast.ingest", symbol)
+    row = connection.execute(SQL["has_bars"], [symbol]).fetchone()
+    return row is not None and bool(row[0])
+
+
+def insert_first(connection: Connection, symbol: str, blocks: Iterable[BarBlock]) -> None:
+    """Store the bars of a symbol that has none."""
+    _copy(connection, SQL["copy_price_history_in"], symbol, blocks)
+
+
+def compare(connection: Connection, symbol: str, blocks: Iterable[BarBlock]) -> Comparison:
+    """Load bars into a temporary table and compare them with the stored ones."""
+    connection.execute(SQL["create_incoming_bar"])
+    _copy(connection, SQL["copy_incoming_bar_in"], symbol, blocks)
+    connection.execute(SQL["analyze_incoming_bar"])
+    row = connection.execute(SQL["compare_incoming_bars"], [symbol]).fetchone()
+    assert row is not None
+    return Comparison(*row)
+
+
+def best_shift(connection: Connection, symbol: str) -> tuple[int, float]:
+    """The shift in hours under which most of the compared bars agree with the stored ones, and their share."""
+    row = connection.execute(SQL["best_shift_of_incoming"], [symbol]).fetchone()
+    return (0, 0.0) if row is None else (row[0], float(row[1]))
+
+
+def merge(connection: Connection) -> None:
+    """Store the compared bars that are new or have other values."""
+    connection.execute(SQL["merge_incoming_bars"])
+
+
+def quarantine(connection: Connection, symbol: str, rows: Iterable[RefusedRow]) -> None:
+    """Store refused rows with their reasons, each once."""
+    connection.execute(SQL["create_incoming_refusal"])
+    with connection.cursor().copy(SQL["copy_incoming_refusal_in"]) as copy:
+        for row in rows:
+            copy.write_row((row.file_sha256, row.source_row, row.reason, row.file_name, row.raw))
+    connection.execute(SQL["merge_incoming_refusals"], [symbol])
+
+
+def record(
+    connection: Connection,
+    symbol: str,
+    files: tuple[str, ...],
+    counts: dict[str, int],
+    started_at: datetime,
+    first_changed_at: datetime | None,
+) -> None:
+    """Record an ingestion. `counts`: rows_read, inserted, corrected, unchanged, quarantined."""
+    analyze_symbol(connection, symbol)
+    parameters = {
+        "symbol": symbol,
+        "files": list(files),
+        **counts,
+        "started_at": started_at,
+        "first_changed_at": first_changed_at,
+    }
+    connection.execute(SQL["record_ingestion"], parameters)
+
+
+def _copy(connection: Connection, statement: LiteralString, symbol: str, blocks: Iterable[BarBlock]) -> None:
+    with connection.cursor().copy(statement) as copy:
+        copy.write(HEADER)
+        for block in blocks:
+            columns = [text_constant(symbol, len(block.minutes)), timestamptz_of_minutes(block.minutes)]
+            copy.write(encode_rows([*columns, *(float8(np.asarray(values)) for values in block.values)]))
+        copy.write(TRAILER)

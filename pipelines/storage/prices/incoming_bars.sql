@@ -1,0 +1,77 @@
+-- name: create_symbol_partitions
+SELECT historical_data.create_symbol_partitions(%s)
+
+-- name: has_bars
+SELECT EXISTS (SELECT 1 FROM historical_data.price_history WHERE symbol = %s)
+
+-- name: copy_price_history_in
+COPY historical_data.price_history (symbol, opened_at, open, high, low, close, volume) FROM STDIN (FORMAT binary)
+
+-- name: create_incoming_bar
+CREATE TEMPORARY TABLE incoming_bar (LIKE historical_data.price_history, PRIMARY KEY (opened_at)) ON COMMIT DROP
+
+-- name: copy_incoming_bar_in
+COPY incoming_bar (symbol, opened_at, open, high, low, close, volume) FROM STDIN (FORMAT binary)
+
+-- name: analyze_incoming_bar
+ANALYZE incoming_bar
+
+-- name: compare_incoming_bars
+SELECT count(*) FILTER (WHERE stored.symbol IS NULL) AS inserted,
+    count(*) FILTER (
+        WHERE stored.symbol IS NOT NULL
+        AND (stored.open, stored.high, stored.low, stored.close, stored.volume)
+            IS DISTINCT FROM (incoming.open, incoming.high, incoming.low, incoming.close, incoming.volume)
+    ) AS corrected,
+    count(*) FILTER (WHERE stored.close IS DISTINCT FROM incoming.close AND stored.symbol IS NOT NULL) AS other_close,
+    count(*) AS total,
+    min(incoming.opened_at) FILTER (
+        WHERE (stored.open, stored.high, stored.low, stored.close, stored.volume)
+            IS DISTINCT FROM (incoming.open, incoming.high, incoming.low, incoming.close, incoming.volume)
+    ) AS first_changed_at
+FROM incoming_bar AS incoming
+LEFT JOIN historical_data.price_history AS stored ON stored.symbol = %s AND stored.opened_at = incoming.opened_at
+
+-- name: best_shift_of_incoming
+-- By how many hours the incoming closes would have to move to agree best with the stored ones, from 500 of them.
+SELECT shift.hours, avg((stored.close = picked.close)::integer) AS agreeing
+FROM (SELECT opened_at, close FROM incoming_bar ORDER BY hashtext(opened_at::text) LIMIT 500) AS picked
+CROSS JOIN generate_series(-14, 14) AS shift (hours)
+JOIN historical_data.price_history AS stored
+    ON stored.symbol = %s AND stored.opened_at = picked.opened_at + make_interval(hours => shift.hours)
+GROUP BY shift.hours
+ORDER BY agreeing DESC, abs(shift.hours)
+LIMIT 1
+
+-- name: merge_incoming_bars
+INSERT INTO historical_data.price_history AS stored (symbol, opened_at, open, high, low, close, volume)
+SELECT incoming.symbol, incoming.opened_at, incoming.open, incoming.high, incoming.low, incoming.close, incoming.volume
+FROM incoming_bar AS incoming
+LEFT JOIN historical_data.price_history AS present
+    ON present.symbol = incoming.symbol AND present.opened_at = incoming.opened_at
+WHERE present.symbol IS NULL
+    OR (present.open, present.high, present.low, present.close, present.volume)
+        IS DISTINCT FROM (incoming.open, incoming.high, incoming.low, incoming.close, incoming.volume)
+ORDER BY incoming.opened_at
+ON CONFLICT (symbol, opened_at) DO UPDATE
+SET open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close, volume = excluded.volume
+
+-- name: create_incoming_refusal
+CREATE TEMPORARY TABLE incoming_refusal (file_sha256 text, source_row bigint, reason text, source_file text, raw jsonb)
+ON COMMIT DROP
+
+-- name: copy_incoming_refusal_in
+COPY incoming_refusal (file_sha256, source_row, reason, source_file, raw) FROM STDIN
+
+-- name: merge_incoming_refusals
+INSERT INTO historical_data.quarantined_bar (symbol, file_sha256, source_row, reason, source_file, raw)
+SELECT %s, file_sha256, source_row, reason, source_file, raw FROM incoming_refusal
+ON CONFLICT (symbol, file_sha256, source_row) DO NOTHING
+
+-- name: record_ingestion
+INSERT INTO ops.ingestion (
+    symbol, files, rows_read, inserted, corrected, unchanged, quarantined, started_at, first_changed_at
+) VALUES (
+    %(symbol)s, %(files)s, %(rows_read)s, %(inserted)s, %(corrected)s, %(unchanged)s, %(quarantined)s, %(started_at)s,
+    %(first_changed_at)s
+)

@@ -1,1 +1,0 @@
-SELECT historical_data.analyze_symbol(%s)

@@ -1,1 +1,0 @@
-SELECT ops.apply_autovacuum_settings()

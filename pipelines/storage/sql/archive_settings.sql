@@ -1,1 +1,0 @@
-SELECT current_setting('archive_mode'), current_setting('archive_command'), current_setting('archive_library')

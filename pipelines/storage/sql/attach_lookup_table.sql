@@ -1,1 +1,0 @@
-SELECT analytics.attach_lookup_table(%s)

@@ -1,1 +1,0 @@
-SELECT table_name, options, declared FROM ops.autovacuum_drift ORDER BY table_name

@@ -1,1 +1,0 @@
-SELECT opened_at, close FROM historical_data.price_history WHERE symbol = %s AND opened_at = %s

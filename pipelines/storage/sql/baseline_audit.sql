@@ -1,1 +1,0 @@
-SELECT audit_id FROM ops.audit_baseline WHERE name = %s

@@ -1,1 +1,0 @@
-SELECT symbol, champion, challenger, since, reason FROM analytics.champion WHERE symbol = %s

@@ -1,1 +1,0 @@
-SELECT close FROM historical_data.price_history WHERE symbol = %s AND opened_at = %s

@@ -1,1 +1,0 @@
-COPY historical_data.momentum (symbol, opened_at, momentum_score_pct, momentum_bucket) FROM STDIN (FORMAT binary)

@@ -1,1 +1,0 @@
-SELECT count(*) FROM historical_data.volatility_day WHERE symbol = %s

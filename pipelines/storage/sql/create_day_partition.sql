@@ -1,1 +1,0 @@
-SELECT live_data.create_day_partition(%s, %s)

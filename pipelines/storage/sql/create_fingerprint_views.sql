@@ -1,1 +1,0 @@
-SELECT analytics.create_fingerprint_views(%s)

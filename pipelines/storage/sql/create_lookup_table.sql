@@ -1,1 +1,0 @@
-SELECT analytics.create_lookup_table(%s)

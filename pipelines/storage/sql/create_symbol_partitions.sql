@@ -1,1 +1,0 @@
-SELECT historical_data.create_symbol_partitions(%s)

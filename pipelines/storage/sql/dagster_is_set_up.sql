@@ -1,1 +1,0 @@
-SELECT to_regclass('public.event_logs')

@@ -1,1 +1,0 @@
-DELETE FROM analytics.standardised_count WHERE symbol = %s AND (week >= %s OR parameters_id <> %s)

@@ -1,1 +1,0 @@
-DELETE FROM analytics.fingerprint WHERE generation = %s

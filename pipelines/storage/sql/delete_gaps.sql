@@ -1,1 +1,0 @@
-DELETE FROM historical_data.price_gap WHERE symbol = %s

@@ -1,1 +1,0 @@
-SELECT reason, count(*) FROM refused GROUP BY reason ORDER BY reason

@@ -1,1 +1,0 @@
-ALTER TABLE {parent} DETACH PARTITION {partition} FINALIZE

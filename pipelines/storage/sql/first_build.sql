@@ -1,1 +1,0 @@
-SELECT min(created_at) FROM analytics.model_version

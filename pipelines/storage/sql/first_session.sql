@@ -1,1 +1,0 @@
-SELECT min(started_at) FROM live_data.session

@@ -1,1 +1,0 @@
-SELECT EXISTS (SELECT 1 FROM historical_data.price_history WHERE symbol = %s)

@@ -1,1 +1,0 @@
-INSERT INTO recovery_mark (label) VALUES (%s)

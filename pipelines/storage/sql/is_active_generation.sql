@@ -1,1 +1,0 @@
-SELECT 1 FROM analytics.active_generation WHERE generation = %s

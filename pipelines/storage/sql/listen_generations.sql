@@ -1,1 +1,0 @@
-LISTEN strikecast_generation

@@ -1,1 +1,0 @@
-SELECT pg_total_relation_size(to_regclass('analytics.lookup_' || %s::text))

@@ -1,1 +1,0 @@
-SELECT max(audit_id) FROM ops.audit

@@ -1,1 +1,0 @@
-SELECT max(day) FROM historical_data.volatility_day WHERE symbol = %s

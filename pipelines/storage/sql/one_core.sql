@@ -1,1 +1,0 @@
-SET max_parallel_workers_per_gather = 0

@@ -1,1 +1,0 @@
-UPDATE analytics.model_version SET fingerprint_rows = %(rows)s WHERE generation = %(generation)s

@@ -1,1 +1,0 @@
-UPDATE analytics.model_version SET pruned_at = clock_timestamp() WHERE generation = %s

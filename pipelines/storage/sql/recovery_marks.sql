@@ -1,1 +1,0 @@
-SELECT label FROM recovery_mark ORDER BY at

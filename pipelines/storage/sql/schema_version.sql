@@ -1,1 +1,0 @@
-SELECT version_num FROM public.schema_version

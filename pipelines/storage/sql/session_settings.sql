@@ -1,1 +1,0 @@
-SELECT set_config('synchronous_commit', 'off', false), set_config('client_connection_check_interval', '1s', false)

@@ -1,1 +1,0 @@
-SET ROLE strikecast_owner

@@ -1,1 +1,0 @@
-SELECT pg_walfile_name(pg_switch_wal())

@@ -1,1 +1,0 @@
-SELECT pg_terminate_backend(%s)
