@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import console
-from pipelines.cli.main import main as cli
+from pipelines.cli import main as cli
 from pipelines.service.log_setup import COMMANDS
 from pipelines.settings import Settings
 from pipelines.storage.postgres.connection import Database
