@@ -56,7 +56,7 @@ def calibration(context: dg.AssetExecutionContext, strikecast: Strikecast) -> dg
         champion = read_champion(connection, symbol).champion
         earlier = previous_skills(connection, symbol, WALK_FORWARD, DRIFT_AGE)
     models = [*DEFAULT_MODELS, champion]
-    report = score_symbol(history, symbol, models, settings.model, progress=context.log.info)
+    report = score_symbol(history, symbol, models, settings.model, log=context.log.info)
     with strikecast.pipeline("calibration") as connection:
         number = write_scores(
             connection, symbol, WALK_FORWARD, report.span, report.plan_as_json(), report.rows, context.run.run_id
@@ -169,7 +169,7 @@ def champion_change(
         history = read_history(connection, symbol, model)
     if config.model == champion:
         raise dg.Failure(f"{config.model} is the champion of {symbol} already")
-    report = score_symbol(history, symbol, [champion, config.model], model, progress=context.log.info)
+    report = score_symbol(history, symbol, [champion, config.model], model, log=context.log.info)
     tallies = merged_tallies(report.folds)
     decision = judge_challenger(tallies[config.model], tallies[champion])
     reason = "; ".join(decision.reasons)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from pipelines.domain.models.invariants import Verdict
+from pipelines.domain.models.invariants import CheckResult
 from pipelines.resources import SYMBOLS
 
 #: A history with more than this share of its minutes missing is reported.
@@ -92,20 +92,20 @@ CALIBRATION = [
 ]
 
 
-def results(verdicts: Iterable[Verdict], asset: str) -> list[dg.AssetCheckResult]:
+def results(checks: Iterable[CheckResult], asset: str) -> list[dg.AssetCheckResult]:
     """Verdicts as the results of an asset's checks."""
     return [
         dg.AssetCheckResult(
-            passed=verdict.holds,
-            check_name=verdict.name,
+            passed=check.holds,
+            check_name=check.name,
             asset_key=asset,
             metadata={
-                "broken": verdict.broken,
-                "of": verdict.total,
-                **({"detail": verdict.worst} if verdict.worst else {}),
+                "broken": check.broken,
+                "of": check.total,
+                **({"detail": check.worst} if check.worst else {}),
             },
         )
-        for verdict in verdicts
+        for check in checks
     ]
 
 

@@ -59,11 +59,11 @@ def fingerprint(context: dg.AssetExecutionContext, config: Build, strikecast: St
         )
         write_fingerprints(connection, baseline, baseline_of(tables))
         metadata = table_metadata(connection, "analytics.fingerprint", rows)
-        verdicts = [
+        checks = [
             *check_fingerprints(tables, model),
             check_n_adds_up(tables, scores, closes, bars_with_later_bar(closes, model)),
         ]
-        if not all(verdict.holds for verdict in verdicts):
+        if not all(check.holds for check in checks):
             judge(connection, generation, complete=False)
             judge(connection, baseline, complete=False)
     return dg.MaterializeResult(
@@ -81,5 +81,5 @@ def fingerprint(context: dg.AssetExecutionContext, config: Build, strikecast: St
             "baseline_heat_map": baseline_heat_map(tables, symbol),
             "buckets_plot": bucket_lines(tables, symbol),
         },
-        check_results=results(verdicts, "fingerprint"),
+        check_results=results(checks, "fingerprint"),
     )

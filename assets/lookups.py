@@ -11,7 +11,7 @@ from assets.checks import LOOKUP, LOOKUP_READ_SLO_MS, STANDARDISED_LOOKUP, resul
 from assets.describe import AUTOMATION, OWNERS, table_metadata
 from assets.fingerprints import fingerprint
 from assets.volatility import standardised_fingerprint
-from pipelines.domain.models.invariants import Verdict, merged
+from pipelines.domain.models.invariants import CheckResult, merged
 from pipelines.domain.models.lookup import build_lookup_block
 from pipelines.resources import SYMBOLS, Strikecast
 from pipelines.storage.models.generations import (
@@ -96,7 +96,7 @@ def _fill(
     symbol = context.partition_key
     started = time.perf_counter()
     reports, generations, version_numbers, seconds = [], [], [], []
-    verdicts: list[Verdict] = []
+    checks: list[CheckResult] = []
     for model in models:
         with strikecast.pipeline(asset) as connection:
             generation = generation_to_fill(connection, symbol, context.run.run_id, model)
@@ -108,9 +108,9 @@ def _fill(
         with strikecast.pipeline(f"{asset} checks") as connection:
             checked = verify_lookup(connection, generation, tables, axes)
             seconds += time_reads(connection, version, TIMED_READS)
-            judge(connection, generation, complete=all(verdict.holds for verdict in checked))
+            judge(connection, generation, complete=all(check.holds for check in checked))
             table = table_metadata(connection, "analytics.lookup", sum(report.rows for report in reports))
-        verdicts += checked
+        checks += checked
         version_numbers.append(generation)
         generations.append(f"{model} {generation}")
     p95_ms = float(np.percentile(seconds, 95)) * 1000
@@ -129,7 +129,7 @@ def _fill(
     return dg.MaterializeResult(
         metadata=metadata,
         check_results=[
-            *results(merged(verdicts), asset),
+            *results(merged(checks), asset),
             warn(asset, "read_p95", p95_ms < LOOKUP_READ_SLO_MS, timing),
         ],
     )

@@ -118,7 +118,7 @@ def _from_files(
         paths,
         now,
         accept_corrections=config.accept_corrections,
-        progress=context.log.info,
+        log=context.log.info,
     )
     return {
         "files": ", ".join(report.files),

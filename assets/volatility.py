@@ -13,7 +13,7 @@ from pipelines.domain.models.invariants import check_tables, merged
 from pipelines.errors import NoDataError
 from pipelines.resources import SYMBOLS, Strikecast
 from pipelines.storage.models.generations import judge, record_generation
-from pipelines.storage.models.refit import renew_counts, renew_volatility
+from pipelines.storage.models.refit import update_counts, update_volatility
 from pipelines.storage.models.tables import write_fingerprints
 from pipelines.storage.prices.history import summarize_bars
 
@@ -43,19 +43,19 @@ def volatility(
     lenders = [other for other in strikecast.settings().symbols if other != symbol]
     with strikecast.pipeline("volatility") as connection:
         try:
-            renewed = renew_volatility(connection, symbol, lenders, refit=config.refit)
+            update = update_volatility(connection, symbol, lenders, refit=config.refit)
         except NoDataError as error:
             context.log.warning(str(error))
             return
-        table = table_metadata(connection, "historical_data.volatility_day", renewed.days)
+        table = table_metadata(connection, "historical_data.volatility_day", update.days)
     yield dg.MaterializeResult(
         metadata={
             **table,
-            "fit": renewed.fit or "none was due",
-            "borrowed_from": renewed.borrowed_from or "nobody",
-            "parameters_id": renewed.parameters_id,
-            "days_written": renewed.days_written,
-            "season_plot": season_lines(renewed.parameters.volatility, symbol),
+            "fit": update.fit or "none was due",
+            "borrowed_from": update.borrowed_from or "nobody",
+            "parameters_id": update.parameters_id,
+            "days_written": update.days_written,
+            "season_plot": season_lines(update.parameters.volatility, symbol),
         }
     )
 
@@ -75,9 +75,9 @@ def standardised_fingerprint(context: dg.AssetExecutionContext, strikecast: Stri
     """P(the move is at least so many sigmas within 1..60 minutes), by momentum group; and its closed-form relatives."""
     symbol = context.partition_key
     with strikecast.pipeline("standardised_fingerprint") as connection:
-        renewed = renew_counts(connection, symbol)
-        generations, verdicts, bars = {}, [], summarize_bars(connection, symbol)
-        for fitted in renewed.fitted:
+        update = update_counts(connection, symbol)
+        generations, checks, bars = {}, [], summarize_bars(connection, symbol)
+        for fitted in update.fitted:
             checked = check_tables(fitted.tables)
             generations[fitted.name] = record_generation(
                 connection,
@@ -86,25 +86,25 @@ def standardised_fingerprint(context: dg.AssetExecutionContext, strikecast: Stri
                 fitted.rule,
                 fitted.tables.nodes,
                 bars=bars,
-                borrowed_from=renewed.borrowed_from,
+                borrowed_from=update.borrowed_from,
                 run_id=context.run.run_id,
             )
             write_fingerprints(connection, generations[fitted.name], fitted.tables)
-            if not all(verdict.holds for verdict in checked):
+            if not all(check.holds for check in checked):
                 judge(connection, generations[fitted.name], complete=False)
-            verdicts += checked
-        rows = sum(len(fitted.tables.buckets) * fitted.tables.horizons for fitted in renewed.fitted)
+            checks += checked
+        rows = sum(len(fitted.tables.buckets) * fitted.tables.horizons for fitted in update.fitted)
         table = table_metadata(connection, "analytics.fingerprint", rows)
-    tables = next(fitted.tables for fitted in renewed.fitted if fitted.name == "standardised")
+    tables = next(fitted.tables for fitted in update.fitted if fitted.name == "standardised")
     return dg.MaterializeResult(
         metadata={
             **table,
             "generations": ", ".join(f"{name} {generation}" for name, generation in generations.items()),
-            "borrowed_from": renewed.borrowed_from or "nobody",
-            "base_rows_counted": renewed.rows_counted,
-            "weeks": renewed.weeks,
+            "borrowed_from": update.borrowed_from or "nobody",
+            "base_rows_counted": update.rows_counted,
+            "weeks": update.weeks,
             "n_eff_60_min": float(tables.n_eff[0, -1]),
-            "distribution_plot": standardised_lines({f.name: f.tables for f in renewed.fitted}, symbol),
+            "distribution_plot": standardised_lines({f.name: f.tables for f in update.fitted}, symbol),
         },
-        check_results=results(merged(verdicts), "standardised_fingerprint"),
+        check_results=results(merged(checks), "standardised_fingerprint"),
     )

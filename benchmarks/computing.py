@@ -73,7 +73,7 @@ def lookup(database: Database, closes: Closes, tables: FingerprintSet) -> list[F
             blocks = (build_lookup_block(tables, bucket, CONFIG) for bucket in CONFIG.buckets)
             sizes.append(write_lookup(connection, generation, blocks, CONFIG).bytes_on_disk)
         with database.connect("bench", Role.PIPELINE) as connection:
-            assert all(verdict.holds for verdict in verify_lookup(connection, generation, tables, CONFIG))
+            assert all(check.holds for check in verify_lookup(connection, generation, tables, CONFIG))
             judge(connection, generation, complete=True)
         with database.connect("bench", Role.PIPELINE) as connection:
             publish(connection, generation)

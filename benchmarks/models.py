@@ -23,7 +23,7 @@ from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.evaluation.score_runs import DEFAULT_MODELS, ScoreReport, score_symbol
 from pipelines.ingestion.ingest import ingest
 from pipelines.storage.models.generations import judge, publish, record_generation
-from pipelines.storage.models.refit import renew_counts, renew_volatility
+from pipelines.storage.models.refit import update_counts, update_volatility
 from pipelines.storage.models.tables import verify_lookup, write_fingerprints, write_lookup
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.embedded import EmbeddedServer
@@ -86,10 +86,10 @@ def seconds_of_increment(database: Database, symbol: str, path: Path) -> float:
 
 def renew(database: Database, symbol: str) -> None:
     with database.connect("benchmark", Role.PIPELINE) as connection:
-        renew_volatility(connection, symbol, [])
+        update_volatility(connection, symbol, [])
     with database.connect("benchmark", Role.PIPELINE) as connection:
         bars = summarize_bars(connection, symbol)
-        for fitted in renew_counts(connection, symbol).fitted:
+        for fitted in update_counts(connection, symbol).fitted:
             axes = fitted.rule.axes
             generation = record_generation(
                 connection,
@@ -102,8 +102,8 @@ def renew(database: Database, symbol: str) -> None:
             write_fingerprints(connection, generation, fitted.tables)
             blocks = (build_lookup_block(fitted.tables, bucket, axes) for bucket in axes.buckets)
             write_lookup(connection, generation, blocks, axes)
-            verdicts = verify_lookup(connection, generation, fitted.tables, axes)
-            judge(connection, generation, complete=all(verdict.holds for verdict in verdicts))
+            checks = verify_lookup(connection, generation, fitted.tables, axes)
+            judge(connection, generation, complete=all(check.holds for check in checks))
             publish(connection, generation)
 
 

@@ -214,10 +214,10 @@ class Month:
             night.price_log_days, night.snapshots = month_data.live_size(connection)
         night.backups = len(list((self.home / "backups").glob("*/manifest.json")))
 
-    def verdicts(self) -> list[tuple[str, str, bool]]:
+    def checks(self) -> list[tuple[str, str, bool]]:
         """Claim, figure, whether it holds."""
         with self.server.in_use() as url:
-            checks = month_data.verdicts(Database(url), self.nights[-1].day, len(self.nights) + HISTORY_DAYS)
+            checks = month_data.checks(Database(url), self.nights[-1].day, len(self.nights) + HISTORY_DAYS)
             drilled = self.drill_all()
         ended = [status for night in self.nights for _, status in night.runs]
         failed = [status for status in ended if status != "SUCCESS"]
@@ -304,7 +304,7 @@ def report(month: Month) -> str:
         "",
         "| claim | found | holds |",
         "|---|---|---|",
-        *(f"| {claim} | {figure} | {'yes' if holds else '**no**'} |" for claim, figure, holds in month.verdicts()),
+        *(f"| {claim} | {figure} | {'yes' if holds else '**no**'} |" for claim, figure, holds in month.checks()),
         "",
         "| day | runs | not well | killed | Dagster's rows | MB | days of ticks | snapshots | backups |",
         "|---:|---:|---|---|---:|---:|---:|---:|---:|",

@@ -114,7 +114,7 @@ def live_size(connection: psycopg.Connection) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def verdicts(database: Database, last: date, days: int) -> list[tuple[str, str, bool]]:
+def checks(database: Database, last: date, days: int) -> list[tuple[str, str, bool]]:
     """Claim, figure, whether it holds; `last` is the last simulated day of `days`."""
     oldest_kept = last - timedelta(days=30)
     with psycopg.connect(database.url, row_factory=dict_row) as connection:

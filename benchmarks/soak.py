@@ -163,7 +163,7 @@ class Soak:
             up.terminate()
             up.wait()
 
-    def verdicts(self) -> list[tuple[str, str, bool]]:
+    def checks(self) -> list[tuple[str, str, bool]]:
         """Claim, figure, whether it holds."""
         sent = [line.split() for line in self.acknowledged.read_text().splitlines() if line.count(" ") == 2]
         acknowledged = {(symbol, int(ms)): float(price) for symbol, ms, price in sent}
@@ -250,7 +250,7 @@ def report(soak: Soak, minutes: float) -> str:
         "| claim | found | holds |",
         "|---|---|---|",
     ]
-    lines += [f"| {claim} | {figure} | {'yes' if holds else '**no**'} |" for claim, figure, holds in soak.verdicts()]
+    lines += [f"| {claim} | {figure} | {'yes' if holds else '**no**'} |" for claim, figure, holds in soak.checks()]
     began = soak.written["BTC"][0][0]
     lines += ["", "| at | killed | file not renewed for |", "|---:|---|---:|"]
     lines += [

@@ -32,7 +32,7 @@ from pipelines.orchestration.jobs import (
     vacuum_database,
 )
 from pipelines.orchestration.schedules import MAINTENANCE, backfill, daily_live_calibration, weekly_calibration
-from pipelines.orchestration.sensors import a_run_failed, dead_runs, live_supervisor, watchdog
+from pipelines.orchestration.sensors import a_run_failed, live_supervisor, run_reaper, watchdog
 from pipelines.resources import Strikecast
 
 # Dagster 1.13 warns of its own use of `owners` when it binds a resource to a sensor; remove when it does not.
@@ -96,7 +96,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         schedules=[weekly_calibration, daily_live_calibration, backfill, *MAINTENANCE],
         sensors=[
             live_supervisor,
-            dead_runs,
+            run_reaper,
             watchdog,
             a_run_failed,
             dg.AutomationConditionSensorDefinition(

@@ -1,19 +1,19 @@
 """The running system around a task: a server that answers, a current schema, Dagster's home."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
 from pipelines.atomic_files import replacing
 from pipelines.errors import SettingsError
+from pipelines.log import Log
 from pipelines.settings import CONFIG_FILE_VARIABLE, HOME_VARIABLE, Settings, config_file
 from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.embedded import EmbeddedServer
 from pipelines.storage.postgres.schema import ensure_database, migrate, require_current
 
-Say = Callable[[str], None]
 DAGSTER_URL_VARIABLE = "STRIKECAST_DAGSTER_URL"
 
 
@@ -27,7 +27,7 @@ def database_of(settings: Settings) -> Database:
 
 
 @contextmanager
-def running_server(settings: Settings, say: Say = lambda _: None) -> Iterator[Database]:
+def running_server(settings: Settings, log: Log = lambda _: None) -> Iterator[Database]:
     """A server that answers, for as long as the context lasts; starts the embedded one where it is the one to use.
 
     Raises ServerUnavailableError.
@@ -36,23 +36,23 @@ def running_server(settings: Settings, say: Say = lambda _: None) -> Iterator[Da
     if settings.database_url is not None:
         yield database
         return
-    with EmbeddedServer(settings.embedded_dir, say).in_use():
+    with EmbeddedServer(settings.embedded_dir, log).in_use():
         yield database
 
 
-def keep_server_running(settings: Settings, say: Say) -> None:
+def keep_server_running(settings: Settings, log: Log) -> None:
     """Start the embedded server again if it died; inside of `running_server`. Raises ServerUnavailableError."""
     if settings.database_url is None:
-        EmbeddedServer(settings.embedded_dir, say).revive()
+        EmbeddedServer(settings.embedded_dir, log).revive()
 
 
 @contextmanager
-def current_database(settings: Settings, say: Say = lambda _: None) -> Iterator[Database]:
+def current_database(settings: Settings, log: Log = lambda _: None) -> Iterator[Database]:
     """A running server whose schema is this code's, migrated if need be on the embedded one.
 
     A server of the user's own is migrated by `strikecast migrate` or `up` only; raises SchemaVersionError otherwise.
     """
-    with running_server(settings, say) as database:
+    with running_server(settings, log) as database:
         if settings.database_url is None:
             migrate(database)
         else:
@@ -61,12 +61,12 @@ def current_database(settings: Settings, say: Say = lambda _: None) -> Iterator[
 
 
 @contextmanager
-def prepared(settings: Settings, say: Say = lambda _: None) -> Iterator[Database]:
+def prepared(settings: Settings, log: Log = lambda _: None) -> Iterator[Database]:
     """All that Dagster needs: server, schema, Dagster's database, its home folder and the environment for children."""
-    with running_server(settings, say) as database:
+    with running_server(settings, log) as database:
         found = migrate(database)
         if not found.is_current:
-            say(f"database schema {found.found or 'none'} -> {found.needed}")
+            log(f"database schema {found.found or 'none'} -> {found.needed}")
         ensure_database(database, settings.dagster_database)
         write_dagster_home(settings)
         os.environ.update(environment(settings, database))

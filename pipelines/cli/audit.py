@@ -48,8 +48,8 @@ def run(
     from pipelines.monitoring.audit.run import run as run_audit
 
     settings = command_settings()
-    with current_database(settings, console.say) as database:
-        done = run_audit(settings, database, Kind.FULL if full else Kind.QUICK, console.say)
+    with current_database(settings, console.log) as database:
+        done = run_audit(settings, database, Kind.FULL if full else Kind.QUICK, console.log)
     _print(done.audit, done.document, shown)
 
 

@@ -60,7 +60,7 @@ def create_(json: Json = False) -> None:
         made = create(
             database,
             settings.backups_dir,
-            console.say,
+            console.log,
             compression=settings.backup.compression,
             encrypt_to=settings.backup.encrypt_to,
             copy_to=settings.backup.copy_to,
@@ -88,7 +88,7 @@ def verify_(name: Name = None, json: Json = False) -> None:
     found = verify(named(settings.backups_dir, name), datetime.now(UTC), settings.backup.identity)
     _tell(_shown(found), json=json)
     if not found.content_read:
-        console.say("only its SHA-256 was compared: it is encrypted, and no `identity` is set in [backup]")
+        console.log("only its SHA-256 was compared: it is encrypted, and no `identity` is set in [backup]")
     if found.problem is not None:
         raise BackupError(f"{found.folder.name} is damaged: {found.problem}")
 
@@ -101,8 +101,8 @@ def rotate_(
     """Delete the backups that no rule keeps, and such copies; the newest sound ones always stay."""
     settings = command_settings()
     folder, policy, now = settings.backups_dir, settings.backup, datetime.now(UTC)
-    decided = plan(backups(folder), policy, now) if dry_run else rotate(folder, policy, now, console.say)
-    rotate_there = plan_copies if dry_run else partial(rotate_copies, say=console.say)
+    decided = plan(backups(folder), policy, now) if dry_run else rotate(folder, policy, now, console.log)
+    rotate_there = plan_copies if dry_run else partial(rotate_copies, log=console.log)
     there = RotationPlan((), ()) if policy.copy_to is None else rotate_there(policy.copy_to, policy, now)
     if json:
         console.print_json(asdict(decided) | {"copies": asdict(there)})
@@ -138,9 +138,9 @@ def restore_(
     with running_server(settings) as database:
         backup = named(settings.backups_dir, name)
         done = (
-            replace(database, backup, datetime.now(UTC), console.say, identity=settings.backup.identity)
+            replace(database, backup, datetime.now(UTC), console.log, identity=settings.backup.identity)
             if into is None
-            else restore(database, backup, into, datetime.now(UTC), console.say, identity=settings.backup.identity)
+            else restore(database, backup, into, datetime.now(UTC), console.log, identity=settings.backup.identity)
         )
     _tell_restored(done, json=json)
 
@@ -162,8 +162,8 @@ def base_(
         made, decided = None, plan_pruning(folder, settings.backup.keep_base)
     else:
         with running_server(settings) as database:
-            made = make_base(database, folder, datetime.now(UTC), console.say)
-            decided = prune(settings, database, console.say)
+            made = make_base(database, folder, datetime.now(UTC), console.log)
+            decided = prune(settings, database, console.log)
     if json:
         console.print_json({"made": None if made is None else str(made), **asdict(decided)})
         return
@@ -194,10 +194,10 @@ def drill_(
         if name is not None:
             raise SettingsError("drill takes either the name of a backup or --pitr")
         with running_server(settings) as database:
-            _tell(asdict(drill_pitr(settings, database, datetime.now(UTC), console.say)), json=json)
+            _tell(asdict(drill_pitr(settings, database, datetime.now(UTC), console.log)), json=json)
         return
     with running_server(settings) as database:
-        done = drill(settings, database, named(settings.backups_dir, name), datetime.now(UTC), console.say)
+        done = drill(settings, database, named(settings.backups_dir, name), datetime.now(UTC), console.log)
     _tell_restored(done, json=json)
 
 

@@ -24,7 +24,7 @@ result = Console(highlight=False)
 _STARTED = time.monotonic()
 
 
-def say(message: str) -> None:
+def log(message: str) -> None:
     """A line of progress, with the seconds since the command began."""
     note(message)
     progress.print(Text(f"{time.monotonic() - _STARTED:6.1f} s  ", style="dim") + Text(message))
@@ -141,10 +141,10 @@ def print_import(report: "ImportReport") -> None:
     result.print(
         parity_table(f"stored as generation {report.generation}, read back, against the files", report.with_files)
     )
-    for verdict in report.verdicts:
-        mark = Text("holds ", style="green") if verdict.holds else Text("BROKEN", style="red")
-        detail = "" if verdict.holds else f" ({verdict.broken:,} of {verdict.total:,}; {verdict.worst})"
-        result.print(mark + Text(f" {verdict.name}{detail}"))
+    for check in report.checks:
+        mark = Text("holds ", style="green") if check.holds else Text("BROKEN", style="red")
+        detail = "" if check.holds else f" ({check.broken:,} of {check.total:,}; {check.worst})"
+        result.print(mark + Text(f" {check.name}{detail}"))
     if report.with_active:
         result.print(parity_table("the files against the generation published before", report.with_active))
     if not report.published:

@@ -25,9 +25,9 @@ def live(
     from pipelines.live.session import LiveSession
 
     settings = command_settings()
-    with current_database(settings, console.say) as database:
+    with current_database(settings, console.log) as database:
         session = LiveSession(
-            database, settings.output_dir, settings.tiers_usd, configured_feed(settings), wait=wait, say=console.say
+            database, settings.output_dir, settings.tiers_usd, configured_feed(settings), wait=wait, log=console.log
         )
         with suppress(KeyboardInterrupt):
             session.run(once=once)
@@ -65,4 +65,4 @@ def serve(
     """
     from pipelines.web.server import serve as serve_pages
 
-    serve_pages(command_settings(), host, port, console.say)
+    serve_pages(command_settings(), host, port, console.log)

@@ -42,7 +42,7 @@ def retention(dry_run: DryRun = False, json: Json = False) -> None:
     from pipelines.maintenance import retention as job
 
     settings = command_settings()
-    with current_database(settings, console.say) as database:
+    with current_database(settings, console.log) as database:
         if dry_run:
             decided = job.plan(settings, database, datetime.now(UTC))
             if json:
@@ -50,7 +50,7 @@ def retention(dry_run: DryRun = False, json: Json = False) -> None:
             else:
                 _tell_plan(decided.lines(), "retention")
             return
-        report = job.run(settings, database, datetime.now(UTC), console.say)
+        report = job.run(settings, database, datetime.now(UTC), console.log)
     if json:
         console.print_json(asdict(report))
         return
@@ -73,12 +73,12 @@ def vacuum(
 
     settings = command_settings()
     now = datetime.now(UTC)
-    with current_database(settings, console.say) as database:
+    with current_database(settings, console.log) as database:
         if dry_run:
             plans = job.plan(settings, database, now, urgent_only=urgent, reindex=reindex)
             report = None
         else:
-            report = job.run(settings, database, now, console.say, urgent_only=urgent, reindex=reindex)
+            report = job.run(settings, database, now, console.log, urgent_only=urgent, reindex=reindex)
             plans = report.plans
     if json:
         console.print_json({name: asdict(one) for name, one in plans.items()} if report is None else asdict(report))
@@ -105,12 +105,12 @@ def archive(dry_run: DryRun = False, json: Json = False) -> None:
     from pipelines.maintenance import archive as job
 
     settings = command_settings()
-    with current_database(settings, console.say) as database:
+    with current_database(settings, console.log) as database:
         if dry_run:
             decided = job.plan(settings, database, datetime.now(UTC))
             report = None
         else:
-            report = job.run(settings, database, datetime.now(UTC), console.say)
+            report = job.run(settings, database, datetime.now(UTC), console.log)
             decided = report.plan
     if json:
         console.print_json(asdict(report or decided))
@@ -130,7 +130,7 @@ def query(
     from pipelines.maintenance.archive import ask
 
     settings = command_settings()
-    with current_database(settings, console.say) as database:
+    with current_database(settings, console.log) as database:
         names, rows = ask(settings, database, question)
     if json:
         console.print_json([dict(zip(names, row, strict=True)) for row in rows])
@@ -152,8 +152,8 @@ def logs(dry_run: DryRun = False, json: Json = False) -> None:
         decided = job.plan(settings, now)
         report = None
     else:
-        with current_database(settings, console.say) as database:
-            report = job.run(settings, database, now, console.say)
+        with current_database(settings, console.log) as database:
+            report = job.run(settings, database, now, console.log)
         decided = report.plan
     if json:
         console.print_json(asdict(report or decided))
@@ -181,7 +181,7 @@ def alerts(
         if not settings.alerts.urls:
             raise SettingsError("alerts.urls is empty: alerts go to logs/alerts.jsonl and to the daemon's log only")
         everyone = range(len(settings.alerts.urls))
-        if deliver(settings, "strikecast: a test", "If you can read this, alerts reach you.", everyone, console.say):
+        if deliver(settings, "strikecast: a test", "If you can read this, alerts reach you.", everyone, console.log):
             raise FeedError("not every address took the message")
         console.result.print(f"sent to {len(settings.alerts.urls)} addresses")
         return

@@ -45,8 +45,8 @@ def up(settings: Settings) -> None:
     """Run the system until interrupted. Raises AlreadyRunningError, SettingsError, ServerUnavailableError."""
     with (
         only_one(settings),
-        prepared(settings, console.say),
-        dagster_processes(settings, console.say, _looking_after(settings)) as running,
+        prepared(settings, console.log),
+        dagster_processes(settings, console.log, _looking_after(settings)) as running,
         suppress(KeyboardInterrupt),
     ):
         _print_places(settings, running)
@@ -62,7 +62,7 @@ def _looking_after(settings: Settings) -> Callable[[], None]:
 
     def look_after() -> None:
         nonlocal looked_at
-        keep_server_running(settings, console.say)
+        keep_server_running(settings, console.log)
         if time.monotonic() - looked_at < SERVER_LOOK_SECONDS:
             return
         looked_at = time.monotonic()
@@ -73,16 +73,16 @@ def _looking_after(settings: Settings) -> Callable[[], None]:
         except DatabaseError as error:
             found = [Problem(SERVER, str(error), Heading.SERVER)]
         try:
-            tell(settings, found, datetime.now(UTC), console.say, server=True)
+            tell(settings, found, datetime.now(UTC), console.log, server=True)
         except StrikecastError as error:
-            console.say(str(error))
+            console.log(str(error))
 
     return look_after
 
 
 def demo(settings: Settings, *, once: bool) -> None:
     """Prices, build, live refresh and UI; until interrupted, or with `once` for ten seconds of live refresh."""
-    with only_one(settings), prepared(settings, console.say) as database:
+    with only_one(settings), prepared(settings, console.log) as database:
         symbols = [symbol for symbol in settings.symbols if _has_prices(settings, database, symbol)]
         if not symbols:
             raise NoDataError(
@@ -92,12 +92,12 @@ def demo(settings: Settings, *, once: bool) -> None:
             build_symbol(symbol, None)
             _calibrate(symbol)
         with (
-            dagster_processes(settings, console.say, _looking_after(settings)) as running,
+            dagster_processes(settings, console.log, _looking_after(settings)) as running,
             suppress(KeyboardInterrupt),
         ):
             _wait_for_live(settings, symbols, running)
             if once:
-                console.say(f"live; refreshing for {ONCE_SECONDS} s")
+                console.log(f"live; refreshing for {ONCE_SECONDS} s")
                 before = {symbol: _payload(settings, symbol) for symbol in symbols}
                 running.watch(ONCE_SECONDS)
                 _require_refreshed(settings, before)
@@ -131,22 +131,22 @@ def write_sample(symbol: str, days: int, seed: int, end: datetime, path: Path) -
 def ingest_sample(settings: Settings, symbol: str, days: int, seed: int, end: datetime) -> None:
     """Generate bars and ingest them through Dagster; `runtime.prepared` must be in effect."""
     path = write_sample(symbol, days, seed, end, settings.home / "samples" / f"{symbol.lower()}_1m.parquet")
-    console.say(f"{symbol}: generated {days} days of bars, seed {seed}")
-    run_job("ingest_prices", symbol, {"price_history": {"paths": [str(path)]}}, console.say)
+    console.log(f"{symbol}: generated {days} days of bars, seed {seed}")
+    run_job("ingest_prices", symbol, {"price_history": {"paths": [str(path)]}}, console.log)
 
 
 def build_symbol(symbol: str, profile: Profile | None) -> None:
     """Rebuild, check and publish one symbol through Dagster; `runtime.prepared` must be in effect."""
     config: dict[str, Any] = {} if profile is None else {"profile": profile.name}
-    run_job("build", symbol, {"momentum": config, "fingerprint": config}, console.say)
+    run_job("build", symbol, {"momentum": config, "fingerprint": config}, console.log)
 
 
 def _calibrate(symbol: str) -> None:
     """Score the models on what they had not seen, for the UI to show; a history too short for that is said."""
     try:
-        run_job("calibrate", symbol, None, console.say)
+        run_job("calibrate", symbol, None, console.log)
     except BuildError as error:
-        console.say(f"not scored: {error}")
+        console.log(f"not scored: {error}")
 
 
 def symbols_with_bars(settings: Settings, database: Database) -> list[str]:
@@ -166,8 +166,8 @@ def _has_prices(settings: Settings, database: Database, symbol: str) -> bool:
         paths = price_paths(settings.prices, symbol)
         if not paths:
             return False
-        console.say(f"{symbol}: ingesting {', '.join(path.name for path in paths)}")
-        run_job("ingest_prices", symbol, {"price_history": {"paths": [str(path) for path in paths]}}, console.say)
+        console.log(f"{symbol}: ingesting {', '.join(path.name for path in paths)}")
+        run_job("ingest_prices", symbol, {"price_history": {"paths": [str(path) for path in paths]}}, console.log)
         return True
     with database.connect("demo", Role.PIPELINE) as connection:
         known = newest_bar_at(connection, symbol)
@@ -178,7 +178,7 @@ def _has_prices(settings: Settings, database: Database, symbol: str) -> bool:
 
 def _wait_for_live(settings: Settings, symbols: list[str], running: Running) -> None:
     """Wait until every symbol's file is fresh. Raises ServerUnavailableError when that takes too long."""
-    console.say("waiting for the sensor to start the live session")
+    console.log("waiting for the sensor to start the live session")
     began = datetime.now(UTC)
     while datetime.now(UTC) - began < timedelta(seconds=LIVE_TIMEOUT_SECONDS):
         payloads = [_payload(settings, symbol) for symbol in symbols]

@@ -7,7 +7,7 @@ import numpy as np
 from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.domain.configuration.names import fingerprint_table
 from pipelines.domain.models.fingerprint import FingerprintSet
-from pipelines.domain.models.invariants import Verdict, check_fingerprints
+from pipelines.domain.models.invariants import CheckResult, check_fingerprints
 from pipelines.domain.models.lookup import build_lookup_block
 from pipelines.errors import FingerprintFileError, NoDataError
 from pipelines.evaluation.fingerprint_files import ImportedTables
@@ -66,7 +66,7 @@ class ImportReport:
     generation: int
     published: bool
     files: tuple[str, ...]
-    verdicts: tuple[Verdict, ...]
+    checks: tuple[CheckResult, ...]
     with_files: tuple[Parity, ...]
     with_active: tuple[Parity, ...]
 
@@ -90,11 +90,11 @@ def import_tables(database: Database, symbol: str, imported: ImportedTables, *, 
         write_lookup(connection, generation, blocks, model)
     with database.connect("import fingerprints", Role.PIPELINE) as connection:
         monotone = next(v for v in check_fingerprints(stored, model) if v.name == "monotone_in_move")
-        verdicts = (
+        checks = (
             replace(monotone, name="fingerprint_monotone_in_move"),
             *verify_lookup(connection, generation, stored, model),
         )
-        judge(connection, generation, complete=all(verdict.holds for verdict in verdicts))
+        judge(connection, generation, complete=all(check.holds for check in checks))
     with database.connect("import fingerprints", Role.PIPELINE) as connection:
         try:
             active = read_fingerprints(connection, read_version(connection, active_generation(connection, symbol)))
@@ -108,7 +108,7 @@ def import_tables(database: Database, symbol: str, imported: ImportedTables, *, 
         generation,
         publish_it,
         imported.files,
-        verdicts,
+        checks,
         tuple(compare(symbol, stored, imported.fingerprints)),
         with_active,
     )

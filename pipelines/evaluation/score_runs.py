@@ -1,6 +1,6 @@
 """Scoring the models on a symbol's stored bars."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from pipelines.domain.prices.history import MarketHistory, market_history
 from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.domain.prices.volatility import MINUTES_PER_DAY
 from pipelines.errors import NoDataError, SettingsError
+from pipelines.log import Log
 from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.prices.history import read_closes
 
@@ -91,7 +92,7 @@ def score_symbol(
     models: Sequence[str],
     config: ModelConfig,
     plan: Plan | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    log: Log = lambda _: None,
 ) -> ScoreReport:
     """Walk forward over a history; climatology always takes part, since skill is counted from it.
 
@@ -101,7 +102,7 @@ def score_symbol(
     taking_part = entrants(names, config)
     try:
         chosen = plan or newest_plan(history)
-        folds = walk_forward(history, taking_part, chosen, progress)
+        folds = walk_forward(history, taking_part, chosen, log)
         return ScoreReport(symbol, chosen, tuple(folds), tuple(score_rows(folds)))
     except ValueError as error:
         raise NoDataError(f"{symbol}: {error}") from error
@@ -118,7 +119,7 @@ def score_stored(
     every_minutes: int,
     fold_months: int | None,
     train_to: datetime | None,
-    progress: Callable[[str], None],
+    log: Log,
 ) -> ScoreReport:
     """Walk forward over a symbol's stored bars between two instants (UTC), by default over the newest year.
 
@@ -130,7 +131,7 @@ def score_stored(
         raise SettingsError(str(error)) from error
     with database.connect("score", Role.READER) as connection:
         history = read_history(connection, symbol, config)
-    progress(f"{len(history):,} minutes of {symbol} read")
+    log(f"{len(history):,} minutes of {symbol} read")
     try:
         if start is None and stop is None:
             plan = replace(newest_plan(history), every_minutes=every_minutes, fold_months=fold_months)
@@ -143,7 +144,7 @@ def score_stored(
             plan = replace(plan, train_to=_minute(train_to.replace(tzinfo=UTC)))
     except ValueError as error:
         raise SettingsError(f"{symbol}: {error}") from error
-    return score_symbol(history, symbol, models, config, plan, progress)
+    return score_symbol(history, symbol, models, config, plan, log)
 
 
 def _minute(instant: datetime) -> int:

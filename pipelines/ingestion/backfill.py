@@ -18,6 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from pipelines.errors import FeedError
 from pipelines.ingestion.ingest import ingest
+from pipelines.log import Log
 from pipelines.settings import ExchangeSettings
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.prices.history import Candle, bars_of_ticks, latest_bars, missing_ranges, newest_bar_at
@@ -33,7 +34,6 @@ BATCH_BARS = 6_000
 ATTEMPTS = 6
 BACKOFF = wait_random_exponential(multiplier=1.0, max=30.0)
 
-Progress = Callable[[str], None]
 Range = tuple[datetime, datetime]
 Answer = TypeVar("Answer")
 
@@ -59,7 +59,7 @@ def from_exchange(
     market: str,
     since: datetime | None,
     now: datetime,
-    progress: Progress = lambda _: None,
+    log: Log = lambda _: None,
 ) -> BackfillReport:
     """Store the finished minutes that are missing since an instant, by default since a day before the newest bar.
 
@@ -67,10 +67,10 @@ def from_exchange(
     when the exchange does not answer, however often it is asked, and what `ingest` raises; batches before stay stored.
     """
     since = _floor(since or _look_back(database, symbol, now))
-    return asyncio.run(_Backfill(database, symbol, exchange, market, progress).run(since, now))
+    return asyncio.run(_Backfill(database, symbol, exchange, market, log).run(since, now))
 
 
-def from_ticks(database: Database, symbol: str, now: datetime, progress: Progress = lambda _: None) -> BackfillReport:
+def from_ticks(database: Database, symbol: str, now: datetime, log: Log = lambda _: None) -> BackfillReport:
     """Make bars of the ticks of other producers since the newest bar; replayed ticks are no news.
 
     A minute counts when it has ticks in its first and in its last quarter. Volumes are zero: ticks have none.
@@ -78,7 +78,7 @@ def from_ticks(database: Database, symbol: str, now: datetime, progress: Progres
     since, until = _since(database, symbol, now), _floor(now)
     with database.connect("backfill", Role.PIPELINE) as connection:
         candles = bars_of_ticks(connection, symbol, since, until)
-    counts = _store(database, symbol, f"ticks of {symbol}", candles, now, progress) if candles else (0, 0, 0)
+    counts = _store(database, symbol, f"ticks of {symbol}", candles, now, log) if candles else (0, 0, 0)
     missing = sum(_minutes(one) for one in _missing(database, symbol, since, until))
     return BackfillReport("ticks", since, until, max(0, _minutes((since, until))), *counts, missing)
 
@@ -89,7 +89,7 @@ class _Backfill:
     symbol: str
     exchange: ExchangeSettings
     market: str
-    progress: Progress
+    log: Log
 
     async def run(self, since: datetime, now: datetime) -> BackfillReport:
         # ccxt weighs 80 MB, which other runs have no use for.
@@ -104,10 +104,10 @@ class _Backfill:
             until = min(_floor(now), _floor(await self._exchange_time(client, now)))
             ranges = _missing(self.database, self.symbol, since, until)
             asked = sum(_minutes(one) for one in ranges)
-            self.progress(f"{self.symbol}: {asked:,} minutes are missing since {since:%Y-%m-%d %H:%M} UTC")
+            self.log(f"{self.symbol}: {asked:,} minutes are missing since {since:%Y-%m-%d %H:%M} UTC")
             async for batch in self._batches(client, ranges):
                 label = f"{name} {self.market} from {batch[0][0]:%Y-%m-%d %H:%M}"
-                stored = await asyncio.to_thread(_store, self.database, self.symbol, label, batch, now, self.progress)
+                stored = await asyncio.to_thread(_store, self.database, self.symbol, label, batch, now, self.log)
                 inserted, corrected, quarantined = (
                     a + b for a, b in zip((inserted, corrected, quarantined), stored, strict=True)
                 )
@@ -169,23 +169,23 @@ class _Backfill:
             wait=BACKOFF,
             stop=stop_after_attempt(ATTEMPTS),
             reraise=True,
-            before_sleep=self._say,
+            before_sleep=self._log_retry,
         ):
             with attempt:
                 return await ask()
         raise AssertionError("the last attempt returns or raises")
 
-    def _say(self, attempt: RetryCallState) -> None:
+    def _log_retry(self, attempt: RetryCallState) -> None:
         assert attempt.outcome is not None
-        self.progress(f"{attempt.outcome.exception()}; asking again")
+        self.log(f"{attempt.outcome.exception()}; asking again")
 
 
 def _store(
-    database: Database, symbol: str, label: str, candles: Sequence[Candle], now: datetime, progress: Progress
+    database: Database, symbol: str, label: str, candles: Sequence[Candle], now: datetime, log: Log
 ) -> tuple[int, int, int]:
     """Ingest candles as a file; bars inserted, corrected, quarantined."""
     with _as_file(label, candles) as path:
-        report = ingest(database, symbol, [path], now, progress=progress)
+        report = ingest(database, symbol, [path], now, log=log)
     return report.inserted, report.corrected, report.quarantined
 
 

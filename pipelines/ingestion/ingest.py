@@ -1,12 +1,13 @@
 """Price files into `historical_data.price_history`: incremental, idempotent, all or nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.errors import PriceFileError
 from pipelines.ingestion.price_files import MEMORY_LIMIT, StagedBars, staged
+from pipelines.log import Log
 from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.prices import incoming_bars
 
@@ -16,8 +17,6 @@ MOST_CORRECTED = 0.5
 LEAST_OVERLAP = 60
 #: Recorded as the oldest change when a symbol's first bars are stored.
 EVERYTHING = datetime(1970, 1, 1, tzinfo=UTC)
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def ingest(
     *,
     accept_corrections: bool = False,
     memory_limit: str = MEMORY_LIMIT,
-    progress: Progress = lambda _: None,
+    log: Log = lambda _: None,
 ) -> IngestReport:
     """Store the bars of files and folders; refused rows go to `quarantined_bar` with their reason.
 
@@ -51,9 +50,9 @@ def ingest(
     stored bars that it overlaps and `accept_corrections` is not set.
     """
     started_at = datetime.now(UTC)
-    progress(f"reading {len(paths)} path(s)")
+    log(f"reading {len(paths)} path(s)")
     with staged(paths, now, memory_limit=memory_limit) as bars:
-        progress(f"{bars.accepted:,} bars read, {bars.refused:,} rows refused; storing")
+        log(f"{bars.accepted:,} bars read, {bars.refused:,} rows refused; storing")
         with database.connect("ingest", Role.PIPELINE) as connection:
             return _store(connection, symbol, bars, started_at, accept_corrections=accept_corrections)
 

@@ -6,12 +6,13 @@ lock cannot write them, however late it wakes up: its connection is gone too.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from pipelines.errors import AlreadyRunningError
+from pipelines.log import Log
 from pipelines.storage.live.sessions import (
     LockState,
     database_identity,
@@ -34,7 +35,7 @@ LOCK_TIMEOUT = "1s"
 
 
 @dataclass(frozen=True)
-class Seat:
+class Leadership:
     """The right to write: the connection that holds the lock, and the session's row.
 
     `dead`: sessions that were found dead; `identity`: of the database, in which `session` counts. Times are aware UTC.
@@ -47,8 +48,8 @@ class Seat:
     identity: str
 
 
-async def take_lock(
-    connection: AsyncConnection, database: Database, application: str, *, wait: bool, say: Callable[[str], None]
+async def wait_for_leadership(
+    connection: AsyncConnection, database: Database, application: str, *, wait: bool, log: Log
 ) -> None:
     """Hold the lock, once no other session does. Raises AlreadyRunningError with `wait` false if one does.
 
@@ -57,14 +58,14 @@ async def take_lock(
     if not await try_session_lock(connection):
         if not wait:
             raise AlreadyRunningError("another live session is running; it refreshes the files every second")
-        say("another session is running: waiting to take over")
-        await _wait(database, application, connection, say)
+        log("another session is running: waiting to take over")
+        await _wait(database, application, connection, log)
     await set_timeouts(connection, STATEMENT_TIMEOUT, LOCK_TIMEOUT)
 
 
-async def _wait(database: Database, application: str, connection: AsyncConnection, say: Callable[[str], None]) -> None:
+async def _wait(database: Database, application: str, connection: AsyncConnection, log: Log) -> None:
     await set_timeouts(connection, "0", "0")
-    watcher = asyncio.create_task(_replace_what_hangs(database, application, say))
+    watcher = asyncio.create_task(_replace_what_hangs(database, application, log))
     waiting = asyncio.create_task(wait_for_session_lock(connection))
     try:
         done, _ = await asyncio.wait([watcher, waiting], return_when=asyncio.FIRST_COMPLETED)
@@ -77,7 +78,7 @@ async def _wait(database: Database, application: str, connection: AsyncConnectio
                 await task
 
 
-async def _replace_what_hangs(database: Database, application: str, say: Callable[[str], None]) -> None:
+async def _replace_what_hangs(database: Database, application: str, log: Log) -> None:
     """End the holder's connection when it has held the lock without a sign of life for HANG_SECONDS."""
     held_since: dict[int, float] = {}
     # No role: a backend may be ended by the login that it belongs to.
@@ -87,7 +88,7 @@ async def _replace_what_hangs(database: Database, application: str, say: Callabl
             if state.holder_pid is not None:
                 held_since = {state.holder_pid: held_since.get(state.holder_pid, time.monotonic())}
                 if _hangs(state, time.monotonic() - held_since[state.holder_pid]):
-                    say(f"session {state.session} hangs: its connection is ended")
+                    log(f"session {state.session} hangs: its connection is ended")
                     await terminate_backend(connection, state.holder_pid)
                     held_since = {}
             await asyncio.sleep(WATCH_SECONDS)
@@ -98,10 +99,10 @@ def _hangs(state: LockState, seen_for_seconds: float) -> bool:
     return silent and seen_for_seconds > HANG_SECONDS
 
 
-async def take_seat(
+async def take_leadership(
     connection: AsyncConnection, symbols: Sequence[str], run_id: str | None, feed: str, hands_over_at: datetime
-) -> Seat:
+) -> Leadership:
     """Record the session; those still recorded as running are dead, and marked as crashed."""
     session, started_at = await start_session(connection, symbols, run_id, feed, hands_over_at)
     crashed = await mark_others_crashed(connection, session)
-    return Seat(connection, session, started_at, crashed, await database_identity(connection))
+    return Leadership(connection, session, started_at, crashed, await database_identity(connection))

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +16,7 @@ from pipelines.live.feeds.runner import SourceRunner
 from pipelines.live.metrics import SessionMetrics
 from pipelines.live.model_loading import load_new_champions
 from pipelines.live.symbol_refresher import SymbolRefresher
+from pipelines.log import Log
 from pipelines.storage.live.tick_log import MOST_PENDING, DescribedTick, TickLog
 from pipelines.storage.live.ticks import GENERATION_CHANNEL, Announcement, notifications, read_new_ticks
 from pipelines.storage.postgres.connection import Database, DriverError, OperationalError, Role, one_line
@@ -36,7 +37,7 @@ FAILURES = (DriverError, OSError, ValueError, KeyError, ArithmeticError, NoDataE
 BACKOFF = wait_random_exponential(multiplier=0.1, max=5.0)
 
 
-class Cycle:
+class RefreshLoop:
     """What a session does over and over. Reads through a pool of its own; ticks and answers go through a TickLog."""
 
     def __init__(
@@ -45,20 +46,20 @@ class Cycle:
         application: str,
         refreshers: Mapping[str, SymbolRefresher],
         metrics: SessionMetrics,
-        say: Callable[[str], None],
-        on_first_file: Callable[[str], None],
+        log: Log,
+        on_first_file: Log,
     ) -> None:
         self._database = database
         self._application = application
         self._refreshers = refreshers
         self._metrics = metrics
-        self._say = say
+        self._log = log
         self._on_first_file = on_first_file
         #: Whether the session's prices are replayed; the ticks of the other kind are another market's.
         self.replayed = False
         self.pool = database.async_pool(application, Role.LIVE)
         self.runners: Sequence[SourceRunner] = ()
-        self._log: TickLog | None = None
+        self._tick_log: TickLog | None = None
         self._began_at = datetime.max.replace(tzinfo=UTC)
         self._wake = {symbol: asyncio.Event() for symbol in refreshers}
         self._ticked = asyncio.Event()
@@ -81,19 +82,19 @@ class Cycle:
         while await self._try_read_ticks(list(self._refreshers)):
             pass
 
-    async def begin(self, session: int, log: TickLog, feed: Feed) -> None:
+    async def begin(self, session: int, tick_log: TickLog, feed: Feed) -> None:
         """From now on this session writes: catch up with the ticks, warm up the feed, write all files once."""
-        self._log = log
+        self._tick_log = tick_log
         self._arrived.clear()  # what came while the session before this one answered it
         for refresher in self._refreshers.values():
             refresher.session = session
         await self.catch_up()
-        log.describe(list(self._bare))
+        tick_log.describe(list(self._bare))
         self._began_at = datetime.now(UTC)
         for symbol, refresher in self._refreshers.items():
             await self._try_refresh(symbol)
             warm = [self._described(symbol, t) for t in feed.warm_up(symbol, self._began_at) if refresher.take(t)]
-            log.store(warm)
+            tick_log.store(warm)
             if symbol in self._held:
                 await self.deliver([(symbol, self._held[symbol])], self._began_at)
             if warm:
@@ -123,10 +124,10 @@ class Cycle:
         for symbol, champion in found.loaded.items():
             self._refreshers[symbol].use(champion)
             self._wake[symbol].set()
-            self._say(f"{symbol}: generation {champion.version.generation}")
+            self._log(f"{symbol}: generation {champion.version.generation}")
         for symbol, problem in found.unreadable.items():
             if self._unreadable.get(symbol) != problem:  # the one in use goes on
-                self._say(f"{symbol}: {problem}")
+                self._log(f"{symbol}: {problem}")
         self._unreadable = found.unreadable
 
     async def look_for_champions(self) -> None:
@@ -139,7 +140,7 @@ class Cycle:
             try:
                 await self.load_champions()
             except (StrikecastError, DriverError) as error:  # a lost server ends the session elsewhere
-                self._say(f"published generations cannot be read: {one_line(error)}")
+                self._log(f"published generations cannot be read: {one_line(error)}")
 
     # Ticks
 
@@ -153,7 +154,7 @@ class Cycle:
     def _hear(self, notification: Announcement) -> None:
         if notification.channel == GENERATION_CHANNEL:
             self._published.set()
-        elif self._log is not None and notification.pid == self._log.connection.info.backend_pid:
+        elif self._tick_log is not None and notification.pid == self._tick_log.connection.info.backend_pid:
             return  # our own ticks
         elif notification.payload in self._refreshers:
             self._arrived.setdefault(notification.payload, time.perf_counter())
@@ -210,22 +211,22 @@ class Cycle:
         for symbol in symbols:
             if not self._wake[symbol].is_set():
                 self._arrived.pop(symbol, None)  # nothing new came of it
-        if self._log is None:
+        if self._tick_log is None:
             self._bare.extend(described)
         else:
-            self._log.describe(described)
+            self._tick_log.describe(described)
         return any(count >= ROWS_AT_ONCE for count in counted.values())
 
     async def deliver(self, ticks: Sequence[tuple[str, Tick]], arrived_at: datetime) -> None:
         """Take in ticks of our own feed, have them stored and answered; while the session waits, keep the newest."""
-        if self._log is None:
+        if self._tick_log is None:
             self._held.update(ticks)
             return
         arrived = time.perf_counter()
         taken = [self._described(symbol, tick) for symbol, tick in ticks if self._refreshers[symbol].take(tick)]
         if not taken:
             return
-        self._log.store(taken)
+        self._tick_log.store(taken)
         self._metrics.ticks += len(taken)
         for one in taken:
             self._metrics.record("feed", max(0.0, (arrived_at - one.tick.at).total_seconds()))
@@ -255,7 +256,7 @@ class Cycle:
                 with attempt:
                     await self._refresh(symbol)
             if self._failing.pop(symbol, None) is not None:
-                self._say(f"{symbol}: refreshing again")
+                self._log(f"{symbol}: refreshing again")
 
     async def _try_refresh(self, symbol: str) -> None:
         try:
@@ -287,11 +288,11 @@ class Cycle:
     def _keep_answer(self, symbol: str) -> None:
         """Keep the first answer of each minute, to be scored when its hour has passed."""
         answer = self._refreshers[symbol].answer
-        if answer is None or self._log is None:
+        if answer is None or self._tick_log is None:
             return
         minute: datetime = answer["answered_at"].replace(second=0, microsecond=0)
         if self._sampled.get(symbol) != minute:
-            self._log.keep(answer)
+            self._tick_log.keep(answer)
             self._sampled[symbol] = minute
 
     def _problems(self, symbol: str) -> list[str]:
@@ -299,7 +300,7 @@ class Cycle:
         problems = [problem for runner in self.runners for problem in runner.problems(symbol)]
         known = (self._ahead.get(symbol), self._unreadable.get(symbol), self._deaf)
         problems += [problem for problem in known if problem is not None]
-        return problems if self._log is None else problems + self._log.problems
+        return problems if self._tick_log is None else problems + self._tick_log.problems
 
     def _retry(self, symbol: str, attempt: RetryCallState) -> None:
         assert attempt.outcome is not None
@@ -312,7 +313,7 @@ class Cycle:
         text = f"{type(error).__name__}: {one_line(error)}"
         if self._failing.get(symbol) != text:
             self._failing[symbol] = text
-            self._say(f"{symbol}: {text}")
+            self._log(f"{symbol}: {text}")
         with suppress(OSError, ValueError):
             self._refreshers[symbol].write_failure(datetime.now(UTC), text)
             self._written[symbol] = time.perf_counter()

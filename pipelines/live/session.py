@@ -14,19 +14,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pipelines.domain.prices.ticks import EPOCH, QuoteGate
+from pipelines.domain.prices.ticks import EPOCH, QuoteValidator
 from pipelines.errors import NoDataError, ServerUnavailableError, StrikecastError
 from pipelines.live.cancellation import repeat_lost_cancellations
 from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.choose import MakeFeed
 from pipelines.live.feeds.replay import REPLAY
 from pipelines.live.feeds.runner import SourceRunner
-from pipelines.live.leadership import Seat, take_lock, take_seat
+from pipelines.live.leadership import Leadership, take_leadership, wait_for_leadership
 from pipelines.live.metrics import SessionMetrics, added
 from pipelines.live.output import ProbabilityFiles, remove_leftovers
-from pipelines.live.refresh_loop import Cycle
+from pipelines.live.refresh_loop import RefreshLoop
 from pipelines.live.session_state import crashed_state, live_state
 from pipelines.live.symbol_refresher import SymbolRefresher
+from pipelines.log import Log
 from pipelines.storage.live.sessions import end_session, heartbeat, latest_totals, leader_connection, read_lock_state
 from pipelines.storage.live.state_store import SnapshotType, save_state
 from pipelines.storage.live.tick_log import TickLog
@@ -83,9 +84,9 @@ class LiveSession:
         run_id: str | None = None,
         period: timedelta = timedelta(hours=1),
         wait: bool = False,
-        say: Callable[[str], None] = _logger.info,
-        on_start: Callable[[Seat], None] = lambda _: None,
-        on_first_file: Callable[[str], None] = lambda _: None,
+        log: Log = _logger.info,
+        on_start: Callable[[Leadership], None] = lambda _: None,
+        on_first_file: Log = lambda _: None,
         on_report: Callable[[SessionReport], None] = lambda _: None,
     ) -> None:
         self._database = replace(database, statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS)
@@ -93,7 +94,7 @@ class LiveSession:
         self._run_id = run_id
         self._period = period
         self._wait = wait
-        self._say = say
+        self._log = log
         self._on_start = on_start
         self._on_report = on_report
         self.metrics = SessionMetrics()
@@ -101,7 +102,7 @@ class LiveSession:
         self.refreshers = {
             symbol: SymbolRefresher(symbol, tier, self._files, self.metrics) for symbol, tier in tiers_usd.items()
         }
-        self._cycle = Cycle(self._database, APPLICATION, self.refreshers, self.metrics, say, on_first_file)
+        self._refresh_loop = RefreshLoop(self._database, APPLICATION, self.refreshers, self.metrics, log, on_first_file)
         self._signal: signal.Signals | None = None
         self._leaving = False
         #: Counts of the sessions before; None while they are not known.
@@ -149,15 +150,15 @@ class LiveSession:
                 asyncio.get_running_loop().add_signal_handler(sign, self._interrupt, sign, task)
         async with leader_connection(self._database, APPLICATION, self._run_id) as connection:
             feed = await asyncio.to_thread(self._new_feed)
-            self._cycle.replayed = feed.name == REPLAY
-            await self._cycle.load_champions()
-            async with self._cycle.pool, asyncio.TaskGroup() as group:
-                await self._cycle.catch_up()
+            self._refresh_loop.replayed = feed.name == REPLAY
+            await self._refresh_loop.load_champions()
+            async with self._refresh_loop.pool, asyncio.TaskGroup() as group:
+                await self._refresh_loop.catch_up()
                 background = [group.create_task(work) for work in self._waiting_work(feed)]
                 try:
                     await feed.prepare()
                     self.metrics.ready()
-                    await take_lock(connection, self._database, APPLICATION, wait=self._wait, say=self._say)
+                    await wait_for_leadership(connection, self._database, APPLICATION, wait=self._wait, log=self._log)
                     await self._serve(connection, feed, once)
                 finally:
                     for one in background:
@@ -176,19 +177,19 @@ class LiveSession:
     async def _serve(self, connection: AsyncConnection, feed: Feed, once: bool) -> None:
         now = datetime.now(UTC)
         hands_over_at = _next_multiple(now, self._period)
-        seat = await take_seat(connection, list(self.refreshers), self._run_id, feed.name, hands_over_at)
+        leadership = await take_leadership(connection, list(self.refreshers), self._run_id, feed.name, hands_over_at)
         ended: str | None = None
-        log = TickLog(connection, feed.name)
+        tick_log = TickLog(connection, feed.name)
         try:
-            await self._try("counts of the sessions before", self._look_at_totals(seat))
-            self._files.claim(seat.session, seat.identity)
-            self._say(f"session {seat.session}: {', '.join(self.refreshers)}, prices by {feed.name}")
-            await self._cycle.begin(seat.session, log, feed)
+            await self._try("counts of the sessions before", self._look_at_totals(leadership))
+            self._files.claim(leadership.session, leadership.identity)
+            self._log(f"session {leadership.session}: {', '.join(self.refreshers)}, prices by {feed.name}")
+            await self._refresh_loop.begin(leadership.session, tick_log, feed)
             if once:
                 ended = ONCE
                 return
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work) for work in self._work(seat, feed, log)]
+                tasks = [group.create_task(work) for work in self._work(leadership, feed, tick_log)]
                 ended = await self._until_hand_over(hands_over_at)
                 for task in tasks:
                     task.cancel()
@@ -197,35 +198,35 @@ class LiveSession:
             raise
         finally:
             self._leaving = True
-            await self._leave(seat, feed, log, ended or "it failed")
+            await self._leave(leadership, feed, tick_log, ended or "it failed")
 
     def _waiting_work(self, feed: Feed) -> list[Coroutine[Any, Any, None]]:
         """What goes on from the start, so that a session whose turn comes knows everything."""
         return [
             *self._sources(feed, early=True),
-            self._cycle.follow(),
-            self._cycle.listen(),
-            self._cycle.look_for_champions(),
+            self._refresh_loop.follow(),
+            self._refresh_loop.listen(),
+            self._refresh_loop.look_for_champions(),
         ]
 
-    def _work(self, seat: Seat, feed: Feed, log: TickLog) -> list[Coroutine[Any, Any, None]]:
+    def _work(self, leadership: Leadership, feed: Feed, tick_log: TickLog) -> list[Coroutine[Any, Any, None]]:
         """What goes on once it is its turn."""
         return [
             *self._sources(feed, early=False),
-            *(self._cycle.refresh_forever(symbol) for symbol in self.refreshers),
-            log.run(),
-            self._beat(seat),
-            self._keep_record(seat, feed),
+            *(self._refresh_loop.refresh_forever(symbol) for symbol in self.refreshers),
+            tick_log.run(),
+            self._beat(leadership),
+            self._keep_record(leadership, feed),
         ]
 
     def _sources(self, feed: Feed, *, early: bool) -> list[Coroutine[Any, Any, None]]:
-        gates = {symbol: QuoteGate(one.ticks.latest) for symbol, one in self.refreshers.items()}
+        gates = {symbol: QuoteValidator(one.ticks.latest) for symbol, one in self.refreshers.items()}
         runners = [
-            SourceRunner(one, gates, self.metrics, self._cycle.deliver, self._say)
+            SourceRunner(one, gates, self.metrics, self._refresh_loop.deliver, self._log)
             for one in feed.sources
             if one.starts_early is early
         ]
-        self._cycle.runners = [*self._cycle.runners, *runners]
+        self._refresh_loop.runners = [*self._refresh_loop.runners, *runners]
         return [runner.run() for runner in runners]
 
     async def _until_hand_over(self, hands_over_at: datetime) -> str:
@@ -236,34 +237,34 @@ class LiveSession:
         while True:
             waiting = 0
             with suppress(DriverError):  # a lost server ends the session elsewhere
-                async with self._cycle.pool.connection() as connection:
+                async with self._refresh_loop.pool.connection() as connection:
                     waiting = (await read_lock_state(connection)).waiting
             if waiting:
                 return HANDED_OVER
             if not said:
                 said = True
-                self._say("its market closed, but no successor waits: the session goes on until one does")
+                self._log("its market closed, but no successor waits: the session goes on until one does")
             await asyncio.sleep(HAND_OVER_CHECK_SECONDS)
 
-    async def _beat(self, seat: Seat) -> None:
+    async def _beat(self, leadership: Leadership) -> None:
         """Say that the session lives. Without its connection, or its row, it has been replaced, and ends."""
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             try:
-                alive = await heartbeat(seat.connection, seat.session, self.metrics.cycles)
+                alive = await heartbeat(leadership.connection, leadership.session, self.metrics.cycles)
             except OperationalError as error:
-                if seat.connection.closed:
+                if leadership.connection.closed:
                     raise
-                self._say(f"heartbeat: {one_line(error)}")
+                self._log(f"heartbeat: {one_line(error)}")
                 continue
             if not alive:
-                raise NoDataError(f"session {seat.session} is no longer recorded as running: it ends")
+                raise NoDataError(f"session {leadership.session} is no longer recorded as running: it ends")
 
-    async def _keep_record(self, seat: Seat, feed: Feed) -> None:
+    async def _keep_record(self, leadership: Leadership, feed: Feed) -> None:
         """Snapshots and reports. None of them is worth a missed second: what fails is said, and done without."""
-        await self._try("the books of sessions before", self._close_books(seat.dead, seat.connection))
-        await self._try("snapshot", self._snapshot(seat, feed, SnapshotType.INITIAL, "running"))
-        await self._try("what sessions before left", asyncio.to_thread(self._on_start, seat))
+        await self._try("the books of sessions before", self._close_books(leadership.dead, leadership.connection))
+        await self._try("snapshot", self._snapshot(leadership, feed, SnapshotType.INITIAL, "running"))
+        await self._try("what sessions before left", asyncio.to_thread(self._on_start, leadership))
         await self._try("leftovers", asyncio.to_thread(remove_leftovers, self._files.folder))
         minutes = 0
         while True:
@@ -271,28 +272,28 @@ class LiveSession:
             await asyncio.sleep((minute + timedelta(minutes=1) - datetime.now(UTC)).total_seconds())
             self.metrics.close_minute(minute)
             if self._totals_before is None:
-                await self._try("counts of the sessions before", self._look_at_totals(seat))
-            await self._try("snapshot", self._snapshot(seat, feed, SnapshotType.PERIODIC, "running"))
+                await self._try("counts of the sessions before", self._look_at_totals(leadership))
+            await self._try("snapshot", self._snapshot(leadership, feed, SnapshotType.PERIODIC, "running"))
             minutes += 1
             if minutes == 1 or minutes % REPORT_EVERY_MINUTES == 0:
-                await asyncio.to_thread(self._tell, self._report(seat, feed, None))
+                await asyncio.to_thread(self._tell, self._report(leadership, feed, None))
 
     async def _try(self, what: str, work: Awaitable[None]) -> None:
         try:
             await work
         except Exception as error:  # noqa: BLE001 (a lost connection ends the session by its heartbeat)
-            self._say(f"{what}: {type(error).__name__}: {one_line(error)}")
+            self._log(f"{what}: {type(error).__name__}: {one_line(error)}")
 
     def _tell(self, report: SessionReport | None) -> None:
         try:
             if report is not None:
                 self._on_report(report)
         except Exception as error:  # noqa: BLE001 (whoever listens has no say in prices)
-            self._say(f"report: {type(error).__name__}: {one_line(error)}")
+            self._log(f"report: {type(error).__name__}: {one_line(error)}")
 
-    async def _look_at_totals(self, seat: Seat) -> None:
+    async def _look_at_totals(self, leadership: Leadership) -> None:
         """Go on from the counts of the sessions before."""
-        self._totals_before = await latest_totals(seat.connection) or {}
+        self._totals_before = await latest_totals(leadership.connection) or {}
 
     async def _close_books(self, dead: Sequence[int], connection: AsyncConnection) -> None:
         """Save a last snapshot of each session that died."""
@@ -301,7 +302,7 @@ class LiveSession:
             if state is not None:
                 await save_state(connection, state, SnapshotType.ON_STOP)
 
-    async def _snapshot(self, seat: Seat, feed: Feed, kind: SnapshotType, status: str) -> None:
+    async def _snapshot(self, leadership: Leadership, feed: Feed, kind: SnapshotType, status: str) -> None:
         totals = self._totals()
         config = {
             "feed": feed.name,
@@ -310,28 +311,28 @@ class LiveSession:
             **self.metrics.as_saved(),
         }
         known = None if self._totals_before is None else totals
-        state = live_state(seat.session, seat.started_at, config, known, int(totals["cycles"]), status)
-        await save_state(seat.connection, state, kind)
+        state = live_state(leadership.session, leadership.started_at, config, known, int(totals["cycles"]), status)
+        await save_state(leadership.connection, state, kind)
 
-    async def _leave(self, seat: Seat, feed: Feed, log: TickLog, ended: str) -> None:
+    async def _leave(self, leadership: Leadership, feed: Feed, tick_log: TickLog, ended: str) -> None:
         """Last words, as far as they still can be said."""
         try:
             async with asyncio.timeout(LEAVE_SECONDS):
                 if ended not in (HANDED_OVER, ONCE):
-                    self._cycle.write_last(f"the live session ended: {ended}")
+                    self._refresh_loop.write_last(f"the live session ended: {ended}")
                 self.metrics.close_minute(datetime.now(UTC).replace(second=0, microsecond=0))
-                await self._snapshot(seat, feed, SnapshotType.ON_STOP, "stopped")
-                await end_session(seat.connection, seat.session, self.metrics.cycles, ended)
-                await log.flush()
-                for problem in log.problems:
-                    self._say(problem)
+                await self._snapshot(leadership, feed, SnapshotType.ON_STOP, "stopped")
+                await end_session(leadership.connection, leadership.session, self.metrics.cycles, ended)
+                await tick_log.flush()
+                for problem in tick_log.problems:
+                    self._log(problem)
         except (DriverError, TimeoutError, StrikecastError, OSError) as error:
-            self._say(f"session {seat.session} could not say goodbye: {one_line(error)}")
-        self._last_report = self._report(seat, feed, ended)
-        self._say(f"session {seat.session} ended after {self.metrics.cycles} refreshes: {ended}")
+            self._log(f"session {leadership.session} could not say goodbye: {one_line(error)}")
+        self._last_report = self._report(leadership, feed, ended)
+        self._log(f"session {leadership.session} ended after {self.metrics.cycles} refreshes: {ended}")
 
-    def _report(self, seat: Seat, feed: Feed, ended: str | None) -> SessionReport:
-        return SessionReport(seat.session, feed.name, seat.started_at, self.metrics, self._totals(), ended)
+    def _report(self, leadership: Leadership, feed: Feed, ended: str | None) -> SessionReport:
+        return SessionReport(leadership.session, feed.name, leadership.started_at, self.metrics, self._totals(), ended)
 
     def _totals(self) -> dict[str, float]:
         return added(self.metrics.counters(), self._totals_before or {})

@@ -1,18 +1,17 @@
 """The price archive: old months of bars as files, and questions to files and database together."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pipelines.domain.maintenance.archive import ArchivePlan, plan_archive
+from pipelines.log import Log
 from pipelines.settings import Settings
 from pipelines.storage.maintenance.runs import only_one, patient, record
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.prices import archive as price_archive
 from pipelines.storage.prices.archive import ArchivedMonth, archive_month, stored_months
 
-Say = Callable[[str], None]
 JOB = "archive"
 
 
@@ -32,7 +31,7 @@ def plan(settings: Settings, database: Database, now: datetime) -> ArchivePlan:
 
 
 def run(
-    settings: Settings, database: Database, now: datetime, say: Say = lambda _: None, run_id: str | None = None
+    settings: Settings, database: Database, now: datetime, log: Log = lambda _: None, run_id: str | None = None
 ) -> ArchiveReport:
     """Carry the plan out, month by month. Raises AlreadyRunningError while another does, BuildError as one fails."""
     with only_one(database, JOB) as recording:
@@ -42,7 +41,7 @@ def run(
         with patient(database).connect(JOB, Role.PIPELINE, autocommit=True) as working:
             for month in decided.months:
                 months.append(archive_month(working, settings.archive_dir, month))
-                say(f"{months[-1].file}: {months[-1].rows:,} bars, {months[-1].bytes:,} bytes")
+                log(f"{months[-1].file}: {months[-1].rows:,} bars, {months[-1].bytes:,} bytes")
         report = ArchiveReport(decided, tuple(months))
         recorded.finish({"months": list(months)})
     return report

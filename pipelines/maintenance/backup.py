@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from pipelines.domain.maintenance.backups import (
     plan_rotation,
 )
 from pipelines.errors import AlreadyRunningError, BackupError, NoDataError, printable
+from pipelines.log import Log
 from pipelines.maintenance.client_programs import programs_for, reaching
 from pipelines.maintenance.encryption import run_reading
 from pipelines.storage.postgres.connection import Database, Role
@@ -34,8 +35,6 @@ MANIFEST = "manifest.json"
 VERDICT = "verified.json"
 BACKUP_OF_THE_SAME_RUNS = 5
 MADE_BUT_NOT_COPIED = 9
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Backup:
 def create(
     database: Database,
     folder: Path,
-    say: Say = lambda _: None,
+    log: Log = lambda _: None,
     *,
     compression: str | None = None,
     encrypt_to: str | None = None,
@@ -108,7 +107,7 @@ def create(
     if running.returncode not in {0, MADE_BUT_NOT_COPIED}:
         raise BackupError(f"{complaint or 'pg_backup.sh said nothing'} (exit code {running.returncode})")
     made = read(Path(said.strip().splitlines()[-1]))
-    say(f"{made.folder.name}: {made.manifest.rows:,} rows, {made.manifest.bytes:,} bytes, {made.manifest.seconds} s")
+    log(f"{made.folder.name}: {made.manifest.rows:,} rows, {made.manifest.bytes:,} bytes, {made.manifest.seconds} s")
     return dataclasses.replace(made, copy_problem=complaint) if running.returncode else made
 
 
@@ -119,9 +118,9 @@ def read(folder: Path) -> Backup:
     except (OSError, ValueError) as error:
         raise BackupError(f"{folder} is no backup of ours: its manifest cannot be read: {error}") from error
     with suppress(OSError, KeyError, TypeError, ValueError):
-        verdict = orjson.loads((folder / VERDICT).read_bytes())
-        at = datetime.fromisoformat(verdict["at"])
-        return Backup(folder, manifest, at, verdict["problem"], verdict.get("content_read", True))
+        check = orjson.loads((folder / VERDICT).read_bytes())
+        at = datetime.fromisoformat(check["at"])
+        return Backup(folder, manifest, at, check["problem"], check.get("content_read", True))
     return Backup(folder, manifest)
 
 
@@ -182,12 +181,12 @@ def plan(found: Sequence[Backup], policy: RotationPolicy, now: datetime) -> Rota
     return plan_rotation([one.kept for one in found], policy, now)
 
 
-def rotate(folder: Path, policy: RotationPolicy, now: datetime, say: Say = lambda _: None) -> RotationPlan:
+def rotate(folder: Path, policy: RotationPolicy, now: datetime, log: Log = lambda _: None) -> RotationPlan:
     """Delete the backups that no rule keeps; only folders with a manifest of ours, each out of sight before it goes."""
     decided = plan(backups(folder), policy, now)
     for name, why in decided.delete:
         remove(folder, name)
-        say(f"deleted {name}: {why}")
+        log(f"deleted {name}: {why}")
     return decided
 
 

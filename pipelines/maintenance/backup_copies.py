@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pipelines.domain.maintenance.backups import KeptBackup, RotationPlan, RotationPolicy, named_backup, plan_rotation
 from pipelines.errors import BackupError, printable
-from pipelines.maintenance.backup import MANIFEST, Say, backups, remove
+from pipelines.log import Log
+from pipelines.maintenance.backup import MANIFEST, backups, remove
 
 
 def plan_copies(where: str, policy: RotationPolicy, now: datetime) -> RotationPlan:
@@ -14,7 +15,7 @@ def plan_copies(where: str, policy: RotationPolicy, now: datetime) -> RotationPl
     return plan_rotation(_remote_copies(where) if _is_remote(where) else _directory_copies(Path(where)), policy, now)
 
 
-def rotate_copies(where: str, policy: RotationPolicy, now: datetime, say: Say = lambda _: None) -> RotationPlan:
+def rotate_copies(where: str, policy: RotationPolicy, now: datetime, log: Log = lambda _: None) -> RotationPlan:
     """Delete the copies that no rule keeps; nothing that is not named as our backups are, and has their manifest."""
     decided = plan_copies(where, policy, now)
     for name, why in decided.delete:
@@ -23,7 +24,7 @@ def rotate_copies(where: str, policy: RotationPolicy, now: datetime, say: Say = 
             _rclone("purge", f"{where}/{name}")
         else:
             remove(Path(where), name)
-        say(f"deleted the copy {name}: {why}")
+        log(f"deleted the copy {name}: {why}")
     return decided
 
 

@@ -5,19 +5,18 @@ import hashlib
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.domain.maintenance.log_files import LogFile, LogPlan, LogStep, plan_logs
 from pipelines.errors import BuildError
+from pipelines.log import Log
 from pipelines.maintenance.log_writer import rename_rotated
 from pipelines.settings import Settings
 from pipelines.storage.maintenance.runs import only_one, record
 from pipelines.storage.postgres.connection import Database
 
-Say = Callable[[str], None]
 JOB = "logs"
 SUFFIXES = (".log", ".jsonl", ".gz")
 
@@ -37,7 +36,7 @@ def plan(settings: Settings, now: datetime) -> LogPlan:
 
 
 def run(
-    settings: Settings, database: Database, now: datetime, say: Say = lambda _: None, run_id: str | None = None
+    settings: Settings, database: Database, now: datetime, log: Log = lambda _: None, run_id: str | None = None
 ) -> LogsReport:
     """Carry the plan out. Raises AlreadyRunningError while another does."""
     with only_one(database, JOB) as recording:
@@ -46,7 +45,7 @@ def run(
         before = sizes(settings)
         for step in decided.steps:
             _carry_out(step, now)
-            say(f"{step.action} {step.name}: {step.why}")
+            log(f"{step.action} {step.name}: {step.why}")
         report = LogsReport(decided, before, sizes(settings))
         recorded.finish({"before": report.before, "after": report.after})
     return report

@@ -17,7 +17,8 @@ from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 from pipelines.atomic_files import sync
 from pipelines.domain.maintenance.base_backups import BaseBackup, BasePlan, parse_start_wal, plan_bases
 from pipelines.errors import AlreadyRunningError, BackupError, NoDataError, printable
-from pipelines.maintenance.backup import Say, remove
+from pipelines.log import Log
+from pipelines.maintenance.backup import remove
 from pipelines.maintenance.client_programs import reaching, server_programs
 from pipelines.maintenance.restore import read_ladders
 from pipelines.settings import Settings
@@ -66,7 +67,7 @@ def bases(folder: Path) -> list[BaseBackup]:
     return sorted(found, key=lambda one: one.name, reverse=True)
 
 
-def make_base(database: Database, folder: Path, now: datetime, say: Say = lambda _: None) -> Path:
+def make_base(database: Database, folder: Path, now: datetime, log: Log = lambda _: None) -> Path:
     """Take a copy of the whole server, verify every file of the copy, and give it its name only then.
 
     Raises BackupError, and leaves nothing that looks like a base backup; AlreadyRunningError while another is made.
@@ -78,7 +79,7 @@ def make_base(database: Database, folder: Path, now: datetime, say: Say = lambda
         if made.exists():
             raise BackupError(f"{made} is there already: has the clock gone back?")
         partial = made.with_name(f"{made.name}.partial")
-        say(f"copying the server into {made}")
+        log(f"copying the server into {made}")
         try:
             _run(
                 [
@@ -92,7 +93,7 @@ def make_base(database: Database, folder: Path, now: datetime, say: Say = lambda
                 ],
                 variables,
             )
-            say("verifying every file")
+            log("verifying every file")
             _run([programs / "pg_verifybackup", "--quiet", partial])
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -107,21 +108,21 @@ def plan_pruning(folder: Path, keep: int) -> BasePlan:
     return plan_bases(bases(folder), keep)
 
 
-def prune(settings: Settings, database: Database, say: Say = lambda _: None) -> BasePlan:
+def prune(settings: Settings, database: Database, log: Log = lambda _: None) -> BasePlan:
     """Delete older base backups, and the archived log that no kept one needs."""
     folder = base_folder(settings)
     with _only_one(folder):
         decided = plan_pruning(folder, settings.backup.keep_base)
         for name, why in decided.delete:
             remove(folder, name)
-            say(f"deleted {name}: {why}")
+            log(f"deleted {name}: {why}")
         if settings.backup.wal_archive is not None and decided.wal_from is not None:
             programs = server_programs(database.server_major)
             _run([programs / "pg_archivecleanup", settings.backup.wal_archive, decided.wal_from])
     return decided
 
 
-def drill_pitr(settings: Settings, database: Database, now: datetime, say: Say = lambda _: None) -> PitrReport:
+def drill_pitr(settings: Settings, database: Database, now: datetime, log: Log = lambda _: None) -> PitrReport:
     """Prove that the newest base backup and the archived log restore a given second.
 
     A mark is written before that second, another after it; both are in a database of their own. The restored server
@@ -136,7 +137,7 @@ def drill_pitr(settings: Settings, database: Database, now: datetime, say: Say =
         if not found:
             raise NoDataError(f"there is no base backup in {folder}: run `strikecast backup base`")
         base, programs = found[0], server_programs(database.server_major)
-        say(f"verifying {base.name}")
+        log(f"verifying {base.name}")
         _run([programs / "pg_verifybackup", "--quiet", folder / base.name])
         if any((folder / base.name / "pg_tblspc").iterdir()):
             raise BackupError(f"{base.name} has tablespaces, which would be used by two servers: restore it by hand")
@@ -144,14 +145,14 @@ def drill_pitr(settings: Settings, database: Database, now: datetime, say: Say =
             drop_database(database, left)
         name = f"{PITR_PREFIX}{now:%Y%m%d%H%M%S}"
         try:
-            target_at = _mark(database, name, say)
-            _wait_until_archived(database, archive, recovery.finish_wal_file(database), say)
+            target_at = _mark(database, name, log)
+            _wait_until_archived(database, archive, recovery.finish_wal_file(database), log)
         finally:
             drop_database(database, name)
         with TemporaryDirectory(prefix="drill-", suffix=".partial", dir=folder) as scratch:
             server = EmbeddedServer(Path(scratch) / "server", programs=programs)
             wal_files = _lay_out(server, folder / base.name, archive, base.start_wal, target_at)
-            say(f"restoring {base.name} and {wal_files} files of the log up to {target_at:%Y-%m-%d %H:%M:%S} UTC")
+            log(f"restoring {base.name} and {wal_files} files of the log up to {target_at:%Y-%m-%d %H:%M:%S} UTC")
             with server.in_use():
                 login = quote(str(database.parameters.get("user") or "postgres"), safe="")
                 restored = Database(f"postgresql://{login}@/{name}?host={quote(str(server.socket_dir))}")
@@ -181,20 +182,20 @@ def _archive(settings: Settings, database: Database) -> Path:
     return archive
 
 
-def _mark(database: Database, name: str, say: Say) -> datetime:
+def _mark(database: Database, name: str, log: Log) -> datetime:
     """Write a mark, let a full second pass, write another; that second, by the server's clock."""
     marked = create_database(database, name)
     recovery.create_mark_table(marked)
     recovery.write_mark(marked, BEFORE)
     target_at = recovery.server_time(marked).astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
-    say(f"a mark before {target_at:%H:%M:%S}, and one after it")
+    log(f"a mark before {target_at:%H:%M:%S}, and one after it")
     _wait(lambda: recovery.server_time(marked) > target_at)
     recovery.write_mark(marked, AFTER)
     return target_at
 
 
-def _wait_until_archived(database: Database, archive: Path, wal: str, say: Say) -> None:
-    say(f"waiting for {wal} to be archived")
+def _wait_until_archived(database: Database, archive: Path, wal: str, log: Log) -> None:
+    log(f"waiting for {wal} to be archived")
     if not _wait((archive / wal).is_file):
         failed = recovery.failed_wal(database)
         raise BackupError(

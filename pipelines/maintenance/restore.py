@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pipelines.domain.maintenance.backups import differences
 from pipelines.errors import BackupError, NoDataError
-from pipelines.maintenance.backup import Backup, Say, verify
+from pipelines.log import Log
+from pipelines.maintenance.backup import Backup, verify
 from pipelines.maintenance.client_programs import programs_for, reaching
 from pipelines.maintenance.encryption import read_plain, run_reading
 from pipelines.settings import Settings
@@ -54,7 +55,7 @@ def restore(
     backup: Backup,
     into: str,
     now: datetime,
-    say: Say = lambda _: None,
+    log: Log = lambda _: None,
     *,
     identity: Path | None = None,
 ) -> RestoreReport:
@@ -65,14 +66,14 @@ def restore(
     BackupError; then the new database is gone again.
     """
     began_seconds = time.monotonic()
-    _require_sound(database, backup, now, say, identity)
+    _require_sound(database, backup, now, log, identity)
     target = create_database(database, into)
     try:
         create_missing_roles(database, _roles(read_plain(backup.roles, identity).decode()))
-        say(f"restoring {backup.folder.name} into {into}")
+        log(f"restoring {backup.folder.name} into {into}")
         _run_pg_restore(target, backup, identity)
         analyze(target)
-        say("comparing every table with the backup")
+        log("comparing every table with the backup")
         found = differences(backup.manifest.tables, table_facts(target))
     except BaseException:
         drop_database(database, into)
@@ -83,7 +84,7 @@ def restore(
 
 
 def replace(
-    database: Database, backup: Backup, now: datetime, say: Say = lambda _: None, *, identity: Path | None = None
+    database: Database, backup: Backup, now: datetime, log: Log = lambda _: None, *, identity: Path | None = None
 ) -> RestoreReport:
     """Restore beside the database in use, and swap their names once nothing differs; the old one stays, renamed.
 
@@ -91,7 +92,7 @@ def replace(
     """
     name = str(database.parameters["dbname"])
     stamp = f"{now:%Y%m%d%H%M%S}"
-    done = restore(database, backup, f"{name}_restored_{stamp}", now, say, identity=identity)
+    done = restore(database, backup, f"{name}_restored_{stamp}", now, log, identity=identity)
     if done.differences:
         drop_database(database, done.database)
         raise BackupError(f"{name} is not replaced, since the restored one differs: {'; '.join(done.differences)}")
@@ -101,7 +102,7 @@ def replace(
 
 
 def drill(
-    settings: Settings, database: Database, backup: Backup, now: datetime, say: Say = lambda _: None
+    settings: Settings, database: Database, backup: Backup, now: datetime, log: Log = lambda _: None
 ) -> RestoreReport:
     """Restore into a scratch database, compare, read a ladder of each published symbol, drop it again.
 
@@ -110,7 +111,7 @@ def drill(
     for left in unused_databases(database, DRILL_PREFIX):  # of drills that were killed
         drop_database(database, left)
     name = f"{DRILL_PREFIX}{now:%Y%m%d%H%M%S}"
-    done = restore(database, backup, name, now, say, identity=settings.backup.identity)
+    done = restore(database, backup, name, now, log, identity=settings.backup.identity)
     try:
         ladders = read_ladders(settings, Database(database.url_for(name)))
     except NoDataError as error:
@@ -130,8 +131,8 @@ def read_ladders(settings: Settings, database: Database) -> int:
     return len(prices)
 
 
-def _require_sound(database: Database, backup: Backup, now: datetime, say: Say, identity: Path | None) -> None:
-    say(f"verifying {backup.folder.name}")
+def _require_sound(database: Database, backup: Backup, now: datetime, log: Log, identity: Path | None) -> None:
+    log(f"verifying {backup.folder.name}")
     found = verify(backup, now, identity)
     if found.problem is not None:
         raise BackupError(f"{backup.folder.name} is damaged: {found.problem}")

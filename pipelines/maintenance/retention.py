@@ -9,6 +9,7 @@ from functools import partial
 
 from pipelines.domain.maintenance.retention import RetentionPlan, plan_retention, time_of_plan
 from pipelines.domain.maintenance.vacuum import IndexStep, VacuumStep
+from pipelines.log import Log
 from pipelines.settings import Settings
 from pipelines.storage.live.ticks import create_partitions
 from pipelines.storage.maintenance import retention as stored
@@ -16,7 +17,6 @@ from pipelines.storage.maintenance.runs import leaving, newest_planned, only_one
 from pipelines.storage.maintenance.vacuum import read_indexes, reindex, vacuum
 from pipelines.storage.postgres.connection import Connection, Database, Role
 
-Say = Callable[[str], None]
 JOB = "retention"
 #: So many days have their partitions beforehand; fewer than three are an alarm.
 DAYS_AHEAD = 7
@@ -53,7 +53,7 @@ def plan(settings: Settings, database: Database, now: datetime) -> RetentionPlan
 
 
 def run(
-    settings: Settings, database: Database, now: datetime, say: Say = lambda _: None, run_id: str | None = None
+    settings: Settings, database: Database, now: datetime, log: Log = lambda _: None, run_id: str | None = None
 ) -> RetentionReport:
     """Carry the plan out. Raises AlreadyRunningError while another does."""
     with only_one(database, JOB) as connection:
@@ -63,21 +63,21 @@ def run(
         left: list[str] = []
         with patient(database).connect(JOB, Role.OWNER, autocommit=True) as working:
             rows += stored.crash_silent(working, decided)
-            rows += stored.delete_rows(working, decided, say)
+            rows += stored.delete_rows(working, decided, log)
         with patient(database, DROP_SECONDS).connect(JOB, Role.OWNER, autocommit=True) as working:
-            rows += _drop(working, decided, left, say)
+            rows += _drop(working, decided, left, log)
         with dagster_database(settings, database).connect(JOB, None, autocommit=True) as working:
             rows += stored.delete_runs(
                 working, [one.target for one in decided.runs], lambda ids: _delete_compute_logs(settings, ids)
             )
             rows += stored.delete_ticks(working, decided.ticks_before)
-            _tidy(working, [f"public.{table}" for table in stored.DAGSTER_TABLES if rows[table]], left, say)
+            _tidy(working, [f"public.{table}" for table in stored.DAGSTER_TABLES if rows[table]], left, log)
         report = RetentionReport(decided, dict(sorted(rows.items())), tuple(left))
         recorded.finish({"rows": report.rows, "left": list(left)})
     return report
 
 
-def _drop(working: Connection, decided: RetentionPlan, left: list[str], say: Say) -> Counter[str]:
+def _drop(working: Connection, decided: RetentionPlan, left: list[str], log: Log) -> Counter[str]:
     """Remove days and generations one by one; what someone holds on to is left."""
     rows: Counter[str] = Counter()
     steps: list[tuple[str, Callable[[], Counter[str]]]] = [
@@ -88,25 +88,25 @@ def _drop(working: Connection, decided: RetentionPlan, left: list[str], say: Say
         ),
     ]
     for name, step in steps:
-        with leaving(left, say):
-            with stored.alone(working):
+        with leaving(left, log):
+            with stored.maintenance_lock(working):
                 rows += step()
-            say(f"dropped {name}")
+            log(f"dropped {name}")
     return rows
 
 
-def _tidy(working: Connection, tables: Sequence[str], left: list[str], say: Say) -> None:
+def _tidy(working: Connection, tables: Sequence[str], left: list[str], log: Log) -> None:
     """Vacuum tables that lost rows, and build anew what became airy of their indexes.
 
     Small tables that lose a seventh each night grow for long before autovacuum finds that enough; and run ids come in
     no order, so that the pages of their indexes do not fill up again.
     """
     for table in tables:
-        with leaving(left, say):
+        with leaving(left, log):
             vacuum(working, VacuumStep(table, "rows were removed"))
     for index in read_indexes(working):
         if index.table in tables and index.bytes <= SMALL_BYTES and index.bloat_bytes >= AIRY_SHARE * index.bytes:
-            with leaving(left, say):
+            with leaving(left, log):
                 reindex(working, IndexStep(index.index, "rows were removed"))
 
 

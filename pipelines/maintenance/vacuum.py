@@ -1,19 +1,19 @@
 """Vacuum: both databases' tables in their turn, gently, and what it changed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
 from pipelines.domain.maintenance.vacuum import VacuumPlan, plan_vacuum
+from pipelines.log import Log
 from pipelines.maintenance.retention import dagster_database
 from pipelines.settings import Settings
 from pipelines.storage.maintenance import vacuum as stored
 from pipelines.storage.maintenance.runs import LOCK_TIMEOUT_SECONDS, leaving, only_one, record
 from pipelines.storage.postgres.connection import Connection, Database, Role
 
-Say = Callable[[str], None]
 JOB = "vacuum"
 STATEMENT_SECONDS = 1_800
 
@@ -63,7 +63,7 @@ def run(
     settings: Settings,
     database: Database,
     now: datetime,
-    say: Say = lambda _: None,
+    log: Log = lambda _: None,
     run_id: str | None = None,
     *,
     urgent_only: bool = False,
@@ -80,9 +80,9 @@ def run(
         for name, of_database in decided.items():
             with _connected(settings, database, name) as connection:
                 if name == _databases(settings, database)[0]:
-                    with leaving(left, say):
+                    with leaving(left, log):
                         applied = stored.apply_settings(connection)
-                changes += _carry_out(connection, of_database, left, say)
+                changes += _carry_out(connection, of_database, left, log)
                 held_back = stored.what_holds_back(connection)  # of the whole server
         report = VacuumReport(decided, tuple(changes), applied, tuple(left), tuple(held_back))
         recorded.finish({"changes": list(changes), "left": left, "held_back_by": held_back})
@@ -115,16 +115,16 @@ def _connected(settings: Settings, database: Database, name: str) -> Iterator[Co
         yield connection
 
 
-def _carry_out(connection: Connection, decided: VacuumPlan, left: list[str], say: Say) -> list[Change]:
+def _carry_out(connection: Connection, decided: VacuumPlan, left: list[str], log: Log) -> list[Change]:
     before = _sizes(connection)
     steps = [(one.table, one.why, partial(stored.vacuum, connection, one)) for one in decided.tables]
     steps += [(one.index, one.why, partial(stored.reindex, connection, one)) for one in decided.indexes]
     done = []
     for name, why, step in steps:
-        with leaving(left, say):
+        with leaving(left, log):
             step()
             done.append((name, why))
-            say(f"{name}: {why}")
+            log(f"{name}: {why}")
     after = _sizes(connection)
     return [Change(name, why, *before[name], *after.get(name, (0, 0))) for name, why in done if name in before]
 

@@ -5,7 +5,7 @@ What lasts is kept in `alerts.json` in the home folder, so that a restart tells 
 delivered is tried again the next time.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from pipelines.atomic_files import replacing
 from pipelines.domain.monitoring.alerts import Alert, Heading, Problem, news
 from pipelines.errors import SettingsError, StateError
+from pipelines.log import Log
 from pipelines.settings import Settings
 
 LOCK_SECONDS = 10.0
@@ -60,44 +61,40 @@ def read_state(settings: Settings, now: datetime) -> State:
         raise StateError(f"{_path(settings)} cannot be read ({error}): delete it, what lasts is told anew") from error
 
 
-def tell(
-    settings: Settings, found: Sequence[Problem], now: datetime, say: Callable[[str], None], *, server: bool = False
-) -> list[Alert]:
+def tell(settings: Settings, found: Sequence[Problem], now: datetime, log: Log, *, server: bool = False) -> list[Alert]:
     """Take in all that is wrong now; tell what began and what ended, and what could not be told before.
 
     With `server` about the server alone, without it about everything else. Returns what lasts, oldest first. What
-    cannot be written or delivered is told by `say`. Raises SettingsError for an address that is none, after the log has
+    cannot be written or delivered is told by `log`. Raises SettingsError for an address that is none, after the log has
     it, and StateError when what was told before is not known.
     """
-    with alone(settings):
+    with maintenance_lock(settings):
         before = read_state(settings, now)
         ours = {key: one for key, one in before.lasting.items() if (key == SERVER) is server}
         others = {key: one for key, one in before.lasting.items() if (key == SERVER) is not server}
         began, ended, lasting = news(ours, before.suspected, found, now)
         suspected = tuple(one.key for one in found if one.passing and one.key not in lasting)
         for alert in (*began, *ended):
-            say(f"{alert.title}: {alert.text}")
-            _append(settings, alert, say)
+            log(f"{alert.title}: {alert.text}")
+            _append(settings, alert, log)
         everyone = tuple(range(len(settings.alerts.urls)))
         waiting = (*before.waiting, *(Waiting(alert, everyone) for alert in (*began, *ended)))
         state = State(
             before.watching_since, others | lasting, before.suspected if server else suspected, waiting[-MOST_WAITING:]
         )
         if state != before or not _path(settings).exists():
-            _write(settings, state, say)  # before it is delivered: told twice rather than never
+            _write(settings, state, log)  # before it is delivered: told twice rather than never
         if state.waiting:
             left = [
                 Waiting(one.alert, missed)
                 for one in state.waiting
-                if (missed := deliver(settings, one.alert.title, one.alert.text, one.addresses, say))
+                if (missed := deliver(settings, one.alert.title, one.alert.text, one.addresses, log))
             ]
-            _write(settings, replace(state, waiting=tuple(left)), say)
+            _write(settings, replace(state, waiting=tuple(left)), log)
     return sorted(lasting.values(), key=lambda one: one.began_at)
 
 
-def deliver(
-    settings: Settings, title: str, text: str, addresses: Sequence[int], say: Callable[[str], None]
-) -> tuple[int, ...]:
+def deliver(settings: Settings, title: str, text: str, addresses: Sequence[int], log: Log) -> tuple[int, ...]:
     """Send a message to addresses of the settings, by number; those that did not take it.
 
     Raises SettingsError for an address that is none.
@@ -118,18 +115,18 @@ def deliver(
             missed.append(number)
     if missed:
         numbers = ", ".join(str(number + 1) for number in missed)
-        say(f"address {numbers} of alerts.urls did not take an alert, and is tried again: {title}")
+        log(f"address {numbers} of alerts.urls did not take an alert, and is tried again: {title}")
     return tuple(missed)
 
 
 @contextmanager
-def alone(settings: Settings) -> Iterator[None]:
+def maintenance_lock(settings: Settings) -> Iterator[None]:
     """Be the only one who tells; who looks within it cannot tell what another has seen end meanwhile.
 
     Raises StateError when another holds on to it.
     """
     settings.home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.home / "alerts.lock", is_singleton=True)  # `tell` within `alone`
+    lock = FileLock(settings.home / "alerts.lock", is_singleton=True)  # `tell` within `maintenance_lock`
     try:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout as error:
@@ -144,23 +141,23 @@ def _path(settings: Settings) -> Path:
     return settings.home / "alerts.json"
 
 
-def _append(settings: Settings, alert: Alert, say: Callable[[str], None]) -> None:
+def _append(settings: Settings, alert: Alert, log: Log) -> None:
     """Add to `logs/alerts.jsonl`, one object a line; a full disk must not keep anybody from hearing of it."""
-    log = settings.home / "logs" / "alerts.jsonl"
+    log_file = settings.home / "logs" / "alerts.jsonl"
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as file:
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        with log_file.open("ab") as file:
             file.write(orjson.dumps({**asdict(alert), "runbook": f"docs/runbook.md: {alert.heading}"}) + b"\n")
     except OSError as error:
-        say(f"{log} cannot be written: {error.strerror}")
+        log(f"{log_file} cannot be written: {error.strerror}")
 
 
-def _write(settings: Settings, state: State, say: Callable[[str], None]) -> None:
+def _write(settings: Settings, state: State, log: Log) -> None:
     try:
         with replacing(_path(settings)) as partial:
             partial.write_bytes(orjson.dumps(asdict(state), option=orjson.OPT_INDENT_2))
     except OSError as error:
-        say(f"{_path(settings)} cannot be written, so this may be told again: {error.strerror}")
+        log(f"{_path(settings)} cannot be written, so this may be told again: {error.strerror}")
 
 
 def _alert(raw: dict[str, str]) -> Alert:

@@ -1,6 +1,5 @@
 """Jobs: what the sensor, the schedules and the command line run."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -9,10 +8,11 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from pipelines.live.feeds.choose import configured_feed
-from pipelines.live.leadership import Seat
+from pipelines.live.leadership import Leadership
 from pipelines.live.output import probabilities_path
 from pipelines.live.session import LiveSession, SessionReport
 from pipelines.live.session_report import session_metadata
+from pipelines.log import Log
 from pipelines.orchestration.run_reaper import fail, runs_without_process
 from pipelines.resources import Strikecast
 
@@ -81,9 +81,9 @@ def live_session(context: dg.OpExecutionContext, strikecast: Strikecast) -> None
     settings = strikecast.settings()
     database = strikecast.database()
 
-    def fail_dead_runs(seat: Seat) -> None:
+    def fail_dead_runs(leadership: Leadership) -> None:
         """Its successor looks whether a session lives whose process was killed."""
-        del seat
+        del leadership
         for run in runs_without_process(context.instance, database, datetime.now(UTC), LIVE_JOB):
             if run.run_id != context.run.run_id:
                 fail(context.instance, run, "the process of this live session died; another took over")
@@ -115,14 +115,14 @@ def live_session(context: dg.OpExecutionContext, strikecast: Strikecast) -> None
             configured_feed(settings),
             run_id=context.run.run_id,
             wait=True,
-            say=partial(_tell, events, context.log.info),
+            log=partial(_tell, events, context.log.info),
             on_start=fail_dead_runs,
             on_first_file=partial(_tell, events, report_file),
             on_report=report_session,
         ).run()
 
 
-def _tell(executor: ThreadPoolExecutor, how: Callable[[str], None], text: str) -> None:
+def _tell(executor: ThreadPoolExecutor, how: Log, text: str) -> None:
     executor.submit(how, text)
 
 

@@ -6,7 +6,7 @@ import dagster as dg
 
 from pipelines.domain.monitoring.alerts import problems
 from pipelines.errors import DatabaseError
-from pipelines.monitoring.alert_delivery import alone, tell
+from pipelines.monitoring.alert_delivery import maintenance_lock, tell
 from pipelines.monitoring.conditions import look
 from pipelines.orchestration.jobs import LIVE_JOB, live_refresh
 from pipelines.orchestration.run_reaper import IN_PROGRESS, START_GRACE, fail, runs_without_process
@@ -88,7 +88,7 @@ WATCH_SECONDS = 30
     description="Fails runs whose process was killed, so that their pool is free: Dagster takes them for running for "
     "ever. A run says that its process lives by a lock in the database; it is dead if two looks do not find the lock.",
 )
-def dead_runs(context: dg.SensorEvaluationContext, strikecast: Strikecast) -> dg.SkipReason:
+def run_reaper(context: dg.SensorEvaluationContext, strikecast: Strikecast) -> dg.SkipReason:
     """Fail the runs whose process was gone at the last look, too."""
     suspects = set((context.cursor or "").split())
     try:
@@ -124,12 +124,12 @@ def a_run_failed(context: dg.RunFailureSensorContext, strikecast: Strikecast) ->
 
 
 def _watch(context: dg.SensorEvaluationContext | dg.RunFailureSensorContext, strikecast: Strikecast) -> str:
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         context.log.warning(text)  # to ask for the log is to make a file, so not at each look
 
     settings = strikecast.settings()
-    with alone(settings):
+    with maintenance_lock(settings):
         now = datetime.now(UTC)
         facts = look(settings, strikecast.database(), context.instance, now)
-        lasting = tell(settings, problems(facts, settings.alerts, now), now, say)
+        lasting = tell(settings, problems(facts, settings.alerts, now), now, log)
     return "; ".join(one.message for one in lasting) or "all is well"

@@ -1,6 +1,6 @@
 """Running a job of ours on the Dagster instance from this process, with progress."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 from uuid import uuid4
@@ -9,10 +9,10 @@ import dagster as dg
 
 from pipelines.definitions import defs
 from pipelines.errors import BuildError
+from pipelines.log import Log
 from pipelines.resources import SYMBOLS
 
-Say = Callable[[str], None]
-#: Dagster would print every event; what matters is said by `say`, and all of it is kept on the instance.
+#: Dagster would print every event; what matters is said by `log`, and all of it is kept on the instance.
 QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
 
 
@@ -25,11 +25,11 @@ def register_symbols(instance: dg.DagsterInstance, symbols: list[str]) -> None:
 
 
 def run_job(
-    name: str, symbol: str, config: Mapping[str, Mapping[str, Any]] | None = None, say: Say = lambda _: None
+    name: str, symbol: str, config: Mapping[str, Mapping[str, Any]] | None = None, log: Log = lambda _: None
 ) -> str:
     """Run a job for one symbol in this process, recorded on the instance that DAGSTER_HOME names.
 
-    `config`: by asset. `say` gets a line per finished step and failed check. Returns the run's id; raises BuildError
+    `config`: by asset. `log` gets a line per finished step and failed check. Returns the run's id; raises BuildError
     with the step's own message when it fails, or when a check that matters did.
     """
     with dg.DagsterInstance.get() as instance:
@@ -37,7 +37,7 @@ def run_job(
         job = defs.resolve_job_def(name)
         ops = {asset: {"config": dict(values)} for asset, values in (config or {}).items() if values}
         run_id = str(uuid4())
-        progress = _Progress(symbol, say)
+        progress = _Progress(symbol, log)
         # From the database, as the run goes on; the last events may come too late, so the result is told as well.
         instance.watch_event_logs(run_id, None, lambda entry, _cursor: progress.tell(entry.dagster_event))
         try:
@@ -60,8 +60,8 @@ def run_job(
 class _Progress:
     """Tells each finished step and failed check once."""
 
-    def __init__(self, symbol: str, say: Say) -> None:
-        self._symbol, self._say = symbol, say
+    def __init__(self, symbol: str, log: Log) -> None:
+        self._symbol, self._log = symbol, log
         self._told: set[str] = set()
         self._lock = Lock()
 
@@ -72,7 +72,7 @@ class _Progress:
             if line is None or line in self._told:
                 return
             self._told.add(line)
-        self._say(f"{self._symbol} {line}")
+        self._log(f"{self._symbol} {line}")
 
     def _line(self, event: dg.DagsterEvent) -> str | None:
         if event.event_type is dg.DagsterEventType.STEP_SUCCESS:

@@ -21,12 +21,12 @@ from filelock import FileLock, Timeout
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from pipelines.errors import AlreadyRunningError, ServerUnavailableError, SettingsError
+from pipelines.log import Log
 from pipelines.orchestration.run_reaper import IN_PROGRESS
 from pipelines.processes.pid_file import family, read_record, remove_record, write_record
 from pipelines.resources import run_of_title
 from pipelines.settings import Settings
 
-Say = Callable[[str], None]
 LOCATION = "strikecast"
 START_TIMEOUT_SECONDS = 120
 STOP_TIMEOUT_SECONDS = 15
@@ -79,14 +79,14 @@ def only_one(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def dagster_processes(
-    settings: Settings, say: Say = lambda _: None, look_after: Callable[[], None] = lambda: None
+    settings: Settings, log: Log = lambda _: None, look_after: Callable[[], None] = lambda: None
 ) -> Iterator[Running]:
     """Dagster's code server, web server and daemon, ready for use; all ended on leaving, runs cancelled first.
 
     DAGSTER_HOME and the rest of `runtime.environment` must be set. Raises SettingsError when the port is taken,
     ServerUnavailableError when a process does not come up.
     """
-    _end_leftovers(settings, say)
+    _end_leftovers(settings, log)
     port = _free_port(settings)
     url = f"http://{settings.ui_host}:{port}"
     logs = settings.home / "logs"
@@ -103,7 +103,7 @@ def dagster_processes(
     )
     outputs, writer = _start_log_writer(logs, ("code_server", "webserver", "daemon"), scratch)
     try:
-        say("starting the code server")
+        log("starting the code server")
         code = [
             "dagster",
             "api",
@@ -117,7 +117,7 @@ def dagster_processes(
         ]
         children.append(_spawn([*program, *code], outputs["code_server"], scratch))
         _wait(lambda: _accepts(code_socket), children, "the code server")
-        say("starting the web server and the daemon")
+        log("starting the web server and the daemon")
         web = ["dagster_webserver", "-h", settings.ui_host, "-p", str(port), "-w", str(workspace)]
         children.append(_spawn([*program, *web], outputs["webserver"], scratch))
         daemon = ["dagster._daemon", "run", "-w", str(workspace)]
@@ -127,7 +127,7 @@ def dagster_processes(
         yield Running(url, (*children, writer), look_after)
     finally:
         with _undisturbed():
-            _stop(children, say)
+            _stop(children, log)
             _end([writer], signal.SIGCONT)  # it ends by itself, when nobody is left to write
         remove_record(settings)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -171,11 +171,11 @@ def _spawn(command: Sequence[str], output: int, folder: Path) -> psutil.Popen:
         os.close(output)
 
 
-def _stop(children: Sequence[psutil.Popen], say: Say) -> None:
+def _stop(children: Sequence[psutil.Popen], log: Log) -> None:
     """Daemon first, so that nothing new starts; then the runs; then the servers they need."""
     if not children:
         return
-    say("stopping")
+    log("stopping")
     code_server, others = children[0], children[1:]
     for child in reversed(others[1:]):
         _end([child], signal.SIGTERM)
@@ -214,19 +214,19 @@ def _end(processes: Sequence[psutil.Process], sign: signal.Signals) -> None:
     psutil.wait_procs(alive, timeout=STOP_TIMEOUT_SECONDS)
 
 
-def _end_leftovers(settings: Settings, say: Say) -> None:
+def _end_leftovers(settings: Settings, log: Log) -> None:
     """End what an `up` that was killed left running; called with its lock held, so its parent is gone."""
     state = read_record(settings)
     for pid, created in (state or {}).get("children", []):
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
             if abs(process.create_time() - created) < 1.0:
-                say(f"ending process {pid}, left over from a strikecast that was killed")
+                log(f"ending process {pid}, left over from a strikecast that was killed")
                 _end([process], signal.SIGTERM)
-    _end_orphaned_runs(say)
+    _end_orphaned_runs(log)
 
 
-def _end_orphaned_runs(say: Say) -> None:
+def _end_orphaned_runs(log: Log) -> None:
     """End runs of this instance whose code server is gone already: they are nobody's children, and go on for ever."""
     with dg.DagsterInstance.get() as instance:
         ours = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))}
@@ -236,7 +236,7 @@ def _end_orphaned_runs(say: Say) -> None:
         if run_of_title(" ".join(process.info["cmdline"] or ())) in ours
     ]
     if orphans:
-        say(f"ending {len(orphans)} runs, left over from a strikecast that was killed")
+        log(f"ending {len(orphans)} runs, left over from a strikecast that was killed")
         _end(orphans, signal.SIGINT)
 
 

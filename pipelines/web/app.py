@@ -38,10 +38,10 @@ from pipelines.live.probability_files import (
     view_of,
 )
 from pipelines.monitoring.audit.report_files import Reports
-from pipelines.storage.live.health_queries import DatabaseHealth, impatient, read_health, read_hour
+from pipelines.storage.live.health_queries import DatabaseHealth, read_health, read_hour, with_timeouts
 from pipelines.storage.postgres.connection import Database
 from pipelines.web.health import health_report
-from pipelines.web.single_flight import FileFeed, SharedAnswer
+from pipelines.web.single_flight import FileWatcher, SingleFlightCache
 
 #: `/health` answers within 2 s, whatever the database does; the page does not wait that long for it.
 HEALTH_PATIENCE_SECONDS = 1.5
@@ -79,11 +79,11 @@ class Pages:
         self._folder = output_dir
         self._audit = audit
         self._clock = clock
-        self._feeds = {symbol: FileFeed(probabilities_path(output_dir, symbol)) for symbol in symbols}
-        hasty = impatient(database)
-        self._found = SharedAnswer(partial(read_health, hasty, self._symbols), fresh_seconds=0.5)
+        self._feeds = {symbol: FileWatcher(probabilities_path(output_dir, symbol)) for symbol in symbols}
+        hasty = with_timeouts(database)
+        self._found = SingleFlightCache(partial(read_health, hasty, self._symbols), fresh_seconds=0.5)
         self._hours = {
-            symbol: SharedAnswer(partial(self._read_hour, hasty, symbol), fresh_seconds=1.0) for symbol in symbols
+            symbol: SingleFlightCache(partial(self._read_hour, hasty, symbol), fresh_seconds=1.0) for symbol in symbols
         }
         self._page = jinja2.Environment(
             loader=jinja2.FileSystemLoader(FOLDER / "templates"),

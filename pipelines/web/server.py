@@ -1,7 +1,6 @@
 """Uvicorn around the application."""
 
 import os
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -12,6 +11,7 @@ from sse_starlette.sse import AppStatus
 
 from pipelines.deployment import database_of, running_server
 from pipelines.errors import SettingsError, StrikecastError
+from pipelines.log import Log
 from pipelines.monitoring.audit.report_files import paths
 from pipelines.settings import Settings
 from pipelines.web.app import Pages, create_app
@@ -20,7 +20,7 @@ from pipelines.web.app import Pages, create_app
 GRACE_SECONDS = 1
 
 
-def serve(settings: Settings, host: str, port: int, say: Callable[[str], None]) -> None:
+def serve(settings: Settings, host: str, port: int, log: Log) -> None:
     """Serve until interrupted. Raises SettingsError when the address cannot be used.
 
     The embedded database is started where it exists; without one, and when it fails, the files are served all the same.
@@ -28,18 +28,18 @@ def serve(settings: Settings, host: str, port: int, say: Callable[[str], None]) 
     # Uvicorn ends in order when interrupted, and then raises the interrupt again.
     with suppress(KeyboardInterrupt), _listening(host, port) as listening, ExitStack() as stack:
         if settings.database_url is None and not settings.embedded_dir.exists():
-            say("there is no database yet: no history, and /health says so; `strikecast up` creates it")
+            log("there is no database yet: no history, and /health says so; `strikecast up` creates it")
         else:
             try:
-                stack.enter_context(running_server(settings, say))
+                stack.enter_context(running_server(settings, log))
             except StrikecastError as error:
-                say(f"serving the files only: {error}")
+                log(f"serving the files only: {error}")
         database = database_of(settings)
         pages = Pages(list(settings.symbols), settings.output_dir, paths(settings), database, lambda: datetime.now(UTC))
         bound = listening.getsockname()[1]
-        say(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
+        log(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
         if not _is_loopback(host):
-            say(f"{host} is open to whoever reaches it: the page has no login")
+            log(f"{host} is open to whoever reaches it: the page has no login")
         config = uvicorn.Config(
             create_app(pages),
             access_log=False,

@@ -14,7 +14,7 @@ Answer = TypeVar("Answer")
 POLL_SECONDS = 0.1
 
 
-class SharedAnswer(Generic[Answer]):
+class SingleFlightCache(Generic[Answer]):
     """A blocking question, asked in a thread of its own, one at a time; its answer serves all who ask meanwhile, and
     for `fresh_seconds` after.
 
@@ -56,7 +56,7 @@ class SharedAnswer(Generic[Answer]):
         future.exception()  # marked as seen: nobody may be left to see it
 
 
-class FileFeed:
+class FileWatcher:
     """Tells its listeners each time a file is replaced, by one task for all of them, while there are any.
 
     It looks ten times a second rather than asking the kernel: that works before the file or its folder exist, after

@@ -9,7 +9,7 @@ from pipelines.domain.models.lookup import build_lookup_block
 from pipelines.domain.prices.synthetic_bars import SampleBars, SampleTruth, generate_bars
 from pipelines.ingestion.ingest import ingest
 from pipelines.storage.models.generations import judge, publish, record_generation
-from pipelines.storage.models.refit import RenewedCounts, renew_counts, renew_volatility
+from pipelines.storage.models.refit import CountsUpdate, update_counts, update_volatility
 from pipelines.storage.models.tables import verify_lookup, write_fingerprints, write_lookup
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.prices.history import summarize_bars
@@ -42,19 +42,19 @@ def store(
     ingest(database, symbol, [path], datetime.now(UTC), accept_corrections=True)
 
 
-def renew(database: Database, symbol: str, *lenders: str) -> RenewedCounts:
+def renew(database: Database, symbol: str, *lenders: str) -> CountsUpdate:
     """Bring volatility and counts up to the newest bar."""
     with database.connect("test", Role.PIPELINE) as connection:
-        renew_volatility(connection, symbol, lenders)
+        update_volatility(connection, symbol, lenders)
     with database.connect("test", Role.PIPELINE) as connection:
-        return renew_counts(connection, symbol)
+        return update_counts(connection, symbol)
 
 
-def publish_all(database: Database, symbol: str, renewed: RenewedCounts) -> dict[str, int]:
+def publish_all(database: Database, symbol: str, update: CountsUpdate) -> dict[str, int]:
     """Store, check and publish every model that is made of counts; returns their generations."""
     generations = {}
     with database.connect("test", Role.PIPELINE) as connection:
-        for fitted in renewed.fitted:
+        for fitted in update.fitted:
             axes = fitted.rule.axes
             generation = record_generation(
                 connection,
@@ -63,13 +63,13 @@ def publish_all(database: Database, symbol: str, renewed: RenewedCounts) -> dict
                 fitted.rule,
                 fitted.tables.nodes,
                 bars=summarize_bars(connection, symbol),
-                borrowed_from=renewed.borrowed_from,
+                borrowed_from=update.borrowed_from,
             )
             write_fingerprints(connection, generation, fitted.tables)
             blocks = (build_lookup_block(fitted.tables, bucket, axes) for bucket in axes.buckets)
             write_lookup(connection, generation, blocks, axes)
-            verdicts = verify_lookup(connection, generation, fitted.tables, axes)
-            assert [verdict.name for verdict in verdicts if not verdict.holds] == []
+            checks = verify_lookup(connection, generation, fitted.tables, axes)
+            assert [check.name for check in checks if not check.holds] == []
             judge(connection, generation, complete=True)
             publish(connection, generation)
             generations[fitted.name] = generation

@@ -109,7 +109,7 @@ class Fold:
 
 
 def walk_forward(
-    history: MarketHistory, taking_part: Sequence[Entrant], plan: Plan, progress: Callable[[str], None] = lambda _: None
+    history: MarketHistory, taking_part: Sequence[Entrant], plan: Plan, log: Callable[[str], None] = lambda _: None
 ) -> list[Fold]:
     """Score every entrant on every fold. Raises ValueError when too little was known at a fold's start."""
     folds = []
@@ -123,7 +123,7 @@ def walk_forward(
             walk = model_named(entrant.model).walk(history, days, entrant.config)
             for fitted, (_, rows) in zip(walk, rows_by_day, strict=True):
                 _score_day(fold.tallies[entrant.label], fitted, history, rows, bands, plan)
-            progress(f"{entrant.label} scored")
+            log(f"{entrant.label} scored")
         history.shared.clear()
         folds.append(fold)
     return folds

@@ -16,7 +16,7 @@ MONOTONE_TOLERANCE_PCT = 0.0101
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """Outcome of one invariant: `broken` of `total` cells break it; `worst` says where, in plain words."""
 
     name: str
@@ -30,29 +30,29 @@ class Verdict:
         return self.broken == 0
 
 
-def check_tables(tables: FingerprintSet) -> list[Verdict]:
+def check_tables(tables: FingerprintSet) -> list[CheckResult]:
     """Of any model: every cell there, within 0..100, and never rising with the distance."""
     sides = np.stack([tables.positive, tables.negative])
     outside = (sides < 0.0) | (sides > 100.0)
     rises = np.diff(sides, axis=-1) > MONOTONE_TOLERANCE_PCT
     return [
-        Verdict("cells_complete", int(np.isnan(sides).sum()), sides.size),
-        Verdict("percent_0_to_100", int(outside.sum()), sides.size),
-        Verdict("monotone_in_move", int(rises.sum()), rises.size),
+        CheckResult("cells_complete", int(np.isnan(sides).sum()), sides.size),
+        CheckResult("percent_0_to_100", int(outside.sum()), sides.size),
+        CheckResult("monotone_in_move", int(rises.sum()), rises.size),
     ]
 
 
-def merged(verdicts: Sequence[Verdict]) -> list[Verdict]:
+def merged(checks: Sequence[CheckResult]) -> list[CheckResult]:
     """One verdict per name, over all tables that were checked."""
-    found: dict[str, Verdict] = {}
-    for verdict in verdicts:
-        sofar = found.get(verdict.name, Verdict(verdict.name, 0, 0))
-        worst = verdict.worst if verdict.broken or not sofar.worst else sofar.worst
-        found[verdict.name] = Verdict(verdict.name, sofar.broken + verdict.broken, sofar.total + verdict.total, worst)
+    found: dict[str, CheckResult] = {}
+    for check in checks:
+        sofar = found.get(check.name, CheckResult(check.name, 0, 0))
+        worst = check.worst if check.broken or not sofar.worst else sofar.worst
+        found[check.name] = CheckResult(check.name, sofar.broken + check.broken, sofar.total + check.total, worst)
     return list(found.values())
 
 
-def check_fingerprints(fingerprints: FingerprintSet, config: ModelConfig) -> list[Verdict]:
+def check_fingerprints(fingerprints: FingerprintSet, config: ModelConfig) -> list[CheckResult]:
     """Complete, within 0..100, and never rising with the move."""
     sides = np.stack([fingerprints.positive, fingerprints.negative])
     expected = (2, len(config.buckets) + 1, config.horizon_minutes, len(config.moves_bps))
@@ -61,18 +61,18 @@ def check_fingerprints(fingerprints: FingerprintSet, config: ModelConfig) -> lis
     outside = ~missing & ((sides < 0.0) | (sides > 100.0))
     rises = np.diff(sides, axis=-1) > MONOTONE_TOLERANCE_PCT
     return [
-        Verdict(
+        CheckResult(
             "cells_complete",
             int(sides.shape != expected) + int(unexplained.sum()),
             sides.size,
             f"shape {sides.shape}, expected {expected}",
         ),
-        Verdict("percent_0_to_100", int(outside.sum()), sides.size),
-        Verdict("monotone_in_move", int(rises.sum()), rises.size),
+        CheckResult("percent_0_to_100", int(outside.sum()), sides.size),
+        CheckResult("monotone_in_move", int(rises.sum()), rises.size),
     ]
 
 
-def check_n_adds_up(fingerprints: FingerprintSet, momentum: Momentum, closes: Closes, later: Ints) -> Verdict:
+def check_n_adds_up(fingerprints: FingerprintSet, momentum: Momentum, closes: Closes, later: Ints) -> CheckResult:
     """Each horizon's n over the buckets, and the rows without one, is the number of bars with a bar t later.
 
     `later`: int64[h], bars that have a bar t minutes later.
@@ -82,7 +82,7 @@ def check_n_adds_up(fingerprints: FingerprintSet, momentum: Momentum, closes: Cl
     unbucketed = int((momentum.buckets == NO_BUCKET).sum())
     off = (baseline != later) | (buckets > baseline) | (baseline - buckets > unbucketed)
     worst = f"{len(closes)} bars, {unbucketed} without a bucket"
-    return Verdict("n_adds_up_to_the_bars", int(off.sum()), len(off), worst)
+    return CheckResult("n_adds_up_to_the_bars", int(off.sum()), len(off), worst)
 
 
 def bars_with_later_bar(closes: Closes, config: ModelConfig) -> Ints:

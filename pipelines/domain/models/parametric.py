@@ -31,7 +31,7 @@ from pipelines.domain.prices.bars import Floats, Ints
 from pipelines.domain.prices.history import MarketHistory
 
 
-class ClosedFormRule(StandardisedRule):
+class ParametricRule(StandardisedRule):
     """One distribution for every state."""
 
     @property
@@ -95,7 +95,7 @@ def symmetric_tables(survival: Floats, aged: AgedCounts) -> FingerprintSet:
     )
 
 
-def closed_form_tables(name: str, aged: AgedCounts) -> FingerprintSet:
+def parametric_tables(name: str, aged: AgedCounts) -> FingerprintSet:
     """Tables of `student_t` or `normal`."""
     if name == NormalModel.name:
         row = np.array([0.5 * erfc(z / sqrt(2.0)) for z in axis_nodes().tolist()])
@@ -119,20 +119,20 @@ class NormalModel(Model):
             _, history.shared[key] = next(walk_counts(history, parameters, track, instants[:1]))
         aged = history.shared[key]
         assert isinstance(aged, AgedCounts)
-        tables = closed_form_tables(self.name, aged)
+        tables = parametric_tables(self.name, aged)
         for _ in instants:
-            yield FittedModel(self.name, instants[0], tables, ClosedFormRule(parameters))
+            yield FittedModel(self.name, instants[0], tables, ParametricRule(parameters))
 
     def from_counts(self, counted: Counted, parameters: StandardisedParameters, fitted_until: int) -> FittedModel:
         """As in the base class. The evidence is that of all outcomes together."""
-        tables, evidence = closed_form_tables(self.name, counted.aged), counted.tables.evidence
+        tables, evidence = parametric_tables(self.name, counted.aged), counted.tables.evidence
         if evidence is not None:
             tables = replace(tables, evidence=Evidence(evidence.step, evidence.positive[:1], evidence.negative[:1]))
-        return FittedModel(self.name, fitted_until, tables, ClosedFormRule(parameters))
+        return FittedModel(self.name, fitted_until, tables, ParametricRule(parameters))
 
     def rule(self, stored: Mapping[str, Any]) -> Rule:
         """As in the base class."""
-        return ClosedFormRule(StandardisedParameters.from_json(stored))
+        return ParametricRule(StandardisedParameters.from_json(stored))
 
 
 class StudentTModel(NormalModel):

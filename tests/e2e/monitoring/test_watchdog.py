@@ -14,7 +14,7 @@ from pipelines.definitions import defs
 from pipelines.live.output import probabilities_path
 from pipelines.monitoring.alert_delivery import read_state
 from pipelines.monitoring.conditions import DRILL
-from pipelines.orchestration.sensors import a_run_failed, dead_runs, watchdog
+from pipelines.orchestration.sensors import a_run_failed, run_reaper, watchdog
 from pipelines.resources import Strikecast
 from pipelines.storage.postgres.locks import holding_run_lock, run_is_alive
 
@@ -142,7 +142,7 @@ def test_a_run_whose_process_was_killed_is_failed_at_the_second_look_and_one_tha
             with dg.build_sensor_context(
                 instance=instance, cursor=cursor, resources={"strikecast": Strikecast()}
             ) as context:
-                dead_runs(context)
+                run_reaper(context)
                 cursor = context.cursor
             assert (status(dead), status(living)) == (expected, dg.DagsterRunStatus.STARTED)
     instance.report_run_canceled(living)

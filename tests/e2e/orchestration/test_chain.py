@@ -90,17 +90,17 @@ def test_momentum_of_another_profile_is_not_taken_for_ours(in_system: System) ->
 
 def test_a_failed_check_keeps_the_published_generation(in_system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     from assets import lookups
-    from pipelines.domain.models.invariants import Verdict
+    from pipelines.domain.models.invariants import CheckResult
 
     before = published(in_system)
     broken = [
-        Verdict(name, 1, 1, "made to fail")
+        CheckResult(name, 1, 1, "made to fail")
         for name in ("cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes")
     ]
     monkeypatch.setattr(lookups, "verify_lookup", lambda *_: broken)
     said: list[str] = []
     with pytest.raises(BuildError):
-        run_job("build", "BTC", say=said.append)
+        run_job("build", "BTC", log=said.append)
     assert "BTC lookup check cells_complete failed (error)" in said
     assert published(in_system) == before
 

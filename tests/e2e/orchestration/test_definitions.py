@@ -134,7 +134,7 @@ def test_jobs_and_sensors_are_these() -> None:
     sensors = {sensor.name: sensor.default_status for sensor in defs.sensors or ()}
     assert sensors == {
         "live_supervisor": dg.DefaultSensorStatus.RUNNING,
-        "dead_runs": dg.DefaultSensorStatus.RUNNING,
+        "run_reaper": dg.DefaultSensorStatus.RUNNING,
         "watchdog": dg.DefaultSensorStatus.RUNNING,
         "a_run_failed": dg.DefaultSensorStatus.RUNNING,
         "rebuild_what_changed": dg.DefaultSensorStatus.RUNNING,

@@ -102,7 +102,7 @@ def test_an_import_stores_the_files_cell_by_cell_and_exports_them_to_the_byte(
 ) -> None:
     assert all(parity.equal == parity.cells == 60 * 80 for parity in imported.with_files)
     assert len(imported.with_files) == 4
-    assert [verdict for verdict in imported.verdicts if not verdict.holds] == []
+    assert [check for check in imported.checks if not check.holds] == []
     paths = export_fingerprints(stored(database, imported.generation), "BTC", tmp_path / "export")
     assert sorted(path.name for path in (tmp_path / "export").iterdir()) == sorted(path.name for path in paths)
     assert [path.name for path in paths] == list(imported.files)
@@ -171,7 +171,7 @@ def test_an_import_that_breaks_an_invariant_is_kept_but_never_published(
     folder = copied(reference, tmp_path / "rising", {TEN: cell(1, 79, "99.0")})
     tables = read_fingerprint_files(folder, "BTC")
     report = import_tables(database, "BAD", tables, publish_it=False)
-    assert "fingerprint_monotone_in_move" in {verdict.name for verdict in report.verdicts if not verdict.holds}
+    assert "fingerprint_monotone_in_move" in {check.name for check in report.checks if not check.holds}
     with pytest.raises(BuildError, match="rejected"):
         import_tables(database, "BAD", tables, publish_it=True)
     with database.connect("test", Role.READER) as connection, pytest.raises(NoDataError):

@@ -278,7 +278,7 @@ def test_concurrent_ingestions_of_one_file_store_it_once(database: Database, tmp
             ready.wait()
 
     def run(_: int) -> IngestReport:
-        return ingest(database, "SAME", [path], NOW, progress=together)
+        return ingest(database, "SAME", [path], NOW, log=together)
 
     with ThreadPoolExecutor(3) as threads:
         reports = sorted(counts(report) for report in threads.map(run, range(3)))
@@ -310,10 +310,10 @@ def held_ingestion(database: Database, symbol: str, path: Path, monkeypatch: pyt
 def test_two_symbols_neither_mix_nor_wait_for_each_other(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impatient = Database(database.url, lock_timeout_seconds=1)
+    with_timeouts = Database(database.url, lock_timeout_seconds=1)
     halved = BARS.with_columns(pl.col("open", "high", "low", "close") / 2)
     with held_ingestion(database, "LEFT", written(tmp_path, "held.csv", text_of(BARS)), monkeypatch):
-        ingest(impatient, "RIGHT", [written(tmp_path, "right.csv", text_of(halved))], NOW)
+        ingest(with_timeouts, "RIGHT", [written(tmp_path, "right.csv", text_of(halved))], NOW)
     assert list(closes_of(database, "LEFT").values()) == BARS["close"].to_list()
     assert list(closes_of(database, "RIGHT").values()) == halved["close"].to_list()
 
@@ -321,10 +321,10 @@ def test_two_symbols_neither_mix_nor_wait_for_each_other(
 def test_an_ingestion_that_waits_too_long_for_another_says_so(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impatient = Database(database.url, lock_timeout_seconds=1)
+    with_timeouts = Database(database.url, lock_timeout_seconds=1)
     with held_ingestion(database, "BUSY", written(tmp_path, "held.csv", text_of(BARS)), monkeypatch):
         with pytest.raises(StrikecastError) as raised:
-            ingest(impatient, "BUSY", [written(tmp_path, "late.csv", text_of(BARS))], NOW)
+            ingest(with_timeouts, "BUSY", [written(tmp_path, "late.csv", text_of(BARS))], NOW)
         assert "\n" not in str(raised.value)
 
 

@@ -35,7 +35,7 @@ def test_a_report_that_fails_is_said_and_stops_nothing(database: Database, build
         raise RuntimeError("nobody\nlistens")
 
     tick(database, "TELL", 100.0)
-    live = live_session(database, tmp_path, "TELL", say=said.append, on_start=fails, on_report=fails)
+    live = live_session(database, tmp_path, "TELL", log=said.append, on_start=fails, on_report=fails)
     with running(live) as raised:
         wait_until(lambda: any("nobody listens" in text for text in said), "the failure to be said")
         tick(database, "TELL", 100.5)
@@ -50,7 +50,7 @@ def test_a_session_says_little_however_often_it_refreshes(database: Database, bu
     build("QUIET", seed=1)
     half_an_hour_of_ticks(database, "QUIET", 100.0)
     said: list[str] = []
-    with running(live_session(database, tmp_path, "QUIET", say=said.append)):
+    with running(live_session(database, tmp_path, "QUIET", log=said.append)):
         for number in range(1, 61):
             tick(database, "QUIET", 100.0 + number / 1000)
             wait_until(has(tmp_path, "QUIET", current_price=100.0 + number / 1000), "the refresh")
@@ -92,11 +92,11 @@ def test_a_table_that_is_locked_holds_up_rows_but_no_file(database: Database, bu
             holder.execute("LOCK TABLE live_data.answer IN ACCESS EXCLUSIVE MODE")
             holder.execute("LOCK TABLE live_data.session_snapshots IN ACCESS EXCLUSIVE MODE")
             since = datetime.now(UTC)
-            renewed: set[str] = set()
+            update: set[str] = set()
             while datetime.now(UTC) - since < timedelta(seconds=8):  # longer than a silent session is left alone
                 tick(database, "LOCKED", 100.0)
-                wait_until(lambda: (read(tmp_path, "LOCKED") or {})["timestamp"] not in renewed, "a new file")
-                renewed.add((read(tmp_path, "LOCKED") or {})["timestamp"])
+                wait_until(lambda: (read(tmp_path, "LOCKED") or {})["timestamp"] not in update, "a new file")
+                update.add((read(tmp_path, "LOCKED") or {})["timestamp"])
         assert number(tmp_path, "LOCKED") == before, "nobody took it for dead"
 
         def kept() -> bool:
@@ -208,7 +208,7 @@ def test_a_session_that_waits_is_connected_already(
         wait_until(has(tmp_path, "BTC", current_price=100_000.0), "the exchange's price")
         earlier = number(tmp_path, "BTC")
         said: list[str] = []
-        second = live_session(database, tmp_path, "BTC", feed=feed, wait=True, say=said.append)
+        second = live_session(database, tmp_path, "BTC", feed=feed, wait=True, log=said.append)
         with running(second):
             wait_until(lambda: len(exchange.sockets) >= 2, "the one that waits to connect")
             wait_until(lambda: "another session is running: waiting to take over" in said, "it to wait")

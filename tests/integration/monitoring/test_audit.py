@@ -163,7 +163,7 @@ def test_a_process_that_burns_half_a_core_is_reported_within_five_points() -> No
     try:
         process = psutil.Process(burning.pid)
         since, began = time.monotonic(), process.cpu_times()
-        measured = processes.measure(processes.There((processes.Named("burner", process),)), 10.0)
+        measured = processes.measure(processes.ProcessInventory((processes.Named("burner", process),)), 10.0)
         ended, seconds = process.cpu_times(), time.monotonic() - since
     finally:
         burning.kill()

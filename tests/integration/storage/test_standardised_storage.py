@@ -22,7 +22,7 @@ from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES, MINUTES_PER_W
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.models.champions import change_champion, read_champion
 from pipelines.storage.models.ladders import ladder_payload
-from pipelines.storage.models.refit import renew_counts, renew_volatility
+from pipelines.storage.models.refit import update_counts, update_volatility
 from pipelines.storage.models.volatility import (
     newest_state,
     read_counts,
@@ -45,8 +45,8 @@ def bars() -> SampleBars:
 def published(database: Database, bars: SampleBars, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A symbol with 75 days of bars and every model published."""
     store(database, "FULL", bars, tmp_path_factory.mktemp("full"))
-    renewed = renew(database, "FULL")
-    publish_all(database, "FULL", renewed)
+    update = renew(database, "FULL")
+    publish_all(database, "FULL", update)
     return "FULL"
 
 
@@ -90,8 +90,8 @@ def test_daily_increments_store_what_one_computation_over_all_bars_gives(
             first
         )
         store(database, "DAILY", bars, tmp_path, first, last)
-        renewed = renew(database, "DAILY")
-        assert renewed.rows_counted < 16 * DAY, "a day is counted, not the whole history"
+        update = renew(database, "DAILY")
+        assert update.rows_counted < 16 * DAY, "a day is counted, not the whole history"
     after = read_parameters(reader, "DAILY")
     assert before is not None
     assert after is not None
@@ -109,8 +109,8 @@ def test_a_corrected_bar_changes_everything_after_it_and_nothing_else_is_left_be
     mended.close[at] = round(mended.close[at] * 1.004, 2)
     mended.high[at] = max(mended.high[at], mended.close[at])
     store(database, "MENDED", mended, tmp_path, at, at + 1)
-    renewed = renew(database, "MENDED")
-    assert renewed.rows_counted > 15 * DAY
+    update = renew(database, "MENDED")
+    assert update.rows_counted > 15 * DAY
     assert_as_from_scratch(reader, "MENDED")
 
 
@@ -119,14 +119,14 @@ def test_bars_that_come_between_volatility_and_counts_are_counted_the_next_time(
 ) -> None:
     store(database, "BETWEEN", bars, tmp_path)
     with database.connect("test", Role.PIPELINE) as connection:
-        renew_volatility(connection, "BETWEEN", [])
+        update_volatility(connection, "BETWEEN", [])
     at = len(bars.minutes) - 9 * DAY
     mended = replace(bars, close=bars.close.copy(), low=bars.low.copy())
     mended.close[at] = round(mended.close[at] * 0.997, 2)
     mended.low[at] = min(mended.low[at], mended.close[at])
     store(database, "BETWEEN", mended, tmp_path, at, at + 1)
     with database.connect("test", Role.PIPELINE) as connection:
-        renew_counts(connection, "BETWEEN")
+        update_counts(connection, "BETWEEN")
     renew(database, "BETWEEN")
     assert_as_from_scratch(reader, "BETWEEN")
 
@@ -135,9 +135,9 @@ def test_nothing_new_computes_nothing(database: Database, bars: SampleBars, tmp_
     store(database, "SAME", bars, tmp_path)
     renew(database, "SAME")
     with database.connect("test", Role.PIPELINE) as connection:
-        assert renew_volatility(connection, "SAME", []).days_written == 0
+        assert update_volatility(connection, "SAME", []).days_written == 0
     with database.connect("test", Role.PIPELINE) as connection:
-        assert renew_counts(connection, "SAME").rows_counted == 0
+        assert update_counts(connection, "SAME").rows_counted == 0
 
 
 def test_a_renewal_that_dies_leaves_the_state_before_and_the_next_one_catches_up(
@@ -149,7 +149,7 @@ def test_a_renewal_that_dies_leaves_the_state_before_and_the_next_one_catches_up
     before = newest_state(reader, "DIES")
     store(database, "DIES", bars, tmp_path, n - DAY)
     connection = psycopg.connect(database.conninfo("test", Role.PIPELINE))
-    assert renew_volatility(connection, "DIES", []).days_written > 0
+    assert update_volatility(connection, "DIES", []).days_written > 0
     connection.close()  # as a process that dies before its commit leaves it
     assert newest_state(reader, "DIES") == before
     renew(database, "DIES")
@@ -162,9 +162,9 @@ def test_a_new_symbol_answers_by_anothers_distribution_until_it_has_60_days(
 ) -> None:
     wild = sample(62, seed=5, truth=SampleTruth(7.0, sigma_per_minute=2.4e-3))
     store(database, "YOUNG", wild, tmp_path, 0, 3 * DAY)
-    renewed = renew(database, "YOUNG", published)
-    assert (renewed.borrowed_from, renewed.rows_counted) == (published, 0)
-    publish_all(database, "YOUNG", renewed)
+    update = renew(database, "YOUNG", published)
+    assert (update.borrowed_from, update.rows_counted) == (published, 0)
+    publish_all(database, "YOUNG", update)
     row = reader.execute(
         "SELECT borrowed_from FROM analytics.model_version JOIN analytics.active_generation USING (generation) "
         "WHERE model_version.symbol = 'YOUNG' AND model_version.model = 'standardised'"
@@ -173,9 +173,9 @@ def test_a_new_symbol_answers_by_anothers_distribution_until_it_has_60_days(
     theirs, ours = (float(sigma(reader, symbol)) for symbol in (published, "YOUNG"))
     assert ours > 1.5 * theirs, "its volatility is its own"
     store(database, "YOUNG", wild, tmp_path, 3 * DAY)
-    renewed = renew(database, "YOUNG", published)
-    assert renewed.borrowed_from is None
-    assert renewed.rows_counted > 50 * DAY
+    update = renew(database, "YOUNG", published)
+    assert update.borrowed_from is None
+    assert update.rows_counted > 50 * DAY
 
 
 def sigma(connection: Connection, symbol: str) -> float:
@@ -190,7 +190,7 @@ def test_too_little_history_is_refused_with_what_is_needed(database: Database, t
         "SHORT: 3.0 days of bars are too few for the standardised model: it needs 7, or another symbol with 60 days"
     )
     with pytest.raises(NoDataError, match=expected), database.connect("test", Role.PIPELINE) as connection:
-        renew_volatility(connection, "SHORT", [])
+        update_volatility(connection, "SHORT", [])
 
 
 def test_a_price_that_never_moves_is_refused(database: Database, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_price_that_never_moves_is_refused(database: Database, tmp_path: Path)
         pytest.raises(BuildError, match="FROZEN: the price never moves"),
         database.connect("test", Role.PIPELINE) as connection,
     ):
-        renew_volatility(connection, "FROZEN", [])
+        update_volatility(connection, "FROZEN", [])
 
 
 def test_sql_forecasts_the_volatility_of_python(published: str, reader: Connection) -> None:

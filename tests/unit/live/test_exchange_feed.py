@@ -11,18 +11,18 @@ from aiohttp import web
 from exchange_server import Exchange, Fault, garbage, other_shape, stall, status
 from waiting import PATIENCE_SECONDS
 
-from pipelines.domain.prices.ticks import QuoteGate, Tick
+from pipelines.domain.prices.ticks import QuoteValidator, Tick
 from pipelines.errors import FeedError, SettingsError
 from pipelines.ingestion.exchange import new_client
 from pipelines.live.feeds.exchange import ExchangeFeed
-from pipelines.live.feeds.runner import Patience, SourceRunner
+from pipelines.live.feeds.runner import RetryPolicy, SourceRunner
 from pipelines.live.metrics import SessionMetrics
 from pipelines.settings import ExchangeSettings, Transport
 
 pytestmark = pytest.mark.slow
 
 #: Short, so that failures do not take long; the circuit opens after three.
-PATIENCE = Patience(stall_seconds=1.5, failures=3, open_seconds=1, longest_wait_seconds=0.2)
+PATIENCE = RetryPolicy(stall_seconds=1.5, failures=3, open_seconds=1, longest_wait_seconds=0.2)
 MARKETS = {"coinbaseexchange": "/USD", "kraken": "/USD", "binance": "/USDT"}
 
 
@@ -61,7 +61,7 @@ def listen(
         settings = exchange.settings(name, websocket=websocket, **changes)
         feed = ExchangeFeed(settings, {symbol: symbol + MARKETS[name] for symbol in symbols})
         listening = Listening(feed)
-        gates = {symbol: QuoteGate() for symbol in symbols}
+        gates = {symbol: QuoteValidator() for symbol in symbols}
         listening.runners = [
             SourceRunner(one, gates, listening.metrics, listening.deliver, listening.said.append, PATIENCE)
             for one in feed.sources

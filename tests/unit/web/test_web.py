@@ -19,7 +19,7 @@ from pipelines.errors import DatabaseError, ServerUnavailableError
 from pipelines.live.probability_files import View, view_of
 from pipelines.storage.live.health_queries import DatabaseHealth, SessionRecord
 from pipelines.web.health import health_report
-from pipelines.web.single_flight import FileFeed, SharedAnswer
+from pipelines.web.single_flight import FileWatcher, SingleFlightCache
 
 Answer = TypeVar("Answer")
 NOW = datetime(2026, 3, 4, 10, 47, 26, tzinfo=UTC)
@@ -94,7 +94,7 @@ def test_a_question_that_many_ask_at_once_is_asked_once() -> None:
         return len(asked)
 
     async def many() -> list[int]:
-        shared = SharedAnswer(ask, fresh_seconds=60)
+        shared = SingleFlightCache(ask, fresh_seconds=60)
         waiting = [asyncio.create_task(shared.get(PATIENCE_SECONDS)) for _ in range(20)]
         await asyncio.sleep(0)
         go_on.set()
@@ -112,7 +112,7 @@ def test_a_question_that_hangs_is_given_up_in_time_and_not_asked_twice() -> None
         never.wait(PATIENCE_SECONDS)
 
     async def ask_twice() -> None:
-        shared = SharedAnswer(ask, fresh_seconds=0)
+        shared = SingleFlightCache(ask, fresh_seconds=0)
         for _ in range(2):
             with pytest.raises(ServerUnavailableError, match=r"has not answered within 0\.05 s"):
                 await shared.get(0.05)
@@ -127,10 +127,10 @@ def test_a_question_that_hangs_is_given_up_in_time_and_not_asked_twice() -> None
 HANGS = """
 import asyncio, threading
 from pipelines.errors import ServerUnavailableError
-from pipelines.web.single_flight import SharedAnswer
+from pipelines.web.single_flight import SingleFlightCache
 async def main():
     try:
-        await SharedAnswer(threading.Event().wait, fresh_seconds=0).get(0.05)
+        await SingleFlightCache(threading.Event().wait, fresh_seconds=0).get(0.05)
     except ServerUnavailableError:
         print("given up")
 asyncio.run(main())
@@ -153,7 +153,7 @@ def test_an_error_reaches_whoever_asks_and_the_next_question_is_asked_anew() -> 
         return answer
 
     async def ask_twice() -> int:
-        shared = SharedAnswer(ask, fresh_seconds=-1)
+        shared = SingleFlightCache(ask, fresh_seconds=-1)
         with pytest.raises(DatabaseError, match="gone"):
             await shared.get(PATIENCE_SECONDS)
         return await shared.get(PATIENCE_SECONDS)
@@ -168,7 +168,7 @@ async def following(contents: AsyncGenerator[bytes | None, None]) -> bytes | Non
 def test_all_listeners_hear_of_a_file_that_comes_changes_and_goes(tmp_path: Path) -> None:
     async def listen() -> None:
         path = tmp_path / "folder" / "file.json"
-        feed = FileFeed(path)
+        feed = FileWatcher(path)
         async with aclosing(feed.contents()) as one, aclosing(feed.contents()) as other:
             for content in (None, b"first", b"second", None):
                 if content is not None:
@@ -190,7 +190,7 @@ def test_all_listeners_hear_of_a_file_that_comes_changes_and_goes(tmp_path: Path
 def test_a_slow_listener_gets_the_newest(tmp_path: Path) -> None:
     async def listen() -> None:
         path = tmp_path / "file.json"
-        feed = FileFeed(path)
+        feed = FileWatcher(path)
         async with aclosing(feed.contents()) as slow, aclosing(feed.contents()) as quick:
             assert await following(slow) is None
             assert await following(quick) is None
@@ -204,7 +204,7 @@ def test_a_slow_listener_gets_the_newest(tmp_path: Path) -> None:
 
 def test_a_closed_feed_ends_its_listeners(tmp_path: Path) -> None:
     async def listen() -> list[bytes | None]:
-        feed = FileFeed(tmp_path / "file.json")
+        feed = FileWatcher(tmp_path / "file.json")
         heard: list[bytes | None] = []
         started = asyncio.Event()
 

@@ -346,9 +346,9 @@ def test_grids_that_cannot_be_meant_are_refused(ttcs, moves, levels, message: st
 def test_a_tally_without_cases_has_no_scores() -> None:
     p, happened, known, labels = _cases(10)
     for tally in (Tally(GRID), _tally((p, happened, np.zeros_like(known), labels)), _tally(_cases(0))):
-        alone = [(pooled,), (murphy,), (reliability,), (slices, "hour"), (cells, "hour", 60, 50)]
+        maintenance_lock = [(pooled,), (murphy,), (reliability,), (slices, "hour"), (cells, "hour", 60, 50)]
         compared = [(skill, tally), (brier_difference, tally), (skill_interval, tally)]
-        for figure, *arguments in alone + compared:
+        for figure, *arguments in maintenance_lock + compared:
             with pytest.raises(ValueError, match="no cases in the tally"):
                 figure(tally, *arguments)
 

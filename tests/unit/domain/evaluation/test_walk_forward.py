@@ -179,11 +179,13 @@ def test_each_fold_fits_anew_and_is_as_if_scored_alone(history: MarketHistory) -
     assert (folds[0].stop, folds[1].stop) == (folds[1].start, stop)
     # A plan of the last fold alone gives the same sums, but for the week's number.
     last = folds[-1]
-    alone = walk_forward(history, entrants(["standardised", "momentum"], ModelConfig()), plan_of(last.start, stop))
+    maintenance_lock = walk_forward(
+        history, entrants(["standardised", "momentum"], ModelConfig()), plan_of(last.start, stop)
+    )
     for label in ("standardised", "momentum"):
         for dimension in ("hour", "momentum_band", "volatility_band"):
             np.testing.assert_array_equal(
-                last.tallies[label].by_level(dimension), alone[0].tallies[label].by_level(dimension)
+                last.tallies[label].by_level(dimension), maintenance_lock[0].tallies[label].by_level(dimension)
             )
 
 

@@ -13,7 +13,7 @@ from real_data import SOURCES
 from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.domain.models.fingerprint import FingerprintSet, compute_fingerprints
 from pipelines.domain.models.invariants import (
-    Verdict,
+    CheckResult,
     bars_with_later_bar,
     check_fingerprints,
     check_lookup_block,
@@ -58,17 +58,21 @@ def long_series(request: pytest.FixtureRequest) -> tuple[Ints, Floats]:
     return without(price_series(request.param, "BTC", 0, BARS + len(gone)), gone)
 
 
-def _broken(verdicts: list[Verdict]) -> dict[str, int]:
-    return {verdict.name: verdict.broken for verdict in verdicts if not verdict.holds}
+def _broken(checks: list[CheckResult]) -> dict[str, int]:
+    return {check.name: check.broken for check in checks if not check.holds}
 
 
 def test_a_good_build_breaks_nothing(
     fingerprints: FingerprintSet, momentum: Momentum, closes: Closes, block: LookupBlock
 ) -> None:
-    verdicts = check_fingerprints(fingerprints, CONFIG)
-    assert [verdict.name for verdict in verdicts] == ["cells_complete", "percent_0_to_100", "monotone_in_move"]
-    assert _broken(verdicts) == {}
-    assert verdicts[0].total == 2 * 62 * 60 * 41
+    checks = check_fingerprints(fingerprints, CONFIG)
+    assert [check.name for check in checks] == [
+        "cells_complete",
+        "percent_0_to_100",
+        "monotone_in_move",
+    ]
+    assert _broken(checks) == {}
+    assert checks[0].total == 2 * 62 * 60 * 41
     assert check_n_adds_up(fingerprints, momentum, closes, bars_with_later_bar(closes, CONFIG)).holds
     assert check_lookup_block(block) == (0, 0, 0)
 

@@ -180,13 +180,13 @@ def test_a_fingerprint_of_a_bucket_that_only_one_week_knows_claims_no_evidence(s
     momentum = compute_momentum(young, ModelConfig())
     tables = compute_fingerprints(young, momentum, ModelConfig())
     assert tables.evidence is not None
-    alone = 0
+    maintenance_lock = 0
     for bucket in ModelConfig().buckets:
         rows = np.flatnonzero(momentum.buckets[:-60] == bucket)
         if len(rows) and len(np.unique(young.minutes[rows] // WEEK)) == 1:
             assert np.isnan(tables.evidence.positive[tables.index(bucket)]).all()
-            alone += 1
-    assert alone > 0, "the slice has such a bucket"
+            maintenance_lock += 1
+    assert maintenance_lock > 0, "the slice has such a bucket"
 
 
 def test_independent_outcomes_are_at_most_the_rows_and_p_1_p_over_the_variance() -> None:

@@ -24,7 +24,7 @@ from pipelines.domain.monitoring.alerts import (
 )
 from pipelines.domain.monitoring.audit.targets import Breach, Severity
 from pipelines.errors import SettingsError, StateError
-from pipelines.monitoring.alert_delivery import SERVER, alone, read_state, tell
+from pipelines.monitoring.alert_delivery import SERVER, maintenance_lock, read_state, tell
 from pipelines.settings import Settings, load_settings
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
@@ -216,14 +216,14 @@ def test_what_was_seen_first_is_told_first(said: list[str]) -> None:
     settings, looking = load_settings(), threading.Event()
 
     def look_and_tell() -> None:
-        with alone(settings):
+        with maintenance_lock(settings):
             looking.set()
             looked_later.join(0.3)  # who sees its end meanwhile must wait
             tell(settings, [TROUBLE], NOW, said.append)
 
     def see_the_end() -> None:
         looking.wait()
-        with alone(settings):
+        with maintenance_lock(settings):
             tell(settings, [], NOW, said.append)
 
     looked_later = threading.Thread(target=see_the_end)

@@ -67,9 +67,9 @@ def test_what_varies_from_audit_to_audit_is_no_change_however_sure_the_samples_a
         return percentiles("query", Unit.MILLISECONDS, rng.normal(mean, 0.01, 200))[0]
 
     before, after = timed(1.0), timed(1.2)
-    alone = compare(before, after)
-    assert alone.low is not None
-    assert (alone.low > 0, alone.verdict) == (True, Verdict.UNJUDGED), "sure by its samples alone"
+    maintenance_lock = compare(before, after)
+    assert maintenance_lock.low is not None
+    assert (maintenance_lock.low > 0, maintenance_lock.verdict) == (True, Verdict.UNJUDGED), "sure by its samples alone"
     varying = rng.normal(1.1, 0.2, 30).tolist()
     within = compare(before, after, varying)
     assert within.verdict is Verdict.NOISE
