@@ -3,8 +3,9 @@
 Neighbouring minutes overlap and volatility clusters, so a thousand rows are worth far fewer outcomes. Resampling whole
 weeks of base rows shows how much a probability p = sum(w K) / sum(w N) would vary; the variance of that bootstrap is,
 to first order, sum(w^2 (K_b - p N_b)^2) / (sum w N)^2 over the weeks b, which needs no resampling
-(docs/decisions/0006-intervals-from-weeks.md; a test compares the two). What is stored is the number of independent
-outcomes that would leave the same variance, n = p (1 - p) / variance; an interval is Wilson's with that n.
+(docs/decisions/0006-intervals-are-computed-from-weekly-sums.md; a test compares the two). What is stored is the number
+of independent outcomes that would leave the same variance, n = p (1 - p) / variance; an interval is Wilson's with that
+n.
 """
 
 from dataclasses import dataclass
