@@ -29,7 +29,7 @@ def main() -> None:
     figures = [serving.whole_chain(prices)]
     with (
         tempfile.TemporaryDirectory(prefix="strikecast-bench-") as folder,
-        EmbeddedServer(Path(folder) / "postgres").in_use() as url,
+        EmbeddedServer(Path(folder) / "postgres").running() as url,
     ):
         database = Database(url)
         migrate(database)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.beside import QUIET_SECONDS, built, command, compared, ticking
 from benchmarks.figures import Figure, percentiles_ms
-from pipelines.deployment import prepared
+from pipelines.deployment import prepared_instance
 from pipelines.domain.monitoring.audit.report import Audit
 from pipelines.settings import load_settings
 from pipelines.storage.monitoring.audits import newest_audit, read_audit
@@ -40,7 +40,7 @@ def measure(home: Path, prices: Path) -> list[Figure]:
     """Build both symbols from their price files, then tick beside audits."""
     environment = built(home, prices)
     os.environ["STRIKECAST_HOME"] = str(home)
-    with prepared(load_settings()) as database, ticking(database, home / "bench") as ticker:
+    with prepared_instance(load_settings()) as database, ticking(database, home / "bench") as ticker:
         quiet = ticker.for_seconds(QUIET_SECONDS)
         busy, full = [], []
         for _ in range(REPEATS):

@@ -312,7 +312,7 @@ def measure(home: Path, prices: Path, only: Sequence[str]) -> list[Figure]:
             print(f"{name}: {figures[-1].measured}", flush=True)
 
     add("daemon_recovery", lambda: daemon_recovery(home))
-    with EmbeddedServer(home / "postgres").in_use() as url:
+    with EmbeddedServer(home / "postgres").running() as url:
         database, output = Database(url), home / "bench"
         add("latency", lambda: latency(database, output / "latency"))
         add("hand_overs", lambda: hand_overs(database, output / "hand_overs"))

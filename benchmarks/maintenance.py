@@ -32,7 +32,7 @@ DEAD_ROWS = "UPDATE historical_data.price_history_btc SET volume = volume + 1 WH
 def measure(home: Path, prices: Path) -> list[Figure]:
     """Build both symbols from their price files, then tick beside each kind of maintenance."""
     environment = built(home, prices)
-    with EmbeddedServer(home / "postgres").in_use() as url:
+    with EmbeddedServer(home / "postgres").running() as url:
         database = Database(url)
         with database.connect("bench", None, autocommit=True) as connection:
             for statement in (SNAPSHOTS, BELOW):

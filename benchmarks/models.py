@@ -194,7 +194,7 @@ def main() -> None:
     years, folds, took = {}, {}, {}
     with (
         tempfile.TemporaryDirectory(prefix="strikecast-bench-") as folder,
-        EmbeddedServer(Path(folder) / "postgres").in_use() as url,
+        EmbeddedServer(Path(folder) / "postgres").running() as url,
     ):
         database = Database(url)
         migrate(database)

@@ -216,7 +216,7 @@ class Month:
 
     def checks(self) -> list[tuple[str, str, bool]]:
         """Claim, figure, whether it holds."""
-        with self.server.in_use() as url:
+        with self.server.running() as url:
             checks = month_data.checks(Database(url), self.nights[-1].day, len(self.nights) + HISTORY_DAYS)
             drilled = self.drill_all()
         ended = [status for night in self.nights for _, status in night.runs]

@@ -168,7 +168,7 @@ class Soak:
         sent = [line.split() for line in self.acknowledged.read_text().splitlines() if line.count(" ") == 2]
         acknowledged = {(symbol, int(ms)): float(price) for symbol, ms, price in sent}
         with (
-            EmbeddedServer(self.home / "postgres").in_use() as url,
+            EmbeddedServer(self.home / "postgres").running() as url,
             Database(url).connect("soak", Role.READER) as found,
         ):
             stored = {

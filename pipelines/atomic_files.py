@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """A path to write to, which takes the place of `path` in one step; after an error `path` is as it was.
 
     `durable`: once this is left, it outlives a loss of power, and so do its folder and the one above.
@@ -16,16 +16,16 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     try:
         yield partial
         if durable:
-            sync(partial)
+            fsync(partial)
         partial.replace(path)
         if durable:
-            sync(path.parent)
-            sync(path.parent.parent)
+            fsync(path.parent)
+            fsync(path.parent.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def sync(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Let a file, or the names in a folder, reach the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
-from pipelines.atomic_files import replacing
+from pipelines.atomic_files import atomic_write
 from pipelines.errors import SettingsError
 from pipelines.log import Log
 from pipelines.settings import CONFIG_FILE_VARIABLE, HOME_VARIABLE, Settings, config_file
@@ -17,7 +17,7 @@ from pipelines.storage.postgres.schema import ensure_database, migrate, require_
 DAGSTER_URL_VARIABLE = "STRIKECAST_DAGSTER_URL"
 
 
-def database_of(settings: Settings) -> Database:
+def configured_database(settings: Settings) -> Database:
     """The database that the settings name; the embedded one when they name none."""
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
@@ -32,22 +32,22 @@ def running_server(settings: Settings, log: Log = lambda _: None) -> Iterator[Da
 
     Raises ServerUnavailableError.
     """
-    database = database_of(settings)
+    database = configured_database(settings)
     if settings.database_url is not None:
         yield database
         return
-    with EmbeddedServer(settings.embedded_dir, log).in_use():
+    with EmbeddedServer(settings.embedded_dir, log).running():
         yield database
 
 
-def keep_server_running(settings: Settings, log: Log) -> None:
+def restart_server_if_stopped(settings: Settings, log: Log) -> None:
     """Start the embedded server again if it died; inside of `running_server`. Raises ServerUnavailableError."""
     if settings.database_url is None:
-        EmbeddedServer(settings.embedded_dir, log).revive()
+        EmbeddedServer(settings.embedded_dir, log).restart_if_stopped()
 
 
 @contextmanager
-def current_database(settings: Settings, log: Log = lambda _: None) -> Iterator[Database]:
+def migrated_database(settings: Settings, log: Log = lambda _: None) -> Iterator[Database]:
     """A running server whose schema is this code's, migrated if need be on the embedded one.
 
     A server of the user's own is migrated by `strikecast migrate` or `up` only; raises SchemaVersionError otherwise.
@@ -61,7 +61,7 @@ def current_database(settings: Settings, log: Log = lambda _: None) -> Iterator[
 
 
 @contextmanager
-def prepared(settings: Settings, log: Log = lambda _: None) -> Iterator[Database]:
+def prepared_instance(settings: Settings, log: Log = lambda _: None) -> Iterator[Database]:
     """All that Dagster needs: server, schema, Dagster's database, its home folder and the environment for children."""
     with running_server(settings, log) as database:
         found = migrate(database)
@@ -69,11 +69,11 @@ def prepared(settings: Settings, log: Log = lambda _: None) -> Iterator[Database
             log(f"database schema {found.found or 'none'} -> {found.needed}")
         ensure_database(database, settings.dagster_database)
         write_dagster_home(settings)
-        os.environ.update(environment(settings, database))
+        os.environ.update(dagster_environment(settings, database))
         yield database
 
 
-def environment(settings: Settings, database: Database) -> dict[str, str]:
+def dagster_environment(settings: Settings, database: Database) -> dict[str, str]:
     """Variables that let any Dagster program use this system; one holds the database's password, if it has one."""
     variables = {
         "DAGSTER_HOME": str(settings.dagster_home),
@@ -92,7 +92,7 @@ def write_dagster_home(settings: Settings) -> None:
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     if (settings.dagster_home / "pyproject.toml").exists():
         raise SettingsError(f"{settings.dagster_home} is a project: DAGSTER_HOME must lie outside of it")
-    with replacing(settings.dagster_home / "dagster.yaml") as partial:
+    with atomic_write(settings.dagster_home / "dagster.yaml") as partial:
         partial.write_text(_instance_configuration(), encoding="utf-8")
 
 

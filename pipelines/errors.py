@@ -19,7 +19,7 @@ A message says what failed, what was observed, what was expected and what to do,
 """
 
 
-def printable(text: str) -> str:
+def single_line(text: str) -> str:
     """A text of someone else's on one line, without what would steer a terminal."""
     return "".join(character for character in " ".join(text.split()) if character.isprintable())
 

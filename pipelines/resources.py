@@ -9,11 +9,11 @@ from pathlib import Path
 import dagster as dg
 from setproctitle import setproctitle
 
-from pipelines.deployment import database_of
+from pipelines.deployment import configured_database
 from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.settings import Settings, load_settings
 from pipelines.storage.postgres.connection import Connection, Database, Role
-from pipelines.storage.postgres.locks import holding_run_lock
+from pipelines.storage.postgres.locks import hold_run_lock
 
 #: One partition per symbol. Symbols are configuration; `strikecast` adds them to the Dagster instance.
 SYMBOLS = dg.DynamicPartitionsDefinition(name="symbol")
@@ -39,7 +39,7 @@ class Strikecast(dg.ConfigurableResource[object]):
             return
         if multiprocessing.parent_process() is not None:  # the run's own process, not a command's
             setproctitle(f"{RUN_TITLE}{context.run.job_name} {context.run.run_id}")
-        with holding_run_lock(self.database(), context.run.run_id):
+        with hold_run_lock(self.database(), context.run.run_id):
             yield self
 
     def settings(self) -> Settings:
@@ -48,7 +48,7 @@ class Strikecast(dg.ConfigurableResource[object]):
 
     def database(self) -> Database:
         """The database that the settings name."""
-        return database_of(self.settings())
+        return configured_database(self.settings())
 
     @contextmanager
     def pipeline(self, application: str) -> Iterator[Connection]:

@@ -9,7 +9,7 @@ import typer
 
 from pipelines.cli import console
 from pipelines.cli.arguments import Json, command_settings
-from pipelines.deployment import current_database
+from pipelines.deployment import migrated_database
 from pipelines.domain.monitoring.audit.report import Audit, Kind
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def run(
     from pipelines.monitoring.audit.run import run as run_audit
 
     settings = command_settings()
-    with current_database(settings, console.log) as database:
+    with migrated_database(settings, console.log) as database:
         done = run_audit(settings, database, Kind.FULL if full else Kind.QUICK, console.log)
     _print(done.audit, done.document, shown)
 
@@ -61,7 +61,7 @@ def show(reference: Reference = None, shown: OutputForm = Form.TERMINAL) -> None
     from pipelines.storage.postgres.connection import Role
 
     settings = command_settings()
-    with current_database(settings) as database:
+    with migrated_database(settings) as database:
         with database.connect("audit", Role.READER) as connection:
             stored = read_audit(connection, _number(connection, reference))
         _print(stored, document(database, stored), shown)
@@ -80,7 +80,7 @@ def compare(
     from pipelines.storage.postgres.connection import Role
 
     settings = command_settings()
-    with current_database(settings) as database, database.connect("audit", Role.READER) as connection:
+    with migrated_database(settings) as database, database.connect("audit", Role.READER) as connection:
         first, second = (read_audit(connection, _number(connection, one)) for one in (before, after))
         repeats = read_repeats(connection, second) if first.kind is second.kind else {}
     found = compare_all(first.figures, second.figures, repeats)
@@ -107,7 +107,7 @@ def baseline(
     from pipelines.storage.postgres.connection import Role
 
     settings = command_settings()
-    with current_database(settings) as database, database.connect("audit", Role.PIPELINE) as connection:
+    with migrated_database(settings) as database, database.connect("audit", Role.PIPELINE) as connection:
         number = _number(connection, reference)
         name_baseline(connection, name, number)
     console.result.print(f"{name}: audit {number}", markup=False)

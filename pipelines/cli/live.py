@@ -7,7 +7,7 @@ import typer
 
 from pipelines.cli import console
 from pipelines.cli.arguments import command_settings
-from pipelines.deployment import current_database
+from pipelines.deployment import migrated_database
 from pipelines.errors import NoDataError
 
 app = typer.Typer()
@@ -25,7 +25,7 @@ def live(
     from pipelines.live.session import LiveSession
 
     settings = command_settings()
-    with current_database(settings, console.log) as database:
+    with migrated_database(settings, console.log) as database:
         session = LiveSession(
             database, settings.output_dir, settings.tiers_usd, configured_feed(settings), wait=wait, log=console.log
         )

@@ -16,7 +16,7 @@ from pipelines.cli import console
 from pipelines.cli import live as cli_live
 from pipelines.cli import maintenance as cli_maintenance
 from pipelines.cli.arguments import Json, Symbol, command_settings
-from pipelines.deployment import current_database, database_of, prepared, running_server
+from pipelines.deployment import configured_database, migrated_database, prepared_instance, running_server
 from pipelines.domain.configuration.model import Profile
 from pipelines.errors import SettingsError, StrikecastError
 from pipelines.processes.priority import give_way
@@ -96,7 +96,7 @@ def migrate() -> None:
     with running_server(settings, console.log) as database:
         found = schema.migrate(database)
         done = "is current" if found.is_current else f"migrated from {found.found or 'nothing'} to {found.needed}"
-        console.result.print(f"schema of {database.described} {done}")
+        console.result.print(f"schema of {database.describe()} {done}")
 
 
 @app.command()
@@ -132,7 +132,7 @@ def ingest(
         **({"origin": "EXCHANGE"} if from_exchange else {}),
         **({"since": since.replace(tzinfo=UTC).isoformat()} if since else {}),
     }
-    with prepared(settings, console.log):
+    with prepared_instance(settings, console.log):
         run_job("ingest_prices", symbol, {"price_history": config}, console.log)
 
 
@@ -155,7 +155,7 @@ def sample(
     if output is not None:
         console.result.print(str(demonstration.write_sample(symbol, days, seed, end, output)))
         return
-    with prepared(settings, console.log):
+    with prepared_instance(settings, console.log):
         demonstration.ingest_sample(settings, symbol, days, seed, end)
 
 
@@ -173,7 +173,7 @@ def build(
     settings = command_settings(symbols)
     from pipelines.cli import up as demonstration
 
-    with prepared(settings, console.log) as database:
+    with prepared_instance(settings, console.log) as database:
         for symbol in symbols or demonstration.symbols_with_bars(settings, database):
             demonstration.build_symbol(symbol, profile)
 
@@ -188,7 +188,7 @@ def rollback(
     from pipelines.storage.models.generations import roll_back
     from pipelines.storage.postgres.connection import Role
 
-    with current_database(command_settings([symbol]), console.log) as database:
+    with migrated_database(command_settings([symbol]), console.log) as database:
         with database.connect("rollback", Role.PIPELINE) as connection:
             of = model or read_champion(connection, symbol).champion
             left, taken = roll_back(connection, symbol, of)
@@ -222,7 +222,7 @@ def score(
     settings = command_settings([symbol])
     from pipelines.evaluation import score_runs as scoring
 
-    with current_database(settings, console.log) as database:
+    with migrated_database(settings, console.log) as database:
         report = scoring.score_stored(
             database,
             symbol,
@@ -259,7 +259,7 @@ def promote(
         raise SettingsError(str(error)) from error
     from pipelines.service.job_runner import run_job
 
-    with prepared(settings, console.log):
+    with prepared_instance(settings, console.log):
         run_job("promote", symbol, {"champion_change": {"model": model}}, console.log)
     console.result.print(f"{symbol}: {model} answers from now on")
 
@@ -288,7 +288,7 @@ def ladder(
     from pipelines.storage.models.ladders import ladder_payload
 
     settings = command_settings([symbol])
-    with current_database(settings, console.log) as database:
+    with migrated_database(settings, console.log) as database:
         payload = ladder_payload(database, symbol, settings.tier_usd(symbol), price, ttc, momentum, model, sigma)
     if json:
         console.print_json(payload)
@@ -307,7 +307,7 @@ def export_fingerprints(symbol: Symbol, folder: Annotated[Path, typer.Argument(h
     from pipelines.storage.models.tables import read_fingerprints
     from pipelines.storage.postgres.connection import Role
 
-    with current_database(command_settings([symbol]), console.log) as database:
+    with migrated_database(command_settings([symbol]), console.log) as database:
         with database.connect("export", Role.READER) as connection:
             version = read_version(connection, active_generation(connection, symbol))
             tables = read_fingerprints(connection, version)
@@ -333,7 +333,7 @@ def import_fingerprints(
 
     settings = command_settings([symbol])
     imported = read_fingerprint_files(folder, symbol)
-    with current_database(settings, console.log) as database:
+    with migrated_database(settings, console.log) as database:
         report = import_tables(database, symbol, imported, publish_it=publish)
     if json:
         console.print_json(asdict(report))
@@ -363,10 +363,10 @@ def env() -> None:
     """Print the variables that Dagster's own commands need: `eval "$(strikecast env)"; dagster run list`"""
     import shlex
 
-    from pipelines.deployment import environment
+    from pipelines.deployment import dagster_environment
 
     settings = command_settings()
-    for name, value in environment(settings, database_of(settings)).items():
+    for name, value in dagster_environment(settings, configured_database(settings)).items():
         console.result.print(f"export {name}={shlex.quote(value)}", soft_wrap=True)
 
 

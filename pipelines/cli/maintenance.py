@@ -9,7 +9,7 @@ import typer
 
 from pipelines.cli import console
 from pipelines.cli.arguments import Json, command_settings
-from pipelines.deployment import current_database
+from pipelines.deployment import migrated_database
 from pipelines.errors import SettingsError
 
 app = typer.Typer()
@@ -42,7 +42,7 @@ def retention(dry_run: DryRun = False, json: Json = False) -> None:
     from pipelines.maintenance import retention as job
 
     settings = command_settings()
-    with current_database(settings, console.log) as database:
+    with migrated_database(settings, console.log) as database:
         if dry_run:
             decided = job.plan(settings, database, datetime.now(UTC))
             if json:
@@ -73,7 +73,7 @@ def vacuum(
 
     settings = command_settings()
     now = datetime.now(UTC)
-    with current_database(settings, console.log) as database:
+    with migrated_database(settings, console.log) as database:
         if dry_run:
             plans = job.plan(settings, database, now, urgent_only=urgent, reindex=reindex)
             report = None
@@ -105,7 +105,7 @@ def archive(dry_run: DryRun = False, json: Json = False) -> None:
     from pipelines.maintenance import archive as job
 
     settings = command_settings()
-    with current_database(settings, console.log) as database:
+    with migrated_database(settings, console.log) as database:
         if dry_run:
             decided = job.plan(settings, database, datetime.now(UTC))
             report = None
@@ -130,7 +130,7 @@ def query(
     from pipelines.maintenance.archive import ask
 
     settings = command_settings()
-    with current_database(settings, console.log) as database:
+    with migrated_database(settings, console.log) as database:
         names, rows = ask(settings, database, question)
     if json:
         console.print_json([dict(zip(names, row, strict=True)) for row in rows])
@@ -152,7 +152,7 @@ def logs(dry_run: DryRun = False, json: Json = False) -> None:
         decided = job.plan(settings, now)
         report = None
     else:
-        with current_database(settings, console.log) as database:
+        with migrated_database(settings, console.log) as database:
             report = job.run(settings, database, now, console.log)
         decided = report.plan
     if json:
@@ -207,7 +207,7 @@ def psql(
     from pipelines.maintenance.client_programs import programs_for, reaching
 
     settings = command_settings()
-    with current_database(settings) as database, reaching(database) as variables:
+    with migrated_database(settings) as database, reaching(database) as variables:
         program = programs_for(database.server_major) / "psql"
         options = f"{variables.get('PGOPTIONS', '')} -c role={role}".strip()
         done = subprocess.run([program, *context.args], env={**variables, "PGOPTIONS": options}, check=False)

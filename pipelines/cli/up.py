@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 import polars as pl
 
-from pipelines.atomic_files import replacing
+from pipelines.atomic_files import atomic_write
 from pipelines.cli import console
-from pipelines.deployment import database_of, keep_server_running, prepared
+from pipelines.deployment import configured_database, prepared_instance, restart_server_if_stopped
 from pipelines.domain.configuration.model import Profile
 from pipelines.domain.monitoring.alerts import Heading, Problem
 from pipelines.domain.prices.synthetic_bars import SAMPLE_START_PRICES_USD, SampleTruth, generate_bars
@@ -29,7 +29,7 @@ from pipelines.live.output import probabilities_path
 from pipelines.monitoring.alert_delivery import SERVER, tell
 from pipelines.resources import price_paths
 from pipelines.service.job_runner import run_job
-from pipelines.service.supervisor import Running, dagster_processes, only_one
+from pipelines.service.supervisor import Running, dagster_processes, exclusive
 from pipelines.settings import Settings
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.prices.history import newest_bar_at
@@ -44,8 +44,8 @@ SERVER_LOOK_SECONDS = 30.0
 def up(settings: Settings) -> None:
     """Run the system until interrupted. Raises AlreadyRunningError, SettingsError, ServerUnavailableError."""
     with (
-        only_one(settings),
-        prepared(settings, console.log),
+        exclusive(settings),
+        prepared_instance(settings, console.log),
         dagster_processes(settings, console.log, _looking_after(settings)) as running,
         suppress(KeyboardInterrupt),
     ):
@@ -62,13 +62,13 @@ def _looking_after(settings: Settings) -> Callable[[], None]:
 
     def look_after() -> None:
         nonlocal looked_at
-        keep_server_running(settings, console.log)
+        restart_server_if_stopped(settings, console.log)
         if time.monotonic() - looked_at < SERVER_LOOK_SECONDS:
             return
         looked_at = time.monotonic()
         found = []
         try:
-            with database_of(settings).connect("up", None):
+            with configured_database(settings).connect("up", None):
                 pass
         except DatabaseError as error:
             found = [Problem(SERVER, str(error), Heading.SERVER)]
@@ -82,7 +82,7 @@ def _looking_after(settings: Settings) -> Callable[[], None]:
 
 def demo(settings: Settings, *, once: bool) -> None:
     """Prices, build, live refresh and UI; until interrupted, or with `once` for ten seconds of live refresh."""
-    with only_one(settings), prepared(settings, console.log) as database:
+    with exclusive(settings), prepared_instance(settings, console.log) as database:
         symbols = [symbol for symbol in settings.symbols if _has_prices(settings, database, symbol)]
         if not symbols:
             raise NoDataError(
@@ -123,7 +123,7 @@ def write_sample(symbol: str, days: int, seed: int, end: datetime, path: Path) -
         }
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         frame.write_parquet(partial)
     return path
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
-from pipelines.atomic_files import replacing
+from pipelines.atomic_files import atomic_write
 from pipelines.domain.evaluation.score_report import BAND_CELL, ScoreRow
 from pipelines.evaluation.charts import reliability_by_band, shown_and_happened, skill_by_quarter, skill_by_ttc
 from pipelines.evaluation.score_runs import ScoreReport
@@ -100,7 +100,7 @@ def write_report(report: ScoreReport, folder: Path, now: datetime) -> Path:
     )
     path = report_path(folder, report.symbol)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(page, encoding="utf-8")
     return path
 

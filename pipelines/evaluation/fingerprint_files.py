@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipelines.atomic_files import replacing
+from pipelines.atomic_files import atomic_write
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.configuration.names import csv_columns, csv_row_label, fingerprint_table, parse_fingerprint_table
 from pipelines.domain.models.fingerprint import FingerprintSet
-from pipelines.errors import FingerprintFileError, printable
+from pipelines.errors import FingerprintFileError, single_line
 from pipelines.storage.models.tables import UNKNOWN
 
 _RISE = re.compile(r">= \+(\d+\.\d\d)%")
@@ -29,7 +29,7 @@ def export_fingerprints(fingerprints: FingerprintSet, symbol: str, folder: Path)
         values = sides.reshape(fingerprints.horizons, -1).round(2)
         labels = pl.Series("", [csv_row_label(horizon + 1) for horizon in range(fingerprints.horizons)])
         frame = pl.DataFrame(values, schema=csv_columns(fingerprints.nodes)).fill_nan(None)
-        with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             # By hand, since the first column's name is empty, which polars would quote.
             file.write(",".join(["", *frame.columns]) + "\n")
             frame.insert_column(0, labels).write_csv(file, include_header=False)
@@ -84,7 +84,7 @@ def _read_table(path: Path, problems: list[str]) -> tuple[tuple[int, ...], np.nd
     try:
         frame = pl.read_csv(path.read_bytes(), infer_schema=False)  # a path with `[` would be a pattern
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path.name}: {printable(str(error))[:120]}")
+        problems.append(f"{path.name}: {single_line(str(error))[:120]}")
         return nothing
     header = frame.columns[1:]
     rises = [_RISE.fullmatch(name) for name in header[::2]]

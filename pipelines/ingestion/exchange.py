@@ -7,7 +7,7 @@ from typing import Any
 
 from ccxt import async_support, pro
 
-from pipelines.errors import FeedError, SettingsError, printable
+from pipelines.errors import FeedError, SettingsError, single_line
 from pipelines.settings import ExchangeSettings
 
 Client = Any
@@ -46,7 +46,7 @@ def as_feed_error(what: str) -> Iterator[None]:
     except FeedError:
         raise
     except Exception as error:
-        said = printable(str(error))[:LONGEST_MESSAGE]
+        said = single_line(str(error))[:LONGEST_MESSAGE]
         raise FeedError(f"{what}: {type(error).__name__}{f': {said}' if said else ''}") from error
 
 

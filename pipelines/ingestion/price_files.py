@@ -24,7 +24,7 @@ import duckdb
 import numpy as np
 
 from pipelines.domain.prices.bars import BarBlock, RefusedRow
-from pipelines.errors import PriceFileError, printable
+from pipelines.errors import PriceFileError, single_line
 from pipelines.storage.postgres.statements import Statements
 
 SQL = Statements(__name__)
@@ -153,7 +153,7 @@ def _stage_file(connection: duckdb.DuckDBPyConnection, index: int, file: PriceFi
         connection.execute(SQL["keep_accepted"], [index])
         connection.execute(SQL["keep_refused"], [index])
     except duckdb.Error as error:
-        text = printable(str(error))
+        text = single_line(str(error))
         raise PriceFileError(f"{file.name} cannot be read as prices: {text[:300]}; nothing was stored") from error
     if not _one(connection, "count_parsed")[0]:
         raise PriceFileError(f"{file.name} holds no rows; nothing was stored")

@@ -15,7 +15,7 @@ from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.models.generations import ModelVersion, read_version
 from pipelines.storage.models.tables import read_fingerprints
 from pipelines.storage.models.volatility import newest_state
-from pipelines.storage.postgres.connection import Connection, Database, DriverError, Role, one_line
+from pipelines.storage.postgres.connection import Connection, Database, DriverError, Role, full_message
 
 #: The longest half-life of volatility is half a day: what is older than this says nothing any more.
 LONGEST_LOOK_BACK = timedelta(days=3)
@@ -49,7 +49,7 @@ def load_new_champions(
                 if connection.closed:
                     raise
                 unreadable[symbol] = (
-                    f"generation {generation} cannot be read: {type(error).__name__}: {one_line(error)}"
+                    f"generation {generation} cannot be read: {type(error).__name__}: {full_message(error)}"
                 )
     return NewChampions(loaded, unreadable)
 

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from pipelines.domain.models.ladder import STALE_AFTER_MS
-from pipelines.errors import printable
+from pipelines.errors import single_line
 from pipelines.live.output import probabilities_path
 
 #: A price or a file older than this is stale; so is one from a clock that is ahead by more.
@@ -116,7 +116,7 @@ def _judged(symbol: str, payload: Mapping[str, Any], now: datetime) -> View:
 
 def _status(payload: Mapping[str, Any], file_age: float, price_age: float) -> tuple[Status, tuple[str, ...]]:
     """The worst of what the reader's clock and the file say, and all reasons."""
-    said = tuple(printable(str(reason)) for reason in payload["reasons"])
+    said = tuple(single_line(str(reason)) for reason in payload["reasons"])
     if file_age > UNWRITTEN_AFTER_SECONDS:
         return Status.UNWRITTEN, (f"no session writes this file: it is {age_text(file_age)} old", *said)
     ages = {"file": file_age, "price": price_age}

@@ -19,7 +19,7 @@ from pipelines.live.symbol_refresher import SymbolRefresher
 from pipelines.log import Log
 from pipelines.storage.live.tick_log import MOST_PENDING, DescribedTick, TickLog
 from pipelines.storage.live.ticks import GENERATION_CHANNEL, Announcement, notifications, read_new_ticks
-from pipelines.storage.postgres.connection import Database, DriverError, OperationalError, Role, one_line
+from pipelines.storage.postgres.connection import Database, DriverError, OperationalError, Role, full_message
 
 #: A file is renewed after this long without a tick: at least once a second, with room for 200 symbols' turns.
 REFRESH_SECONDS = 0.65
@@ -140,7 +140,7 @@ class RefreshLoop:
             try:
                 await self.load_champions()
             except (StrikecastError, DriverError) as error:  # a lost server ends the session elsewhere
-                self._log(f"published generations cannot be read: {one_line(error)}")
+                self._log(f"published generations cannot be read: {full_message(error)}")
 
     # Ticks
 
@@ -177,7 +177,7 @@ class RefreshLoop:
         try:
             more = await self._read_ticks(symbols)
         except FAILURES as error:  # `follow` tries again; a lost server ends the session elsewhere
-            self._deaf = f"ticks cannot be read: {one_line(error)}"
+            self._deaf = f"ticks cannot be read: {full_message(error)}"
             return False
         self._deaf = None
         return more
@@ -310,7 +310,7 @@ class RefreshLoop:
 
     def _failed(self, symbol: str, error: Exception) -> None:
         """Say the first failure of a row, and put each into the file."""
-        text = f"{type(error).__name__}: {one_line(error)}"
+        text = f"{type(error).__name__}: {full_message(error)}"
         if self._failing.get(symbol) != text:
             self._failing[symbol] = text
             self._log(f"{symbol}: {text}")

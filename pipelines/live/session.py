@@ -37,8 +37,8 @@ from pipelines.storage.postgres.connection import (
     DriverError,
     OperationalError,
     Role,
-    is_gone,
-    one_line,
+    full_message,
+    is_connection_error,
 )
 
 APPLICATION = "live session"
@@ -255,7 +255,7 @@ class LiveSession:
             except OperationalError as error:
                 if leadership.connection.closed:
                     raise
-                self._log(f"heartbeat: {one_line(error)}")
+                self._log(f"heartbeat: {full_message(error)}")
                 continue
             if not alive:
                 raise NoDataError(f"session {leadership.session} is no longer recorded as running: it ends")
@@ -282,14 +282,14 @@ class LiveSession:
         try:
             await work
         except Exception as error:  # noqa: BLE001 (a lost connection ends the session by its heartbeat)
-            self._log(f"{what}: {type(error).__name__}: {one_line(error)}")
+            self._log(f"{what}: {type(error).__name__}: {full_message(error)}")
 
     def _tell(self, report: SessionReport | None) -> None:
         try:
             if report is not None:
                 self._on_report(report)
         except Exception as error:  # noqa: BLE001 (whoever listens has no say in prices)
-            self._log(f"report: {type(error).__name__}: {one_line(error)}")
+            self._log(f"report: {type(error).__name__}: {full_message(error)}")
 
     async def _look_at_totals(self, leadership: Leadership) -> None:
         """Go on from the counts of the sessions before."""
@@ -327,7 +327,7 @@ class LiveSession:
                 for problem in tick_log.problems:
                     self._log(problem)
         except (DriverError, TimeoutError, StrikecastError, OSError) as error:
-            self._log(f"session {leadership.session} could not say goodbye: {one_line(error)}")
+            self._log(f"session {leadership.session} could not say goodbye: {full_message(error)}")
         self._last_report = self._report(leadership, feed, ended)
         self._log(f"session {leadership.session} ended after {self.metrics.cycles} refreshes: {ended}")
 
@@ -341,7 +341,9 @@ class LiveSession:
         if isinstance(error, asyncio.CancelledError) and self._signal is not None:
             return f"stopped by {self._signal.name}"
         first = _first_of(error) if isinstance(error, BaseExceptionGroup) else error
-        return f"{type(first).__name__}: {one_line(first)}" if isinstance(first, Exception) else type(first).__name__
+        return (
+            f"{type(first).__name__}: {full_message(first)}" if isinstance(first, Exception) else type(first).__name__
+        )
 
 
 def _next_multiple(now: datetime, period: timedelta) -> datetime:
@@ -350,8 +352,8 @@ def _next_multiple(now: datetime, period: timedelta) -> datetime:
 
 
 def _lost(error: OperationalError) -> ServerUnavailableError:
-    what = "lost the database" if is_gone(error) else "the database did not do it"
-    return ServerUnavailableError(f"{what}: {one_line(error)}")
+    what = "lost the database" if is_connection_error(error) else "the database did not do it"
+    return ServerUnavailableError(f"{what}: {full_message(error)}")
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

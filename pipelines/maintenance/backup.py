@@ -13,7 +13,7 @@ from pathlib import Path
 
 import orjson
 
-from pipelines.atomic_files import replacing
+from pipelines.atomic_files import atomic_write
 from pipelines.domain.maintenance.backups import (
     KeptBackup,
     Manifest,
@@ -22,7 +22,7 @@ from pipelines.domain.maintenance.backups import (
     parse_manifest,
     plan_rotation,
 )
-from pipelines.errors import AlreadyRunningError, BackupError, NoDataError, printable
+from pipelines.errors import AlreadyRunningError, BackupError, NoDataError, single_line
 from pipelines.log import Log
 from pipelines.maintenance.client_programs import programs_for, reaching
 from pipelines.maintenance.encryption import run_reading
@@ -101,7 +101,7 @@ def create(
             running.terminate()
             running.communicate()
             raise
-    complaint = printable(complaints).removeprefix("pg_backup: ")
+    complaint = single_line(complaints).removeprefix("pg_backup: ")
     if running.returncode == BACKUP_OF_THE_SAME_RUNS:
         raise AlreadyRunningError(complaint)
     if running.returncode not in {0, MADE_BUT_NOT_COPIED}:
@@ -157,7 +157,7 @@ def verify(backup: Backup, now: datetime, identity: Path | None = None) -> Backu
         programs = programs_for(int(backup.manifest.client_version.split(".")[0]))
         complaint = run_reading([programs / "pg_restore", "--file=/dev/null"], backup.dump, identity)
         problem = complaint and f"pg_restore cannot read it: {complaint}"
-    with replacing(backup.folder / VERDICT) as partial:
+    with atomic_write(backup.folder / VERDICT) as partial:
         partial.write_bytes(
             orjson.dumps({"at": now.astimezone(UTC).isoformat(), "problem": problem, "content_read": readable})
         )

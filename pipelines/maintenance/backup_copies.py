@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipelines.domain.maintenance.backups import KeptBackup, RotationPlan, RotationPolicy, named_backup, plan_rotation
-from pipelines.errors import BackupError, printable
+from pipelines.errors import BackupError, single_line
 from pipelines.log import Log
 from pipelines.maintenance.backup import MANIFEST, backups, remove
 
@@ -50,5 +50,5 @@ def _rclone(*arguments: str) -> str:
     except FileNotFoundError as error:
         raise BackupError("rclone is not installed, and copy_to names a remote") from error
     if done.returncode:
-        raise BackupError(f"rclone {arguments[0]} ended with {done.returncode}: {printable(done.stderr)[:500]}")
+        raise BackupError(f"rclone {arguments[0]} ended with {done.returncode}: {single_line(done.stderr)[:500]}")
     return done.stdout

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from pipelines.errors import BackupError
 from pipelines.storage.postgres.connection import Database
-from pipelines.storage.postgres.embedded import client_programs
+from pipelines.storage.postgres.embedded import postgres_bin_dir
 
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
 SERVICE = "strikecast"
@@ -49,7 +49,7 @@ def _versions(program: str) -> dict[Path, int]:
     """Folders that have a program, and its major version there."""
     folders = [Path(found).parent] if (found := shutil.which(program)) else []
     folders += sorted(folder for place in PLACES for folder in Path("/").glob(place[1:]))
-    folders.append(client_programs())
+    folders.append(postgres_bin_dir())
     return {folder: version for folder in folders if (version := _version(folder / program)) is not None}
 
 

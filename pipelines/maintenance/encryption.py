@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from pipelines.errors import BackupError, printable
+from pipelines.errors import BackupError, single_line
 
 #: By the suffix of what each tool has encrypted.
 TOOLS = (".age", ".gpg")
@@ -29,7 +29,7 @@ def run_reading(
     """
     with _plain(path, identity) as stream:
         done = subprocess.run(command, stdin=stream, env=environment, capture_output=True, text=True, check=False)
-    return printable(done.stderr)[:500] or f"exit code {done.returncode}" if done.returncode else None
+    return single_line(done.stderr)[:500] or f"exit code {done.returncode}" if done.returncode else None
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def _plain(path: Path, identity: Path | None) -> Iterator[IO[bytes]]:
             assert child.stdout is not None
             yield child.stdout
         complaints.seek(0)
-        said = printable(complaints.read().decode(errors="replace"))
+        said = single_line(complaints.read().decode(errors="replace"))
     # Whoever read has stopped: then it says why.
     stopped = child.returncode == -signal.SIGPIPE or "roken pipe" in said
     if child.returncode and not stopped:

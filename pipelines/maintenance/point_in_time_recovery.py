@@ -14,9 +14,9 @@ from urllib.parse import quote
 from filelock import FileLock, Timeout
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
-from pipelines.atomic_files import sync
+from pipelines.atomic_files import fsync
 from pipelines.domain.maintenance.base_backups import BaseBackup, BasePlan, parse_start_wal, plan_bases
-from pipelines.errors import AlreadyRunningError, BackupError, NoDataError, printable
+from pipelines.errors import AlreadyRunningError, BackupError, NoDataError, single_line
 from pipelines.log import Log
 from pipelines.maintenance.backup import remove
 from pipelines.maintenance.client_programs import reaching, server_programs
@@ -99,7 +99,7 @@ def make_base(database: Database, folder: Path, now: datetime, log: Log = lambda
             shutil.rmtree(partial, ignore_errors=True)
             raise
         partial.rename(made)
-        sync(folder)
+        fsync(folder)
     return made
 
 
@@ -153,7 +153,7 @@ def drill_pitr(settings: Settings, database: Database, now: datetime, log: Log =
             server = EmbeddedServer(Path(scratch) / "server", programs=programs)
             wal_files = _lay_out(server, folder / base.name, archive, base.start_wal, target_at)
             log(f"restoring {base.name} and {wal_files} files of the log up to {target_at:%Y-%m-%d %H:%M:%S} UTC")
-            with server.in_use():
+            with server.running():
                 login = quote(str(database.parameters.get("user") or "postgres"), safe="")
                 restored = Database(f"postgresql://{login}@/{name}?host={quote(str(server.socket_dir))}")
                 marks = tuple(recovery.marks(restored))
@@ -232,7 +232,7 @@ def _lay_out(server: EmbeddedServer, base: Path, archive: Path, start_wal: str, 
     (server.data / "pg_hba.conf").write_text("local all all trust\n", encoding="utf-8")
     (server.data / "pg_ident.conf").write_text("", encoding="utf-8")
     (server.data / "recovery.signal").touch()
-    server.take_over()
+    server.adopt_files()
     return copied
 
 
@@ -256,4 +256,4 @@ def _remove_leftovers(folder: Path) -> None:
 def _run(command: list[str | Path], variables: Mapping[str, str] | None = None) -> None:
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, umask=0o077)
     if done.returncode:
-        raise BackupError(f"{Path(command[0]).name} ended with {done.returncode}: {printable(done.stderr)[:500]}")
+        raise BackupError(f"{Path(command[0]).name} ended with {done.returncode}: {single_line(done.stderr)[:500]}")

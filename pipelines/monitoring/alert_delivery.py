@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 from filelock import FileLock, Timeout
 
-from pipelines.atomic_files import replacing
+from pipelines.atomic_files import atomic_write
 from pipelines.domain.monitoring.alerts import Alert, Heading, Problem, news
 from pipelines.errors import SettingsError, StateError
 from pipelines.log import Log
@@ -154,7 +154,7 @@ def _append(settings: Settings, alert: Alert, log: Log) -> None:
 
 def _write(settings: Settings, state: State, log: Log) -> None:
     try:
-        with replacing(_path(settings)) as partial:
+        with atomic_write(_path(settings)) as partial:
             partial.write_bytes(orjson.dumps(asdict(state), option=orjson.OPT_INDENT_2))
     except OSError as error:
         log(f"{_path(settings)} cannot be written, so this may be told again: {error.strerror}")

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from pipelines.storage.postgres.connection import Database, Role
-from pipelines.storage.postgres.locks import run_is_alive
+from pipelines.storage.postgres.locks import is_run_lock_held
 
 #: A requested run takes so long to load code and say that it lives; until then it is not missing.
 START_GRACE = timedelta(seconds=60)
@@ -33,7 +33,7 @@ def runs_without_process(
     if not due:
         return []
     with database.connect("dead runs", Role.PIPELINE) as connection:
-        return [run for run in due if not run_is_alive(connection, run.run_id)]
+        return [run for run in due if not is_run_lock_held(connection, run.run_id)]
 
 
 def _should_hold_its_lock(record: dg.RunRecord, now: datetime) -> bool:

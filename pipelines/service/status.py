@@ -14,7 +14,7 @@ def shown_settings(settings: Settings) -> dict[str, Any]:
     shown: dict[str, Any] = settings.model_dump(mode="json", exclude={"database_url", "model"})
     shown["output"] = str(settings.output_dir)
     shown["database"] = (
-        "embedded" if settings.database_url is None else Database(settings.database_url.get_secret_value()).described
+        "embedded" if settings.database_url is None else Database(settings.database_url.get_secret_value()).describe()
     )
     shown["model"] = settings.model.as_json()
     shown["config_file"] = str(config_file()) if config_file().is_file() else f"{config_file()} (does not exist)"

@@ -61,7 +61,7 @@ class Running:
 
 
 @contextmanager
-def only_one(settings: Settings) -> Iterator[None]:
+def exclusive(settings: Settings) -> Iterator[None]:
     """Be the only `up` of this data folder. Raises AlreadyRunningError that names the other."""
     settings.home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(settings.home / "up.lock")

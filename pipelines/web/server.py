@@ -9,7 +9,7 @@ from socket import AF_INET, AF_INET6, create_server, socket
 import uvicorn
 from sse_starlette.sse import AppStatus
 
-from pipelines.deployment import database_of, running_server
+from pipelines.deployment import configured_database, running_server
 from pipelines.errors import SettingsError, StrikecastError
 from pipelines.log import Log
 from pipelines.monitoring.audit.report_files import paths
@@ -34,7 +34,7 @@ def serve(settings: Settings, host: str, port: int, log: Log) -> None:
                 stack.enter_context(running_server(settings, log))
             except StrikecastError as error:
                 log(f"serving the files only: {error}")
-        database = database_of(settings)
+        database = configured_database(settings)
         pages = Pages(list(settings.symbols), settings.output_dir, paths(settings), database, lambda: datetime.now(UTC))
         bound = listening.getsockname()[1]
         log(f"http://{f'[{host}]' if ':' in host else host}:{bound}")

@@ -17,7 +17,7 @@ from run_folder import run_folder
 from server_folders import server_folder
 from system import System
 
-from pipelines.deployment import environment, prepared
+from pipelines.deployment import dagster_environment, prepared_instance
 from pipelines.settings import load_settings
 
 
@@ -55,9 +55,9 @@ def running(home: Path) -> Iterator[System]:
             patch.delenv(name)
         patch.setenv("STRIKECAST_HOME", str(home))
         settings = load_settings()
-        with prepared(settings) as database:
+        with prepared_instance(settings) as database:
             variables = {**os.environ, "STRIKECAST_HOME": str(home), "COLUMNS": "120", "NO_COLOR": "1"}
-            for name in environment(settings, database):
+            for name in dagster_environment(settings, database):
                 patch.delenv(name, raising=False)
             yield System(home, settings, database, variables)
 
@@ -66,7 +66,7 @@ def running(home: Path) -> Iterator[System]:
 def in_system(system: System, monkeypatch: pytest.MonkeyPatch) -> System:
     """The system, with this process's environment set to it."""
     monkeypatch.setenv("STRIKECAST_HOME", str(system.home))
-    for name, value in environment(system.settings, system.database).items():
+    for name, value in dagster_environment(system.settings, system.database).items():
         monkeypatch.setenv(name, value)
     return system
 

@@ -35,7 +35,7 @@ def embedded_url() -> Iterator[str]:
     Not below pytest's folder, whose permissions any other pytest that starts meanwhile tightens: root's server runs as
     another user, which must get there.
     """
-    with server_folder() as folder, EmbeddedServer(folder / "pg").in_use() as url:
+    with server_folder() as folder, EmbeddedServer(folder / "pg").running() as url:
         yield url
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import orjson
 
-from pipelines.atomic_files import replacing
+from pipelines.atomic_files import atomic_write
 from pipelines.domain.monitoring.audit.document import Document
 from pipelines.domain.monitoring.audit.report import Audit
 from pipelines.monitoring.audit import prometheus as metrics
@@ -38,5 +38,5 @@ def write(settings: Settings, audit: Audit, document: Document) -> None:
         (found.json, orjson.dumps(plain(audit), option=orjson.OPT_INDENT_2)),
         (found.metrics, metrics.text(audit)),
     ):
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(content)

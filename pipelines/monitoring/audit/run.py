@@ -29,7 +29,7 @@ from pipelines.processes.priority import Background, in_background, slow_down
 from pipelines.settings import Settings
 from pipelines.storage.monitoring.audits import read_history, store_audit
 from pipelines.storage.monitoring.server_statistics import refused
-from pipelines.storage.postgres.connection import Connection, Database, Role, one_line
+from pipelines.storage.postgres.connection import Connection, Database, Role, full_message
 
 _logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -107,7 +107,7 @@ def _keep(settings: Settings, database: Database, audit: Audit, log: Log, run_id
         reports.write(settings, audit, read)
     except Exception as error:  # the audit is stored: a page that cannot be drawn is not worth it
         _logger.exception("audit: reports")
-        log(f"the reports in {settings.reports_dir} are not written: {type(error).__name__}: {one_line(error)}")
+        log(f"the reports in {settings.reports_dir} are not written: {type(error).__name__}: {full_message(error)}")
     return Done(audit, read)
 
 
@@ -235,7 +235,7 @@ class Gathered:
             found = Measured((), (Gap(name, str(error)),))
         except Exception as error:
             _logger.exception("audit: %s", name)
-            found = Measured((), (Gap(name, f"{type(error).__name__}: {one_line(error)}"),))
+            found = Measured((), (Gap(name, f"{type(error).__name__}: {full_message(error)}"),))
         part, findings = (found, []) if isinstance(found, Measured) else found
         self.measured += part
         self.findings += findings

@@ -11,7 +11,7 @@ from psycopg import conninfo
 from pipelines.errors import DatabaseError, ServerUnavailableError
 from pipelines.storage.live.sessions import current_session, session_is_alive
 from pipelines.storage.models.champions import champion_generations
-from pipelines.storage.postgres.connection import Connection, Database, Role, first_line, one_line
+from pipelines.storage.postgres.connection import Connection, Database, Role, full_message, primary_message
 from pipelines.storage.postgres.statements import Statements
 
 SQL = Statements(__name__)
@@ -89,7 +89,7 @@ def _reading(database: Database) -> Iterator[Connection]:
             yield connection
     except psycopg.errors.QueryCanceled as error:
         limit = database.statement_timeout_seconds
-        raise ServerUnavailableError(f"the database at {database.described} took longer than {limit} s") from error
+        raise ServerUnavailableError(f"the database at {database.describe()} took longer than {limit} s") from error
     except psycopg.Error as error:
-        what = first_line(error) if error.sqlstate else one_line(error)
-        raise DatabaseError(f"cannot read from the database at {database.described}: {what}") from error
+        what = primary_message(error) if error.sqlstate else full_message(error)
+        raise DatabaseError(f"cannot read from the database at {database.describe()}: {what}") from error

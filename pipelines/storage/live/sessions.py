@@ -10,8 +10,8 @@ import psycopg
 from psycopg import conninfo
 from psycopg.rows import dict_row
 
-from pipelines.storage.postgres.connection import AsyncConnection, Connection, Database, Role, translated
-from pipelines.storage.postgres.locks import acquire_async, release_all_async, take_run_lock
+from pipelines.storage.postgres.connection import AsyncConnection, Connection, Database, Role, translate_errors
+from pipelines.storage.postgres.locks import acquire_async, acquire_run_lock, release_all_async
 from pipelines.storage.postgres.statements import Statements
 
 SQL = Statements(__name__)
@@ -64,13 +64,13 @@ async def leader_connection(database: Database, application: str, run_id: str | 
     Commits do not wait for the disk, so that a slow disk cannot stop the heartbeat: a server crash may lose the last
     second's rows. The server checks that the client is alive, so that a killed session leaves the queue for the lock.
     """
-    with translated(database):
+    with translate_errors(database):
         where = conninfo.make_conninfo(database.conninfo(application, Role.LIVE), **KEEPALIVES)
         connection = await AsyncConnection.connect(where, autocommit=True)
     async with connection:
         await connection.execute(SQL["session_settings"])
         if run_id is not None:
-            await take_run_lock(connection, run_id)
+            await acquire_run_lock(connection, run_id)
         yield connection
         with suppress(psycopg.Error):
             await release_all_async(connection)

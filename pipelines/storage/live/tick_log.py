@@ -15,7 +15,7 @@ import psycopg
 
 from pipelines.domain.prices.ticks import DELTA_LAGS_MINUTES, Tick, TickFeatures
 from pipelines.storage.live.ticks import create_partition, days_from
-from pipelines.storage.postgres.connection import AsyncConnection, first_line
+from pipelines.storage.postgres.connection import AsyncConnection, primary_message
 from pipelines.storage.postgres.statements import Statements
 
 SQL = Statements(__name__)
@@ -134,9 +134,9 @@ class TickLog:
             if self.connection.closed:
                 raise
             # A lock held by maintenance, a slow moment, a full disk.
-            queue.problem = f"{len(queue.rows)} {queue.what} wait to be stored: {first_line(error)}"
+            queue.problem = f"{len(queue.rows)} {queue.what} wait to be stored: {primary_message(error)}"
         except psycopg.Error as error:
-            queue.problem = f"the database refused {len(batch)} {queue.what}: {first_line(error)}"
+            queue.problem = f"the database refused {len(batch)} {queue.what}: {primary_message(error)}"
         except asyncio.CancelledError:
             self._put_back(queue, batch)  # twice is once: the tables have keys
             raise

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from pipelines.domain.maintenance.backups import TableFacts
 from pipelines.errors import DatabaseError
-from pipelines.storage.postgres.connection import Connection, Database, first_line, translated
+from pipelines.storage.postgres.connection import Connection, Database, primary_message, translate_errors
 from pipelines.storage.postgres.statements import Statements
 
 SQL = Statements(__name__)
@@ -18,7 +18,7 @@ SQL = Statements(__name__)
 @contextmanager
 def _server(database: Database) -> Iterator[Connection]:
     """A connection to the server, to none of the databases in question."""
-    with translated(database), psycopg.connect(database.url_for("postgres"), autocommit=True) as connection:
+    with translate_errors(database), psycopg.connect(database.url_for("postgres"), autocommit=True) as connection:
         yield connection
 
 
@@ -28,7 +28,7 @@ def create_database(database: Database, name: str) -> Database:
         try:
             connection.execute(sql.SQL(SQL["create_database_from_nothing"]).format(sql.Identifier(name)))
         except (psycopg.errors.DuplicateDatabase, psycopg.errors.InsufficientPrivilege) as error:
-            raise DatabaseError(f"database {name!r} cannot be created: {first_line(error)}") from error
+            raise DatabaseError(f"database {name!r} cannot be created: {primary_message(error)}") from error
     return Database(database.url_for(name), database.statement_timeout_seconds, database.lock_timeout_seconds)
 
 
@@ -61,7 +61,7 @@ def analyze(database: Database) -> None:
 
 def table_facts(database: Database) -> tuple[TableFacts, ...]:
     """Rows and checksum of every table, at one instant."""
-    with translated(database), psycopg.connect(database.conninfo("restore", None)) as connection:
+    with translate_errors(database), psycopg.connect(database.conninfo("restore", None)) as connection:
         connection.execute(SQL["one_instant"])
         found = []
         for table, statement in connection.execute(SQL["table_facts"], []).fetchall():
@@ -87,5 +87,5 @@ def swap_names(database: Database, name: str, restored: str, kept_as: str) -> No
                 connection.execute(rename.format(new, old))
         except psycopg.errors.ObjectInUse as error:
             raise DatabaseError(
-                f"{name} is in use, and was not replaced: {first_line(error)}; stop `strikecast up` and try again"
+                f"{name} is in use, and was not replaced: {primary_message(error)}; stop `strikecast up` and try again"
             ) from error

@@ -23,7 +23,7 @@ from pipelines.domain.maintenance.retention import (
 from pipelines.errors import DatabaseError
 from pipelines.log import Log
 from pipelines.storage.maintenance.runs import LOCK_TIMEOUT_SECONDS, delete_in_batches
-from pipelines.storage.postgres.connection import Connection, first_line
+from pipelines.storage.postgres.connection import Connection, primary_message
 from pipelines.storage.postgres.locks import MAINTENANCE_LOCK, acquire, release
 from pipelines.storage.postgres.statements import Statements, read_rows
 
@@ -145,7 +145,7 @@ def _drop_partition(connection: Connection, schema: str, parent: str, name: str)
             connection.execute(sql.SQL(how).format(parent=table, partition=partition))
         connection.execute(sql.SQL(SQL["drop_table"]).format(table=partition))
     except HELD_UP as error:
-        raise DatabaseError(f"{name} is in use, and is left for the next run: {first_line(error)}") from error
+        raise DatabaseError(f"{name} is in use, and is left for the next run: {primary_message(error)}") from error
     assert rows is not None
     return Counter({parent: rows[0]})
 

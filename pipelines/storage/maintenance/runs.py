@@ -41,7 +41,7 @@ def only_one(database: Database, job: str) -> Iterator[Connection]:
     """
     with database.connect(job, Role.PIPELINE, autocommit=True) as connection:
         if connection.execute(SQL["try_job_lock"], [JOB_LOCKS, job]).fetchone() != (True,):
-            raise AlreadyRunningError(f"{job} is running already on {database.described}: wait until it is done")
+            raise AlreadyRunningError(f"{job} is running already on {database.describe()}: wait until it is done")
         try:
             yield connection
         finally:

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from pipelines.domain.maintenance.vacuum import IndexHealth, IndexStep, TableHealth, VacuumStep
 from pipelines.errors import DatabaseError
-from pipelines.storage.postgres.connection import Connection, first_line
+from pipelines.storage.postgres.connection import Connection, primary_message
 from pipelines.storage.postgres.statements import Statements, read_rows
 
 SQL = Statements(__name__)
@@ -42,7 +42,7 @@ def apply_settings(connection: Connection) -> int:
     try:
         row = connection.execute(SQL["apply_autovacuum_settings"]).fetchone()
     except psycopg.errors.LockNotAvailable as error:
-        raise DatabaseError(f"autovacuum settings are left for the next run: {first_line(error)}") from error
+        raise DatabaseError(f"autovacuum settings are left for the next run: {primary_message(error)}") from error
     assert row is not None
     return int(row[0])
 
@@ -84,7 +84,7 @@ def _run(connection: Connection, statement: sql.Composed, what: str) -> None:
     try:
         connection.execute(statement)
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
-        raise DatabaseError(f"{what} is in use, and is left for the next run: {first_line(error)}") from error
+        raise DatabaseError(f"{what} is in use, and is left for the next run: {primary_message(error)}") from error
     except psycopg.errors.UndefinedTable:
         return  # a partition that retention dropped meanwhile
     finally:

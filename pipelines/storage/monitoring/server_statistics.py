@@ -18,7 +18,7 @@ from pipelines.domain.monitoring.audit.server import (
     StatementFacts,
 )
 from pipelines.errors import DatabaseError
-from pipelines.storage.postgres.connection import Connection, first_line
+from pipelines.storage.postgres.connection import Connection, primary_message
 from pipelines.storage.postgres.statements import Statements, read_rows
 
 SQL = Statements(__name__)
@@ -111,7 +111,7 @@ def refused() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise DatabaseError(first_line(error)) from error
+        raise DatabaseError(primary_message(error)) from error
 
 
 def read_processes(connection: Connection) -> list[tuple[int, str]] | None:

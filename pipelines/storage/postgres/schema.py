@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from pipelines.errors import DatabaseError, SchemaVersionError, ServerUnavailableError
-from pipelines.storage.postgres.connection import MINIMUM_SERVER_VERSION, Connection, Database, one_line
+from pipelines.storage.postgres.connection import MINIMUM_SERVER_VERSION, Connection, Database, full_message
 from pipelines.storage.postgres.locks import MAINTENANCE_LOCK, acquire
 from pipelines.storage.postgres.statements import Statements
 
@@ -45,7 +45,7 @@ def ensure_database(database: Database, name: str | None = None) -> None:
     except psycopg.OperationalError as error:
         if "does not exist" not in str(error) or "database" not in str(error):
             raise ServerUnavailableError(
-                f"cannot use the database at {database.described}: {one_line(error)}"
+                f"cannot use the database at {database.describe()}: {full_message(error)}"
             ) from error
     try:
         with psycopg.connect(database.url_for("postgres"), connect_timeout=10, autocommit=True) as connection:
@@ -56,8 +56,8 @@ def ensure_database(database: Database, name: str | None = None) -> None:
         pass  # another process created it in the same instant
     except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
         raise DatabaseError(
-            f"database {wanted!r} does not exist at {database.described} and cannot be created: {one_line(error)}; "
-            f"create it yourself: CREATE DATABASE {wanted}"
+            f"database {wanted!r} does not exist at {database.describe()} and cannot be created: "
+            f"{full_message(error)}; create it yourself: CREATE DATABASE {wanted}"
         ) from error
 
 
@@ -77,7 +77,7 @@ def require_current(database: Database) -> None:
         return
     _refuse_newer(database, version)
     raise SchemaVersionError(
-        f"{database.described} has schema {version.found or 'none'}, this code needs {version.needed}: "
+        f"{database.describe()} has schema {version.found or 'none'}, this code needs {version.needed}: "
         "run `strikecast migrate`"
     )
 
@@ -103,7 +103,7 @@ def _refuse_newer(database: Database, version: SchemaVersion) -> None:
     """Raise SchemaVersionError when the schema found is one that this code does not know."""
     if version.found is not None and version.found not in _revisions():
         raise SchemaVersionError(
-            f"{database.described} has schema {version.found}, newer than this code's {version.needed}: "
+            f"{database.describe()} has schema {version.found}, newer than this code's {version.needed}: "
             "upgrade strikecast"
         )
 
@@ -120,7 +120,7 @@ def _only_migrator(database: Database) -> Iterator[None]:
 def _require_server(connection: Connection, database: Database) -> None:
     version = connection.info.server_version
     if version < MINIMUM_SERVER_VERSION:
-        raise DatabaseError(f"{database.described} is PostgreSQL {version // 10_000}; strikecast needs 15 or newer")
+        raise DatabaseError(f"{database.describe()} is PostgreSQL {version // 10_000}; strikecast needs 15 or newer")
 
 
 def _revisions() -> list[str]:

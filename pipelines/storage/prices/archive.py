@@ -18,9 +18,9 @@ import duckdb
 import orjson
 import polars as pl
 
-from pipelines.atomic_files import replacing
+from pipelines.atomic_files import atomic_write
 from pipelines.domain.maintenance.archive import StoredMonth
-from pipelines.errors import BuildError, NoDataError, printable
+from pipelines.errors import BuildError, NoDataError, single_line
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.postgres.locks import lock_symbol
 from pipelines.storage.postgres.statements import Statements, read_rows
@@ -80,7 +80,7 @@ def archive_month(connection: Connection, folder: Path, month: StoredMonth) -> A
                 f"{path.name} holds {len(rows)} bars of the table, which has {removed}: nothing was removed"
             )
     made = ArchivedMonth(month.symbol, month.month, str(path), len(bars), removed, path.stat().st_size, digest)
-    with replacing(path.with_suffix(".json")) as partial:
+    with atomic_write(path.with_suffix(".json")) as partial:
         partial.write_bytes(orjson.dumps(asdict(made), option=orjson.OPT_INDENT_2))
     return made
 
@@ -93,7 +93,7 @@ def _span(month: date) -> tuple[datetime, datetime]:
 def _write(bars: pl.DataFrame, path: Path) -> str:
     """Write bars so that a reader sees the old file or the new one; its SHA-256. Raises BuildError as said above."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, durable=True) as partial:  # the bars are gone from the table once it is there
+    with atomic_write(path, durable=True) as partial:  # the bars are gone from the table once it is there
         bars.write_parquet(partial, compression="zstd")
         _require_same(bars, partial, path.name)
         with partial.open("rb") as finished:
@@ -120,7 +120,7 @@ def ask(connection: Connection, folder: Path, question: str) -> tuple[list[str],
             answer = prices.execute(question)
             return [column[0] for column in answer.description or []], answer.fetchall()
         except duckdb.Error as error:
-            raise NoDataError(f"the question cannot be answered: {printable(str(error))}") from error
+            raise NoDataError(f"the question cannot be answered: {single_line(str(error))}") from error
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pipelines.monitoring.alert_delivery import read_state
 from pipelines.monitoring.conditions import DRILL
 from pipelines.orchestration.sensors import a_run_failed, run_reaper, watchdog
 from pipelines.resources import Strikecast
-from pipelines.storage.postgres.locks import holding_run_lock, run_is_alive
+from pipelines.storage.postgres.locks import hold_run_lock, is_run_lock_held
 
 JOB = "make_partitions"
 
@@ -136,7 +136,7 @@ def test_a_run_whose_process_was_killed_is_failed_at_the_second_look_and_one_tha
         assert found is not None
         return found.status
 
-    with holding_run_lock(in_system.database, living.run_id):
+    with hold_run_lock(in_system.database, living.run_id):
         cursor = None
         for expected in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE):
             with dg.build_sensor_context(
@@ -155,7 +155,7 @@ def test_every_run_says_that_its_process_lives(in_system: System, instance: dg.D
     @dg.op
     def look_around(context: dg.OpExecutionContext, strikecast: Strikecast) -> None:
         with strikecast.database().connect("test", None) as connection:
-            seen.append(run_is_alive(connection, context.run.run_id))
+            seen.append(is_run_lock_held(connection, context.run.run_id))
 
     @dg.job(resource_defs={"strikecast": Strikecast()})
     def lives() -> None:
@@ -164,4 +164,4 @@ def test_every_run_says_that_its_process_lives(in_system: System, instance: dg.D
     done = lives.execute_in_process(instance=instance)
     assert seen == [True]
     with in_system.database.connect("test", None) as connection:
-        assert not run_is_alive(connection, done.run_id)
+        assert not is_run_lock_held(connection, done.run_id)

@@ -35,7 +35,7 @@ def mortal() -> Iterator[tuple[EmbeddedServer, Database]]:
     """A server of a test's own, to be killed or locked."""
     with server_folder() as folder:
         server = EmbeddedServer(folder / "pg")
-        with server.in_use():
+        with server.running():
             yield server, Database(server.url("postgres"))
 
 
@@ -64,7 +64,7 @@ def test_a_server_killed_in_mid_dump_leaves_nothing_and_the_next_backup_is_whole
     assert child.returncode == 7, complaints
     assert "pg_backup: pg_dump ended with 1: " in complaints
     assert list(tmp_path.iterdir()) == []
-    server.revive()
+    server.restart_if_stopped()
     assert run(database, tmp_path)[0] == 0
     tables = {one.table: one.rows for one in backups(tmp_path)[0].manifest.tables}
     assert tables == {"public.held": 0, "public.long": 500_000}

@@ -35,13 +35,13 @@ def archiving() -> Iterator[tuple[Database, Path]]:
         server = EmbeddedServer(folder / "pg", programs=postgresql_with_contrib())
         archive = folder / "pg" / "the archive"
         script = shutil.copy(SCRIPT, folder)
-        with server.in_use():
+        with server.running():
             archive.mkdir()
-            server.take_over()
+            server.adopt_files()
             with Database(server.url("postgres")).connect("test", None, autocommit=True) as connection:
                 connection.execute("ALTER SYSTEM SET archive_mode = on")
                 connection.execute(f'ALTER SYSTEM SET archive_command = \'sh "{script}" "{archive}" %p %f\'')
-        with server.in_use() as url:
+        with server.running() as url:
             database = Database(url)
             migrate(database)
             build_generation(database, "BTC", seed=1)
@@ -108,7 +108,7 @@ def test_a_flipped_bit_in_a_base_backup_is_found_before_anything_is_restored(
 @INSTALLED_SERVER
 def test_without_archiving_that_is_said(archiving: tuple[Database, Path], settings: Settings, tmp_path: Path) -> None:
     database, _ = archiving
-    with server_folder() as folder, EmbeddedServer(folder / "pg").in_use() as url:
+    with server_folder() as folder, EmbeddedServer(folder / "pg").running() as url:
         plain = Database(Database(url).url_for("postgres"))
         with pytest.raises(BackupError, match="does not archive its log \\(archive_mode off"):
             drill_pitr(settings, plain, now())

@@ -24,7 +24,7 @@ def cluster() -> Iterator[tuple[EmbeddedServer, str]]:
     """A server with contrib modules and the URL of a migrated database in it; it does not count statements yet."""
     with server_folder() as folder:
         found = EmbeddedServer(folder / "pg", programs=postgresql_with_contrib())
-        with found.in_use() as url:
+        with found.running() as url:
             migrate(Database(url))
             assert Database(url).parameters["dbname"] == "strikecast"
             yield found, url
@@ -54,7 +54,7 @@ def test_an_extension_that_is_missing_is_found_until_it_counts(cluster: tuple[Em
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
     found.stop()
-    found.revive()
+    found.restart_if_stopped()
     assert findings(url)[0] == {"create it in this database"}
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE EXTENSION pg_stat_statements")

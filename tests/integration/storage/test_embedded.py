@@ -18,14 +18,14 @@ from waiting import wait_until
 
 from pipelines.errors import ServerUnavailableError
 from pipelines.storage.postgres.connection import Database, Role
-from pipelines.storage.postgres.embedded import SYSTEM_USER, EmbeddedServer, _ensure_system_user, client_programs
+from pipelines.storage.postgres.embedded import SYSTEM_USER, EmbeddedServer, _ensure_system_user, postgres_bin_dir
 from pipelines.storage.postgres.schema import migrate
 
 HOLDER = """
 import sys, time
 from pathlib import Path
 from pipelines.storage.postgres.embedded import EmbeddedServer
-with EmbeddedServer(Path(sys.argv[1])).in_use():
+with EmbeddedServer(Path(sys.argv[1])).running():
     Path(sys.argv[2]).touch()
     time.sleep(600)
 """
@@ -47,8 +47,8 @@ def select(url: str, statement: str = "SELECT 1") -> object:
 
 def test_the_server_lives_until_its_last_user_leaves(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path / "pg")
-    with server.in_use() as url:
-        with EmbeddedServer(tmp_path / "pg").in_use() as same:
+    with server.running() as url:
+        with EmbeddedServer(tmp_path / "pg").running() as same:
             assert same == url
             assert select(url) == 1
         assert server.is_running()
@@ -61,7 +61,7 @@ def test_a_killed_user_does_not_keep_the_server_for_ever(tmp_path: Path) -> None
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "pg"), str(marker)])
     try:
         wait_until(marker.exists, "the other process to have the server")
-        with EmbeddedServer(tmp_path / "pg").in_use() as url:
+        with EmbeddedServer(tmp_path / "pg").running() as url:
             holder.send_signal(signal.SIGKILL)
             holder.wait()
             assert select(url) == 1
@@ -80,7 +80,7 @@ def test_a_server_left_by_a_killed_user_is_taken_over(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path / "pg")
     assert server.is_running()
     started = "SELECT pg_postmaster_start_time()"
-    with server.in_use() as url:
+    with server.running() as url:
         before = select(url, started)
         assert select(url, started) == before
     assert not server.is_running()
@@ -92,33 +92,33 @@ def test_a_stale_pid_file_is_no_obstacle(tmp_path: Path, pid: str) -> None:
         pass
     number = {"alive": os.getpid(), "gone": gone.pid}.get(pid, pid)
     server = EmbeddedServer(tmp_path / "pg")
-    with server.in_use():
+    with server.running():
         pass
     (server.data / "postmaster.pid").write_text(
         f"{number}\n{server.data}\n1\n5432\n{server.socket_dir}\n\n1 1\nready\n"
     )
-    with server.in_use() as url:
+    with server.running() as url:
         assert select(url) == 1
 
 
 def test_a_stale_socket_file_is_no_obstacle(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path / "pg")
-    with server.in_use():
+    with server.running():
         pass
     with socket.socket(socket.AF_UNIX) as abandoned:
         abandoned.bind(str(server.socket_dir / ".s.PGSQL.5432"))
-    with server.in_use() as url:
+    with server.running() as url:
         assert select(url) == 1
 
 
 def test_a_killed_server_recovers_what_was_committed(tmp_path: Path) -> None:
     said: list[str] = []
     server = EmbeddedServer(tmp_path / "pg", said.append)
-    with server.in_use() as url:
+    with server.running() as url:
         with psycopg.connect(Database(url).url_for("postgres")) as connection:
             connection.execute("CREATE TABLE kept AS SELECT generate_series(1, 100000) AS x")
         postmaster(server.data).kill()
-        with EmbeddedServer(tmp_path / "pg", said.append).in_use() as again:
+        with EmbeddedServer(tmp_path / "pg", said.append).running() as again:
             assert select(again, "SELECT count(*) FROM kept") == 100_000
     assert "the server was not shut down; recovering" in said
 
@@ -127,33 +127,33 @@ def test_an_interrupted_creation_is_begun_anew(tmp_path: Path) -> None:
     partial = tmp_path / "pg" / "data.partial"
     partial.mkdir(parents=True)
     (partial / "PG_VERSION").write_text("18")
-    with EmbeddedServer(tmp_path / "pg").in_use() as url:
+    with EmbeddedServer(tmp_path / "pg").running() as url:
         assert select(url) == 1
     assert not partial.exists()
 
 
 def test_a_long_path_still_gives_a_socket(tmp_path: Path) -> None:
     deep = tmp_path / ("a" * 60) / ("b" * 60)
-    with EmbeddedServer(deep / "pg").in_use() as url:
+    with EmbeddedServer(deep / "pg").running() as url:
         assert select(url) == 1
 
 
 def test_a_server_that_cannot_start_is_one_clear_line(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path / "pg")
-    with server.in_use():
+    with server.running():
         pass
     with (server.data / "postgresql.conf").open("a") as configuration:
         configuration.write("\nno_such_setting = 1\n")
     with (
         pytest.raises(ServerUnavailableError, match="embedded PostgreSQL: pg_ctl failed.*server log") as raised,
-        server.in_use(),
+        server.running(),
     ):
         pass
     assert "\n" not in str(raised.value)
 
 
 def test_the_server_listens_on_no_network_address(tmp_path: Path) -> None:
-    with EmbeddedServer(tmp_path / "pg").in_use() as url:
+    with EmbeddedServer(tmp_path / "pg").running() as url:
         assert select(url, "SHOW listen_addresses") == ""
         assert postmaster(tmp_path / "pg" / "data").net_connections("inet") == []
         assert (tmp_path / "pg").stat().st_mode & 0o066 == 0
@@ -179,12 +179,12 @@ def test_the_servers_user_is_added_once_however_many_ask(monkeypatch: pytest.Mon
 
 def test_the_wheel_brings_the_client_programs() -> None:
     for program in ("pg_dump", "pg_restore", "psql", "pg_isready"):
-        assert (client_programs() / program).exists()
+        assert (postgres_bin_dir() / program).exists()
 
 
 def test_a_pool_survives_a_restart_of_the_server(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path / "pg")
-    with server.in_use() as url:
+    with server.running() as url:
         database = Database(url)
         migrate(database)
         with database.pool("test", Role.READER) as pool:
@@ -192,5 +192,5 @@ def test_a_pool_survives_a_restart_of_the_server(tmp_path: Path) -> None:
             with pool.connection() as connection:
                 connection.execute("SELECT 1")
             server.stop()
-            with EmbeddedServer(tmp_path / "pg").in_use(), pool.connection() as connection:
+            with EmbeddedServer(tmp_path / "pg").running(), pool.connection() as connection:
                 assert connection.execute("SELECT 1").fetchone() == (1,)

@@ -23,7 +23,7 @@ from pipelines.domain.configuration.model import ModelConfig
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.models.generations import active_generation, judge, publish, read_version, roll_back
 from pipelines.storage.postgres.connection import Database, Role
-from pipelines.storage.postgres.embedded import EmbeddedServer, client_programs
+from pipelines.storage.postgres.embedded import EmbeddedServer, postgres_bin_dir
 from pipelines.storage.postgres.schema import migrate
 
 Build = Callable[..., int]
@@ -219,13 +219,13 @@ def test_a_build_killed_in_copy_leaves_no_table_behind(database: Database, build
 
 def test_a_killed_server_comes_back_with_the_old_generation_whole(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path / "postgres")
-    with server.in_use() as url:
+    with server.running() as url:
         database = Database(url)
         migrate(database)
         old = build_generation(database, "BTC", seed=1)
         with building_child(database, "BTC", "copy", tmp_path / "marker"):
             postmaster(server.data).kill()
-            with EmbeddedServer(tmp_path / "postgres").in_use():
+            with EmbeddedServer(tmp_path / "postgres").running():
                 with psycopg.connect(database.conninfo("reader", Role.READER)) as connection:
                     assert connection.execute(LADDER, ["BTC"]).fetchone() == ([old], ROWS, "BTC")
                 assert build_generation(database, "BTC", seed=2) > old
@@ -254,7 +254,14 @@ def test_a_dump_across_a_publish_holds_one_whole_generation(database: Database, 
         new = build("DUMP", seed=2)
         dump = tmp_path / "dump.sql"
         subprocess.run(
-            [str(client_programs() / "pg_dump"), "--dbname", database.url, f"--snapshot={row[0]}", "--file", str(dump)],
+            [
+                str(postgres_bin_dir() / "pg_dump"),
+                "--dbname",
+                database.url,
+                f"--snapshot={row[0]}",
+                "--file",
+                str(dump),
+            ],
             check=True,
         )
     text = dump.read_text()

@@ -12,7 +12,7 @@ from waiting import PATIENCE_SECONDS, wait_until
 
 from pipelines.storage.monitoring.server_statistics import read_standbys
 from pipelines.storage.postgres.connection import Database
-from pipelines.storage.postgres.embedded import EmbeddedServer, client_programs
+from pipelines.storage.postgres.embedded import EmbeddedServer, postgres_bin_dir
 
 
 def rows(database: Database) -> set[int]:
@@ -25,13 +25,13 @@ def pair() -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
     """A server and its standby; commits wait for the standby."""
     with server_folder() as folder:
         primary, standby = EmbeddedServer(folder / "a"), EmbeddedServer(folder / "b")
-        with primary.in_use():
+        with primary.running():
             with psycopg.connect(primary.url("postgres"), autocommit=True) as connection:
                 connection.execute("CREATE TABLE kept (n integer PRIMARY KEY)")
             standby.directory.mkdir()
             subprocess.run(
                 [
-                    client_programs() / "pg_basebackup",
+                    postgres_bin_dir() / "pg_basebackup",
                     "--write-recovery-conf",
                     "--checkpoint=fast",
                     "--slot=standby",
@@ -42,8 +42,8 @@ def pair() -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
                 ],
                 check=True,
             )
-            standby.take_over()
-            with standby.in_use():
+            standby.adopt_files()
+            with standby.running():
                 with psycopg.connect(primary.url("postgres"), autocommit=True) as connection:
                     connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
                     connection.execute("SELECT pg_reload_conf()")
