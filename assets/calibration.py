@@ -11,11 +11,11 @@ from assets.lookups import active_generation, active_standardised_generation
 from assets.plots import inline
 from assets.prices import price_history
 from assets.volatility import volatility
-from pipelines.domain.evaluation.promotion import band_errors, judge_challenger
+from pipelines.domain.evaluation.promotion import band_errors, evaluate_challenger
 from pipelines.domain.evaluation.score_report import ScoreRow, live_rows, merged_tallies
 from pipelines.domain.evaluation.scoring import brier_difference
 from pipelines.evaluation.calibration_report import COMPARED, write_report
-from pipelines.evaluation.charts import reliability_by_band, shown_and_happened, skill_by_quarter, skill_by_ttc
+from pipelines.evaluation.charts import predicted_and_observed, reliability_by_band, skill_by_quarter, skill_by_ttc
 from pipelines.evaluation.score_runs import DEFAULT_MODELS, ScoreReport, read_history, score_symbol
 from pipelines.resources import SYMBOLS, Strikecast
 from pipelines.storage.evaluation.scores import (
@@ -73,7 +73,9 @@ def calibration(context: dg.AssetExecutionContext, strikecast: Strikecast) -> dg
             "champion": champion,
             "scores": dg.MetadataValue.md(_table(list(pooled.values()))),
             "reliability_by_volatility_band": inline(reliability_by_band(report.rows, COMPARED), "Reliability by band"),
-            "shown_and_happened": inline(shown_and_happened(report.rows, COMPARED), "Shown and happened by band"),
+            "predicted_and_observed": inline(
+                predicted_and_observed(report.rows, COMPARED), "Predicted and observed by band"
+            ),
             "skill_by_ttc": inline(skill_by_ttc(report.rows, shown), "Skill by time to close"),
             "skill_by_quarter": inline(skill_by_quarter(report.rows, shown), "Skill over time"),
         },
@@ -132,7 +134,7 @@ def live_calibration(context: dg.AssetExecutionContext, strikecast: Strikecast) 
         rows = [
             row
             for answers in settled_answers(connection, symbol, start, stop)
-            for row in live_rows(answers.model, answers.hour, answers.probability, answers.happened)
+            for row in live_rows(answers.model, answers.hour, answers.probability, answers.outcomes)
         ]
         if rows:
             write_scores(connection, symbol, LIVE, (start, stop), {}, rows, context.run.run_id)
@@ -171,7 +173,7 @@ def champion_change(
         raise dg.Failure(f"{config.model} is the champion of {symbol} already")
     report = score_symbol(history, symbol, [champion, config.model], model, log=context.log.info)
     tallies = merged_tallies(report.folds)
-    decision = judge_challenger(tallies[config.model], tallies[champion])
+    decision = evaluate_challenger(tallies[config.model], tallies[champion])
     reason = "; ".join(decision.reasons)
     if not decision.promote:
         raise dg.Failure(
@@ -204,6 +206,6 @@ def _table(rows: Sequence[ScoreRow]) -> str:
         )
         lines.append(
             f"| {row.model} | {row.n:,} | {row.brier:.5f} | {skill} | {100 * row.mean_probability:.2f} % "
-            f"| {100 * row.happened:.2f} % |"
+            f"| {100 * row.observed_frequency:.2f} % |"
         )
     return "\n".join(lines)

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines.domain.models.fingerprint import FingerprintSet
 from pipelines.domain.prices.volatility import QUARTERS_PER_DAY, VolatilityParameters
-from pipelines.evaluation.charts import new_figure
+from pipelines.evaluation.charts import new_chart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ def baseline_heat_map(fingerprints: FingerprintSet, symbol: str) -> dg.MarkdownM
     table = fingerprints.index(None)
     moves = np.array(fingerprints.nodes) / 100
     percent = np.concatenate([fingerprints.negative[table][:, :0:-1], fingerprints.positive[table]], axis=1)
-    figure = new_figure(7.2, 3.4)
+    figure = new_chart(7.2, 3.4)
     axes = figure.subplots()
     image = axes.imshow(
         percent,
@@ -46,7 +46,7 @@ def bucket_lines(fingerprints: FingerprintSet, symbol: str, move_bps: int = 50) 
     column = fingerprints.nodes.index(move_bps)
     buckets = [bucket for bucket in fingerprints.buckets if bucket is not None]
     tables = [fingerprints.index(bucket) for bucket in buckets]
-    figure = new_figure(7.2, 3.0)
+    figure = new_chart(7.2, 3.0)
     axes = figure.subplots()
     for minutes, style in ((15, "--"), (60, "-")):
         row = min(minutes, fingerprints.horizons) - 1
@@ -69,7 +69,7 @@ def bucket_lines(fingerprints: FingerprintSet, symbol: str, move_bps: int = 50) 
 
 def season_lines(parameters: VolatilityParameters, symbol: str) -> dg.MarkdownMetadataValue:
     """Season by quarter-hour of the day (UTC), on weekdays and on weekends."""
-    figure = new_figure(7.2, 2.8)
+    figure = new_chart(7.2, 2.8)
     axes = figure.subplots()
     hours = np.arange(QUARTERS_PER_DAY) / 4
     for label, part in (("weekday", slice(0, QUARTERS_PER_DAY)), ("weekend", slice(QUARTERS_PER_DAY, None))):
@@ -88,7 +88,7 @@ def season_lines(parameters: VolatilityParameters, symbol: str) -> dg.MarkdownMe
 
 def standardised_lines(tables: Mapping[str, FingerprintSet], symbol: str) -> dg.MarkdownMetadataValue:
     """P(a rise of at least z sigmas within 60 minutes), on a log scale, for each model of the standardised move."""
-    figure = new_figure(7.2, 3.0)
+    figure = new_chart(7.2, 3.0)
     axes = figure.subplots()
     for name, table in tables.items():
         z = np.sinh(np.array(table.nodes) / 100.0) / 2.0

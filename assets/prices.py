@@ -12,7 +12,7 @@ from assets.describe import AUTOMATION, OWNERS, table_metadata
 from pipelines.domain.configuration.model import Profile
 from pipelines.domain.models.invariants import find_gaps
 from pipelines.domain.prices.momentum import compute_momentum
-from pipelines.ingestion.backfill import from_exchange, from_ticks
+from pipelines.ingestion.backfill import backfill_from_exchange, backfill_from_ticks
 from pipelines.ingestion.ingest import ingest
 from pipelines.resources import SYMBOLS, Strikecast, price_paths
 from pipelines.storage.prices.history import read_closes, summarize_bars, write_gaps, write_momentum
@@ -137,15 +137,15 @@ def _from_elsewhere(
     symbol, settings, database = context.partition_key, strikecast.settings(), strikecast.database()
     since = None if config.since is None else datetime.fromisoformat(config.since)
     if config.origin is Origin.TICKS:
-        report = from_ticks(database, symbol, now, context.log.info)
+        report = backfill_from_ticks(database, symbol, now, context.log.info)
     else:
         market = settings.market_of(symbol)
-        report = from_exchange(database, symbol, settings.exchange, market, since, now, context.log.info)
+        report = backfill_from_exchange(database, symbol, settings.exchange, market, since, now, context.log.info)
     return {
         "origin": report.origin,
         "since": report.since.isoformat(),
         "until": report.until.isoformat(),
-        "asked_minutes": report.asked_minutes,
+        "requested_minutes": report.requested_minutes,
         "inserted": report.inserted,
         "corrected": report.corrected,
         "quarantined": report.quarantined,

@@ -60,7 +60,7 @@ def score(
 
 def seconds_of_standardised(history: MarketHistory, symbol: str) -> float:
     """Five years fitted, tables of 60 horizons renewed on each day of the test year, 13.45 million cases scored."""
-    history.shared.clear()
+    history.cache.clear()
     started = time.perf_counter()
     plan = Plan(minute(TEST_YEAR[0]), minute(TEST_YEAR[1]))
     score_symbol(history, symbol, ["standardised"], ModelConfig(), plan)
@@ -127,8 +127,8 @@ def folds_won(report: ScoreReport) -> str:
 
 def worst_band(report: ScoreReport, model: str) -> tuple[int, float, float]:
     rows = [row for row in report.rows if row.model == model and row.dimension == BAND_CELL]
-    worst = max(rows, key=lambda row: abs(row.mean_probability - row.happened))
-    return int(worst.level) + 1, 100 * worst.mean_probability, 100 * worst.happened
+    worst = max(rows, key=lambda row: abs(row.mean_probability - row.observed_frequency))
+    return int(worst.level) + 1, 100 * worst.mean_probability, 100 * worst.observed_frequency
 
 
 def tables(years: dict[str, ScoreReport], folds: dict[str, ScoreReport], took: dict[str, tuple[float, float]]) -> str:
@@ -175,7 +175,7 @@ def tables(years: dict[str, ScoreReport], folds: dict[str, ScoreReport], took: d
         header = "| | " + " | ".join(str(band + 1) for band in range(10)) + " |"
         lines += ["", title, "by forecast volatility, calmest first:", "", header, "|---|" + "---:|" * 10]
         cells = [row_of(report, "standardised", BAND_CELL, str(band)) for band in range(10)]
-        lines.append("| happened | " + " | ".join(f"{100 * cell.happened:.1f}" for cell in cells) + " |")
+        lines.append("| happened | " + " | ".join(f"{100 * cell.observed_frequency:.1f}" for cell in cells) + " |")
         for model in ("standardised", "student_t", "normal", "momentum"):
             cells = [row_of(report, model, BAND_CELL, str(band)) for band in range(10)]
             lines.append(f"| {model} | " + " | ".join(f"{100 * cell.mean_probability:.1f}" for cell in cells) + " |")

@@ -208,7 +208,7 @@ def print_scores(report: "ScoreReport") -> None:
             f"{row.log_loss:.5f}",
             "" if row.skill is None else f"{100 * row.skill:.2f}",
             interval,
-            f"{100 * (row.mean_probability - row.happened):+.2f}",
+            f"{100 * (row.mean_probability - row.observed_frequency):+.2f}",
             _folds_won(report, row.model),
         )
     result.print(table)
@@ -229,7 +229,7 @@ def _bands_table(report: "ScoreReport", models: Sequence[str]) -> Table:
     levels = sorted({int(row.level) for row in found})
     for level in levels:
         table.add_column(str(level + 1), justify="right")
-    happened = {int(row.level): row.happened for row in found}
+    happened = {int(row.level): row.observed_frequency for row in found}
     table.add_row(Text("happened", style="bold"), *(f"{100 * happened[level]:.1f}" for level in levels))
     for model in models:
         shown = {int(row.level): row.mean_probability for row in found if row.model == model}

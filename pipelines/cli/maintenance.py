@@ -127,11 +127,11 @@ def query(
 
     Example: `strikecast query "SELECT symbol, year(opened_at), count(*) FROM price GROUP BY ALL ORDER BY ALL"`
     """
-    from pipelines.maintenance.archive import ask
+    from pipelines.maintenance.archive import query_prices
 
     settings = command_settings()
     with migrated_database(settings, console.log) as database:
-        names, rows = ask(settings, database, question)
+        names, rows = query_prices(settings, database, question)
     if json:
         console.print_json([dict(zip(names, row, strict=True)) for row in rows])
     else:

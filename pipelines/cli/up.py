@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import polars as pl
 
 from pipelines.atomic_files import atomic_write
 from pipelines.cli import console
 from pipelines.deployment import configured_database, prepared_instance, restart_server_if_stopped
 from pipelines.domain.configuration.model import Profile
 from pipelines.domain.monitoring.alerts import Heading, Problem
-from pipelines.domain.prices.synthetic_bars import SAMPLE_START_PRICES_USD, SampleTruth, generate_bars
+from pipelines.domain.prices.synthetic_bars import START_PRICES_USD, SimulationParameters, generate_bars
 from pipelines.errors import (
     BuildError,
     DatabaseError,
@@ -109,22 +108,12 @@ def demo(settings: Settings, *, once: bool) -> None:
 
 def write_sample(symbol: str, days: int, seed: int, end: datetime, path: Path) -> Path:
     """Write generated bars, up to the minute of `end` (aware), as a Parquet file; replaced in one step."""
-    start_price = SAMPLE_START_PRICES_USD.get(symbol, 100.0)
-    # Symbols differ in their seed too, or all would move alike.
-    bars = generate_bars(SampleTruth(start_price), days, int(end.timestamp()) // 60, seed + sum(symbol.encode()))
-    frame = pl.DataFrame(
-        {
-            "timestamp": (pl.Series(bars.minutes) * 60_000_000).cast(pl.Datetime("us", "UTC")),
-            "open": bars.open,
-            "high": bars.high,
-            "low": bars.low,
-            "close": bars.close,
-            "volume": bars.volume,
-        }
-    )
+    start_price = START_PRICES_USD.get(symbol, 100.0)
+    symbol_seed = seed + sum(symbol.encode())  # one seed for all would make all symbols move alike
+    bars = generate_bars(SimulationParameters(start_price), days, int(end.timestamp()) // 60, symbol_seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
-        frame.write_parquet(partial)
+        bars.frame().write_parquet(partial)
     return path
 
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from pipelines.atomic_files import atomic_write
 from pipelines.domain.evaluation.score_report import BAND_CELL, ScoreRow
-from pipelines.evaluation.charts import reliability_by_band, shown_and_happened, skill_by_quarter, skill_by_ttc
+from pipelines.evaluation.charts import predicted_and_observed, reliability_by_band, skill_by_quarter, skill_by_ttc
 from pipelines.evaluation.score_runs import ScoreReport
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ figure svg { width: 100%; height: auto; }
 <td>{{ "%.5f"|format(row.log_loss) }}</td>
 <td>{{ "%.2f"|format(100 * row.skill) if row.skill is not none else "0" }}</td>
 <td>{{ "%.2f .. %.2f"|format(100 * row.skill_low, 100 * row.skill_high) if row.skill is not none else "" }}</td>
-<td>{{ "%+.2f"|format(100 * (row.mean_probability - row.happened)) }}</td>
+<td>{{ "%+.2f"|format(100 * (row.mean_probability - row.observed_frequency)) }}</td>
 <td>{{ "%.5f"|format(murphy[row.model].reliability) }}</td>
 <td>{{ "%.5f"|format(murphy[row.model].resolution) }}</td></tr>
 {% endfor %}</table></div>
@@ -89,11 +89,11 @@ def write_report(report: ScoreReport, folder: Path, now: datetime) -> Path:
         folds=len(report.folds),
         now=f"{now.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         pooled=pooled,
-        murphy=report.murphy,
-        uncertainty=report.murphy[pooled[0].model].uncertainty,
+        murphy=report.decompositions,
+        uncertainty=report.decompositions[pooled[0].model].uncertainty,
         models=models,
         by_band=_by_band(rows, models),
-        bands=_svg(shown_and_happened(rows, models)),
+        bands=_svg(predicted_and_observed(rows, models)),
         reliability=_svg(reliability_by_band(rows, models)),
         ttc=_svg(skill_by_ttc(rows, shown)),
         quarters=_svg(skill_by_quarter(rows, shown)),
@@ -110,7 +110,7 @@ def _by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> list[dict[str, 
     return [
         {
             "number": band + 1,
-            "happened": next(100 * r.happened for r in found if r.level == str(band)),
+            "happened": next(100 * r.observed_frequency for r in found if r.level == str(band)),
             "shown": {r.model: 100 * r.mean_probability for r in found if r.level == str(band) and r.model in models},
         }
         for band in sorted({int(row.level) for row in found})

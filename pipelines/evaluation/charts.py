@@ -18,7 +18,7 @@ COLOURS = {"standardised": "#2f7ed8", "momentum": "#e07b39", "student_t": "#3a9a
 OBSERVED = "#7f7f7f"
 
 
-def new_figure(width: float, height: float) -> "Figure":
+def new_chart(width: float, height: float) -> "Figure":
     """An empty figure of so many inches. matplotlib is loaded by who draws: a live session has no 30 MB for it."""
     from matplotlib.figure import Figure
 
@@ -27,14 +27,17 @@ def new_figure(width: float, height: float) -> "Figure":
 
 def reliability_by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
     """Forecast against outcome in the volatility bands, one panel per model; the diagonal is right."""
-    figure = new_figure(WIDTH, 3.5)
+    figure = new_chart(WIDTH, 3.5)
     panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
     for axes, model in zip(panels, models, strict=True):
         axes.plot([0, 100], [0, 100], color=OBSERVED, linewidth=0.8, linestyle=":")
         for band in range(10):
             of_band = [row for row in _of(rows, model, "reliability") if row.level.startswith(f"{band}/")]
             bins = [row for row in of_band if row.n >= FEWEST_CASES]
-            shown, happened = [100 * row.mean_probability for row in bins], [100 * row.happened for row in bins]
+            shown, happened = (
+                [100 * row.mean_probability for row in bins],
+                [100 * row.observed_frequency for row in bins],
+            )
             axes.plot(
                 shown,
                 happened,
@@ -46,7 +49,9 @@ def reliability_by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Fig
             )
         axes.set(title=model, xlabel="shown, %")
         axes.grid(alpha=0.25)
-    largest = max((100 * max(row.mean_probability, row.happened) for row in _many(rows, models)), default=100.0)
+    largest = max(
+        (100 * max(row.mean_probability, row.observed_frequency) for row in _many(rows, models)), default=100.0
+    )
     panels[0].set(ylabel="happened, %", ylim=(0, min(100.0, 1.05 * largest)))
     for axes in panels:
         axes.set_xlim(0, min(100.0, 1.05 * largest))
@@ -54,16 +59,16 @@ def reliability_by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Fig
     return figure
 
 
-def shown_and_happened(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
+def predicted_and_observed(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
     """P(|move| >= 0.5 % within 60 minutes) by volatility band: what models showed, and what happened."""
-    figure = new_figure(WIDTH, 2.9)
+    figure = new_chart(WIDTH, 2.9)
     axes = figure.subplots()
     places = np.arange(1, 11)
     for number, model in enumerate(models):
         found = sorted(_of(rows, model, BAND_CELL), key=lambda row: int(row.level))
         bands = np.array([int(row.level) for row in found])
         if number == 0:
-            happened = [100 * row.happened for row in found]
+            happened = [100 * row.observed_frequency for row in found]
             axes.bar(places[bands], happened, color=OBSERVED, alpha=0.45, label="happened")
         axes.plot(
             places[bands],
@@ -86,7 +91,7 @@ def shown_and_happened(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figu
 
 def skill_by_ttc(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
     """Skill over climatology by time to close."""
-    figure = new_figure(WIDTH, 2.9)
+    figure = new_chart(WIDTH, 2.9)
     axes = figure.subplots()
     base = {row.level: row.brier for row in _of(rows, REFERENCE, "ttc_minutes")}
     for model in models:
@@ -99,7 +104,7 @@ def skill_by_ttc(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
 
 def skill_by_quarter(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
     """Skill over climatology of each fold, with its 95 % interval."""
-    figure = new_figure(WIDTH, 2.9)
+    figure = new_chart(WIDTH, 2.9)
     axes = figure.subplots()
     for number, model in enumerate(models):
         found = sorted(_of(rows, model, "quarter"), key=lambda row: row.level)

@@ -7,8 +7,8 @@ from typing import Any
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.evaluation.score_report import ScoreRow, merged_tallies, score_rows
-from pipelines.domain.evaluation.scoring import Murphy, murphy
-from pipelines.domain.evaluation.walk_forward import Fold, Plan, entrants, walk_forward
+from pipelines.domain.evaluation.scoring import BrierDecomposition, brier_decomposition
+from pipelines.domain.evaluation.walk_forward import Fold, Plan, candidates, walk_forward
 from pipelines.domain.prices.history import MarketHistory, market_history
 from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.domain.prices.volatility import MINUTES_PER_DAY
@@ -41,9 +41,9 @@ class ScoreReport:
         return first, last
 
     @property
-    def murphy(self) -> dict[str, Murphy]:
+    def decompositions(self) -> dict[str, BrierDecomposition]:
         """Each model's Brier score in parts: reliability (0 is right), resolution, uncertainty, and the rest."""
-        return {label: murphy(tally) for label, tally in merged_tallies(self.folds).items()}
+        return {label: brier_decomposition(tally) for label, tally in merged_tallies(self.folds).items()}
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as plain JSON values."""
@@ -53,8 +53,8 @@ class ScoreReport:
             "from": first.isoformat(),
             "to": last.isoformat(),
             "plan": self.plan_as_json(),
-            "murphy": {label: asdict(parts) for label, parts in self.murphy.items()},
-            "scores": [asdict(row) for row in self.rows],
+            "murphy": {label: asdict(parts) for label, parts in self.decompositions.items()},
+            "scores": [row.as_json() for row in self.rows],
         }
 
     def plan_as_json(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def score_symbol(
     Raises NoDataError when there is too little to fit on or nothing to score, ValueError for an unknown model.
     """
     names = list(dict.fromkeys(["climatology", *models]))
-    taking_part = entrants(names, config)
+    taking_part = candidates(names, config)
     try:
         chosen = plan or newest_plan(history)
         folds = walk_forward(history, taking_part, chosen, log)
@@ -126,7 +126,7 @@ def score_stored(
     Raises NoDataError when there are too few bars, SettingsError for what cannot be meant.
     """
     try:
-        entrants(models, config)
+        candidates(models, config)
     except ValueError as error:
         raise SettingsError(str(error)) from error
     with database.connect("score", Role.READER) as connection:

@@ -45,14 +45,14 @@ class BackfillReport:
     origin: str
     since: datetime
     until: datetime
-    asked_minutes: int
+    requested_minutes: int
     inserted: int
     corrected: int
     quarantined: int
     still_missing_minutes: int
 
 
-def from_exchange(
+def backfill_from_exchange(
     database: Database,
     symbol: str,
     exchange: ExchangeSettings,
@@ -70,7 +70,7 @@ def from_exchange(
     return asyncio.run(_Backfill(database, symbol, exchange, market, log).run(since, now))
 
 
-def from_ticks(database: Database, symbol: str, now: datetime, log: Log = lambda _: None) -> BackfillReport:
+def backfill_from_ticks(database: Database, symbol: str, now: datetime, log: Log = lambda _: None) -> BackfillReport:
     """Make bars of the ticks of other producers since the newest bar; replayed ticks are no news.
 
     A minute counts when it has ticks in its first and in its last quarter. Volumes are zero: ticks have none.
@@ -117,14 +117,14 @@ class _Backfill:
         return BackfillReport(name, since, until, asked, inserted, corrected, quarantined, missing)
 
     async def _exchange_time(self, client: Any, now: datetime) -> datetime:
-        from pipelines.ingestion.exchange import as_feed_error, at
+        from pipelines.ingestion.exchange import as_feed_error, utc_from_ms
 
         if not client.has.get("fetchTime"):
             return now
 
         async def ask() -> datetime:
             with as_feed_error(f"{self.exchange.name}: time"):
-                return at(await client.fetch_time()) or now
+                return utc_from_ms(await client.fetch_time()) or now
 
         return await self._patiently(ask)
 

@@ -81,6 +81,6 @@ def _holds_list(answer: object) -> bool:
     return isinstance(answer, list) or (isinstance(answer, dict) and any(_holds_list(v) for v in answer.values()))
 
 
-def at(milliseconds: float | None) -> datetime | None:
+def utc_from_ms(milliseconds: float | None) -> datetime | None:
     """ccxt's time, aware UTC."""
     return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)

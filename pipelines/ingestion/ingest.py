@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.errors import PriceFileError
-from pipelines.ingestion.price_files import MEMORY_LIMIT, StagedBars, staged
+from pipelines.ingestion.price_files import MEMORY_LIMIT, StagedBars, stage_price_files
 from pipelines.log import Log
 from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.prices import incoming_bars
@@ -51,7 +51,7 @@ def ingest(
     """
     started_at = datetime.now(UTC)
     log(f"reading {len(paths)} path(s)")
-    with staged(paths, now, memory_limit=memory_limit) as bars:
+    with stage_price_files(paths, now, memory_limit=memory_limit) as bars:
         log(f"{bars.accepted:,} bars read, {bars.refused:,} rows refused; storing")
         with database.connect("ingest", Role.PIPELINE) as connection:
             return _store(connection, symbol, bars, started_at, accept_corrections=accept_corrections)

@@ -23,7 +23,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from pipelines.domain.prices.bars import BarBlock, RefusedRow
+from pipelines.domain.prices.bars import BarBlock, QuarantinedRow
 from pipelines.errors import PriceFileError, single_line
 from pipelines.storage.postgres.statements import Statements
 
@@ -102,13 +102,13 @@ class StagedBars:
             values = np.stack([columns[name] for name in KLINE_COLUMNS[1:]])
             yield BarBlock(columns["minute"].astype(np.int64), values)
 
-    def refused_rows(self) -> Iterator[RefusedRow]:
+    def refused_rows(self) -> Iterator[QuarantinedRow]:
         """The refused rows, by file and row."""
         cursor = self._connection.execute(SQL["refused_rows"])
         while rows := cursor.fetchmany(10_000):
             for file_index, source_row, reason, raw in rows:
                 file = self.files[file_index]
-                yield RefusedRow(file.sha256, file.name, source_row, reason, raw)
+                yield QuarantinedRow(file.sha256, file.name, source_row, reason, raw)
 
     def reasons(self) -> dict[str, int]:
         """How many rows were refused, by reason."""
@@ -119,7 +119,9 @@ class StagedBars:
 
 
 @contextmanager
-def staged(paths: Sequence[Path], now: datetime, *, memory_limit: str = MEMORY_LIMIT) -> Iterator[StagedBars]:
+def stage_price_files(
+    paths: Sequence[Path], now: datetime, *, memory_limit: str = MEMORY_LIMIT
+) -> Iterator[StagedBars]:
     """Read and judge files and folders; what is accepted and refused can be read inside the context.
 
     `now`: aware; a minute that has not ended by then is refused. Files larger than `memory_limit` spill to disk.

@@ -229,7 +229,7 @@ def market_states(state: LiveState, champion: Champion) -> MarketStates:
     """What the champion may know now: one state."""
     variances = np.full((len(HALF_LIVES_MINUTES), 1), np.nan)
     if champion.volatility is not None:
-        variances = np.array(champion.volatility.now().variances)[:, None]
+        variances = np.array(champion.volatility.current_state().variances)[:, None]
     score = np.nan if state.momentum_score_pct is None else state.momentum_score_pct / PERCENT_PER_UNIT
     return MarketStates(np.array([minutes_of(state.now)]), np.array([score]), variances)
 

@@ -47,7 +47,7 @@ def run(
     return report
 
 
-def ask(settings: Settings, database: Database, question: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+def query_prices(settings: Settings, database: Database, question: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows of a SELECT on `price`, the bars of database and archive. Raises NoDataError."""
     with database.connect("query", Role.READER) as connection:
-        return price_archive.ask(connection, settings.archive_dir, question)
+        return price_archive.query_prices(connection, settings.archive_dir, question)

@@ -61,7 +61,7 @@ class Exchange:
 
     prices: dict[str, float] = field(default_factory=lambda: {"BTC": 100_000.0, "ETH": 4_000.0})
     #: Time of the newest trade; None: now.
-    stated_at: dict[str, float | None] = field(default_factory=dict)
+    trade_times: dict[str, float | None] = field(default_factory=dict)
     faults: dict[str, deque[Fault]] = field(default_factory=dict)
     #: Prices, or (price, seconds since 1970), to send over each websocket, by symbol.
     sockets: list[Any] = field(default_factory=list)
@@ -112,7 +112,7 @@ class Exchange:
     def tick(self, symbol: str, price: float, at: float | None = None) -> None:
         """A trade: served from now on, and sent over every socket."""
         self.prices[symbol] = price
-        self.stated_at[symbol] = at
+        self.trade_times[symbol] = at
         self.send(symbol)
 
     def send(self, symbol: str) -> None:
@@ -146,7 +146,7 @@ class Exchange:
             await socket.close()
 
     def trade_time(self, symbol: str) -> float:
-        found = self.stated_at.get(symbol)
+        found = self.trade_times.get(symbol)
         return self.now() if found is None else found
 
     def candle(self, minute: int) -> tuple[float, float, float, float, float]:

@@ -14,7 +14,7 @@ from pipelines.domain.models.fingerprint import compute_fingerprints
 from pipelines.domain.models.lookup import LookupBlock, build_lookup_block
 from pipelines.domain.prices.bars import closes_from_usd
 from pipelines.domain.prices.momentum import compute_momentum
-from pipelines.domain.prices.synthetic_bars import SampleTruth, generate_bars
+from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
 from pipelines.storage.models.generations import judge, start_generation
 from pipelines.storage.models.tables import write_fingerprints, write_lookup
 from pipelines.storage.postgres.connection import Database, Role
@@ -23,7 +23,7 @@ from pipelines.storage.postgres.connection import Database, Role
 def main(url: str, symbol: str, stage: str, marker: Path) -> None:
     """Build up to the stage, then wait."""
     config = ModelConfig()
-    bars = generate_bars(SampleTruth(100.0), days=3, end_minute=29_000_000, seed=99)
+    bars = generate_bars(SimulationParameters(100.0), days=3, end_minute=29_000_000, seed=99)
     closes = closes_from_usd(bars.minutes, bars.close)
     tables = compute_fingerprints(closes, compute_momentum(closes, config), config)
 

@@ -7,15 +7,15 @@ import polars as pl
 from real_data import real_data
 
 from pipelines.domain.prices.bars import Floats, Ints
-from pipelines.domain.prices.synthetic_bars import MINUTES_PER_DAY, SampleTruth, generate_bars
+from pipelines.domain.prices.synthetic_bars import MINUTES_PER_DAY, SimulationParameters, generate_bars
 
 #: 2021-07-17 00:00 UTC: the first bar of the real files. Generated bars begin there too, so that `first` names the
 #: same time of the week in both, but for the few hundred minutes that the real files lack.
 FIRST_MINUTE = 27_108_000
 #: Prices and volatility are of the size of the real ones. Without gaps: tests make the gaps they need.
 TRUTHS = {
-    "BTC": SampleTruth(40_000.0, sigma_per_minute=6.0e-4, gaps_per_day=0.0),
-    "ETH": SampleTruth(2_000.0, sigma_per_minute=8.0e-4, gaps_per_day=0.0),
+    "BTC": SimulationParameters(40_000.0, sigma_per_minute=6.0e-4, gaps_per_day=0.0),
+    "ETH": SimulationParameters(2_000.0, sigma_per_minute=8.0e-4, gaps_per_day=0.0),
 }
 SEEDS = {"BTC": 11, "ETH": 12}
 
@@ -25,7 +25,7 @@ def price_series(
 ) -> tuple[Ints, Floats]:
     """Minutes since 1970 UTC, int64[n], and closes in USD, float64[n]: `minutes` bars from bar number `first` on.
 
-    `source` is "generated" or "real". `seed` and `truth`, fields of SampleTruth, are of the generated bars only.
+    `source` is "generated" or "real". `seed` and `truth`, fields of SimulationParameters, are of the generated bars only.
     """
     if source == "real":
         frame = pl.scan_parquet(real_data(f"prices/{symbol.lower()}_1m.parquet")).select("timestamp", "close")

@@ -5,7 +5,7 @@ from pipelines.domain.models.fingerprint import compute_fingerprints
 from pipelines.domain.models.lookup import build_lookup_block
 from pipelines.domain.prices.bars import closes_from_usd
 from pipelines.domain.prices.momentum import compute_momentum
-from pipelines.domain.prices.synthetic_bars import SampleTruth, generate_bars
+from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
 from pipelines.storage.models.generations import judge, publish, start_generation
 from pipelines.storage.models.tables import write_fingerprints, write_lookup
 from pipelines.storage.postgres.connection import Database, Role
@@ -15,7 +15,7 @@ SMALL = ModelConfig(bucket_limit=3, horizon_minutes=60)
 
 def build_generation(database: Database, symbol: str, *, seed: int, publish_it: bool = True) -> int:
     """Build, check and publish a small generation from generated bars; another seed gives other numbers."""
-    bars = generate_bars(SampleTruth(100.0), days=3, end_minute=29_000_000, seed=seed)
+    bars = generate_bars(SimulationParameters(100.0), days=3, end_minute=29_000_000, seed=seed)
     closes = closes_from_usd(bars.minutes, bars.close)
     tables = compute_fingerprints(closes, compute_momentum(closes, SMALL), SMALL)
     with database.connect("test", Role.PIPELINE) as connection:

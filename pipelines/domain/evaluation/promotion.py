@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.domain.evaluation.scoring import Tally, brier_difference, cells, pooled
+from pipelines.domain.evaluation.scoring import Tally, brier_difference, pooled, two_sided_slices
 
 #: A volatility band may be worse calibrated than the champion's by so much at most, in points of percent...
 BAND_MARGIN_POINTS = 1.0
@@ -13,7 +13,7 @@ BAND_MOVE_BPS = 50
 
 
 @dataclass(frozen=True)
-class Decision:
+class PromotionDecision:
     """Whether to promote, why (not), and the figures that it rests on."""
 
     promote: bool
@@ -23,11 +23,11 @@ class Decision:
 
 def band_errors(tally: Tally) -> dict[int, float]:
     """Points of percent by which the forecast is off in each volatility band, 0 the calmest tenth; signed."""
-    slices = cells(tally, "volatility_band", BAND_TTC_MINUTES, BAND_MOVE_BPS)
+    slices = two_sided_slices(tally, "volatility_band", BAND_TTC_MINUTES, BAND_MOVE_BPS)
     return {int(each.level): 100.0 * each.calibration for each in slices}
 
 
-def judge_challenger(challenger: Tally, champion: Tally) -> Decision:
+def evaluate_challenger(challenger: Tally, champion: Tally) -> PromotionDecision:
     """Refuse unless the Brier difference is below zero with its whole interval, and no band is much worse.
 
     Raises ValueError when the tallies are not of the same cases, or of fewer than two weeks.
@@ -59,4 +59,4 @@ def judge_challenger(challenger: Tally, champion: Tally) -> Decision:
         f"Brier difference {difference.estimate:+.6f} ({difference.low:+.6f} .. {difference.high:+.6f}), "
         "no volatility band worse calibrated beyond the margin"
     )
-    return Decision(not reasons, tuple(reasons) or (better,), evidence)
+    return PromotionDecision(not reasons, tuple(reasons) or (better,), evidence)

@@ -1,8 +1,9 @@
 """What a walk-forward found, as rows: one per model, dimension and level."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +15,12 @@ from pipelines.domain.evaluation.scoring import (
     Interval,
     Slice,
     Tally,
-    cells,
     merge,
     pooled,
     reliability,
     skill_interval,
     slices,
+    two_sided_slices,
 )
 from pipelines.domain.evaluation.walk_forward import VOLATILITY_BANDS, Fold
 from pipelines.domain.prices.bars import Floats, Ints
@@ -38,13 +39,17 @@ class ScoreRow:
     level: str
     n: int
     mean_probability: float
-    happened: float
+    observed_frequency: float
     brier: float | None = None
     log_loss: float | None = None
     sharpness: float | None = None
     skill: float | None = None
     skill_low: float | None = None
     skill_high: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values, under the names of the columns."""
+        return {"happened" if name == "observed_frequency" else name: value for name, value in asdict(self).items()}
 
 
 def merged_tallies(folds: Sequence[Fold]) -> dict[str, Tally]:
@@ -65,12 +70,14 @@ def score_rows(folds: Sequence[Fold]) -> list[ScoreRow]:
                 rows.append(_row(label, pooled(mine), ("quarter", level), _skill(mine, fold.tallies)))
         for dimension in DIMENSIONS:
             rows += [_row(label, each) for each in slices(tally, dimension)]
-        found = cells(tally, "volatility_band", BAND_TTC_MINUTES, BAND_MOVE_BPS)
+        found = two_sided_slices(tally, "volatility_band", BAND_TTC_MINUTES, BAND_MOVE_BPS)
         rows += [_row(label, each, (BAND_CELL, str(each.level))) for each in found]
         for band in (None, *range(VOLATILITY_BANDS)):
             name = "all" if band is None else str(band)
             rows += [
-                ScoreRow(label, "reliability", f"{name}/{number:02d}", each.n, each.mean_probability, each.happened)
+                ScoreRow(
+                    label, "reliability", f"{name}/{number:02d}", each.n, each.mean_probability, each.observed_frequency
+                )
                 for number, each in enumerate(reliability(tally, band))
             ]
     return rows
@@ -119,7 +126,7 @@ def _row(label: str, each: Slice, place: tuple[str, str] | None = None, skill: I
         level,
         each.n,
         each.mean_probability,
-        each.happened,
+        each.observed_frequency,
         each.brier,
         each.log_loss,
         each.sharpness,

@@ -185,7 +185,7 @@ class Slice:
     level: str | int
     n: int
     mean_probability: float
-    happened: float
+    observed_frequency: float
     brier: float
     log_loss: float
     calibration: float
@@ -193,7 +193,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Murphy:
+class BrierDecomposition:
     """Parts of the Brier score: brier = reliability - resolution + uncertainty + within_bin.
 
     `reliability`: mean over cases of (bin's mean p - bin's mean y)^2, 0 is best. `resolution`: of (bin's mean y -
@@ -213,7 +213,7 @@ class ReliabilityBin:
 
     n: int
     mean_probability: float
-    happened: float
+    observed_frequency: float
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ def slices(tally: Tally, dimension: str) -> list[Slice]:
     return _slices(dimension, levels, sums)
 
 
-def cells(tally: Tally, dimension: str, ttc_minutes: int, move_bps: int) -> list[Slice]:
+def two_sided_slices(tally: Tally, dimension: str, ttc_minutes: int, move_bps: int) -> list[Slice]:
     """Scores of the event |move| >= `move_bps` after `ttc_minutes`, per level of a row dimension.
 
     The forecast is the sum of both sides' probabilities (above 1 if they contradict each other), `n` counts base rows,
@@ -293,16 +293,16 @@ def reliability(tally: Tally, band: int | None = None) -> list[ReliabilityBin]:
     return [ReliabilityBin(int(n), p / n, y / n) for n, p, y in sums.tolist() if n]
 
 
-def murphy(tally: Tally) -> Murphy:
+def brier_decomposition(tally: Tally) -> BrierDecomposition:
     """The Brier score of all one-sided cases, taken apart over the 20 bins of p; raises ValueError without cases."""
     total = pooled(tally)
     n, p, y = tally.bins.sum(axis=0).T
     filled = n > 0
     share, p, y = n[filled] / total.n, p[filled] / n[filled], y[filled] / n[filled]
     reliable = float(share @ (p - y) ** 2)
-    resolved = float(share @ (y - total.happened) ** 2)
-    uncertain = total.happened * (1.0 - total.happened)
-    return Murphy(reliable, resolved, uncertain, total.brier - (reliable - resolved + uncertain))
+    resolved = float(share @ (y - total.observed_frequency) ** 2)
+    uncertain = total.observed_frequency * (1.0 - total.observed_frequency)
+    return BrierDecomposition(reliable, resolved, uncertain, total.brier - (reliable - resolved + uncertain))
 
 
 def skill(tally: Tally, reference: Tally) -> float:
@@ -350,7 +350,7 @@ def _slice(dimension: str, level: str | int, sums: Floats) -> Slice:
         level=level,
         n=int(n),
         mean_probability=mean_p,
-        happened=mean_y,
+        observed_frequency=mean_y,
         brier=squared_error / n,
         log_loss=log_loss / n,
         calibration=mean_p - mean_y,

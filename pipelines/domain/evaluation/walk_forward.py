@@ -31,7 +31,7 @@ HOURS = 24
 
 
 @dataclass(frozen=True)
-class Entrant:
+class Candidate:
     """A model as it takes part. `label`: what its scores are called."""
 
     label: str
@@ -39,13 +39,13 @@ class Entrant:
     config: ModelConfig
 
 
-def entrants(names: Sequence[str], config: ModelConfig) -> list[Entrant]:
+def candidates(names: Sequence[str], config: ModelConfig) -> list[Candidate]:
     """Models by name; `momentum_source` is momentum in the source profile."""
     found = []
     for name in names:
         source = name == "momentum_source"
         model = model_named("momentum" if source else name)
-        found.append(Entrant(name, model.name, ModelConfig(profile=Profile.SOURCE) if source else config))
+        found.append(Candidate(name, model.name, ModelConfig(profile=Profile.SOURCE) if source else config))
     return found
 
 
@@ -101,7 +101,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Fold:
-    """Tallies of one fold by the entrants' labels; `start` and `stop` are its instants."""
+    """Tallies of one fold by the candidates' labels; `start` and `stop` are its instants."""
 
     start: int
     stop: int
@@ -109,7 +109,7 @@ class Fold:
 
 
 def walk_forward(
-    history: MarketHistory, taking_part: Sequence[Entrant], plan: Plan, log: Callable[[str], None] = lambda _: None
+    history: MarketHistory, taking_part: Sequence[Candidate], plan: Plan, log: Callable[[str], None] = lambda _: None
 ) -> list[Fold]:
     """Score every entrant on every fold. Raises ValueError when too little was known at a fold's start."""
     folds = []
@@ -124,7 +124,7 @@ def walk_forward(
             for fitted, (_, rows) in zip(walk, rows_by_day, strict=True):
                 _score_day(fold.tallies[entrant.label], fitted, history, rows, bands, plan)
             log(f"{entrant.label} scored")
-        history.shared.clear()
+        history.cache.clear()
         folds.append(fold)
     return folds
 
@@ -157,7 +157,7 @@ def _volatility_bands(history: MarketHistory, start: int, rows: Ints) -> Callabl
     return band
 
 
-def happened(
+def outcomes(
     history: MarketHistory, rows: Ints, ttc_minutes: int, moves_bps: Ints
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """(bool[n, k]: the close is at or past the move, exact ties included; bool[n]: the bar is there)."""
@@ -182,7 +182,7 @@ def _score_day(
     states = fitted.rule.states(history, rows)
     for i, ttc in enumerate(plan.ttcs_minutes):
         probabilities[:, i] = fitted.prob_beyond(states, ttc, moves.astype(np.float64))
-        outcome[:, i], known[:, i] = happened(history, rows, ttc, moves)
+        outcome[:, i], known[:, i] = outcomes(history, rows, ttc, moves)
     unanswered = int((np.isnan(probabilities).any(axis=2) & known).sum())
     if unanswered:
         raise ValueError(

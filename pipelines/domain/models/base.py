@@ -78,9 +78,9 @@ class Rule(ABC):
         """Volatility over the whole history by this rule's parameters; computed once."""
         assert self.volatility is not None
         key = ("track", self.volatility.season.tobytes(), self.volatility.variance_floor)
-        if key not in history.shared:
-            history.shared[key] = track_volatility(history.log_close, history.first_minute, self.volatility)
-        track = history.shared[key]
+        if key not in history.cache:
+            history.cache[key] = track_volatility(history.log_close, history.first_minute, self.volatility)
+        track = history.cache[key]
         assert isinstance(track, VolatilityTrack)
         return track
 

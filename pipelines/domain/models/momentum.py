@@ -58,12 +58,12 @@ def move_axes(config: ModelConfig, buckets: tuple[int, ...]) -> LookupAxes:
 def fitted_fingerprints(history: MarketHistory, until: int, config: ModelConfig) -> FingerprintSet:
     """All fingerprints from what was known at `until`; computed once per history, instant and configuration."""
     key = ("fingerprints", until, config)
-    if key not in history.shared:
+    if key not in history.cache:
         closes = history.until(until).closes()
         if not len(closes):
             raise ValueError("no bar is known yet")
-        history.shared[key] = compute_fingerprints(closes, compute_momentum(closes, config), config)
-    tables = history.shared[key]
+        history.cache[key] = compute_fingerprints(closes, compute_momentum(closes, config), config)
+    tables = history.cache[key]
     assert isinstance(tables, FingerprintSet)
     return tables
 

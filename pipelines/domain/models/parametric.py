@@ -115,9 +115,9 @@ class NormalModel(Model):
         del config
         parameters, track = shared_parameters(history, instants[0])
         key = ("counts", instants[0])
-        if key not in history.shared:
-            _, history.shared[key] = next(walk_counts(history, parameters, track, instants[:1]))
-        aged = history.shared[key]
+        if key not in history.cache:
+            _, history.cache[key] = next(walk_counts(history, parameters, track, instants[:1]))
+        aged = history.cache[key]
         assert isinstance(aged, AgedCounts)
         tables = parametric_tables(self.name, aged)
         for _ in instants:

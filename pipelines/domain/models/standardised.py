@@ -89,10 +89,10 @@ def standardised_axes(buckets: tuple[int, ...]) -> LookupAxes:
 def shared_parameters(history: MarketHistory, until: int) -> tuple[StandardisedParameters, VolatilityTrack]:
     """Parameters from what was known at `until`, and the track by them over the whole history; computed once."""
     key = ("standardised", until)
-    if key not in history.shared:
+    if key not in history.cache:
         parameters = fit_parameters(history.until(until))
-        history.shared[key] = parameters, StandardisedRule(parameters).track(history)
-    found = history.shared[key]
+        history.cache[key] = parameters, StandardisedRule(parameters).track(history)
+    found = history.cache[key]
     assert isinstance(found, tuple)
     return found
 
@@ -123,10 +123,10 @@ def walk_counts(
 ) -> Iterator[tuple[int, AgedCounts]]:
     """Counts as of each instant, of base rows whose longest horizon was known then. Raises ValueError without any."""
     first_week = instants[0] // MINUTES_PER_WEEK
-    row = history.row((first_week - OLDEST_WEEKS + 1) * MINUTES_PER_WEEK - HORIZON_MINUTES)
+    row = history.closed_rows((first_week - OLDEST_WEEKS + 1) * MINUTES_PER_WEEK - HORIZON_MINUTES)
     aged = AgedCounts.empty((history.first_minute + row + HORIZON_MINUTES) // MINUTES_PER_WEEK)
     for instant in instants:
-        last = history.row(instant) - HORIZON_MINUTES
+        last = history.closed_rows(instant) - HORIZON_MINUTES
         while row < last:
             week = (history.first_minute + row + HORIZON_MINUTES) // MINUTES_PER_WEEK
             stop = min(last, (week + 1) * MINUTES_PER_WEEK - HORIZON_MINUTES - history.first_minute)

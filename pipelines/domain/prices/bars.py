@@ -79,7 +79,7 @@ class BarBlock:
 
 
 @dataclass(frozen=True)
-class RefusedRow:
+class QuarantinedRow:
     """A refused row, `raw` as JSON text."""
 
     file_sha256: str

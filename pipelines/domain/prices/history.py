@@ -20,7 +20,7 @@ class MarketHistory:
     scale: int
     score: Floats
     #: What models computed on the way and share; keyed by their own names.
-    shared: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
+    cache: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.scaled)
@@ -35,13 +35,13 @@ class MarketHistory:
         """The instant of the last close."""
         return self.first_minute + len(self)
 
-    def row(self, instant: int) -> int:
+    def closed_rows(self, instant: int) -> int:
         """Rows of the grid that had closed at `instant`."""
         return min(max(0, instant - self.first_minute), len(self))
 
     def until(self, instant: int) -> "MarketHistory":
         """What was known at `instant`."""
-        n = self.row(instant)
+        n = self.closed_rows(instant)
         return MarketHistory(self.first_minute, self.scaled[:n], self.scale, self.score[:n])
 
     def closes(self) -> Closes:

@@ -32,7 +32,7 @@ class LiveVolatility:
         self._close_minutes_before(int(np.ceil(instant)) - 1)
         self._newest = instant, price
 
-    def now(self) -> VolatilityState:
+    def current_state(self) -> VolatilityState:
         """State at the newest tick."""
         return self._closed if self._newest is None else self._closed.at(*self._newest, self._parameters)
 

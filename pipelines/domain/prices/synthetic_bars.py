@@ -5,7 +5,7 @@ The log price moves each minute by sigma_t * z_t plus, rarely, a jump:
 - sigma_t = sigma * exp(slow_t + fast_t) * season(minute of day), where `slow` and `fast` are Ornstein-Uhlenbeck
   processes with half-lives of two days and of half an hour: volatility clusters, as it does in real markets;
 - season is a cosine over the day with its peak at 15:00 UTC, 0.35 deep in log terms;
-- jumps come at a constant rate and are normal with mean 0 (`SampleTruth` holds each figure);
+- jumps come at a constant rate and are normal with mean 0 (`SimulationParameters` holds each figure);
 - z_t is standard normal and independent of everything: there is no drift and no momentum to be found. A fingerprint of
   these bars that shows a direction shows noise; one that shows wide buckets at -30 and 30 shows volatility.
 
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from pipelines.domain.prices.bars import Floats, Ints
 
@@ -25,7 +26,7 @@ MINUTES_PER_DAY = 1440
 
 
 @dataclass(frozen=True)
-class SampleTruth:
+class SimulationParameters:
     """Parameters of the generator; all rates per day, sigmas as fractions per square root of a minute."""
 
     start_price_usd: float
@@ -43,11 +44,11 @@ class SampleTruth:
 
 
 #: Start prices of the symbols that a demonstration begins with; any other symbol starts at 100 USD.
-SAMPLE_START_PRICES_USD = {"BTC": 100_000.0, "ETH": 3_500.0}
+START_PRICES_USD = {"BTC": 100_000.0, "ETH": 3_500.0}
 
 
 @dataclass(frozen=True)
-class SampleBars:
+class SyntheticBars:
     """Generated bars, oldest first.
 
     `minutes`: int64[n] since 1970-01-01 UTC; prices: float64[n] USD, in whole cents; `volume`: float64[n], in coins.
@@ -60,8 +61,14 @@ class SampleBars:
     close: Floats
     volume: Floats
 
+    def frame(self) -> pl.DataFrame:
+        """The bars as columns timestamp (UTC), open, high, low, close, volume: the shape that ingestion reads."""
+        timestamp = (pl.Series(self.minutes) * 60_000_000).cast(pl.Datetime("us", "UTC"))
+        prices = {name: getattr(self, name) for name in ("open", "high", "low", "close", "volume")}
+        return pl.DataFrame({"timestamp": timestamp, **prices})
 
-def generate_bars(truth: SampleTruth, days: int, end_minute: int, seed: int) -> SampleBars:
+
+def generate_bars(truth: SimulationParameters, days: int, end_minute: int, seed: int) -> SyntheticBars:
     """`days` days of bars up to the minute before `end_minute` (since 1970 UTC); the same seed gives the same bars.
 
     Raises ValueError when `days` is not positive.
@@ -81,10 +88,10 @@ def generate_bars(truth: SampleTruth, days: int, end_minute: int, seed: int) -> 
     volume = np.round(rng.lognormal(2.0, 0.7, n) * (1.0 + np.abs(steps) / truth.sigma_per_minute), 4)
     kept = _outside_gaps(truth, n, rng)
     opens, highs, lows, closes = (column[kept] for column in cents)
-    return SampleBars(minutes[kept], opens, highs, lows, closes, volume[kept])
+    return SyntheticBars(minutes[kept], opens, highs, lows, closes, volume[kept])
 
 
-def _sigma(truth: SampleTruth, minutes: Ints, rng: np.random.Generator) -> Floats:
+def _sigma(truth: SimulationParameters, minutes: Ints, rng: np.random.Generator) -> Floats:
     log_sigma = np.zeros(len(minutes))
     for sd, half_life in (
         (truth.slow_log_sd, truth.slow_half_life_minutes),
@@ -113,7 +120,7 @@ def _bridge_extremes(start: Floats, end: Floats, sigma: Floats, rng: np.random.G
     return start + (x + np.sqrt(x**2 + up)) / 2, start + (x - np.sqrt(x**2 + down)) / 2
 
 
-def _outside_gaps(truth: SampleTruth, n: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+def _outside_gaps(truth: SimulationParameters, n: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
     kept = np.ones(n, dtype=np.bool_)
     for start in np.flatnonzero(rng.random(n) < truth.gaps_per_day / MINUTES_PER_DAY).tolist():
         kept[start : start + int(rng.geometric(1.0 / truth.mean_gap_minutes))] = False

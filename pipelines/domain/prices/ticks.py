@@ -158,18 +158,18 @@ class Quote:
 
     symbol: str
     price_usd: float
-    stated_at: datetime | None = None
+    quoted_at: datetime | None = None
 
 
 #: A price this far from the one before it is believed only when others confirm it.
-ABSURD_CHANGE = 0.10
+OUTLIER_CHANGE = 0.10
 CONFIRMING_CHANGE = 0.01
 CONFIRMATIONS = 2
 #: Between two machines that keep time.
 TOLERATED_SKEW = timedelta(seconds=1)
 TOLERATED_DELAY = timedelta(seconds=5)
 #: Older than this is no price of today, or a time in another unit.
-MOST_DELAY = timedelta(days=1)
+MAX_DELAY = timedelta(days=1)
 
 
 class QuoteValidator:
@@ -187,12 +187,12 @@ class QuoteValidator:
         #: What is wrong with the newest quote, in plain words; None when nothing is.
         self.problem: str | None = None
 
-    def admit(self, quote: Quote, now: datetime) -> Tick | None:
+    def validate(self, quote: Quote, now: datetime) -> Tick | None:
         """The tick that a quote makes, None when it is refused; `now` (aware UTC) is when it arrived."""
         self.problem = self._refusal(quote, now)
         if self.problem is not None:
             return None
-        stated = quote.stated_at
+        stated = quote.quoted_at
         if stated is not None and self._stated is not None and stated < self._stated:
             return None  # overtaken on its way: no fault of the source
         at = now
@@ -212,9 +212,9 @@ class QuoteValidator:
         price = quote.price_usd
         if not (isfinite(price) and price > 0):
             return f"{price} is no price"
-        if quote.stated_at is not None and now - quote.stated_at > MOST_DELAY:
-            return f"the newest price is of {quote.stated_at:%Y-%m-%d %H:%M} UTC"
-        if self._last is None or abs(price / self._last.price_usd - 1) <= ABSURD_CHANGE:
+        if quote.quoted_at is not None and now - quote.quoted_at > MAX_DELAY:
+            return f"the newest price is of {quote.quoted_at:%Y-%m-%d %H:%M} UTC"
+        if self._last is None or abs(price / self._last.price_usd - 1) <= OUTLIER_CHANGE:
             self._suspect = None
             return None
         before = self._last.price_usd

@@ -21,8 +21,8 @@ from pipelines.domain.prices.bars import Floats, Ints
 
 #: Chosen on the year before 2025-07-17 (docs/models.md).
 HALF_LIVES_MINUTES = (3, 10, 60, 720)
-USUAL_HALF_LIFE_MINUTES = 720
-CAP_IN_USUAL_RETURNS = 20.0
+MEAN_ABS_RETURN_HALF_LIFE_MINUTES = 720
+CAP_IN_MEAN_ABS_RETURNS = 20.0
 #: What is usual is itself a mean, which one absurd tick must not move: a return counts as so many roots of the mean
 #: squared return of the fit at most.
 LARGEST_IN_TYPICAL_RETURNS = 50.0
@@ -134,11 +134,11 @@ class VolatilityParameters:
 class VolatilityTrack:
     """State after each minute of a gapless grid; NaN until the first return, held where a minute is missing.
 
-    `first_minute`: of the grid; `usual_return`: float64[n]; `variances`: float64[half-lives, n], season taken out.
+    `first_minute`: of the grid; `mean_abs_return`: float64[n]; `variances`: float64[half-lives, n], season taken out.
     """
 
     first_minute: int
-    usual_return: Floats
+    mean_abs_return: Floats
     variances: Floats
 
 
@@ -167,9 +167,9 @@ def track_volatility(
         opening[0] = np.nan
     minutes = first_minute + np.arange(len(log_closes))
     scaled = np.abs(log_returns(opening)[1:]) / np.sqrt(parameters.season[quarter_of_week(minutes)])
-    start = [np.nan] * (len(HALF_LIVES_MINUTES) + 1) if before is None else [before.usual_return, *before.variances]
-    usual = _decayed_mean(np.minimum(scaled, parameters.largest_return), USUAL_HALF_LIFE_MINUTES, start[0])
-    cap = np.maximum(CAP_IN_USUAL_RETURNS * np.concatenate([[start[0]], usual[:-1]]), parameters.full_return)
+    start = [np.nan] * (len(HALF_LIVES_MINUTES) + 1) if before is None else [before.mean_abs_return, *before.variances]
+    usual = _decayed_mean(np.minimum(scaled, parameters.largest_return), MEAN_ABS_RETURN_HALF_LIFE_MINUTES, start[0])
+    cap = np.maximum(CAP_IN_MEAN_ABS_RETURNS * np.concatenate([[start[0]], usual[:-1]]), parameters.full_return)
     squared = np.square(np.where(scaled > cap, cap, scaled))
     variances = [
         _decayed_mean(squared, half_life, past) for half_life, past in zip(HALF_LIVES_MINUTES, start[1:], strict=True)
@@ -183,7 +183,7 @@ class VolatilityState:
 
     minute: int
     close: float
-    usual_return: float
+    mean_abs_return: float
     variances: tuple[float, ...]
 
     def at(self, instant: float, price: float, parameters: VolatilityParameters) -> "VolatilityState":
@@ -198,10 +198,10 @@ class VolatilityState:
             raise ValueError(f"no state for price {price} {elapsed} minutes after the bar's close")
         minute = int(np.ceil(instant)) - 1
         if elapsed == 0.0 or elapsed > 1.0 or self.close != self.close:
-            return VolatilityState(max(minute, self.minute), price, self.usual_return, self.variances)
+            return VolatilityState(max(minute, self.minute), price, self.mean_abs_return, self.variances)
         quarter = int(quarter_of_week(np.array([minute]))[0])
         scaled = abs(float(np.log(price) - np.log(self.close))) / float(np.sqrt(parameters.season[quarter]))
-        cap = np.maximum(CAP_IN_USUAL_RETURNS * self.usual_return, parameters.full_return)
+        cap = np.maximum(CAP_IN_MEAN_ABS_RETURNS * self.mean_abs_return, parameters.full_return)
         squared = min(scaled, float(cap)) ** 2 if cap == cap else scaled**2  # noqa: PLR0124  NaN before the first return
 
         def decayed(mean: float, value: float, half_life: float) -> float:
@@ -211,7 +211,7 @@ class VolatilityState:
             return kept * mean + (1.0 - kept) * value / elapsed
 
         variances = tuple(decayed(v, squared, h) for v, h in zip(self.variances, HALF_LIVES_MINUTES, strict=True))
-        usual = decayed(self.usual_return, min(scaled, parameters.largest_return), USUAL_HALF_LIFE_MINUTES)
+        usual = decayed(self.mean_abs_return, min(scaled, parameters.largest_return), MEAN_ABS_RETURN_HALF_LIFE_MINUTES)
         return VolatilityState(minute, price, usual, variances)
 
 
@@ -229,7 +229,7 @@ def fit_season(returns: Floats, first_minute: int) -> tuple[Floats, float]:
     if not len(sizes):
         raise ValueError("there is not one return: volatility cannot be fitted without bars a minute apart")
     squared = np.zeros(len(returns))
-    squared[known] = np.square(np.minimum(sizes, CAP_IN_USUAL_RETURNS * sizes.mean()))
+    squared[known] = np.square(np.minimum(sizes, CAP_IN_MEAN_ABS_RETURNS * sizes.mean()))
     level = float(squared[known].mean())
     if not level > 0.0:
         raise ValueError("the price never moves: volatility cannot be fitted")

@@ -10,7 +10,14 @@ from typing import ClassVar
 
 from pipelines.domain.prices.ticks import Quote, Tick
 from pipelines.errors import FeedError
-from pipelines.ingestion.exchange import Client, as_feed_error, at, load_markets, new_client, require_market
+from pipelines.ingestion.exchange import (
+    Client,
+    as_feed_error,
+    load_markets,
+    new_client,
+    require_market,
+    utc_from_ms,
+)
 from pipelines.live.feeds.base import Source
 from pipelines.settings import ExchangeSettings, Transport
 
@@ -74,7 +81,7 @@ class _Market:
         price, stated = ticker.get("last"), ticker.get("timestamp")
         if not isinstance(price, int | float):
             raise FeedError(f"{self.name}: the ticker has no last price")
-        return Quote(self.symbol, float(price), at(stated) if isinstance(stated, int | float) else None)
+        return Quote(self.symbol, float(price), utc_from_ms(stated) if isinstance(stated, int | float) else None)
 
 
 @dataclass

@@ -73,7 +73,7 @@ class SourceRunner:
             now = datetime.now(UTC)
             ticks = []
             for quote in quotes:
-                tick = self._gates[quote.symbol].admit(quote, now)
+                tick = self._gates[quote.symbol].validate(quote, now)
                 if tick is None:
                     self._metrics.refused_quotes += 1
                 else:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from pipelines.domain.monitoring.audit.history import Trend
 from pipelines.domain.monitoring.audit.measurements import scale_of
 from pipelines.domain.monitoring.audit.sections import Bars, Multiples
-from pipelines.evaluation.charts import new_figure
+from pipelines.evaluation.charts import new_chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def _drawn(chart: Bars | Multiples) -> "Figure":
 def _bars(chart: Bars) -> "Figure":
     """Horizontal bars, the first label on top."""
     rows, count = len(chart.labels), len(chart.series)
-    figure = new_figure(WIDTH, 0.5 + rows * (0.14 + 0.11 * count))
+    figure = new_chart(WIDTH, 0.5 + rows * (0.14 + 0.11 * count))
     axes = figure.subplots()
     scale, unit = scale_of(max(max(values) for values in chart.series.values()), chart.unit)
     places = np.arange(rows)
@@ -91,7 +91,7 @@ def _bars(chart: Bars) -> "Figure":
 def _multiples(trends: tuple[Trend, ...]) -> "Figure":
     """One small chart for each trend, all over the same time."""
     rows = -(-len(trends) // COLUMNS)
-    figure = new_figure(WIDTH, 0.2 + 1.15 * rows)
+    figure = new_chart(WIDTH, 0.2 + 1.15 * rows)
     panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes, trend in zip(panels, trends, strict=False):
         _panel(axes, trend)

@@ -68,7 +68,7 @@ class SettledAnswers:
     model: str
     hour: Ints
     probability: Floats
-    happened: npt.NDArray[np.bool_]
+    outcomes: npt.NDArray[np.bool_]
 
 
 def settled_answers(connection: Connection, symbol: str, start: datetime, stop: datetime) -> list[SettledAnswers]:

@@ -133,9 +133,9 @@ def write_track(
     """
     first_day = from_minute // MINUTES_PER_DAY
     connection.execute(SQL["delete_volatility_days"], [symbol, _date(first_day)])
-    end = track.first_minute + len(track.usual_return)
+    end = track.first_minute + len(track.mean_abs_return)
     days = np.arange(first_day, (end - 1) // MINUTES_PER_DAY + 1)
-    states = np.concatenate([track.usual_return[None], track.variances])
+    states = np.concatenate([track.mean_abs_return[None], track.variances])
     grid = np.full((len(states), len(days) * MINUTES_PER_DAY), np.nan)
     begin = first_day * MINUTES_PER_DAY
     source = max(begin - track.first_minute, 0)
@@ -173,11 +173,11 @@ def read_track(connection: Connection, symbol: str, first_minute: int, end: int)
 def read_state(connection: Connection, symbol: str, minute: int) -> VolatilityState | None:
     """State after a minute; None where there is none. Its close is NaN where the minute has no bar."""
     track = read_track(connection, symbol, minute, minute + 1)
-    if np.isnan(track.usual_return[0]):
+    if np.isnan(track.mean_abs_return[0]):
         return None
     row = connection.execute(SQL["close_at"], [symbol, _instant(minute)]).fetchone()
     close = float("nan") if row is None else float(row[0])
-    return VolatilityState(minute, close, float(track.usual_return[0]), tuple(track.variances[:, 0].tolist()))
+    return VolatilityState(minute, close, float(track.mean_abs_return[0]), tuple(track.variances[:, 0].tolist()))
 
 
 def count_days(connection: Connection, symbol: str) -> int:
@@ -193,7 +193,7 @@ def newest_state(connection: Connection, symbol: str) -> VolatilityState:
     if row is not None and row[0] is not None:
         first = (row[0] - EPOCH).days * MINUTES_PER_DAY
         track = read_track(connection, symbol, first, first + MINUTES_PER_DAY)
-        known = np.flatnonzero(~np.isnan(track.usual_return))
+        known = np.flatnonzero(~np.isnan(track.mean_abs_return))
         if len(known):
             found = read_state(connection, symbol, first + int(known[-1]))
             assert found is not None

@@ -110,7 +110,7 @@ def _require_same(bars: pl.DataFrame, written: Path, name: str) -> None:
         raise BuildError(f"{name} was not read back as it was written: nothing was removed from the database")
 
 
-def ask(connection: Connection, folder: Path, question: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+def query_prices(connection: Connection, folder: Path, question: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows of a SELECT on the view `price`: every bar of the database and of the archive, once.
 
     Columns symbol, opened_at (UTC), open, high, low, close, volume, archived. Raises NoDataError with why not.

@@ -7,7 +7,7 @@ from typing import LiteralString
 
 import numpy as np
 
-from pipelines.domain.prices.bars import BarBlock, RefusedRow
+from pipelines.domain.prices.bars import BarBlock, QuarantinedRow
 from pipelines.storage.postgres.binary_copy import (
     HEADER,
     TRAILER,
@@ -79,7 +79,7 @@ def merge(connection: Connection) -> None:
     connection.execute(SQL["merge_incoming_bars"])
 
 
-def quarantine(connection: Connection, symbol: str, rows: Iterable[RefusedRow]) -> None:
+def quarantine(connection: Connection, symbol: str, rows: Iterable[QuarantinedRow]) -> None:
     """Store refused rows with their reasons, each once."""
     connection.execute(SQL["create_incoming_refusal"])
     with connection.cursor().copy(SQL["copy_incoming_refusal_in"]) as copy:

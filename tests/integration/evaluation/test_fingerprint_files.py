@@ -13,7 +13,7 @@ from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.domain.models.fingerprint import FingerprintSet, compute_fingerprints
 from pipelines.domain.prices.bars import closes_from_usd
 from pipelines.domain.prices.momentum import compute_momentum
-from pipelines.domain.prices.synthetic_bars import SampleTruth, generate_bars
+from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
 from pipelines.errors import BuildError, FingerprintFileError, NoDataError, StrikecastError
 from pipelines.evaluation.fingerprint_files import export_fingerprints, read_fingerprint_files
 from pipelines.evaluation.parity import ImportReport, compare, import_tables
@@ -211,7 +211,7 @@ def test_an_export_has_the_names_labels_and_digits_of_the_original(tmp_path: Pat
 
 def test_a_build_of_the_source_profile_exports_in_the_shape_of_the_original(reference: Path, tmp_path: Path) -> None:
     config = ModelConfig(profile=Profile.SOURCE)
-    bars = generate_bars(SampleTruth(100.0), days=2, end_minute=29_000_000, seed=1)
+    bars = generate_bars(SimulationParameters(100.0), days=2, end_minute=29_000_000, seed=1)
     closes = closes_from_usd(bars.minutes, bars.close)
     paths = export_fingerprints(compute_fingerprints(closes, compute_momentum(closes, config), config), "BTC", tmp_path)
     assert len(paths) == 62

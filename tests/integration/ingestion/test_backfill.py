@@ -8,7 +8,7 @@ from exchange_server import Exchange, garbage, other_shape, stall, status
 from live_sessions import tick
 
 from pipelines.errors import FeedError
-from pipelines.ingestion.backfill import MINUTE, BackfillReport, from_exchange, from_ticks
+from pipelines.ingestion.backfill import MINUTE, BackfillReport, backfill_from_exchange, backfill_from_ticks
 from pipelines.storage.postgres.connection import Database, Role
 
 MARKETS = {"coinbaseexchange": "BTC/USD", "kraken": "BTC/USD", "binance": "BTC/USDT"}
@@ -40,7 +40,7 @@ def fill(
 ) -> BackfillReport:
     """Backfill as of `now`, by our clock and the exchange's: how long it takes changes nothing."""
     exchange.stopped_at = now.timestamp()
-    return from_exchange(database, symbol, exchange.settings(name, **changes), MARKETS[name], since, now)
+    return backfill_from_exchange(database, symbol, exchange.settings(name, **changes), MARKETS[name], since, now)
 
 
 @pytest.mark.one_server
@@ -55,7 +55,7 @@ def test_finished_minutes_are_stored_as_the_exchange_has_them_and_the_running_on
     first, last = minute(began) - 700, minute(began) - 1
     assert set(stored) == set(range(first, last + 1)), "the running minute is not there"
     assert all(stored[m] == exchange.candle(m) for m in stored)
-    assert report.inserted == len(stored) == report.asked_minutes
+    assert report.inserted == len(stored) == report.requested_minutes
     assert report.still_missing_minutes == 0
 
 
@@ -66,7 +66,7 @@ def test_a_second_run_asks_for_what_is_new_only(database: Database, exchange: Ex
     exchange.requests.clear()
     report = fill(database, exchange, "AGAIN", now + MINUTE)
     asked = [path for path in exchange.requests if "/candles" in path]
-    assert report.asked_minutes == len(asked) == 1
+    assert report.requested_minutes == len(asked) == 1
     assert before.items() <= bars(database, "AGAIN").items()
 
 
@@ -89,7 +89,7 @@ def test_an_exchange_that_does_not_reach_back_gives_what_it_has(database: Databa
     now = datetime.now(UTC)
     report = fill(database, exchange, "SHORT", now, now - timedelta(minutes=500), "kraken")
     assert report.inserted == 99, "the hundredth still runs"
-    assert report.still_missing_minutes == report.asked_minutes - report.inserted
+    assert report.still_missing_minutes == report.requested_minutes - report.inserted
 
 
 @pytest.mark.one_server
@@ -138,7 +138,7 @@ def test_what_was_stored_before_a_failure_stays_and_the_next_run_goes_on(
     assert len(bars(database, "RESUME")) == 600
     exchange.requests.clear()
     report = fill(database, exchange, "RESUME", now)
-    assert report.asked_minutes == 400
+    assert report.requested_minutes == 400
     assert set(bars(database, "RESUME")) == set(range(minute(since), minute(now)))
 
 
@@ -155,7 +155,7 @@ def test_what_was_missing_within_the_last_day_is_asked_for_again(database: Datab
 
 def test_a_symbol_without_bars_is_filled_for_thirty_days(database: Database, exchange: Exchange) -> None:
     report = fill(database, exchange, "FRESH", datetime.now(UTC), None, "binance")
-    assert report.asked_minutes == 30 * 1440
+    assert report.requested_minutes == 30 * 1440
     assert report.still_missing_minutes == 0
 
 
@@ -178,11 +178,11 @@ def test_ticks_of_others_become_bars_and_replayed_ones_do_not(
             "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('TICKS', %s, 5.0, 'replay')",
             [last - 2 * MINUTE + timedelta(seconds=30)],
         )
-    report = from_ticks(database, "TICKS", now)
+    report = backfill_from_ticks(database, "TICKS", now)
     stored = bars(database, "TICKS")
     assert stored == {
         minute(last - 2 * MINUTE): (100.0, 103.0, 100.0, 103.0, 0.0),
         minute(last): (300.0, 301.0, 300.0, 301.0, 0.0),
     }, "a minute without ticks in its last quarter is not known"
     assert report.inserted == 2
-    assert from_ticks(database, "TICKS", now).inserted == 0
+    assert backfill_from_ticks(database, "TICKS", now).inserted == 0

@@ -16,11 +16,11 @@ import numpy as np
 import polars as pl
 import pytest
 from real_data import real_data
-from sample_bars import store
+from synthetic_prices import ingest_bars
 from waiting import PATIENCE_SECONDS, wait_until
 
 from pipelines.domain.models.invariants import Gap, find_gaps
-from pipelines.domain.prices.synthetic_bars import SampleTruth, generate_bars
+from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
 from pipelines.errors import PriceFileError, ServerUnavailableError, StrikecastError
 from pipelines.ingestion.ingest import IngestReport, ingest
 from pipelines.ingestion.price_files import BarBlock, StagedBars
@@ -29,7 +29,7 @@ from pipelines.storage.prices import history as prices
 
 NOW = datetime(2026, 8, 1, tzinfo=UTC)
 FIRST_MINUTE = 28_998_560
-SAMPLE = generate_bars(SampleTruth(100.0, gaps_per_day=0.0), days=1, end_minute=29_000_000, seed=7)
+SAMPLE = generate_bars(SimulationParameters(100.0, gaps_per_day=0.0), days=1, end_minute=29_000_000, seed=7)
 BARS = pl.DataFrame(
     {
         "time": SAMPLE.minutes,
@@ -330,8 +330,8 @@ def test_an_ingestion_that_waits_too_long_for_another_says_so(
 
 @pytest.mark.one_server
 def test_a_year_with_gaps_loads_completely(database: Database, tmp_path: Path) -> None:
-    bars = generate_bars(SampleTruth(40_000.0), days=365, end_minute=29_000_000, seed=8)
-    store(database, "YEAR", bars, tmp_path)
+    bars = generate_bars(SimulationParameters(40_000.0), days=365, end_minute=29_000_000, seed=8)
+    ingest_bars(database, "YEAR", bars, tmp_path)
     with database.connect("test", Role.READER) as connection:
         closes = prices.read_closes(connection, "YEAR")
     assert np.array_equal(closes.minutes, bars.minutes)

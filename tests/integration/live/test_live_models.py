@@ -8,7 +8,7 @@ import numpy as np
 import psycopg
 import pytest
 from live_sessions import HARDLY_EVER_SECONDS, has, live_session, read, running, session, tick, tick_until
-from sample_bars import publish_all, renew, sample, store
+from synthetic_prices import ingest_bars, publish_all, synthetic_bars, update_models
 from waiting import wait_until
 
 from pipelines.domain.models.base import MarketStates
@@ -26,9 +26,9 @@ from pipelines.storage.postgres.connection import Database, Role
 def symbol(database: Database, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A symbol with bars up to ten minutes before this began, and ticks of the last ten minutes."""
     end = int(datetime.now(UTC).timestamp()) // 60 - 10
-    bars = sample(20, end_minute=end)
-    store(database, "LIVE", bars, tmp_path_factory.mktemp("live"))
-    publish_all(database, "LIVE", renew(database, "LIVE"))  # which takes as long as it takes
+    bars = synthetic_bars(20, end_minute=end)
+    ingest_bars(database, "LIVE", bars, tmp_path_factory.mktemp("live"))
+    publish_all(database, "LIVE", update_models(database, "LIVE"))  # which takes as long as it takes
     price = float(bars.close[-1])
     began, now = datetime.fromtimestamp(end * 60, UTC), datetime.now(UTC)
     with database.connect("test", Role.LIVE) as connection:
@@ -109,7 +109,7 @@ def test_volatility_goes_on_from_the_newest_bar_through_the_ticks_since(
     expected.add_all((minutes_of(at), price) for at, price in closes if at <= written)
     assert len(closes) >= 9, "one price per minute since the newest bar"
     states = MarketStates(
-        np.array([minutes_of(written)]), np.full(1, np.nan), np.array(expected.now().variances)[:, None]
+        np.array([minutes_of(written)]), np.full(1, np.nan), np.array(expected.current_state().variances)[:, None]
     )
     sigma = rule.sigma(states, payload["ttc_seconds"] / 60)
     assert sigma is not None

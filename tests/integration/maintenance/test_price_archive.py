@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.errors import BuildError, NoDataError
 from pipelines.ingestion.ingest import ingest
-from pipelines.maintenance.archive import ask, plan, run
+from pipelines.maintenance.archive import plan, query_prices, run
 from pipelines.settings import Settings, load_settings
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.prices import archive as price_archive
@@ -93,13 +93,13 @@ def test_a_file_keeps_what_the_table_does_not_have_and_takes_what_was_corrected(
 def test_database_and_archive_answer_as_one_and_count_nothing_twice(database: Database, settings: Settings) -> None:
     question = "SELECT count(*), count(DISTINCT opened_at), count(*) FILTER (archived) FROM price WHERE symbol = 'BTC'"
     count = len(stored(database))
-    assert ask(settings, database, question)[1] == [(count, count, 0)]
+    assert query_prices(settings, database, question)[1] == [(count, count, 0)]
     run(settings, database, NOW)
-    assert ask(settings, database, question)[1] == [(count, count, JANUARY + FEBRUARY + MARCH)]
+    assert query_prices(settings, database, question)[1] == [(count, count, JANUARY + FEBRUARY + MARCH)]
     ingest(database, "BTC", [settings.archive_dir / "BTC" / "btc_1m_2025-01.parquet"], NOW)
-    assert ask(settings, database, question)[1] == [(count, count, FEBRUARY + MARCH)]
+    assert query_prices(settings, database, question)[1] == [(count, count, FEBRUARY + MARCH)]
     with pytest.raises(NoDataError, match="cannot be answered"):
-        ask(settings, database, "SELECT nothing FROM price")
+        query_prices(settings, database, "SELECT nothing FROM price")
 
 
 def test_a_file_that_reads_back_otherwise_removes_nothing(
@@ -134,7 +134,7 @@ def test_a_run_killed_before_its_commit_loses_nothing(
     assert stored(database) == before
     monkeypatch.setenv("STRIKECAST_ARCHIVE", '{"after_months": 2}')
     run(settings, database, NOW)
-    assert ask(settings, database, "SELECT count(*) FROM price")[1] == [(len(before),)]
+    assert query_prices(settings, database, "SELECT count(*) FROM price")[1] == [(len(before),)]
 
 
 def test_a_clock_that_jumped_archives_nothing_more(database: Database, settings: Settings) -> None:

@@ -10,7 +10,7 @@ from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.domain.models.invariants import Gap
 from pipelines.domain.prices.bars import Closes
 from pipelines.domain.prices.momentum import NO_BUCKET, Momentum, compute_momentum
-from pipelines.domain.prices.synthetic_bars import SampleTruth, generate_bars
+from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
 from pipelines.errors import NoDataError, StrikecastError
 from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.prices.history import (
@@ -24,7 +24,7 @@ from pipelines.storage.prices.history import (
 )
 
 CONFIG = ModelConfig()
-BARS = generate_bars(SampleTruth(100.0, gaps_per_day=0.0), days=1, end_minute=29_000_000, seed=7)
+BARS = generate_bars(SimulationParameters(100.0, gaps_per_day=0.0), days=1, end_minute=29_000_000, seed=7)
 FIRST = 29_000_000 - 1440
 #: The bars whose momentum looks at bar 700: itself, and those that come as much later as a lag.
 AFFECTED = [700 + lag for lag in (0, *CONFIG.momentum_lags_minutes)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
-from sample_bars import END_MINUTE, publish_all, renew, sample, store
+from synthetic_prices import END_MINUTE, ingest_bars, publish_all, synthetic_bars, update_models
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.models.base import MarketStates
@@ -17,7 +17,7 @@ from pipelines.domain.models.standardised import StandardisedRule
 from pipelines.domain.models.standardised_fingerprint import OLDEST_WEEKS, count_weeks
 from pipelines.domain.prices.history import MarketHistory, market_history
 from pipelines.domain.prices.momentum import compute_momentum
-from pipelines.domain.prices.synthetic_bars import SampleBars, SampleTruth
+from pipelines.domain.prices.synthetic_bars import SimulationParameters, SyntheticBars
 from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES, MINUTES_PER_WEEK, track_volatility
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.models.champions import change_champion, read_champion
@@ -37,15 +37,15 @@ DAY = 1440
 
 
 @pytest.fixture(scope="module")
-def bars() -> SampleBars:
-    return sample(DAYS)
+def bars() -> SyntheticBars:
+    return synthetic_bars(DAYS)
 
 
 @pytest.fixture(scope="module")
-def published(database: Database, bars: SampleBars, tmp_path_factory: pytest.TempPathFactory) -> str:
+def published(database: Database, bars: SyntheticBars, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A symbol with 75 days of bars and every model published."""
-    store(database, "FULL", bars, tmp_path_factory.mktemp("full"))
-    update = renew(database, "FULL")
+    ingest_bars(database, "FULL", bars, tmp_path_factory.mktemp("full"))
+    update = update_models(database, "FULL")
     publish_all(database, "FULL", update)
     return "FULL"
 
@@ -68,7 +68,7 @@ def assert_as_from_scratch(connection: Connection, symbol: str) -> None:
     history = history_of(connection, symbol)
     track = track_volatility(history.log_close, history.first_minute, stored.parameters.volatility)
     found = read_track(connection, symbol, history.first_minute, history.end)
-    np.testing.assert_array_equal(found.usual_return, track.usual_return)
+    np.testing.assert_array_equal(found.mean_abs_return, track.mean_abs_return)
     np.testing.assert_array_equal(found.variances, track.variances)
     week = history.end // MINUTES_PER_WEEK
     weeks = count_weeks(history, stored.parameters, track, 0)
@@ -79,18 +79,18 @@ def assert_as_from_scratch(connection: Connection, symbol: str) -> None:
 
 
 def test_daily_increments_store_what_one_computation_over_all_bars_gives(
-    database: Database, bars: SampleBars, reader: Connection, tmp_path: Path
+    database: Database, bars: SyntheticBars, reader: Connection, tmp_path: Path
 ) -> None:
     n = len(bars.minutes)
-    store(database, "DAILY", bars, tmp_path, 0, n - 10 * DAY - 77)
-    renew(database, "DAILY")
+    ingest_bars(database, "DAILY", bars, tmp_path, 0, n - 10 * DAY - 77)
+    update_models(database, "DAILY")
     before = read_parameters(reader, "DAILY")
     for first in (n - 10 * DAY - 77, n - 9 * DAY, n - 8 * DAY, n - DAY, n - 31):
         last = {n - 10 * DAY - 77: n - 9 * DAY, n - 9 * DAY: n - 8 * DAY, n - 8 * DAY: n - DAY, n - DAY: n - 31}.get(
             first
         )
-        store(database, "DAILY", bars, tmp_path, first, last)
-        update = renew(database, "DAILY")
+        ingest_bars(database, "DAILY", bars, tmp_path, first, last)
+        update = update_models(database, "DAILY")
         assert update.rows_counted < 16 * DAY, "a day is counted, not the whole history"
     after = read_parameters(reader, "DAILY")
     assert before is not None
@@ -100,40 +100,40 @@ def test_daily_increments_store_what_one_computation_over_all_bars_gives(
 
 
 def test_a_corrected_bar_changes_everything_after_it_and_nothing_else_is_left_behind(
-    database: Database, bars: SampleBars, reader: Connection, tmp_path: Path
+    database: Database, bars: SyntheticBars, reader: Connection, tmp_path: Path
 ) -> None:
-    store(database, "MENDED", bars, tmp_path)
-    renew(database, "MENDED")
+    ingest_bars(database, "MENDED", bars, tmp_path)
+    update_models(database, "MENDED")
     at = len(bars.minutes) - 20 * DAY
     mended = replace(bars, close=bars.close.copy(), high=bars.high.copy())
     mended.close[at] = round(mended.close[at] * 1.004, 2)
     mended.high[at] = max(mended.high[at], mended.close[at])
-    store(database, "MENDED", mended, tmp_path, at, at + 1)
-    update = renew(database, "MENDED")
+    ingest_bars(database, "MENDED", mended, tmp_path, at, at + 1)
+    update = update_models(database, "MENDED")
     assert update.rows_counted > 15 * DAY
     assert_as_from_scratch(reader, "MENDED")
 
 
 def test_bars_that_come_between_volatility_and_counts_are_counted_the_next_time(
-    database: Database, bars: SampleBars, reader: Connection, tmp_path: Path
+    database: Database, bars: SyntheticBars, reader: Connection, tmp_path: Path
 ) -> None:
-    store(database, "BETWEEN", bars, tmp_path)
+    ingest_bars(database, "BETWEEN", bars, tmp_path)
     with database.connect("test", Role.PIPELINE) as connection:
         update_volatility(connection, "BETWEEN", [])
     at = len(bars.minutes) - 9 * DAY
     mended = replace(bars, close=bars.close.copy(), low=bars.low.copy())
     mended.close[at] = round(mended.close[at] * 0.997, 2)
     mended.low[at] = min(mended.low[at], mended.close[at])
-    store(database, "BETWEEN", mended, tmp_path, at, at + 1)
+    ingest_bars(database, "BETWEEN", mended, tmp_path, at, at + 1)
     with database.connect("test", Role.PIPELINE) as connection:
         update_counts(connection, "BETWEEN")
-    renew(database, "BETWEEN")
+    update_models(database, "BETWEEN")
     assert_as_from_scratch(reader, "BETWEEN")
 
 
-def test_nothing_new_computes_nothing(database: Database, bars: SampleBars, tmp_path: Path) -> None:
-    store(database, "SAME", bars, tmp_path)
-    renew(database, "SAME")
+def test_nothing_new_computes_nothing(database: Database, bars: SyntheticBars, tmp_path: Path) -> None:
+    ingest_bars(database, "SAME", bars, tmp_path)
+    update_models(database, "SAME")
     with database.connect("test", Role.PIPELINE) as connection:
         assert update_volatility(connection, "SAME", []).days_written == 0
     with database.connect("test", Role.PIPELINE) as connection:
@@ -141,18 +141,18 @@ def test_nothing_new_computes_nothing(database: Database, bars: SampleBars, tmp_
 
 
 def test_a_renewal_that_dies_leaves_the_state_before_and_the_next_one_catches_up(
-    database: Database, bars: SampleBars, reader: Connection, tmp_path: Path
+    database: Database, bars: SyntheticBars, reader: Connection, tmp_path: Path
 ) -> None:
     n = len(bars.minutes)
-    store(database, "DIES", bars, tmp_path, 0, n - DAY)
-    renew(database, "DIES")
+    ingest_bars(database, "DIES", bars, tmp_path, 0, n - DAY)
+    update_models(database, "DIES")
     before = newest_state(reader, "DIES")
-    store(database, "DIES", bars, tmp_path, n - DAY)
+    ingest_bars(database, "DIES", bars, tmp_path, n - DAY)
     connection = psycopg.connect(database.conninfo("test", Role.PIPELINE))
     assert update_volatility(connection, "DIES", []).days_written > 0
     connection.close()  # as a process that dies before its commit leaves it
     assert newest_state(reader, "DIES") == before
-    renew(database, "DIES")
+    update_models(database, "DIES")
     assert newest_state(reader, "DIES").minute == END_MINUTE - 1
     assert_as_from_scratch(reader, "DIES")
 
@@ -160,9 +160,9 @@ def test_a_renewal_that_dies_leaves_the_state_before_and_the_next_one_catches_up
 def test_a_new_symbol_answers_by_anothers_distribution_until_it_has_60_days(
     database: Database, published: str, reader: Connection, tmp_path: Path
 ) -> None:
-    wild = sample(62, seed=5, truth=SampleTruth(7.0, sigma_per_minute=2.4e-3))
-    store(database, "YOUNG", wild, tmp_path, 0, 3 * DAY)
-    update = renew(database, "YOUNG", published)
+    wild = synthetic_bars(62, seed=5, parameters=SimulationParameters(7.0, sigma_per_minute=2.4e-3))
+    ingest_bars(database, "YOUNG", wild, tmp_path, 0, 3 * DAY)
+    update = update_models(database, "YOUNG", published)
     assert (update.borrowed_from, update.rows_counted) == (published, 0)
     publish_all(database, "YOUNG", update)
     row = reader.execute(
@@ -172,8 +172,8 @@ def test_a_new_symbol_answers_by_anothers_distribution_until_it_has_60_days(
     assert row == (published,)
     theirs, ours = (float(sigma(reader, symbol)) for symbol in (published, "YOUNG"))
     assert ours > 1.5 * theirs, "its volatility is its own"
-    store(database, "YOUNG", wild, tmp_path, 3 * DAY)
-    update = renew(database, "YOUNG", published)
+    ingest_bars(database, "YOUNG", wild, tmp_path, 3 * DAY)
+    update = update_models(database, "YOUNG", published)
     assert update.borrowed_from is None
     assert update.rows_counted > 50 * DAY
 
@@ -185,7 +185,7 @@ def sigma(connection: Connection, symbol: str) -> float:
 
 
 def test_too_little_history_is_refused_with_what_is_needed(database: Database, tmp_path: Path) -> None:
-    store(database, "SHORT", sample(3), tmp_path)
+    ingest_bars(database, "SHORT", synthetic_bars(3), tmp_path)
     expected = (
         "SHORT: 3.0 days of bars are too few for the standardised model: it needs 7, or another symbol with 60 days"
     )
@@ -194,10 +194,10 @@ def test_too_little_history_is_refused_with_what_is_needed(database: Database, t
 
 
 def test_a_price_that_never_moves_is_refused(database: Database, tmp_path: Path) -> None:
-    frozen = sample(10)
+    frozen = synthetic_bars(10)
     for column in (frozen.open, frozen.high, frozen.low, frozen.close):
         column[:] = 1.0
-    store(database, "FROZEN", frozen, tmp_path)
+    ingest_bars(database, "FROZEN", frozen, tmp_path)
     with (
         pytest.raises(BuildError, match="FROZEN: the price never moves"),
         database.connect("test", Role.PIPELINE) as connection,

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import PriceFileError
-from pipelines.ingestion.price_files import BLOCK_ROWS, REASONS, RefusedRow, staged
+from pipelines.ingestion.price_files import BLOCK_ROWS, REASONS, QuarantinedRow, stage_price_files
 
 NOW = datetime(2025, 1, 1, 12, 0, 30, tzinfo=UTC)
 START = datetime(2024, 12, 30, 23, 58, tzinfo=UTC)
@@ -51,7 +51,7 @@ class Staged:
 
     minutes: list[int]
     closes: list[float]
-    refused: list[RefusedRow]
+    refused: list[QuarantinedRow]
 
     @property
     def rows(self) -> list[tuple[int, str]]:
@@ -59,7 +59,7 @@ class Staged:
 
 
 def stage(*paths: Path, now: datetime = NOW, memory_limit: str = "1GB") -> Staged:
-    with staged(paths, now, memory_limit=memory_limit) as bars:
+    with stage_price_files(paths, now, memory_limit=memory_limit) as bars:
         blocks, refused = list(bars.blocks()), list(bars.refused_rows())
         assert sum(len(block.minutes) for block in blocks) == bars.accepted
         assert all(block.values.shape == (5, len(block.minutes)) for block in blocks)
@@ -181,7 +181,7 @@ def test_a_folder_gives_all_of_its_price_files_by_name(tmp_path: Path) -> None:
     written(tmp_path, "d/c.zip", zipped({"m.csv": table([iso(6)])}))
     written(tmp_path, "E.CSV", table([iso(7)]))
     written(tmp_path, "notes.txt", "no prices")
-    with staged([tmp_path], NOW) as bars:
+    with stage_price_files([tmp_path], NOW) as bars:
         assert sorted(file.name for file in bars.files) == ["E.CSV", "a.parquet", "b.csv", "c.zip/m.csv"]
         assert bars.accepted == 6
 

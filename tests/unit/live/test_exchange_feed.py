@@ -286,7 +286,7 @@ def test_a_clock_that_is_ahead_is_told_and_its_prices_are_of_now(exchange: Excha
 
 def test_trades_out_of_order_and_twice_leave_one_line_of_time(exchange: Exchange) -> None:
     now = time.time()
-    exchange.stated_at["BTC"] = now - 10
+    exchange.trade_times["BTC"] = now - 10
     listening = listen(
         exchange,
         [

@@ -16,15 +16,15 @@ from pipelines.domain.evaluation.scoring import (
     ScoreGrid,
     Slice,
     Tally,
+    brier_decomposition,
     brier_difference,
-    cells,
     merge,
-    murphy,
     pooled,
     reliability,
     skill,
     skill_interval,
     slices,
+    two_sided_slices,
 )
 
 BANDS = 3
@@ -64,7 +64,7 @@ def _assert_scores(found: Slice, p: np.ndarray, happened: np.ndarray) -> None:
     clipped = np.clip(p, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
     assert found.n == len(p)
     assert found.mean_probability == pytest.approx(p.mean())
-    assert found.happened == pytest.approx(happened.mean())
+    assert found.observed_frequency == pytest.approx(happened.mean())
     assert found.brier == pytest.approx(brier_score_loss(happened, p))
     assert found.log_loss == pytest.approx(log_loss(happened, clipped, labels=[False, True]), rel=1e-9)
     assert found.calibration == pytest.approx(p.mean() - happened.mean(), abs=1e-12)
@@ -83,7 +83,10 @@ def test_certain_forecasts_cost_a_finite_log_loss() -> None:
     p, happened = np.array([0.0, 1.0, 0.0, 1.0]), np.array([False, True, True, False])
     tally = _tally((p[:, None, None], happened[:, None, None], np.ones((4, 1), bool), {"week": np.zeros(4, int)}), grid)
     assert pooled(tally).log_loss == pytest.approx(-(np.log(1e-6) + np.log(1 - 1e-6)) / 2, rel=1e-9)
-    assert [(b.n, b.mean_probability, b.happened) for b in reliability(tally)] == [(2, 0.0, 0.5), (2, 1.0, 0.5)]
+    assert [(b.n, b.mean_probability, b.observed_frequency) for b in reliability(tally)] == [
+        (2, 0.0, 0.5),
+        (2, 1.0, 0.5),
+    ]
 
 
 def test_reliability_bins_are_those_of_scikit_learn() -> None:
@@ -92,7 +95,7 @@ def test_reliability_bins_are_those_of_scikit_learn() -> None:
     p, happened = _known(cases)
     share, mean_p = calibration_curve(happened, p, n_bins=20)
     np.testing.assert_allclose([b.mean_probability for b in found], mean_p)
-    np.testing.assert_allclose([b.happened for b in found], share)
+    np.testing.assert_allclose([b.observed_frequency for b in found], share)
     assert [b.n for b in found] == np.bincount((p * 20).astype(int)).tolist()
     assert len(found) == 10  # of 20: the forecasts stop at 0.5
 
@@ -146,7 +149,7 @@ def test_slices_add_up_to_the_pooled_scores(dimension: str) -> None:
     whole, parts = pooled(tally), slices(tally, dimension)
     n = np.array([part.n for part in parts])
     assert n.sum() == whole.n
-    for name in ("mean_probability", "happened", "brier", "log_loss", "calibration"):
+    for name in ("mean_probability", "observed_frequency", "brier", "log_loss", "calibration"):
         assert n @ [getattr(part, name) for part in parts] / whole.n == pytest.approx(getattr(whole, name))
     assert {part.dimension for part in parts} == {dimension}
 
@@ -176,7 +179,7 @@ def test_slices_of_the_cases_take_one_ttc_or_both_sides_of_one_move() -> None:
 @pytest.mark.parametrize("dimension", ROW_DIMENSIONS)
 def test_cells_score_the_event_that_the_price_moved_to_either_side(dimension: str) -> None:
     p, happened, known, labels = _cases(900)
-    found = cells(_tally((p, happened, known, labels)), dimension, 60, 50)
+    found = two_sided_slices(_tally((p, happened, known, labels)), dimension, 60, 50)
     assert [part.level for part in found] == list(range(GRID.levels[dimension]))
     for part in found:
         rows = known[:, 1] & (labels[dimension] == part.level)
@@ -189,16 +192,18 @@ def test_moves_with_one_side_only_have_no_two_sided_cell() -> None:
     p, happened, known, labels = _cases(20, grid=grid)
     tally = _tally((np.full_like(p, 0.9), happened, known, labels), grid)
     assert grid.two_sided_bps == (10,)
-    assert cells(tally, "week", 1, 10)[0].mean_probability == pytest.approx(1.8)  # sides that contradict each other
+    assert two_sided_slices(tally, "week", 1, 10)[0].mean_probability == pytest.approx(
+        1.8
+    )  # sides that contradict each other
     with pytest.raises(ValueError, match=r"no cell of 1 minutes and \+-20 bps.*\(10,\)"):
-        cells(tally, "week", 1, 20)
+        two_sided_slices(tally, "week", 1, 20)
 
 
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_brier_score_is_the_sum_of_its_murphy_parts(seed: int) -> None:
     tally = _tally(_cases(60, seed))
-    found = murphy(tally)
+    found = brier_decomposition(tally)
     p, y = _known(_cases(60, seed))
     index = np.minimum((p * 20).astype(int), 19)
     bin_p = np.array([p[index == i].mean() for i in index])
@@ -218,9 +223,9 @@ def test_calibration_is_near_zero_for_true_probabilities_and_not_for_biased_ones
     happened = np.random.default_rng(5).random(p.shape) < true
     honest, biased = (_tally((forecast, happened, known, labels)) for forecast in (true, true + 0.1))
     assert abs(pooled(honest).calibration) < 3 * 0.5 / np.sqrt(pooled(honest).n)  # 3 standard errors
-    assert murphy(honest).reliability < 1e-3
+    assert brier_decomposition(honest).reliability < 1e-3
     assert pooled(biased).calibration == pytest.approx(pooled(honest).calibration + 0.1)
-    assert murphy(biased).reliability == pytest.approx(0.01, rel=0.2)
+    assert brier_decomposition(biased).reliability == pytest.approx(0.01, rel=0.2)
 
 
 def _model_and_yardstick(rows: int = 600) -> tuple[Tally, Tally]:
@@ -346,7 +351,13 @@ def test_grids_that_cannot_be_meant_are_refused(ttcs, moves, levels, message: st
 def test_a_tally_without_cases_has_no_scores() -> None:
     p, happened, known, labels = _cases(10)
     for tally in (Tally(GRID), _tally((p, happened, np.zeros_like(known), labels)), _tally(_cases(0))):
-        maintenance_lock = [(pooled,), (murphy,), (reliability,), (slices, "hour"), (cells, "hour", 60, 50)]
+        maintenance_lock = [
+            (pooled,),
+            (brier_decomposition,),
+            (reliability,),
+            (slices, "hour"),
+            (two_sided_slices, "hour", 60, 50),
+        ]
         compared = [(skill, tally), (brier_difference, tally), (skill_interval, tally)]
         for figure, *arguments in maintenance_lock + compared:
             with pytest.raises(ValueError, match="no cases in the tally"):
@@ -383,9 +394,9 @@ def test_names_that_the_grid_lacks_are_refused() -> None:
     with pytest.raises(ValueError, match="no row dimension 'day', expected one of"):
         slices(tally, "day")
     with pytest.raises(ValueError, match="no row dimension 'ttc_minutes'"):
-        cells(tally, "ttc_minutes", 60, 50)
+        two_sided_slices(tally, "ttc_minutes", 60, 50)
     with pytest.raises(ValueError, match="no cell of 30 minutes"):
-        cells(tally, "hour", 30, 50)
+        two_sided_slices(tally, "hour", 30, 50)
     with pytest.raises(ValueError, match="no volatility band 3; the grid has 3"):
         reliability(tally, 3)
     with pytest.raises(ValueError, match="no tallies to merge"):

@@ -13,15 +13,15 @@ from price_series import price_series, without
 from real_data import SOURCES
 
 from pipelines.domain.configuration.model import ModelConfig, Profile
-from pipelines.domain.evaluation.scoring import cells, pooled, skill
-from pipelines.domain.evaluation.walk_forward import Fold, Plan, entrants, happened, walk_forward
+from pipelines.domain.evaluation.scoring import pooled, skill, two_sided_slices
+from pipelines.domain.evaluation.walk_forward import Fold, Plan, candidates, outcomes, walk_forward
 from pipelines.domain.models.registry import all_models, model_named
 from pipelines.domain.models.standardised import shared_parameters
 from pipelines.domain.models.standardised_fingerprint import sigma_of_rows
 from pipelines.domain.prices.bars import closes_from_usd
 from pipelines.domain.prices.history import MarketHistory, market_history
 from pipelines.domain.prices.momentum import compute_momentum
-from pipelines.domain.prices.synthetic_bars import SampleTruth, generate_bars
+from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
 
 DAY = 1440
 TTCS = (1, 10, 60)
@@ -44,7 +44,7 @@ def history(request: pytest.FixtureRequest) -> MarketHistory:
 def without_the_future(history: MarketHistory, instant: int) -> MarketHistory:
     """The same up to the bar that closes at `instant`; after it garbage, up as often as down."""
     scaled, score = history.scaled.copy(), history.score.copy()
-    row = history.row(instant)
+    row = history.closed_rows(instant)
     rng = np.random.default_rng(3)
     scaled[row:] = rng.integers(1, 2 * int(scaled[row - 1]), len(scaled) - row)
     score[row:] = rng.normal(0, 0.1, len(score) - row)
@@ -72,16 +72,16 @@ def test_nothing_after_the_longest_horizon_of_the_last_base_row_changes_a_score(
     start = history.first_minute + 30 * DAY
     stop = start + 2 * DAY
     plan = plan_of(start, stop)
-    (ours,) = walk_forward(history, entrants(EVERYONE, ModelConfig()), plan)
+    (ours,) = walk_forward(history, candidates(EVERYONE, ModelConfig()), plan)
     known = history.until(stop + 60)
-    (theirs,) = walk_forward(known, entrants(EVERYONE, ModelConfig()), plan)
+    (theirs,) = walk_forward(known, candidates(EVERYONE, ModelConfig()), plan)
     for label, tally in ours.tallies.items():
         np.testing.assert_array_equal(tally.totals, theirs.tallies[label].totals)
         np.testing.assert_array_equal(tally.bins, theirs.tallies[label].bins)
-    (garbage,) = walk_forward(without_the_future(history, stop + 60), entrants(EVERYONE, ModelConfig()), plan)
+    (garbage,) = walk_forward(without_the_future(history, stop + 60), candidates(EVERYONE, ModelConfig()), plan)
     for label, tally in ours.tallies.items():
         np.testing.assert_array_equal(tally.totals, garbage.tallies[label].totals)
-    (worse,) = walk_forward(without_the_future(history, stop + 30), entrants(EVERYONE, ModelConfig()), plan)
+    (worse,) = walk_forward(without_the_future(history, stop + 30), candidates(EVERYONE, ModelConfig()), plan)
     assert not np.array_equal(ours.tallies["normal"].totals, worse.tallies["normal"].totals)
 
 
@@ -90,8 +90,8 @@ def test_each_day_is_forecast_by_models_that_saw_nothing_of_it(history: MarketHi
     """The sums of probabilities are those of models that are handed bars up to the day's beginning and no more."""
     start = history.first_minute + 30 * DAY
     plan = plan_of(start, start + 2 * DAY)
-    (fold,) = walk_forward(history, entrants(EVERYONE, ModelConfig()), plan)
-    for entrant in entrants(EVERYONE, ModelConfig()):
+    (fold,) = walk_forward(history, candidates(EVERYONE, ModelConfig()), plan)
+    for entrant in candidates(EVERYONE, ModelConfig()):
         expected = np.zeros((len(TTCS), len(MOVES)))
         for day in (start, start + DAY):
             known = history.until(day)
@@ -107,7 +107,7 @@ def test_each_day_is_forecast_by_models_that_saw_nothing_of_it(history: MarketHi
 
 
 def one_fold(history: MarketHistory, plan: Plan) -> Fold:
-    (fold,) = walk_forward(history, entrants(["climatology"], ModelConfig()), plan)
+    (fold,) = walk_forward(history, candidates(["climatology"], ModelConfig()), plan)
     return fold
 
 
@@ -162,7 +162,7 @@ def test_outcomes_are_those_of_exact_fractions(base: int, move: int, off: int, d
     later = max(1, base + base * move // 10_000 + off)
     scaled = np.array([base, later], dtype=np.float64)
     history = MarketHistory(0, scaled, 10**decimals, np.zeros(2))
-    outcome, known = happened(history, np.array([0]), 1, np.array([move]))
+    outcome, known = outcomes(history, np.array([0]), 1, np.array([move]))
     change, asked = Fraction(later - base, base), Fraction(move, 10_000)
     assert outcome[0, 0] == (change >= asked if move > 0 else change <= asked)
     assert known.tolist() == [True]
@@ -172,7 +172,7 @@ def test_each_fold_fits_anew_and_is_as_if_scored_alone(history: MarketHistory) -
     start = history.first_minute + 7 * DAY
     stop = history.end
     plan = plan_of(start, stop, fold_months=1)
-    folds = walk_forward(history, entrants(["standardised", "momentum"], ModelConfig()), plan)
+    folds = walk_forward(history, candidates(["standardised", "momentum"], ModelConfig()), plan)
     begins = [np.datetime64(fold.start, "m") for fold in folds]
     assert len(folds) == 2
     assert begins[1].item().day == begins[0].item().day
@@ -180,7 +180,7 @@ def test_each_fold_fits_anew_and_is_as_if_scored_alone(history: MarketHistory) -
     # A plan of the last fold alone gives the same sums, but for the week's number.
     last = folds[-1]
     maintenance_lock = walk_forward(
-        history, entrants(["standardised", "momentum"], ModelConfig()), plan_of(last.start, stop)
+        history, candidates(["standardised", "momentum"], ModelConfig()), plan_of(last.start, stop)
     )
     for label in ("standardised", "momentum"):
         for dimension in ("hour", "momentum_band", "volatility_band"):
@@ -201,11 +201,11 @@ def test_folds_part_the_time_without_gap_or_overlap(start: int, length: int, mon
 
 
 def test_the_source_takes_part_in_its_own_profile_and_a_stranger_not_at_all() -> None:
-    ours, theirs = entrants(["momentum", "momentum_source"], ModelConfig())
+    ours, theirs = candidates(["momentum", "momentum_source"], ModelConfig())
     assert (ours.model, ours.config.profile) == ("momentum", Profile.SOUND)
     assert (theirs.label, theirs.model, theirs.config.profile) == ("momentum_source", "momentum", Profile.SOURCE)
     with pytest.raises(ValueError, match="there is no model"):
-        entrants(["crystal_ball"], ModelConfig())
+        candidates(["crystal_ball"], ModelConfig())
 
 
 def test_too_little_before_and_nothing_within_are_refused(history: MarketHistory) -> None:
@@ -222,13 +222,13 @@ def test_too_little_before_and_nothing_within_are_refused(history: MarketHistory
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [21, 22])
 def test_where_only_volatility_is_to_be_known_standardised_knows_it(seed: int) -> None:
-    bars = generate_bars(SampleTruth(100_000.0), 130, 29_012_000, seed)
+    bars = generate_bars(SimulationParameters(100_000.0), 130, 29_012_000, seed)
     closes = closes_from_usd(bars.minutes, bars.close)
     history = market_history(closes, compute_momentum(closes, ModelConfig()))
     plan = Plan(history.end - 50 * DAY, history.end, every_minutes=30)
-    (fold,) = walk_forward(history, entrants(["climatology", "momentum", "standardised"], ModelConfig()), plan)
+    (fold,) = walk_forward(history, candidates(["climatology", "momentum", "standardised"], ModelConfig()), plan)
     reference, ours = fold.tallies["climatology"], fold.tallies["standardised"]
     assert skill(ours, reference) > 0.02
     assert skill(ours, reference) > skill(fold.tallies["momentum"], reference) + 0.01
     assert abs(pooled(ours).calibration) < 0.006
-    assert all(abs(cell.calibration) < 0.10 for cell in cells(ours, "volatility_band", 60, 50))
+    assert all(abs(cell.calibration) < 0.10 for cell in two_sided_slices(ours, "volatility_band", 60, 50))

@@ -13,7 +13,7 @@ from pipelines.domain.configuration.model import AgeWeight, ModelConfig, Profile
 from pipelines.domain.models.fingerprint import FingerprintSet, compute_fingerprints, weight_bands
 from pipelines.domain.prices.bars import Closes, Ints, closes_from_usd
 from pipelines.domain.prices.momentum import NO_BUCKET, Momentum, compute_momentum
-from pipelines.domain.prices.synthetic_bars import SampleTruth, generate_bars
+from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 YEAR_WEIGHTS = {2025: 5, 2024: 4, 2023: 3, 2022: 2, 2021: 1, 2020: 1}
@@ -196,7 +196,7 @@ def test_a_base_row_is_weighted_by_its_calendar_year_in_source() -> None:
 
 @pytest.mark.parametrize("profile", Profile)
 def test_generated_bars_give_tables_that_fall_with_the_move_and_add_up(profile: Profile) -> None:
-    bars = generate_bars(SampleTruth(100_000.0, gaps_per_day=3.0), 40, _minute(2026, 1, 10), 7)
+    bars = generate_bars(SimulationParameters(100_000.0, gaps_per_day=3.0), 40, _minute(2026, 1, 10), 7)
     closes, config = closes_from_usd(bars.minutes, bars.close), ModelConfig(profile=profile)
     momentum = compute_momentum(closes, config)
     made = compute_fingerprints(closes, momentum, config)

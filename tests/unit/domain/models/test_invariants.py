@@ -24,7 +24,7 @@ from pipelines.domain.models.invariants import (
 from pipelines.domain.models.lookup import MISSING, LookupBlock, build_lookup_block
 from pipelines.domain.prices.bars import Closes, Floats, Ints, closes_from_usd
 from pipelines.domain.prices.momentum import Momentum, compute_momentum
-from pipelines.domain.prices.synthetic_bars import SampleTruth, generate_bars
+from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
 
 BARS = 200_000
 CONFIG = ModelConfig()
@@ -32,7 +32,7 @@ CONFIG = ModelConfig()
 
 @pytest.fixture(scope="module")
 def closes() -> Closes:
-    bars = generate_bars(SampleTruth(100_000.0, gaps_per_day=4.0), 30, 29_400_000, 3)
+    bars = generate_bars(SimulationParameters(100_000.0, gaps_per_day=4.0), 30, 29_400_000, 3)
     return closes_from_usd(bars.minutes, bars.close)
 
 

@@ -22,7 +22,7 @@ from pipelines.domain.models.lookup import (
 )
 from pipelines.domain.prices.bars import Floats, closes_from_usd
 from pipelines.domain.prices.momentum import compute_momentum
-from pipelines.domain.prices.synthetic_bars import SampleTruth, generate_bars
+from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
 
 CONFIGS = {profile: ModelConfig(profile=profile) for profile in Profile}
 TTCS = np.arange(0.0, 3601.0, 5.0)
@@ -31,7 +31,7 @@ MOVES = np.arange(0.0, 201.0)
 
 @pytest.fixture(scope="module")
 def fingerprints() -> dict[Profile, FingerprintSet]:
-    bars = generate_bars(SampleTruth(100_000.0), 45, 29_400_000, 11)
+    bars = generate_bars(SimulationParameters(100_000.0), 45, 29_400_000, 11)
     closes = closes_from_usd(bars.minutes, bars.close)
     return {p: compute_fingerprints(closes, compute_momentum(closes, config), config) for p, config in CONFIGS.items()}
 

@@ -6,8 +6,8 @@ from price_series import price_series
 from real_data import SOURCES
 
 from pipelines.domain.configuration.model import ModelConfig
-from pipelines.domain.evaluation.scoring import cells, pooled, skill
-from pipelines.domain.evaluation.walk_forward import Plan, entrants, walk_forward
+from pipelines.domain.evaluation.scoring import pooled, skill, two_sided_slices
+from pipelines.domain.evaluation.walk_forward import Plan, candidates, walk_forward
 from pipelines.domain.models.base import FittedModel
 from pipelines.domain.models.refit import LEAST_DAYS, OWN_DAYS, Fit, Fitted, borrow, due_fit
 from pipelines.domain.models.registry import model_named
@@ -172,11 +172,11 @@ def test_bars_of_2017_with_frozen_minutes_are_still_calibrated(good: np.ndarray)
     usd = usd[np.maximum.accumulate(at)]
     history = history_of(usd)
     plan = Plan(FIRST + 50 * DAY, history.end, every_minutes=15)
-    (fold,) = walk_forward(history, entrants(["climatology", "standardised"], ModelConfig()), plan)
+    (fold,) = walk_forward(history, candidates(["climatology", "standardised"], ModelConfig()), plan)
     ours = fold.tallies["standardised"]
     assert skill(ours, fold.tallies["climatology"]) > 0
     assert abs(pooled(ours).calibration) < 0.01
-    assert all(abs(cell.calibration) < 0.12 for cell in cells(ours, "volatility_band", 60, 50))
+    assert all(abs(cell.calibration) < 0.12 for cell in two_sided_slices(ours, "volatility_band", 60, 50))
 
 
 def walk_of(moving: np.ndarray, sd: float = 1e-3, seed: int = 4) -> np.ndarray:

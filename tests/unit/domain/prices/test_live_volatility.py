@@ -41,7 +41,7 @@ def state_at(history: MarketHistory, rule: StandardisedRule, row: int) -> Volati
     track = rule.track(history)
     close = float(history.scaled[row] / history.scale)
     return VolatilityState(
-        history.first_minute + row, close, float(track.usual_return[row]), tuple(track.variances[:, row].tolist())
+        history.first_minute + row, close, float(track.mean_abs_return[row]), tuple(track.variances[:, row].tolist())
     )
 
 
@@ -70,7 +70,7 @@ def test_a_day_replayed_tick_by_tick_gives_what_the_fit_has_to_1e_9(
         if score_pct is None:
             continue
         now = MarketStates(
-            np.array([float(instant)]), np.array([score_pct / 100]), np.array(live.now().variances)[:, None]
+            np.array([float(instant)]), np.array([score_pct / 100]), np.array(live.current_state().variances)[:, None]
         )
         then = rule.states(history, np.array([row]))
         np.testing.assert_allclose(now.variances, then.variances, rtol=1e-9)
@@ -89,10 +89,10 @@ def test_volatility_rises_with_the_tick_and_not_only_with_the_bar(
     start = state_at(history, rule, len(history) - 1)
     live = LiveVolatility(start, rule.parameters.volatility)
     live.add(start.minute + 1.1, start.close * 1.01)
-    assert live.now().variances[0] > 3 * start.variances[0]
+    assert live.current_state().variances[0] > 3 * start.variances[0]
     calm = LiveVolatility(start, rule.parameters.volatility)
     calm.add(start.minute + 1.9, start.close)
-    assert calm.now().variances[0] < start.variances[0]
+    assert calm.current_state().variances[0] < start.variances[0]
 
 
 def test_a_gap_holds_the_state_and_the_first_tick_after_it_adds_no_return(
@@ -101,21 +101,21 @@ def test_a_gap_holds_the_state_and_the_first_tick_after_it_adds_no_return(
     start = state_at(history, rule, len(history) - 1)
     live = LiveVolatility(start, rule.parameters.volatility)
     live.add(start.minute + 300.5, start.close * 1.2)
-    assert live.now().variances == start.variances
+    assert live.current_state().variances == start.variances
     live.add(start.minute + 301.0, start.close * 1.2)
     live.add(start.minute + 302.0, start.close * 1.2)
-    assert live.now().variances[0] < start.variances[0], "the minute after counts again"
+    assert live.current_state().variances[0] < start.variances[0], "the minute after counts again"
 
 
 def test_ticks_of_the_past_change_nothing(history: MarketHistory, rule: StandardisedRule) -> None:
     start = state_at(history, rule, len(history) - 1)
     live = LiveVolatility(start, rule.parameters.volatility)
     live.add_all([(start.minute - 5.0, 1.0), (start.minute + 1.0, 1.0)])
-    assert live.now() == start
+    assert live.current_state() == start
     live.add(start.minute + 1.5, start.close)
-    before = live.now()
+    before = live.current_state()
     live.add(start.minute + 1.2, start.close * 2)
-    assert live.now() == before
+    assert live.current_state() == before
 
 
 def test_a_rule_comes_back_from_what_is_stored(history: MarketHistory, rule: StandardisedRule) -> None:

@@ -9,27 +9,27 @@ from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.models.invariants import find_gaps
 from pipelines.domain.prices.bars import Floats, closes_from_usd
 from pipelines.domain.prices.momentum import compute_momentum
-from pipelines.domain.prices.synthetic_bars import SAMPLE_START_PRICES_USD, SampleBars, SampleTruth, generate_bars
+from pipelines.domain.prices.synthetic_bars import START_PRICES_USD, SimulationParameters, SyntheticBars, generate_bars
 
 END = 29_500_000
-TRUTH = SampleTruth(100_000.0)
+TRUTH = SimulationParameters(100_000.0)
 #: Constant volatility, no jumps, no gaps: what is left has known moments.
-PLAIN = SampleTruth(
+PLAIN = SimulationParameters(
     100_000.0, slow_log_sd=0.0, fast_log_sd=0.0, season_log_depth=0.0, jumps_per_day=0.0, gaps_per_day=0.0
 )
 
 
 @pytest.fixture(scope="module")
-def bars() -> SampleBars:
+def bars() -> SyntheticBars:
     return generate_bars(TRUTH, 180, END, 1)
 
 
 @pytest.fixture(scope="module")
-def plain() -> SampleBars:
+def plain() -> SyntheticBars:
     return generate_bars(PLAIN, 120, END, 2)
 
 
-def _columns(bars: SampleBars) -> list[Floats]:
+def _columns(bars: SyntheticBars) -> list[Floats]:
     return [bars.open, bars.high, bars.low, bars.close]
 
 
@@ -44,13 +44,13 @@ def test_the_same_seed_gives_the_same_bars_and_another_seed_others() -> None:
     assert not np.array_equal(first.close[:1000], other.close[:1000])
 
 
-def test_the_bars_end_at_the_minute_before_the_end(bars: SampleBars) -> None:
+def test_the_bars_end_at_the_minute_before_the_end(bars: SyntheticBars) -> None:
     assert (bars.minutes[0], bars.minutes[-1]) == (END - 180 * 1440, END - 1)
     assert (np.diff(bars.minutes) > 0).all()
     assert len({len(column) for column in (bars.minutes, bars.volume, *_columns(bars))}) == 1
 
 
-def test_high_and_low_enclose_open_and_close(bars: SampleBars) -> None:
+def test_high_and_low_enclose_open_and_close(bars: SyntheticBars) -> None:
     assert (bars.high >= np.maximum(bars.open, bars.close)).all()
     assert (bars.low <= np.minimum(bars.open, bars.close)).all()
     assert (bars.low > 0).all()
@@ -58,12 +58,12 @@ def test_high_and_low_enclose_open_and_close(bars: SampleBars) -> None:
     assert (bars.high > np.maximum(bars.open, bars.close)).mean() > 0.9
 
 
-def test_prices_are_whole_cents(bars: SampleBars) -> None:
+def test_prices_are_whole_cents(bars: SyntheticBars) -> None:
     for column in _columns(bars):
         assert closes_from_usd(bars.minutes, column).scale == 100
 
 
-def test_a_bar_opens_where_the_one_before_it_closed(bars: SampleBars) -> None:
+def test_a_bar_opens_where_the_one_before_it_closed(bars: SyntheticBars) -> None:
     adjacent = np.diff(bars.minutes) == 1
     np.testing.assert_array_equal(bars.open[1:][adjacent], bars.close[:-1][adjacent])
     assert bars.open[0] == TRUTH.start_price_usd
@@ -77,7 +77,7 @@ def test_gaps_exist_as_often_and_as_long_as_the_truth_says() -> None:
     assert find_gaps(generate_bars(replace(TRUTH, gaps_per_day=0.0), 5, END, 1).minutes) == []
 
 
-def test_the_default_bars_have_gaps(bars: SampleBars) -> None:
+def test_the_default_bars_have_gaps(bars: SyntheticBars) -> None:
     assert 1 <= len(find_gaps(bars.minutes)) <= 25
 
 
@@ -88,12 +88,12 @@ def test_the_price_moves_on_through_a_gap() -> None:
     assert np.median(jumps) > 3 * TRUTH.sigma_per_minute
 
 
-def test_there_is_no_drift(bars: SampleBars) -> None:
+def test_there_is_no_drift(bars: SyntheticBars) -> None:
     returns = np.log(bars.close / bars.open)
     assert abs(returns.mean()) < 3 * returns.std() / len(returns) ** 0.5
 
 
-def test_there_is_no_momentum_to_be_found(bars: SampleBars) -> None:
+def test_there_is_no_momentum_to_be_found(bars: SyntheticBars) -> None:
     closes = closes_from_usd(bars.minutes, bars.close)
     score = compute_momentum(closes, ModelConfig()).score_pct[:-1]
     following = np.where(np.diff(bars.minutes) == 1, np.diff(np.log(bars.close)), np.nan)
@@ -105,14 +105,14 @@ def test_there_is_no_momentum_to_be_found(bars: SampleBars) -> None:
     assert error * x.std() < 0.01 * y.std(), "the bars are enough to see a correlation of 3 %"
 
 
-def test_volatility_clusters_for_minutes_and_for_days(bars: SampleBars) -> None:
+def test_volatility_clusters_for_minutes_and_for_days(bars: SyntheticBars) -> None:
     size = np.abs(np.log(bars.close / bars.open))
     noise = 1 / len(size) ** 0.5
     assert all(_autocorrelation(size, lag) > 20 * noise for lag in (1, 10, 30, 1440))
     assert _autocorrelation(size, 1) > _autocorrelation(size, 240) > _autocorrelation(size, 5 * 1440)
 
 
-def test_without_clusters_season_and_jumps_volatility_is_constant(plain: SampleBars) -> None:
+def test_without_clusters_season_and_jumps_volatility_is_constant(plain: SyntheticBars) -> None:
     returns = np.log(plain.close / plain.open)
     assert returns.std() == pytest.approx(PLAIN.sigma_per_minute, rel=0.01)
     assert abs(_autocorrelation(np.abs(returns), 1)) < 4 / len(returns) ** 0.5
@@ -129,7 +129,7 @@ def test_a_cluster_of_volatility_is_as_strong_and_as_long_as_the_truth_says() ->
     assert np.cov(log_size[:-30], log_size[30:])[0, 1] == pytest.approx(0.30**2 / 2, rel=0.2)
 
 
-def test_highs_and_lows_are_a_brownian_motions(plain: SampleBars) -> None:
+def test_highs_and_lows_are_a_brownian_motions(plain: SyntheticBars) -> None:
     # The maximum of a Brownian motion over a minute is distributed as |N(0, sigma^2)|.
     for reach in (np.log(plain.high / plain.open), -np.log(plain.low / plain.open)):
         scaled = reach / PLAIN.sigma_per_minute
@@ -156,7 +156,7 @@ def test_jumps_come_at_their_rate_and_size() -> None:
 
 
 def test_a_demonstration_begins_with_btc_and_eth() -> None:
-    assert list(SAMPLE_START_PRICES_USD) == ["BTC", "ETH"]
+    assert list(START_PRICES_USD) == ["BTC", "ETH"]
 
 
 @pytest.mark.parametrize("days", [0, -1])

@@ -7,8 +7,8 @@ import pytest
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.prices.ticks import (
-    ABSURD_CHANGE,
     MILLISECOND,
+    OUTLIER_CHANGE,
     Quote,
     QuoteValidator,
     Tick,
@@ -113,47 +113,47 @@ def seconds(value: float) -> timedelta:
 
 def test_a_quote_becomes_a_tick_at_its_own_time() -> None:
     gate = QuoteValidator()
-    assert gate.admit(Quote("BTC", 100.0, NOW - seconds(0.3)), NOW) == Tick(NOW - seconds(0.3), 100.0)
+    assert gate.validate(Quote("BTC", 100.0, NOW - seconds(0.3)), NOW) == Tick(NOW - seconds(0.3), 100.0)
     assert gate.problem is None
 
 
 def test_a_quote_without_a_time_is_of_now() -> None:
-    assert QuoteValidator().admit(Quote("BTC", 100.0), NOW) == Tick(NOW, 100.0)
+    assert QuoteValidator().validate(Quote("BTC", 100.0), NOW) == Tick(NOW, 100.0)
 
 
 def test_a_repeated_quote_is_the_price_as_of_now() -> None:
     gate = QuoteValidator()
-    gate.admit(Quote("BTC", 100.0, NOW), NOW)
-    assert gate.admit(Quote("BTC", 100.0, NOW), NOW + seconds(3)) == Tick(NOW + seconds(3), 100.0)
+    gate.validate(Quote("BTC", 100.0, NOW), NOW)
+    assert gate.validate(Quote("BTC", 100.0, NOW), NOW + seconds(3)) == Tick(NOW + seconds(3), 100.0)
 
 
 def test_a_quote_that_was_overtaken_is_left_out_in_silence() -> None:
     gate = QuoteValidator()
-    gate.admit(Quote("BTC", 100.0, NOW), NOW)
-    assert gate.admit(Quote("BTC", 99.0, NOW - seconds(1)), NOW + seconds(1)) is None
+    gate.validate(Quote("BTC", 100.0, NOW), NOW)
+    assert gate.validate(Quote("BTC", 99.0, NOW - seconds(1)), NOW + seconds(1)) is None
     assert gate.problem is None
 
 
 def test_ticks_never_go_back_in_time() -> None:
     gate = QuoteValidator()
-    gate.admit(Quote("BTC", 100.0, NOW), NOW)
-    confirmed = gate.admit(Quote("BTC", 100.0, NOW), NOW + seconds(2))
-    late = gate.admit(Quote("BTC", 101.0, NOW + seconds(1)), NOW + seconds(3))
+    gate.validate(Quote("BTC", 100.0, NOW), NOW)
+    confirmed = gate.validate(Quote("BTC", 100.0, NOW), NOW + seconds(2))
+    late = gate.validate(Quote("BTC", 101.0, NOW + seconds(1)), NOW + seconds(3))
     assert confirmed is not None
     assert late == Tick(confirmed.at + MILLISECOND, 101.0)
 
 
 def test_a_source_whose_clock_is_ahead_is_dated_by_ours_and_it_is_said() -> None:
     gate = QuoteValidator()
-    assert gate.admit(Quote("BTC", 100.0, NOW + seconds(30)), NOW) == Tick(NOW, 100.0)
+    assert gate.validate(Quote("BTC", 100.0, NOW + seconds(30)), NOW) == Tick(NOW, 100.0)
     assert gate.problem == "prices are dated 30.0 s ahead of this machine's clock"
-    gate.admit(Quote("BTC", 100.0, NOW + seconds(30.5)), NOW + seconds(31))
+    gate.validate(Quote("BTC", 100.0, NOW + seconds(30.5)), NOW + seconds(31))
     assert gate.problem is None
 
 
 def test_prices_that_arrive_late_look_old_and_it_is_said() -> None:
     gate = QuoteValidator()
-    tick = gate.admit(Quote("BTC", 100.0, NOW - seconds(20)), NOW)
+    tick = gate.validate(Quote("BTC", 100.0, NOW - seconds(20)), NOW)
     assert tick == Tick(NOW - seconds(20), 100.0)
     assert gate.problem == "prices arrive 20.0 s after their time"
 
@@ -161,44 +161,44 @@ def test_prices_that_arrive_late_look_old_and_it_is_said() -> None:
 @pytest.mark.parametrize("price", [0.0, -1.0, math.nan, math.inf, -math.inf])
 def test_what_is_no_price_is_refused(price: float) -> None:
     gate = QuoteValidator()
-    assert gate.admit(Quote("BTC", price), NOW) is None
+    assert gate.validate(Quote("BTC", price), NOW) is None
     assert gate.problem == f"{price} is no price"
-    assert gate.admit(Quote("BTC", 100.0), NOW) is not None
+    assert gate.validate(Quote("BTC", 100.0), NOW) is not None
     assert gate.problem is None
 
 
-@pytest.mark.parametrize("absurd", [1.0, 100.0 * (1 - ABSURD_CHANGE) - 1, 100.0 * (1 + ABSURD_CHANGE) + 1, 10_000.0])
+@pytest.mark.parametrize("absurd", [1.0, 100.0 * (1 - OUTLIER_CHANGE) - 1, 100.0 * (1 + OUTLIER_CHANGE) + 1, 10_000.0])
 def test_an_absurd_price_is_not_believed(absurd: float) -> None:
     gate = QuoteValidator(Tick(NOW - seconds(1), 100.0))
-    assert gate.admit(Quote("BTC", absurd), NOW) is None
+    assert gate.validate(Quote("BTC", absurd), NOW) is None
     assert gate.problem is not None
     assert "not believed until it is repeated" in gate.problem
-    assert gate.admit(Quote("BTC", 100.5), NOW + seconds(1)) == Tick(NOW + seconds(1), 100.5)
+    assert gate.validate(Quote("BTC", 100.5), NOW + seconds(1)) == Tick(NOW + seconds(1), 100.5)
 
 
 def test_a_crash_that_others_confirm_is_believed() -> None:
     gate = QuoteValidator(Tick(NOW - seconds(1), 100.0))
-    admitted = [gate.admit(Quote("BTC", price), NOW + seconds(i)) for i, price in enumerate((70.0, 70.2, 69.9))]
+    admitted = [gate.validate(Quote("BTC", price), NOW + seconds(i)) for i, price in enumerate((70.0, 70.2, 69.9))]
     assert [tick is not None for tick in admitted] == [False, False, True]
 
 
 def test_absurd_prices_that_disagree_confirm_nothing() -> None:
     gate = QuoteValidator(Tick(NOW - seconds(1), 100.0))
     prices = (70.0, 50.0, 70.0, 50.0, 70.0, 50.0)
-    assert all(gate.admit(Quote("BTC", price), NOW + seconds(i)) is None for i, price in enumerate(prices))
+    assert all(gate.validate(Quote("BTC", price), NOW + seconds(i)) is None for i, price in enumerate(prices))
 
 
 def test_absurd_prices_between_good_ones_never_add_up() -> None:
     gate = QuoteValidator(Tick(NOW - seconds(1), 100.0))
     for i in range(5):
-        assert gate.admit(Quote("BTC", 70.0), NOW + seconds(2 * i)) is None
-        assert gate.admit(Quote("BTC", 100.0), NOW + seconds(2 * i + 1)) is not None
+        assert gate.validate(Quote("BTC", 70.0), NOW + seconds(2 * i)) is None
+        assert gate.validate(Quote("BTC", 100.0), NOW + seconds(2 * i + 1)) is not None
 
 
 def test_a_quote_of_another_age_is_refused() -> None:
     for stated in (NOW - timedelta(days=2), datetime(1970, 1, 21, tzinfo=UTC)):
         gate = QuoteValidator()
-        assert gate.admit(Quote("BTC", 100.0, stated), NOW) is None
+        assert gate.validate(Quote("BTC", 100.0, stated), NOW) is None
         assert gate.problem == f"the newest price is of {stated:%Y-%m-%d %H:%M} UTC"
-        assert gate.admit(Quote("BTC", 101.0, NOW), NOW) == Tick(NOW, 101.0)
+        assert gate.validate(Quote("BTC", 101.0, NOW), NOW) == Tick(NOW, 101.0)
         assert gate.problem is None

@@ -11,9 +11,9 @@ from price_series import price_series
 from real_data import SOURCES
 
 from pipelines.domain.prices.bars import Floats, closes_from_usd
-from pipelines.domain.prices.synthetic_bars import SampleTruth, generate_bars
+from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
 from pipelines.domain.prices.volatility import (
-    CAP_IN_USUAL_RETURNS,
+    CAP_IN_MEAN_ABS_RETURNS,
     HALF_LIVES_MINUTES,
     KNOTS_MINUTES,
     MINUTES_PER_WEEK,
@@ -58,7 +58,7 @@ def state_after(track: VolatilityTrack, logs: Floats, row: int) -> VolatilitySta
     return VolatilityState(
         track.first_minute + row,
         float(np.exp(logs[row])),
-        float(track.usual_return[row]),
+        float(track.mean_abs_return[row]),
         tuple(track.variances[:, row].tolist()),
     )
 
@@ -78,7 +78,7 @@ def test_a_day_replayed_bar_by_bar_gives_the_states_of_the_fit(
             continue
         state = state.at(first_minute + row + 1, float(np.exp(logs[row])), parameters)
         np.testing.assert_allclose(state.variances, track.variances[:, row], rtol=1e-9)
-        np.testing.assert_allclose(state.usual_return, track.usual_return[row], rtol=1e-9)
+        np.testing.assert_allclose(state.mean_abs_return, track.mean_abs_return[row], rtol=1e-9)
         assert state.minute == first_minute + row
         compared += 1
     assert compared == DAY - 183
@@ -94,11 +94,11 @@ def test_a_track_gone_on_from_a_state_is_the_whole_track_to_the_last_bit(
         # exp and log lose a bit, so the first return is compared to 1e-9 and all else must be exact.
         rest = track_volatility(logs[row + 1 :], first_minute + row + 1, parameters, before)
         np.testing.assert_allclose(rest.variances, track.variances[:, row + 1 :], rtol=1e-9)
-        np.testing.assert_allclose(rest.usual_return, track.usual_return[row + 1 :], rtol=1e-9)
+        np.testing.assert_allclose(rest.mean_abs_return, track.mean_abs_return[row + 1 :], rtol=1e-9)
     held = state_after(track, logs, WARM_UP + 199)  # minute 200 is missing: no return after it touches this close
     rest = track_volatility(logs[WARM_UP + 200 :], first_minute + WARM_UP + 200, parameters, held)
     np.testing.assert_array_equal(rest.variances, track.variances[:, WARM_UP + 200 :])
-    np.testing.assert_array_equal(rest.usual_return, track.usual_return[WARM_UP + 200 :])
+    np.testing.assert_array_equal(rest.mean_abs_return, track.mean_abs_return[WARM_UP + 200 :])
 
 
 def test_a_state_that_is_not_of_the_minute_before_gives_no_return_across_the_gap() -> None:
@@ -115,7 +115,7 @@ def test_a_tick_within_the_minute_decays_by_the_part_of_it_that_is_over(elapsed:
     instant = start.minute + 1 + elapsed
     elapsed = instant - start.minute - 1  # as a float of that size has it
     found = start.at(instant, 100.0 * np.exp(move), parameters)
-    scaled = min(abs(move) / np.sqrt(1.3), CAP_IN_USUAL_RETURNS * 4e-4)
+    scaled = min(abs(move) / np.sqrt(1.3), CAP_IN_MEAN_ABS_RETURNS * 4e-4)
     for half_life, past, now in zip(HALF_LIVES_MINUTES, start.variances, found.variances, strict=True):
         kept = 0.5 ** (elapsed / half_life)
         assert now == pytest.approx(kept * past + (1 - kept) * scaled**2 / elapsed, rel=1e-6, abs=1e-15)
@@ -149,8 +149,8 @@ def test_an_absurd_return_counts_as_twenty_usual_ones_and_no_more() -> None:
     calm = np.cumsum(rng.normal(0, 1e-3, 3000))
     spiked, parameters = calm.copy(), with_season(1.0)
     spiked[2000] += np.log(10)
-    track, usual = track_volatility(spiked, 0, parameters), track_volatility(calm, 0, parameters).usual_return[1999]
-    limit = (CAP_IN_USUAL_RETURNS * usual) ** 2
+    track, usual = track_volatility(spiked, 0, parameters), track_volatility(calm, 0, parameters).mean_abs_return[1999]
+    limit = (CAP_IN_MEAN_ABS_RETURNS * usual) ** 2
     for half_life, values in zip(HALF_LIVES_MINUTES, track.variances, strict=True):
         kept = 0.5 ** (1 / half_life)
         assert values[2000] == pytest.approx(kept * values[1999] + (1 - kept) * limit, rel=1e-9)
@@ -225,7 +225,7 @@ def test_sigma_has_a_floor() -> None:
 
 
 def test_the_season_of_generated_bars_is_found_again() -> None:
-    truth = SampleTruth(100_000.0, jumps_per_day=0.0)
+    truth = SimulationParameters(100_000.0, jumps_per_day=0.0)
     bars = generate_bars(truth, 400, 29_012_000, 7)
     closes = closes_from_usd(bars.minutes, bars.close)
     grid, _ = closes.on_grid()
@@ -301,7 +301,7 @@ def test_nothing_after_the_fit_changes_parameters_or_earlier_states(gapped: tupl
     for future in (logs, garbage):
         whole = track_volatility(future, first_minute, parameters)
         np.testing.assert_array_equal(whole.variances[:, :WARM_UP], track.variances)
-        np.testing.assert_array_equal(whole.usual_return[:WARM_UP], track.usual_return)
+        np.testing.assert_array_equal(whole.mean_abs_return[:WARM_UP], track.mean_abs_return)
     assert not np.array_equal(
         track_volatility(garbage, first_minute, parameters).variances[:, WARM_UP], track.variances[:, -1]
     )

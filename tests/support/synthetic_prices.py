@@ -3,10 +3,8 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-import polars as pl
-
 from pipelines.domain.models.lookup import build_lookup_block
-from pipelines.domain.prices.synthetic_bars import SampleBars, SampleTruth, generate_bars
+from pipelines.domain.prices.synthetic_bars import SimulationParameters, SyntheticBars, generate_bars
 from pipelines.ingestion.ingest import ingest
 from pipelines.storage.models.generations import judge, publish, record_generation
 from pipelines.storage.models.refit import CountsUpdate, update_counts, update_volatility
@@ -18,31 +16,22 @@ from pipelines.storage.prices.history import summarize_bars
 END_MINUTE = 29_012_000
 
 
-def sample(days: int, *, seed: int = 1, end_minute: int = END_MINUTE, truth: SampleTruth | None = None) -> SampleBars:
-    return generate_bars(truth or SampleTruth(100.0), days, end_minute, seed)
+def synthetic_bars(
+    days: int, *, seed: int = 1, end_minute: int = END_MINUTE, parameters: SimulationParameters | None = None
+) -> SyntheticBars:
+    return generate_bars(parameters or SimulationParameters(100.0), days, end_minute, seed)
 
 
-def store(
-    database: Database, symbol: str, bars: SampleBars, folder: Path, first: int = 0, last: int | None = None
+def ingest_bars(
+    database: Database, symbol: str, bars: SyntheticBars, folder: Path, first: int = 0, last: int | None = None
 ) -> None:
     """Ingest bars first..last-1, with corrections allowed."""
-    part = slice(first, last)
-    frame = pl.DataFrame(
-        {
-            "timestamp": (pl.Series(bars.minutes[part]) * 60_000_000).cast(pl.Datetime("us", "UTC")),
-            "open": bars.open[part],
-            "high": bars.high[part],
-            "low": bars.low[part],
-            "close": bars.close[part],
-            "volume": bars.volume[part],
-        }
-    )
     path = folder / f"{symbol}_{first}_{last}.parquet"
-    frame.write_parquet(path)
+    bars.frame()[first:last].write_parquet(path)
     ingest(database, symbol, [path], datetime.now(UTC), accept_corrections=True)
 
 
-def renew(database: Database, symbol: str, *lenders: str) -> CountsUpdate:
+def update_models(database: Database, symbol: str, *lenders: str) -> CountsUpdate:
     """Bring volatility and counts up to the newest bar."""
     with database.connect("test", Role.PIPELINE) as connection:
         update_volatility(connection, symbol, lenders)
