@@ -172,7 +172,7 @@ def _archive(settings: Settings, database: Database) -> Path:
     if not state.is_on:
         raise BackupError(
             f"the server does not archive its log (archive_mode {state.mode}, archive_command "
-            f"{state.command or 'empty'}): see Point-in-time recovery in docs/operations.md"
+            f"{state.command or 'empty'}): see Point-in-time recovery in docs/backups.md"
         )
     archive = settings.backup.wal_archive
     if archive is None or not archive.is_dir():
