@@ -12,8 +12,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.beside import QUIET_SECONDS, built, command, compared, ticking
 from benchmarks.figures import Figure, percentiles_ms
+from benchmarks.latency_under_load import QUIET_SECONDS, built, command, compared, ticking
 from pipelines.deployment import prepared_instance
 from pipelines.domain.monitoring.audit.report import Audit
 from pipelines.settings import load_settings

@@ -20,10 +20,10 @@ import orjson
 import psutil
 
 from benchmarks.figures import Figure, percentiles_ms, report
+from benchmarks.live_processes import SESSION, TIERS, ended, number, session, timed, wait_for, watch, written
 from benchmarks.price_files import add_prices_option, chosen_prices, price_file
-from benchmarks.running import SESSION, TIERS, ended, number, session, timed, wait_for, watch, written
 from benchmarks.serving import tick_to_file
-from pipelines.live.output import FENCE, probabilities_path
+from pipelines.live.file_writer import FENCE, probabilities_path
 from pipelines.storage.live.sessions import lock_state
 from pipelines.storage.live.state_store import METRICS, RISK_GUARD, SnapshotType, StateStore
 from pipelines.storage.postgres.connection import Database, Role

@@ -6,8 +6,8 @@ an operator would run them, each in a process of its own. About five minutes on 
 
 from pathlib import Path
 
-from benchmarks.beside import QUIET_SECONDS, built, command, compared, ticking
 from benchmarks.figures import Figure
+from benchmarks.latency_under_load import QUIET_SECONDS, built, command, compared, ticking
 from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.embedded import EmbeddedServer
 

@@ -29,8 +29,8 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from benchmarks import month_data
 from benchmarks.figures import write_between
-from benchmarks.running import wait_for
-from pipelines.live.output import FENCE, probabilities_path
+from benchmarks.live_processes import wait_for
+from pipelines.live.file_writer import FENCE, probabilities_path
 from pipelines.orchestration.schedules import MAINTENANCE
 from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.embedded import EmbeddedServer

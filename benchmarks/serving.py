@@ -16,7 +16,7 @@ from scipy.interpolate import griddata
 from benchmarks.figures import Figure, percentiles_ms
 from pipelines.domain.models.fingerprint import FingerprintSet
 from pipelines.domain.models.ladder import answer_ladder, ladder_strikes_usd
-from pipelines.live.output import probabilities_path
+from pipelines.live.file_writer import probabilities_path
 from pipelines.storage.models.generations import active_generation, read_version
 from pipelines.storage.models.tables import read_lookup_rows
 from pipelines.storage.postgres.connection import Database, Role
@@ -26,10 +26,10 @@ TICKS = 400
 SESSION = """
 import sys
 from pathlib import Path
-from pipelines.live.feeds.base import NoFeed
+from pipelines.live.feeds.base import ExternalFeed
 from pipelines.live.session import LiveSession
 from pipelines.storage.postgres.connection import Database
-LiveSession(Database(sys.argv[1]), Path(sys.argv[2]), {"BTC": 250.0, "ETH": 20.0}, lambda _: NoFeed()).run()
+LiveSession(Database(sys.argv[1]), Path(sys.argv[2]), {"BTC": 250.0, "ETH": 20.0}, lambda _: ExternalFeed()).run()
 """
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import orjson
 
 from benchmarks.figures import write_between
-from benchmarks.running import wait_for
-from pipelines.live.output import FENCE, probabilities_path
+from benchmarks.live_processes import wait_for
+from pipelines.live.file_writer import FENCE, probabilities_path
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.embedded import EmbeddedServer
 

@@ -21,13 +21,13 @@ def live(
     ] = False,
 ) -> None:
     """Refresh the probability files in the foreground, without Dagster. Example: `strikecast live --once`"""
-    from pipelines.live.feeds.choose import configured_feed
+    from pipelines.live.feeds.factory import feed_factory
     from pipelines.live.session import LiveSession
 
     settings = command_settings()
     with migrated_database(settings, console.log) as database:
         session = LiveSession(
-            database, settings.output_dir, settings.tiers_usd, configured_feed(settings), wait=wait, log=console.log
+            database, settings.output_dir, settings.tiers_usd, feed_factory(settings), wait=wait, log=console.log
         )
         with suppress(KeyboardInterrupt):
             session.run(once=once)
@@ -47,7 +47,7 @@ def watch(
     a terminal, the ladder is printed once. Example: `strikecast watch BTC`
     """
     from pipelines.cli import watch as watching
-    from pipelines.live.probability_files import first_with_file
+    from pipelines.live.file_reader import first_with_file
 
     settings = command_settings([] if symbol is None else [symbol])
     chosen = symbol or first_with_file(settings.output_dir, list(settings.symbols))

@@ -24,7 +24,7 @@ from pipelines.errors import (
     SettingsError,
     StrikecastError,
 )
-from pipelines.live.output import probabilities_path
+from pipelines.live.file_writer import probabilities_path
 from pipelines.monitoring.alert_delivery import SERVER, tell
 from pipelines.resources import price_paths
 from pipelines.service.job_runner import run_job

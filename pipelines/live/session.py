@@ -18,12 +18,12 @@ from pipelines.domain.prices.ticks import EPOCH, QuoteValidator
 from pipelines.errors import NoDataError, ServerUnavailableError, StrikecastError
 from pipelines.live.cancellation import repeat_lost_cancellations
 from pipelines.live.feeds.base import Feed
-from pipelines.live.feeds.choose import MakeFeed
+from pipelines.live.feeds.factory import FeedFactory
 from pipelines.live.feeds.replay import REPLAY
 from pipelines.live.feeds.runner import SourceRunner
+from pipelines.live.file_writer import ProbabilityFileWriter, remove_leftovers
 from pipelines.live.leadership import Leadership, take_leadership, wait_for_leadership
 from pipelines.live.metrics import SessionMetrics, added
-from pipelines.live.output import ProbabilityFiles, remove_leftovers
 from pipelines.live.refresh_loop import RefreshLoop
 from pipelines.live.session_state import crashed_state, live_state
 from pipelines.live.symbol_refresher import SymbolRefresher
@@ -79,7 +79,7 @@ class LiveSession:
         database: Database,
         output_dir: Path,
         tiers_usd: Mapping[str, float],
-        feed: MakeFeed,
+        feed: FeedFactory,
         *,
         run_id: str | None = None,
         period: timedelta = timedelta(hours=1),
@@ -98,7 +98,7 @@ class LiveSession:
         self._on_start = on_start
         self._on_report = on_report
         self.metrics = SessionMetrics()
-        self._files = ProbabilityFiles(output_dir)
+        self._files = ProbabilityFileWriter(output_dir)
         self.refreshers = {
             symbol: SymbolRefresher(symbol, tier, self._files, self.metrics) for symbol, tier in tiers_usd.items()
         }

@@ -31,8 +31,8 @@ from pipelines.domain.prices.live_volatility import LiveVolatility
 from pipelines.domain.prices.momentum import BPS_PER_UNIT, NO_BUCKET, PERCENT_PER_UNIT
 from pipelines.domain.prices.ticks import Tick, TickHistory, minutes_of
 from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES
+from pipelines.live.file_writer import ProbabilityFileWriter
 from pipelines.live.metrics import SessionMetrics
-from pipelines.live.output import ProbabilityFiles
 from pipelines.storage.models.generations import ModelVersion
 from pipelines.storage.models.tables import read_lookup_rows_async
 from pipelines.storage.postgres.connection import AsyncPool
@@ -67,7 +67,7 @@ class SymbolRefresher:
 
     symbol: str
     tier_usd: float
-    files: ProbabilityFiles
+    files: ProbabilityFileWriter
     metrics: SessionMetrics
     session: int | None = None
     champion: Champion | None = None

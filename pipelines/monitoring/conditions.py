@@ -9,7 +9,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from pipelines.domain.monitoring.alerts import FRESH_FOR, DiskFacts, Facts, FileFacts, JobFacts
 from pipelines.domain.monitoring.audit.targets import LOOKED_BACK, Breach, lasting_breaches
 from pipelines.errors import DatabaseError
-from pipelines.live.probability_files import read_view
+from pipelines.live.file_reader import read_view
 from pipelines.monitoring.alert_delivery import read_state
 from pipelines.settings import Settings
 from pipelines.storage.live.ticks import days_ahead

@@ -7,9 +7,9 @@ from functools import partial
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from pipelines.live.feeds.choose import configured_feed
+from pipelines.live.feeds.factory import feed_factory
+from pipelines.live.file_writer import probabilities_path
 from pipelines.live.leadership import Leadership
-from pipelines.live.output import probabilities_path
 from pipelines.live.session import LiveSession, SessionReport
 from pipelines.live.session_report import session_metadata
 from pipelines.log import Log
@@ -112,7 +112,7 @@ def live_session(context: dg.OpExecutionContext, strikecast: Strikecast) -> None
             database,
             settings.output_dir,
             settings.tiers_usd,
-            configured_feed(settings),
+            feed_factory(settings),
             run_id=context.run.run_id,
             wait=True,
             log=partial(_tell, events, context.log.info),

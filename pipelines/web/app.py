@@ -26,8 +26,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import DatabaseError
-from pipelines.live.output import probabilities_path
-from pipelines.live.probability_files import (
+from pipelines.live.file_reader import (
     STALE_AFTER_SECONDS,
     UNWRITTEN_AFTER_SECONDS,
     age_text,
@@ -37,6 +36,7 @@ from pipelines.live.probability_files import (
     read_view,
     view_of,
 )
+from pipelines.live.file_writer import probabilities_path
 from pipelines.monitoring.audit.report_files import Reports
 from pipelines.storage.live.health_queries import DatabaseHealth, read_health, read_hour, with_timeouts
 from pipelines.storage.postgres.connection import Database

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from pipelines.errors import DatabaseError
-from pipelines.live.probability_files import Status, View, age_text
+from pipelines.live.file_reader import Status, View, age_text
 from pipelines.storage.live.health_queries import DatabaseHealth, SessionRecord
 
 HEARTBEAT_LIMIT_SECONDS = 10.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import psycopg
-from processes import below, command_line
+from processes import command_line, descendants
 from psycopg import sql
 from waiting import wait_until
 
@@ -16,7 +16,7 @@ from pipelines.maintenance.client_programs import programs_for, reaching
 from pipelines.storage.postgres.connection import Database
 
 #: A backup gives way to everything else that wants the processor: beside busy processes it takes many times as long.
-PATIENCE_SECONDS = 900.0
+TIMEOUT_SECONDS = 900.0
 SCRIPT = Path(__file__).parents[2] / "pipelines" / "maintenance" / "pg_backup.sh"
 
 
@@ -80,7 +80,7 @@ def dump_held_up(database: Database, table: str = "held") -> Iterator[psycopg.Co
 
 def dumping(child: subprocess.Popen[str]) -> psutil.Process:
     """The pg_dump of a script, once it runs."""
-    wait_until(lambda: pg_dump_of(child) or child.poll() is not None, "pg_dump to run", PATIENCE_SECONDS)
+    wait_until(lambda: pg_dump_of(child) or child.poll() is not None, "pg_dump to run", TIMEOUT_SECONDS)
     found = pg_dump_of(child)
     assert found is not None, child.communicate()
     return found
@@ -91,18 +91,18 @@ def run(
 ) -> tuple[int, str]:
     """The script's exit code and what it complained of."""
     with script(database, folder, *options, programs=programs, **variables) as child:
-        _, complaints = child.communicate(timeout=PATIENCE_SECONDS)
+        _, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
         return child.returncode, complaints
 
 
 def pg_dump_of(child: subprocess.Popen[str]) -> psutil.Process | None:
-    return next((one for one in below(child.pid) if "--format=custom" in command_line(one)), None)
+    return next((one for one in descendants(child.pid) if "--format=custom" in command_line(one)), None)
 
 
 def shown_by(child: subprocess.Popen[str]) -> list[str]:
     """What anybody of the same user may see of a process and of those it started: arguments and environment."""
     seen = []
-    for one in [psutil.Process(child.pid), *below(child.pid)]:
+    for one in [psutil.Process(child.pid), *descendants(child.pid)]:
         with suppress(psutil.NoSuchProcess):  # it ended meanwhile
             seen.append(" ".join([*one.cmdline(), *one.environ().values()]))
     assert seen

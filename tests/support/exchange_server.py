@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 from exchange_apis import application
-from waiting import PATIENCE_SECONDS
+from waiting import TIMEOUT_SECONDS
 
 from pipelines.settings import ExchangeSettings, Transport
 
@@ -130,7 +130,7 @@ class Exchange:
 
     def _from_outside(self, work: Any) -> None:
         assert self._loop is not None
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(TIMEOUT_SECONDS)
 
     async def _send_all(self, symbol: str) -> None:
         for socket, speak in list(self.sockets):
@@ -176,11 +176,11 @@ def running_exchange() -> Iterator[Exchange]:
 
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    exchange.url = asyncio.run_coroutine_threadsafe(start(), loop).result(PATIENCE_SECONDS)
+    exchange.url = asyncio.run_coroutine_threadsafe(start(), loop).result(TIMEOUT_SECONDS)
     try:
         yield exchange
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(PATIENCE_SECONDS)
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(TIMEOUT_SECONDS)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(PATIENCE_SECONDS)
+        thread.join(TIMEOUT_SECONDS)
         loop.close()

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from waiting import PATIENCE_SECONDS, wait_until
+from waiting import TIMEOUT_SECONDS, wait_until
 
-from pipelines.live.feeds.base import Feed, NoFeed
-from pipelines.live.output import probabilities_path
+from pipelines.live.feeds.base import ExternalFeed, Feed
+from pipelines.live.file_writer import probabilities_path
 from pipelines.live.session import LiveSession
 from pipelines.storage.live.sessions import session_is_alive
 from pipelines.storage.postgres.connection import Database, Role
@@ -24,51 +24,51 @@ SESSION = """
 import sys
 from datetime import timedelta
 from pathlib import Path
-from pipelines.live.feeds.base import NoFeed
-from pipelines.live.feeds.choose import replay_of
+from pipelines.live.feeds.base import ExternalFeed
+from pipelines.live.feeds.factory import replay_factory
 from pipelines.live.session import LiveSession
 from pipelines.storage.postgres.connection import Database
 url, output, feed, period, *symbols = sys.argv[1:]
 LiveSession(
     Database(url), Path(output), dict.fromkeys(symbols, 0.25),
-    replay_of(symbols) if feed == "replay" else lambda _: NoFeed(),
-    period=timedelta(seconds=float(period)), wait=True, say=lambda text: print(text, flush=True),
+    replay_factory(symbols) if feed == "replay" else lambda _: ExternalFeed(),
+    period=timedelta(seconds=float(period)), wait=True, log=lambda text: print(text, flush=True),
 ).run()
 """
 #: Once in ten years: who waits in a test is to take over when the test says so, not because an hour is over.
-HARDLY_EVER_SECONDS = 3_650 * 86_400.0
+TEN_YEARS_SECONDS = 3_650 * 86_400.0
 
 
 @contextmanager
 def session(
-    database: Database, output: Path, *symbols: str, feed: str = "external", period_seconds: float = HARDLY_EVER_SECONDS
+    database: Database, output: Path, *symbols: str, feed: str = "external", period_seconds: float = TEN_YEARS_SECONDS
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A real live session in a process of its own, ended at the latest with the context."""
     child = start_session(database, output, *symbols, feed=feed, period_seconds=period_seconds)
     try:
-        wait_until(lambda: alive(database) or child.poll() is not None, "the session to start")
+        wait_until(lambda: leader_is_alive(database) or child.poll() is not None, "the session to start")
         assert child.poll() is None
         yield child
     finally:
-        end(child)
-        wait_until(lambda: not alive(database), "the lock to go with the process")
+        kill(child)
+        wait_until(lambda: not leader_is_alive(database), "the lock to go with the process")
 
 
 def start_session(
-    database: Database, output: Path, *symbols: str, feed: str = "external", period_seconds: float = HARDLY_EVER_SECONDS
+    database: Database, output: Path, *symbols: str, feed: str = "external", period_seconds: float = TEN_YEARS_SECONDS
 ) -> subprocess.Popen[bytes]:
     """As `session`, but nobody waits until it runs, and nobody ends it."""
     arguments = [database.url, str(output), feed, str(period_seconds), *symbols]
     return subprocess.Popen([sys.executable, "-c", SESSION, *arguments])
 
 
-def end(child: subprocess.Popen[bytes]) -> None:
+def kill(child: subprocess.Popen[bytes]) -> None:
     child.kill()
     child.wait()
 
 
 @contextmanager
-def running(live: LiveSession) -> Iterator[list[BaseException]]:
+def running_in_thread(live: LiveSession) -> Iterator[list[BaseException]]:
     """A session in a thread of this process; what it raised, after the context."""
     raised: list[BaseException] = []
     started = threading.Event()
@@ -89,29 +89,29 @@ def running(live: LiveSession) -> Iterator[list[BaseException]]:
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert started.wait(PATIENCE_SECONDS)
+        assert started.wait(TIMEOUT_SECONDS)
         yield raised
     finally:
         loop, task = tasks[0]
         if not loop.is_closed():
             loop.call_soon_threadsafe(task.cancel)
-        thread.join(PATIENCE_SECONDS)
+        thread.join(TIMEOUT_SECONDS)
         assert not thread.is_alive()
 
 
-def live_session(database: Database, output: Path, *symbols: str, **options: Any) -> LiveSession:
+def new_session(database: Database, output: Path, *symbols: str, **options: Any) -> LiveSession:
     def no_feed(_: object) -> Feed:
-        return NoFeed()
+        return ExternalFeed()
 
     return LiveSession(database, output, dict.fromkeys(symbols, 0.25), options.pop("feed", no_feed), **options)
 
 
-def alive(database: Database) -> bool:
+def leader_is_alive(database: Database) -> bool:
     with database.connect("test", Role.PIPELINE) as connection:
         return session_is_alive(connection)
 
 
-def tick(database: Database, symbol: str, price: float, at: datetime | None = None) -> None:
+def insert_tick(database: Database, symbol: str, price: float, at: datetime | None = None) -> None:
     now = datetime.now(UTC)
     with database.connect("producer", Role.LIVE) as connection:
         if at is not None and at.date() != now.date():  # shortly after midnight
@@ -122,7 +122,7 @@ def tick(database: Database, symbol: str, price: float, at: datetime | None = No
         )
 
 
-def tick_until(
+def insert_ticks_until(
     database: Database, output: Path, symbol: str, price: float, what: str, **expected: object
 ) -> dict[str, Any]:
     """Tick once a second until the file is as expected, and return it.
@@ -135,9 +135,9 @@ def tick_until(
     def answered() -> bool:
         nonlocal sent
         if time.monotonic() - sent > 1:
-            tick(database, symbol, price)
+            insert_tick(database, symbol, price)
             sent = time.monotonic()
-        payload = read(output, symbol)
+        payload = read_payload(output, symbol)
         if payload is not None and matches(payload, current_price=price, **expected):
             found.append(payload)
         return bool(found)
@@ -148,23 +148,23 @@ def tick_until(
 
 def wait_for_end(child: subprocess.Popen[bytes]) -> int:
     """The exit code of a session that is to end."""
-    return child.wait(PATIENCE_SECONDS)
+    return child.wait(TIMEOUT_SECONDS)
 
 
-def half_an_hour_of_ticks(database: Database, symbol: str, price: float) -> None:
+def insert_half_an_hour_of_ticks(database: Database, symbol: str, price: float) -> None:
     now = datetime.now(UTC)
     for minutes in range(32, 0, -1):
-        tick(database, symbol, price, now - timedelta(minutes=minutes))
+        insert_tick(database, symbol, price, now - timedelta(minutes=minutes))
 
 
-def read(output: Path, symbol: str) -> dict[str, Any] | None:
+def read_payload(output: Path, symbol: str) -> dict[str, Any] | None:
     path = probabilities_path(output, symbol)
     return orjson.loads(path.read_bytes()) if path.exists() else None
 
 
-def has(output: Path, symbol: str, **expected: object) -> Callable[[], bool]:
+def payload_has(output: Path, symbol: str, **expected: object) -> Callable[[], bool]:
     def check() -> bool:
-        payload = read(output, symbol)
+        payload = read_payload(output, symbol)
         return payload is not None and matches(payload, **expected)
 
     return check

@@ -7,7 +7,7 @@ import psutil
 from waiting import wait_until
 
 
-def below(pid: int) -> list[psutil.Process]:
+def descendants(pid: int) -> list[psutil.Process]:
     """The processes that a process started, and those that they started; none of one that has ended."""
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).children(recursive=True)

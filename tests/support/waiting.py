@@ -6,11 +6,11 @@ from collections.abc import Callable
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 #: Long, because a deadline is only ever reached by what is broken: a machine that is busy otherwise must not reach it.
-PATIENCE_SECONDS = 300.0
+TIMEOUT_SECONDS = 300.0
 HOUR_SECONDS = 3_600
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = TIMEOUT_SECONDS) -> None:
     """Return as soon as `condition` is true; fails the test when it is not within `seconds`."""
 
     def fail(_: object) -> bool:
@@ -25,6 +25,6 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = PATI
     retrying(condition)
 
 
-def stay_in_one_hour(seconds: float = 60.0) -> None:
+def avoid_hour_boundary(seconds: float = 60.0) -> None:
     """Let the next hour begin if it begins within `seconds`: for claims of one hour, or of one day."""
-    wait_until(lambda: time.time() % HOUR_SECONDS < HOUR_SECONDS - seconds, "the next hour", PATIENCE_SECONDS + seconds)
+    wait_until(lambda: time.time() % HOUR_SECONDS < HOUR_SECONDS - seconds, "the next hour", TIMEOUT_SECONDS + seconds)

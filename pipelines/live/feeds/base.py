@@ -50,7 +50,7 @@ class Feed(Protocol):
         """Let go of connections."""
 
 
-class NoFeed:
+class ExternalFeed:
     """Someone else inserts into `live_data.price_log`."""
 
     name = "external"

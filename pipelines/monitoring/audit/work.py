@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from pipelines.domain.monitoring.audit.measurements import Figure, Gap, Measured, Unit, one
 from pipelines.domain.monitoring.audit.uptime import covered_seconds
-from pipelines.live.output import probabilities_path
-from pipelines.live.probability_files import read_view
+from pipelines.live.file_reader import read_view
+from pipelines.live.file_writer import probabilities_path
 from pipelines.maintenance.backup import Backup, backups
 from pipelines.maintenance.log_rotation import sizes
 from pipelines.settings import Settings

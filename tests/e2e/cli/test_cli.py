@@ -12,9 +12,9 @@ from typing import Any
 
 import psutil
 import pytest
-from processes import below, command_line, has_ended, kill_all
+from processes import command_line, descendants, has_ended, kill_all
 from system import System
-from waiting import PATIENCE_SECONDS, wait_until
+from waiting import TIMEOUT_SECONDS, wait_until
 
 from pipelines.resources import run_of_title
 
@@ -211,7 +211,7 @@ def live_session(system: System) -> dict[str, Any] | None:
 
 
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return below(process.pid)
+    return descendants(process.pid)
 
 
 @contextmanager
@@ -283,7 +283,7 @@ def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(
     wait_until(lambda: "stopping" in log.read_text(), "the end to begin")
     for further in (signal.SIGINT, signal.SIGTERM):
         up_again.send_signal(further)
-    assert up_again.wait(PATIENCE_SECONDS) == 0
+    assert up_again.wait(TIMEOUT_SECONDS) == 0
     wait_until(lambda: all(map(has_ended, members)), "the end of all that it started")
     state = json.loads(system.call("status", "--json").stdout)
     assert state["ui"] is None

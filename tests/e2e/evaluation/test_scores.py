@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 from system import System
-from waiting import stay_in_one_hour
+from waiting import avoid_hour_boundary
 
 from pipelines.cli.up import write_sample
 from pipelines.definitions import defs
@@ -94,7 +94,7 @@ def test_a_challenger_that_is_better_is_promoted_with_its_figures(
 def test_yesterdays_live_answers_are_settled_and_scored(
     scored: System, in_system: System, instance: dg.DagsterInstance
 ) -> None:
-    stay_in_one_hour()
+    avoid_hour_boundary()
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     close = today - timedelta(hours=5)
     with in_system.database.connect("test", Role.LIVE) as connection:

@@ -18,7 +18,7 @@ from system import System
 from waiting import wait_until
 
 from pipelines.definitions import defs
-from pipelines.live.output import probabilities_path
+from pipelines.live.file_writer import probabilities_path
 from pipelines.monitoring.alert_delivery import read_state
 from pipelines.monitoring.audit.report_files import paths
 from pipelines.monitoring.audit.run import targets

@@ -16,9 +16,9 @@ import psutil
 import pytest
 from processes import has_ended, postmaster
 from system import System
-from waiting import PATIENCE_SECONDS, wait_until
+from waiting import TIMEOUT_SECONDS, wait_until
 
-from pipelines.live.output import FENCE, probabilities_path
+from pipelines.live.file_writer import FENCE, probabilities_path
 from pipelines.orchestration.jobs import LIVE_JOB
 from pipelines.orchestration.run_reaper import IN_PROGRESS
 from pipelines.storage.live.sessions import lock_state
@@ -46,7 +46,7 @@ def up(system: System) -> Iterator[System]:
         yield system
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_SECONDS) == 0
+        assert process.wait(TIMEOUT_SECONDS) == 0
 
 
 def payload(system: System) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _far_from_a_hand_over(up: System) -> None:
         left = state.hands_over_at and state.hands_over_at - datetime.now(UTC)
         return fresh(up) and state.waiting == 0 and left is not None and left > FAR
 
-    wait_until(far, "a session that goes on for a while", PATIENCE_SECONDS + 2 * FAR.total_seconds())
+    wait_until(far, "a session that goes on for a while", TIMEOUT_SECONDS + 2 * FAR.total_seconds())
 
 
 def session_row(system: System, number: int) -> tuple[str, str | None, str | None]:
@@ -167,7 +167,7 @@ def cancel(system: System, run_id: str) -> str:
     )
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{url[0]}/graphql", data=body, headers=headers)  # noqa: S310 (our own address)
-    with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
         return str(answer.read().decode())
 
 
@@ -186,7 +186,7 @@ def test_a_hot_standby_takes_over_at_once(up: System) -> None:
         assert writer(up)[1].pid == second.pid
     finally:
         second.send_signal(signal.SIGTERM)
-        second.wait(PATIENCE_SECONDS)
+        second.wait(TIMEOUT_SECONDS)
     wait_until(lambda: fresh(up, number + 1), "a session of the sensor's again")
 
 

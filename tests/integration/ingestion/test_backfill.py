@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from exchange_server import Exchange, garbage, other_shape, stall, status
-from live_sessions import tick
+from live_sessions import insert_tick
 
 from pipelines.errors import FeedError
 from pipelines.ingestion.backfill import MINUTE, BackfillReport, backfill_from_exchange, backfill_from_ticks
@@ -171,8 +171,8 @@ def test_ticks_of_others_become_bars_and_replayed_ones_do_not(
         (last, (0.5, 60), 300.0),
     ):
         for i, second in enumerate(seconds):
-            tick(database, "TICKS", base + i, begin + timedelta(seconds=second))
-    tick(database, "TICKS", 999.0, now)
+            insert_tick(database, "TICKS", base + i, begin + timedelta(seconds=second))
+    insert_tick(database, "TICKS", 999.0, now)
     with database.connect("producer", Role.LIVE) as connection:
         connection.execute(
             "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('TICKS', %s, 5.0, 'replay')",

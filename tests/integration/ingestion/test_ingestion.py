@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 from real_data import real_data
 from synthetic_prices import ingest_bars
-from waiting import PATIENCE_SECONDS, wait_until
+from waiting import TIMEOUT_SECONDS, wait_until
 
 from pipelines.domain.models.invariants import Gap, find_gaps
 from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
@@ -271,7 +271,7 @@ def test_a_refused_row_is_kept_with_its_reason_and_its_text(database: Database, 
 
 def test_concurrent_ingestions_of_one_file_store_it_once(database: Database, tmp_path: Path) -> None:
     path = written(tmp_path, "all.csv", text_of(BARS) + "junk\n")
-    ready = threading.Barrier(3, timeout=PATIENCE_SECONDS)
+    ready = threading.Barrier(3, timeout=TIMEOUT_SECONDS)
 
     def together(told: str) -> None:
         if "storing" in told:
@@ -294,13 +294,13 @@ def held_ingestion(database: Database, symbol: str, path: Path, monkeypatch: pyt
     def hold(name: str) -> None:
         if name == path.name:
             copying.set()
-            assert release.wait(PATIENCE_SECONDS)
+            assert release.wait(TIMEOUT_SECONDS)
 
     after_first_block(monkeypatch, hold)
     with ThreadPoolExecutor(1) as thread:
         held = thread.submit(ingest, database, symbol, [path], NOW)
         try:
-            assert copying.wait(PATIENCE_SECONDS)
+            assert copying.wait(TIMEOUT_SECONDS)
             yield
         finally:
             release.set()

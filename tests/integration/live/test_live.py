@@ -8,15 +8,24 @@ from pathlib import Path
 import orjson
 import psycopg
 import pytest
-from live_sessions import alive, half_an_hour_of_ticks, has, read, session, tick, tick_until, wait_for_end
+from live_sessions import (
+    insert_half_an_hour_of_ticks,
+    insert_tick,
+    insert_ticks_until,
+    leader_is_alive,
+    payload_has,
+    read_payload,
+    session,
+    wait_for_end,
+)
 from waiting import wait_until
 
 from pipelines.domain.models.ladder import answer_ladder, ladder_strikes_usd
 from pipelines.errors import AlreadyRunningError
 from pipelines.evaluation.fingerprint_files import read_fingerprint_files
 from pipelines.evaluation.parity import import_tables
-from pipelines.live.feeds.base import Feed, NoFeed
-from pipelines.live.output import ProbabilityFiles, probabilities_path
+from pipelines.live.feeds.base import ExternalFeed, Feed
+from pipelines.live.file_writer import ProbabilityFileWriter, probabilities_path
 from pipelines.live.session import LiveSession
 from pipelines.storage.models.generations import active_generation, read_version
 from pipelines.storage.models.tables import read_lookup_rows
@@ -26,14 +35,14 @@ Build = Callable[..., int]
 
 
 def no_feed(_: Connection) -> Feed:
-    return NoFeed()
+    return ExternalFeed()
 
 
 def test_a_tick_becomes_the_answers_of_the_published_lookup(database: Database, build: Build, tmp_path: Path) -> None:
     generation = build("TICK", seed=1)
-    half_an_hour_of_ticks(database, "TICK", 100.0)
+    insert_half_an_hour_of_ticks(database, "TICK", 100.0)
     with session(database, tmp_path, "TICK"):
-        payload = tick_until(database, tmp_path, "TICK", 100.01, "the tick in the file", status="ok")
+        payload = insert_ticks_until(database, tmp_path, "TICK", 100.01, "the tick in the file", status="ok")
     assert payload["momentum_bucket"] == 1
     assert payload["fingerprint_table"] == "tick_fingerprint_directional_momentum_001"
     assert payload["model_version"] == generation
@@ -48,20 +57,20 @@ def test_a_source_that_stops_makes_the_file_stale_and_a_tick_makes_it_fresh(
     database: Database, build: Build, tmp_path: Path
 ) -> None:
     build("STALE", seed=1)
-    half_an_hour_of_ticks(database, "STALE", 100.0)
+    insert_half_an_hour_of_ticks(database, "STALE", 100.0)
     with session(database, tmp_path, "STALE"):
-        tick_until(database, tmp_path, "STALE", 100.0, "a fresh file", status="ok")
-        wait_until(has(tmp_path, "STALE", status="stale"), "a stale file")
-        payload = read(tmp_path, "STALE")
+        insert_ticks_until(database, tmp_path, "STALE", 100.0, "a fresh file", status="ok")
+        wait_until(payload_has(tmp_path, "STALE", status="stale"), "a stale file")
+        payload = read_payload(tmp_path, "STALE")
         assert payload is not None
         assert payload["price_age_ms"] > 2_000
-        tick_until(database, tmp_path, "STALE", 100.02, "a fresh file again", status="ok")
+        insert_ticks_until(database, tmp_path, "STALE", 100.02, "a fresh file again", status="ok")
 
 
 def test_without_momentum_the_baseline_answers_and_says_so(database: Database, build: Build, tmp_path: Path) -> None:
     build("BASE", seed=1)
     with session(database, tmp_path, "BASE"):
-        payload = tick_until(database, tmp_path, "BASE", 100.0, "a degraded file", status="degraded")
+        payload = insert_ticks_until(database, tmp_path, "BASE", 100.0, "a degraded file", status="degraded")
     assert payload["momentum_score"] is None
     assert payload["fingerprint_table"] == "base_fingerprint_directional_baseline"
     assert payload["reasons"] == [
@@ -74,27 +83,29 @@ def test_a_symbol_without_a_generation_does_not_stop_the_others(
     database: Database, build: Build, tmp_path: Path
 ) -> None:
     build("GOOD", seed=1)
-    half_an_hour_of_ticks(database, "GOOD", 100.0)
+    insert_half_an_hour_of_ticks(database, "GOOD", 100.0)
     with session(database, tmp_path, "NOGEN", "GOOD", "NOTICK"):
-        tick(database, "NOGEN", 100.0)
-        tick(database, "GOOD", 100.0)
-        wait_until(has(tmp_path, "NOGEN", current_price=100.0), "an honest file of the symbol without a generation")
-        tick_until(database, tmp_path, "GOOD", 100.02, "the good symbol's file", status="ok")
-        payload = read(tmp_path, "NOGEN")
+        insert_tick(database, "NOGEN", 100.0)
+        insert_tick(database, "GOOD", 100.0)
+        wait_until(
+            payload_has(tmp_path, "NOGEN", current_price=100.0), "an honest file of the symbol without a generation"
+        )
+        insert_ticks_until(database, tmp_path, "GOOD", 100.02, "the good symbol's file", status="ok")
+        payload = read_payload(tmp_path, "NOGEN")
     assert payload is not None
     assert payload["reasons"][0] == "no generation is published for NOGEN"
     assert {row["prob_beyond"] for row in payload["probabilities"]} == {None}
-    assert read(tmp_path, "NOTICK") is None
+    assert read_payload(tmp_path, "NOTICK") is None
 
 
 def test_a_publish_reaches_the_running_session(database: Database, build: Build, tmp_path: Path) -> None:
     build("NEW", seed=1)
-    half_an_hour_of_ticks(database, "NEW", 100.0)
+    insert_half_an_hour_of_ticks(database, "NEW", 100.0)
     with session(database, tmp_path, "NEW"):
-        tick(database, "NEW", 100.0)
-        wait_until(has(tmp_path, "NEW", current_price=100.0), "a first file")
+        insert_tick(database, "NEW", 100.0)
+        wait_until(payload_has(tmp_path, "NEW", current_price=100.0), "a first file")
         second = build("NEW", seed=2)
-        wait_until(has(tmp_path, "NEW", model_version=second), "the new generation in the file")
+        wait_until(payload_has(tmp_path, "NEW", model_version=second), "the new generation in the file")
 
 
 def test_there_is_one_session_at_a_time_and_a_killed_one_is_succeeded(
@@ -106,10 +117,10 @@ def test_there_is_one_session_at_a_time_and_a_killed_one_is_succeeded(
             LiveSession(database, tmp_path, {"ONE": 0.25}, no_feed).run(once=True)
         first.send_signal(signal.SIGKILL)
         first.wait()
-        wait_until(lambda: not alive(database), "the lock to go with the process")
-        tick(database, "ONE", 100.0)
+        wait_until(lambda: not leader_is_alive(database), "the lock to go with the process")
+        insert_tick(database, "ONE", 100.0)
         LiveSession(database, tmp_path, {"ONE": 0.25}, no_feed).run(once=True)
-    assert read(tmp_path, "ONE") is not None
+    assert read_payload(tmp_path, "ONE") is not None
     with database.connect("test", Role.READER) as connection:
         states = connection.execute(
             "SELECT status FROM live_data.session WHERE symbols = '{ONE}' ORDER BY session_id"
@@ -137,15 +148,15 @@ def test_the_replay_feed_gives_momentum_at_once(database: Database, build: Build
             "100, 100.05, 100, 100.02, 1 FROM generate_series(0, 1500) AS m"
         )
     with session(database, tmp_path, "PLAY", feed="replay"):
-        wait_until(has(tmp_path, "PLAY", status="ok"), "a fresh file")
-        first = read(tmp_path, "PLAY")
+        wait_until(payload_has(tmp_path, "PLAY", status="ok"), "a fresh file")
+        first = read_payload(tmp_path, "PLAY")
         assert first is not None
         assert first["momentum_bucket"] is not None
-        wait_until(lambda: (read(tmp_path, "PLAY") or {})["timestamp"] > first["timestamp"], "a refresh")
+        wait_until(lambda: (read_payload(tmp_path, "PLAY") or {})["timestamp"] > first["timestamp"], "a refresh")
 
 
 def test_a_reader_of_the_file_never_sees_half_of_it(tmp_path: Path) -> None:
-    files = ProbabilityFiles(tmp_path)
+    files = ProbabilityFileWriter(tmp_path)
     files.claim(1, "here")
     files.write("X", {"n": -1, "rows": []})
     stop = threading.Event()
@@ -187,16 +198,16 @@ def test_imported_tables_without_a_baseline_give_no_answer_until_momentum_is_kno
     name = "btc_fingerprint_directional_momentum_000.csv"
     (folder / name).write_bytes((reference / name).read_bytes())
     import_tables(database, symbol, read_fingerprint_files(folder, "BTC"), publish_it=True)
-    tick(database, symbol, 100.0)
+    insert_tick(database, symbol, 100.0)
     LiveSession(database, tmp_path, {symbol: 0.25}, no_feed).run(once=True)
-    payload = read(tmp_path, symbol)
+    payload = read_payload(tmp_path, symbol)
     assert payload is not None
     assert payload["reasons"][0] == f"there is neither momentum nor a baseline for {symbol}"
     assert {row["prob_beyond"] for row in payload["probabilities"]} == {None}
-    half_an_hour_of_ticks(database, symbol, 100.0)
-    tick(database, symbol, 100.0)
+    insert_half_an_hour_of_ticks(database, symbol, 100.0)
+    insert_tick(database, symbol, 100.0)
     LiveSession(database, tmp_path, {symbol: 0.25}, no_feed).run(once=True)
-    answered = read(tmp_path, symbol)
+    answered = read_payload(tmp_path, symbol)
     assert answered is not None
     assert answered["momentum_bucket"] == 0
     assert {row["prob_beyond"] is None for row in answered["probabilities"]} == {False}

@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from live_sessions import HARDLY_EVER_SECONDS, has, live_session, read, running, session, tick, tick_until
+from live_sessions import (
+    TEN_YEARS_SECONDS,
+    insert_tick,
+    insert_ticks_until,
+    new_session,
+    payload_has,
+    read_payload,
+    running_in_thread,
+    session,
+)
 from synthetic_prices import ingest_bars, publish_all, synthetic_bars, update_models
 from waiting import wait_until
 
@@ -57,7 +66,7 @@ def test_a_file_says_what_the_model_knew_and_its_answer_is_kept(
 ) -> None:
     kept = count_answers(database)
     with session(database, tmp_path, symbol):
-        payload = tick_until(
+        payload = insert_ticks_until(
             database,
             tmp_path,
             symbol,
@@ -93,9 +102,9 @@ def test_volatility_goes_on_from_the_newest_bar_through_the_ticks_since(
     database: Database, symbol: str, tmp_path: Path
 ) -> None:
     with session(database, tmp_path, symbol):
-        tick(database, symbol, 100.01)
-        wait_until(has(tmp_path, symbol, current_price=100.01, model="standardised"), "a file of the champion")
-        payload: dict[str, Any] | None = read(tmp_path, symbol)
+        insert_tick(database, symbol, 100.01)
+        wait_until(payload_has(tmp_path, symbol, current_price=100.01, model="standardised"), "a file of the champion")
+        payload: dict[str, Any] | None = read_payload(tmp_path, symbol)
     assert payload is not None
     with database.connect("test", Role.READER) as connection:
         version = read_version(connection, active_generation(connection, symbol, "standardised"))
@@ -130,18 +139,18 @@ def test_a_session_follows_a_new_champion_at_once(
     database: Database, symbol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Because it is told: it does not look by itself."""
-    monkeypatch.setattr(cycle, "CHAMPION_POLL_SECONDS", HARDLY_EVER_SECONDS)
-    with running(live_session(database, tmp_path, symbol)):
-        tick(database, symbol, 100.0)
-        wait_until(has(tmp_path, symbol, model="standardised"), "a file of the champion")
+    monkeypatch.setattr(cycle, "CHAMPION_POLL_SECONDS", TEN_YEARS_SECONDS)
+    with running_in_thread(new_session(database, tmp_path, symbol)):
+        insert_tick(database, symbol, 100.0)
+        wait_until(payload_has(tmp_path, symbol, model="standardised"), "a file of the champion")
         with database.connect("test", Role.PIPELINE) as connection:
             change_champion(connection, symbol, "normal", "standardised", "a test", {}, None)
-        tick(database, symbol, 100.1)
-        wait_until(has(tmp_path, symbol, model="normal", group=0), "a file of the new champion")
+        insert_tick(database, symbol, 100.1)
+        wait_until(payload_has(tmp_path, symbol, model="normal", group=0), "a file of the new champion")
         with database.connect("test", Role.PIPELINE) as connection:
             change_champion(connection, symbol, "standardised", "normal", "back", {}, None)
-        tick(database, symbol, 100.2)
-        wait_until(has(tmp_path, symbol, model="standardised"), "a file of the old champion again")
+        insert_tick(database, symbol, 100.2)
+        wait_until(payload_has(tmp_path, symbol, model="standardised"), "a file of the old champion again")
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,22 @@ from pathlib import Path
 
 import pytest
 from exchange_server import Exchange
-from live_sessions import half_an_hour_of_ticks, has, live_session, read, running, session, tick, tick_until
-from waiting import PATIENCE_SECONDS, wait_until
+from live_sessions import (
+    insert_half_an_hour_of_ticks,
+    insert_tick,
+    insert_ticks_until,
+    new_session,
+    payload_has,
+    read_payload,
+    running_in_thread,
+    session,
+)
+from waiting import TIMEOUT_SECONDS, wait_until
 
 from pipelines.live import refresh_loop as cycle
 from pipelines.live import session as of_sessions
 from pipelines.live.feeds.exchange import ExchangeFeed
-from pipelines.live.output import probabilities_path
+from pipelines.live.file_writer import probabilities_path
 from pipelines.storage.live.sessions import LockState, lock_state, read_lock_state
 from pipelines.storage.postgres.connection import AsyncConnection, Database, Role
 
@@ -23,7 +32,7 @@ Build = Callable[..., int]
 
 
 def number(output: Path, symbol: str) -> int | None:
-    payload = read(output, symbol)
+    payload = read_payload(output, symbol)
     return None if payload is None else payload["session"]
 
 
@@ -34,12 +43,12 @@ def test_a_report_that_fails_is_said_and_stops_nothing(database: Database, build
     def fails(_: object) -> None:
         raise RuntimeError("nobody\nlistens")
 
-    tick(database, "TELL", 100.0)
-    live = live_session(database, tmp_path, "TELL", log=said.append, on_start=fails, on_report=fails)
-    with running(live) as raised:
+    insert_tick(database, "TELL", 100.0)
+    live = new_session(database, tmp_path, "TELL", log=said.append, on_start=fails, on_report=fails)
+    with running_in_thread(live) as raised:
         wait_until(lambda: any("nobody listens" in text for text in said), "the failure to be said")
-        tick(database, "TELL", 100.5)
-        wait_until(has(tmp_path, "TELL", current_price=100.5), "the session to go on")
+        insert_tick(database, "TELL", 100.5)
+        wait_until(payload_has(tmp_path, "TELL", current_price=100.5), "the session to go on")
     assert isinstance(raised[0], asyncio.CancelledError), "it ended when it was told to"
     assert "what sessions before left: RuntimeError: nobody listens" in said
 
@@ -48,12 +57,12 @@ def test_a_report_that_fails_is_said_and_stops_nothing(database: Database, build
 def test_a_session_says_little_however_often_it_refreshes(database: Database, build: Build, tmp_path: Path) -> None:
     """Lines tell of what changes; none is written per refresh, or logs would grow with them."""
     build("QUIET", seed=1)
-    half_an_hour_of_ticks(database, "QUIET", 100.0)
+    insert_half_an_hour_of_ticks(database, "QUIET", 100.0)
     said: list[str] = []
-    with running(live_session(database, tmp_path, "QUIET", log=said.append)):
+    with running_in_thread(new_session(database, tmp_path, "QUIET", log=said.append)):
         for number in range(1, 61):
-            tick(database, "QUIET", 100.0 + number / 1000)
-            wait_until(has(tmp_path, "QUIET", current_price=100.0 + number / 1000), "the refresh")
+            insert_tick(database, "QUIET", 100.0 + number / 1000)
+            wait_until(payload_has(tmp_path, "QUIET", current_price=100.0 + number / 1000), "the refresh")
     assert len(said) <= 5, said
 
 
@@ -72,9 +81,9 @@ def test_a_session_that_lost_its_connection_after_its_close_ends_though_it_was_d
         return await read_lock_state(connection)
 
     monkeypatch.setattr(of_sessions, "read_lock_state", deaf)
-    live = live_session(database, tmp_path, "DEAF", period=timedelta(seconds=2))
-    with running(live) as raised:
-        assert looking.wait(PATIENCE_SECONDS)
+    live = new_session(database, tmp_path, "DEAF", period=timedelta(seconds=2))
+    with running_in_thread(live) as raised:
+        assert looking.wait(TIMEOUT_SECONDS)
         with database.connect("test", None, autocommit=True) as connection:
             connection.execute("SELECT pg_terminate_backend(%s)", [lock_state(connection).holder_pid])
         wait_until(lambda: raised, "its end")
@@ -84,9 +93,9 @@ def test_a_session_that_lost_its_connection_after_its_close_ends_though_it_was_d
 @pytest.mark.one_server
 def test_a_table_that_is_locked_holds_up_rows_but_no_file(database: Database, build: Build, tmp_path: Path) -> None:
     build("LOCKED", seed=1)
-    half_an_hour_of_ticks(database, "LOCKED", 100.0)
+    insert_half_an_hour_of_ticks(database, "LOCKED", 100.0)
     with session(database, tmp_path, "LOCKED"):
-        tick_until(database, tmp_path, "LOCKED", 100.0, "a fresh file", status="ok")
+        insert_ticks_until(database, tmp_path, "LOCKED", 100.0, "a fresh file", status="ok")
         before = number(tmp_path, "LOCKED")
         with database.connect("maintenance", None) as holder:
             holder.execute("LOCK TABLE live_data.answer IN ACCESS EXCLUSIVE MODE")
@@ -94,9 +103,9 @@ def test_a_table_that_is_locked_holds_up_rows_but_no_file(database: Database, bu
             since = datetime.now(UTC)
             update: set[str] = set()
             while datetime.now(UTC) - since < timedelta(seconds=8):  # longer than a silent session is left alone
-                tick(database, "LOCKED", 100.0)
-                wait_until(lambda: (read(tmp_path, "LOCKED") or {})["timestamp"] not in update, "a new file")
-                update.add((read(tmp_path, "LOCKED") or {})["timestamp"])
+                insert_tick(database, "LOCKED", 100.0)
+                wait_until(lambda: (read_payload(tmp_path, "LOCKED") or {})["timestamp"] not in update, "a new file")
+                update.add((read_payload(tmp_path, "LOCKED") or {})["timestamp"])
         assert number(tmp_path, "LOCKED") == before, "nobody took it for dead"
 
         def kept() -> bool:
@@ -113,12 +122,12 @@ def test_a_file_that_cannot_be_written_is_no_other_symbols_trouble(
 ) -> None:
     for symbol in ("BLOCKED", "FREE"):
         build(symbol, seed=1)
-        half_an_hour_of_ticks(database, symbol, 100.0)
+        insert_half_an_hour_of_ticks(database, symbol, 100.0)
     probabilities_path(tmp_path, "BLOCKED").mkdir()  # a file cannot be renamed over a folder
     with session(database, tmp_path, "BLOCKED", "FREE"):
-        tick_until(database, tmp_path, "FREE", 100.25, "the other symbol's file", status="ok")
+        insert_ticks_until(database, tmp_path, "FREE", 100.25, "the other symbol's file", status="ok")
         probabilities_path(tmp_path, "BLOCKED").rmdir()
-        wait_until(has(tmp_path, "BLOCKED", current_price=100.0), "its own file, once it can be written")
+        wait_until(payload_has(tmp_path, "BLOCKED", current_price=100.0), "its own file, once it can be written")
 
 
 @pytest.mark.one_server
@@ -131,12 +140,12 @@ def test_a_generation_that_cannot_be_read_is_no_other_symbols_trouble(
             "UPDATE analytics.model_version SET config = '{\"lags\": 1}' WHERE generation = %s", [broken]
         )
     for symbol in ("BROKEN", "WHOLE"):
-        half_an_hour_of_ticks(database, symbol, 100.0)
+        insert_half_an_hour_of_ticks(database, symbol, 100.0)
     with session(database, tmp_path, "BROKEN", "WHOLE"):
-        tick(database, "BROKEN", 100.25)
-        tick_until(database, tmp_path, "WHOLE", 100.25, "the other symbol's file", status="ok")
-        wait_until(has(tmp_path, "BROKEN", current_price=100.25), "an honest file")
-        payload = read(tmp_path, "BROKEN")
+        insert_tick(database, "BROKEN", 100.25)
+        insert_ticks_until(database, tmp_path, "WHOLE", 100.25, "the other symbol's file", status="ok")
+        wait_until(payload_has(tmp_path, "BROKEN", current_price=100.25), "an honest file")
+        payload = read_payload(tmp_path, "BROKEN")
     assert payload is not None
     assert any(reason.startswith(f"generation {broken} cannot be read: ") for reason in payload["reasons"])
 
@@ -145,12 +154,12 @@ def test_more_ticks_than_are_read_at_once_leave_no_hole(
     database: Database, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build("MANY", seed=1)
-    half_an_hour_of_ticks(database, "MANY", 100.0)
+    insert_half_an_hour_of_ticks(database, "MANY", 100.0)
     monkeypatch.setattr(cycle, "ROWS_AT_ONCE", 5)
-    tick(database, "MANY", 100.25)
-    with running(live_session(database, tmp_path, "MANY")):
-        wait_until(has(tmp_path, "MANY", current_price=100.25), "the newest price in the first file")
-        payload = read(tmp_path, "MANY")
+    insert_tick(database, "MANY", 100.25)
+    with running_in_thread(new_session(database, tmp_path, "MANY")):
+        wait_until(payload_has(tmp_path, "MANY", current_price=100.25), "the newest price in the first file")
+        payload = read_payload(tmp_path, "MANY")
     assert payload is not None
     assert payload["momentum_score"] is not None
 
@@ -158,16 +167,16 @@ def test_more_ticks_than_are_read_at_once_leave_no_hole(
 @pytest.mark.one_server
 def test_replayed_prices_are_no_past_of_real_ones(database: Database, build: Build, tmp_path: Path) -> None:
     build("MIXED", seed=1)
-    half_an_hour_of_ticks(database, "MIXED", 100.0)
+    insert_half_an_hour_of_ticks(database, "MIXED", 100.0)
     with database.connect("test", None) as connection:
         connection.execute(
             "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) "
             "SELECT 'MIXED', ticked_at + interval '20 seconds', 900, 'replay' FROM live_data.price_log WHERE symbol = 'MIXED'"
         )
-    tick(database, "MIXED", 100.0)
+    insert_tick(database, "MIXED", 100.0)
     with session(database, tmp_path, "MIXED"):
-        wait_until(has(tmp_path, "MIXED", current_price=100.0), "a file of the real price")
-        payload = read(tmp_path, "MIXED")
+        wait_until(payload_has(tmp_path, "MIXED", current_price=100.0), "a file of the real price")
+        payload = read_payload(tmp_path, "MIXED")
     assert payload is not None
     assert payload["momentum_score"] == 0.0
 
@@ -182,15 +191,15 @@ def test_counts_go_on_though_a_session_between_saved_none(database: Database, bu
                 "ORDER BY snapshot_id"
             ).fetchall()
 
-    tick(database, "COUNTS", 100.0)
-    with running(live_session(database, tmp_path, "COUNTS")):
+    insert_tick(database, "COUNTS", 100.0)
+    with running_in_thread(new_session(database, tmp_path, "COUNTS")):
         wait_until(lambda: number(tmp_path, "COUNTS") is not None, "a first session")
-        tick(database, "COUNTS", 100.1)
-        wait_until(has(tmp_path, "COUNTS", current_price=100.1), "some refreshes")
+        insert_tick(database, "COUNTS", 100.1)
+        wait_until(payload_has(tmp_path, "COUNTS", current_price=100.1), "some refreshes")
     counted = totals()[-1][1]
     with database.connect("test", None) as connection:  # one that died before its first snapshot
         connection.execute("INSERT INTO live_data.session (symbols) VALUES ('{COUNTS}')")
-    with running(live_session(database, tmp_path, "COUNTS")) as raised:
+    with running_in_thread(new_session(database, tmp_path, "COUNTS")) as raised:
         wait_until(lambda: totals()[-1][1] > counted, "the next session to go on from there")
     assert isinstance(raised[0], asyncio.CancelledError)
 
@@ -203,13 +212,13 @@ def test_a_session_that_waits_is_connected_already(
     def feed(_: object) -> ExchangeFeed:
         return ExchangeFeed(exchange.settings(websocket=True), {"BTC": "BTC/USD"})
 
-    first = live_session(database, tmp_path, "BTC", feed=feed)
-    with running(first):
-        wait_until(has(tmp_path, "BTC", current_price=100_000.0), "the exchange's price")
+    first = new_session(database, tmp_path, "BTC", feed=feed)
+    with running_in_thread(first):
+        wait_until(payload_has(tmp_path, "BTC", current_price=100_000.0), "the exchange's price")
         earlier = number(tmp_path, "BTC")
         said: list[str] = []
-        second = live_session(database, tmp_path, "BTC", feed=feed, wait=True, log=said.append)
-        with running(second):
+        second = new_session(database, tmp_path, "BTC", feed=feed, wait=True, log=said.append)
+        with running_in_thread(second):
             wait_until(lambda: len(exchange.sockets) >= 2, "the one that waits to connect")
             wait_until(lambda: "another session is running: waiting to take over" in said, "it to wait")
             assert number(tmp_path, "BTC") == earlier
@@ -220,6 +229,6 @@ def test_a_session_that_waits_is_connected_already(
                 )
             exchange.tick("BTC", 100_010.0)
             wait_until(lambda: number(tmp_path, "BTC") not in (None, earlier), "the one that waited to write")
-            wait_until(has(tmp_path, "BTC", current_price=100_010.0), "the newest price")
+            wait_until(payload_has(tmp_path, "BTC", current_price=100_010.0), "the newest price")
             connections = [path for path in exchange.requests if path.endswith("/ws")]
             assert len(connections) == 2, "none had to be made when its turn came"

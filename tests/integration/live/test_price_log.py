@@ -10,7 +10,14 @@ from uuid import uuid4
 import psycopg
 import pytest
 from exchange_server import Exchange, status
-from live_sessions import half_an_hour_of_ticks, has, read, session, tick, tick_until
+from live_sessions import (
+    insert_half_an_hour_of_ticks,
+    insert_tick,
+    insert_ticks_until,
+    payload_has,
+    read_payload,
+    session,
+)
 from waiting import wait_until
 
 from pipelines.domain.prices.ticks import DELTA_LAGS_MINUTES, Tick, TickFeatures
@@ -176,10 +183,10 @@ def test_the_ticks_of_others_get_their_momentum_from_the_session(
     database: Database, build: Build, tmp_path: Path
 ) -> None:
     build("OTHER", seed=1)
-    half_an_hour_of_ticks(database, "OTHER", 100.0)
+    insert_half_an_hour_of_ticks(database, "OTHER", 100.0)
     with session(database, tmp_path, "OTHER"):
-        wait_until(lambda: read(tmp_path, "OTHER"), "a file")
-        tick(database, "OTHER", 101.0)
+        wait_until(lambda: read_payload(tmp_path, "OTHER"), "a file")
+        insert_tick(database, "OTHER", 101.0)
         wait_until(lambda: rows(database, "OTHER")[-1]["missing_lags"] is not None, "its momentum")
     *before, last = rows(database, "OTHER")
     assert last["missing_lags"] == []
@@ -191,18 +198,19 @@ def test_the_ticks_of_others_get_their_momentum_from_the_session(
 
 def test_a_price_from_the_future_is_told_and_not_used(database: Database, build: Build, tmp_path: Path) -> None:
     build("AHEAD", seed=1)
-    half_an_hour_of_ticks(database, "AHEAD", 100.0)
+    insert_half_an_hour_of_ticks(database, "AHEAD", 100.0)
     with session(database, tmp_path, "AHEAD"):
-        tick_until(database, tmp_path, "AHEAD", 100.0, "a fresh file", status="ok")
-        tick(database, "AHEAD", 500.0, datetime.now(UTC) + timedelta(seconds=90))
+        insert_ticks_until(database, tmp_path, "AHEAD", 100.0, "a fresh file", status="ok")
+        insert_tick(database, "AHEAD", 500.0, datetime.now(UTC) + timedelta(seconds=90))
 
         def told() -> bool:
             return any(
-                "ahead of this machine's clock" in reason for reason in (read(tmp_path, "AHEAD") or {})["reasons"]
+                "ahead of this machine's clock" in reason
+                for reason in (read_payload(tmp_path, "AHEAD") or {})["reasons"]
             )
 
         wait_until(told, "the reason")
-        payload = read(tmp_path, "AHEAD")
+        payload = read_payload(tmp_path, "AHEAD")
     assert payload is not None
     assert payload["current_price"] == 100.0
 
@@ -211,7 +219,7 @@ def test_an_exchanges_prices_reach_table_and_file_and_its_failures_the_reasons(
     database: Database, build: Build, exchange: Exchange, tmp_path: Path
 ) -> None:
     build("BTC", seed=1)
-    half_an_hour_of_ticks(database, "BTC", 100_000.0)
+    insert_half_an_hour_of_ticks(database, "BTC", 100_000.0)
 
     def feed(_: object) -> ExchangeFeed:
         return ExchangeFeed(exchange.settings(), {"BTC": "BTC/USD"})
@@ -223,13 +231,13 @@ def test_an_exchanges_prices_reach_table_and_file_and_its_failures_the_reasons(
             await asyncio.to_thread(wait_until, condition, what)
 
         main = asyncio.create_task(live._main(False))
-        await until(has(tmp_path, "BTC", status="ok", current_price=100_000.0), "the exchange's price")
+        await until(payload_has(tmp_path, "BTC", status="ok", current_price=100_000.0), "the exchange's price")
         exchange.fail("/coinbase/products/BTC-USD/ticker", *[status(503)] * 500)
         await until(
-            lambda: any("503" in reason for reason in (read(tmp_path, "BTC") or {})["reasons"]),
+            lambda: any("503" in reason for reason in (read_payload(tmp_path, "BTC") or {})["reasons"]),
             "the failure in the file",
         )
-        await until(has(tmp_path, "BTC", status="stale"), "a stale file")
+        await until(payload_has(tmp_path, "BTC", status="stale"), "a stale file")
         main.cancel()
         with pytest.raises(asyncio.CancelledError):
             await main

@@ -15,11 +15,11 @@ from typing import Any
 import orjson
 import psutil
 import pytest
-from live_sessions import end, has, read, session, start_session, tick, wait_for_end
-from waiting import stay_in_one_hour, wait_until
+from live_sessions import insert_tick, kill, payload_has, read_payload, session, start_session, wait_for_end
+from waiting import avoid_hour_boundary, wait_until
 
 from pipelines.errors import AlreadyRunningError, SupersededError
-from pipelines.live.output import FENCE, ProbabilityFiles, probabilities_path
+from pipelines.live.file_writer import FENCE, ProbabilityFileWriter, probabilities_path
 from pipelines.storage.live.sessions import lock_state
 from pipelines.storage.live.state_store import StateStore
 from pipelines.storage.postgres.connection import Database, Role
@@ -52,7 +52,7 @@ def standby(database: Database, output: Path, symbol: str, **options: Any) -> It
         wait_until(lambda: waiting(database) > before, "the second session to wait")
         yield child
     finally:
-        end(child)
+        kill(child)
 
 
 def states(database: Database, number: int) -> list[tuple[str, str]]:
@@ -86,7 +86,7 @@ def test_sessions_hand_over_in_turn(database: Database, build: Build, tmp_path: 
     seen: list[tuple[float, int]] = []
 
     def look() -> bool:
-        at, payload = written_at(tmp_path, "OVER"), read(tmp_path, "OVER")
+        at, payload = written_at(tmp_path, "OVER"), read_payload(tmp_path, "OVER")
         if at is not None and payload is not None and (not seen or at != seen[-1][0]):
             seen.append((at, payload["session"]))
         return len({number for _, number in seen}) == 3 and seen[-1][0] - seen[0][0] > 8
@@ -94,7 +94,7 @@ def test_sessions_hand_over_in_turn(database: Database, build: Build, tmp_path: 
     with ExitStack() as stack:
         for _ in range(3):
             child = start_session(database, tmp_path, "OVER", feed="replay", period_seconds=4)
-            stack.callback(end, child)
+            stack.callback(kill, child)
         wait_until(look, "two hand-overs")
         numbers = [number for _, number in seen]
         assert numbers == sorted(numbers), "no session writes after its successor"
@@ -117,7 +117,7 @@ def test_a_successor_goes_on_from_the_counts_of_the_one_before(
             wait_until(partial(lambda n: len(rows(database, "SUMS")) == n, count), "its row")
             number = rows(database, "SUMS")[-1]["session"]
             wait_until(partial(states, database, number), "a first snapshot")
-            wait_until(has(tmp_path, "SUMS", session=number), "its file")
+            wait_until(payload_has(tmp_path, "SUMS", session=number), "its file")
             child.send_signal(signal.SIGTERM)
             wait_for_end(child)
     first, second = rows(database, "SUMS")
@@ -138,7 +138,7 @@ def test_without_a_successor_a_session_goes_on_after_its_hour(database: Database
         try:
             assert wait_for_end(child) == 0
         finally:
-            end(successor)
+            kill(successor)
 
 
 @pytest.mark.one_server
@@ -146,12 +146,12 @@ def test_a_killed_session_is_succeeded_by_the_one_that_waits(database: Database,
     build("KILL", seed=1)
     bars(database, "KILL")
     with session(database, tmp_path, "KILL", feed="replay") as first:
-        wait_until(lambda: read(tmp_path, "KILL"), "a file")
+        wait_until(lambda: read_payload(tmp_path, "KILL"), "a file")
         number = rows(database, "KILL")[0]["session"]
         wait_until(lambda: states(database, number), "a snapshot")
         with standby(database, tmp_path, "KILL", feed="replay"):
             first.send_signal(signal.SIGKILL)
-            wait_until(lambda: (read(tmp_path, "KILL") or {})["session"] > number, "the successor's file")
+            wait_until(lambda: (read_payload(tmp_path, "KILL") or {})["session"] > number, "the successor's file")
             wait_until(lambda: states(database, number)[-1] == ("on_stop", "crashed"), "the dead one's last snapshot")
     assert rows(database, "KILL")[0]["status"] == "crashed"
 
@@ -162,17 +162,17 @@ def test_a_paused_session_is_replaced_and_writes_nothing_when_it_wakes_up(
     build("PAUSE", seed=1)
     bars(database, "PAUSE")
     with session(database, tmp_path, "PAUSE", feed="replay") as first:
-        wait_until(lambda: read(tmp_path, "PAUSE"), "a file")
+        wait_until(lambda: read_payload(tmp_path, "PAUSE"), "a file")
         number = rows(database, "PAUSE")[0]["session"]
         with standby(database, tmp_path, "PAUSE", feed="replay"):
             first.send_signal(signal.SIGSTOP)
-            wait_until(lambda: (read(tmp_path, "PAUSE") or {})["session"] > number, "the successor's file")
+            wait_until(lambda: (read_payload(tmp_path, "PAUSE") or {})["session"] > number, "the successor's file")
             ticks = count_ticks(database, "PAUSE")
             first.send_signal(signal.SIGCONT)
             assert wait_for_end(first) != 0, "it finds out, and says so"
             wait_until(lambda: count_ticks(database, "PAUSE") > ticks + 2, "the successor's ticks")
-            wait_until(has(tmp_path, "PAUSE", status="ok"), "a fresh file")
-            payload = read(tmp_path, "PAUSE")
+            wait_until(payload_has(tmp_path, "PAUSE", status="ok"), "a fresh file")
+            payload = read_payload(tmp_path, "PAUSE")
             assert payload is not None
             assert payload["session"] > number
     assert rows(database, "PAUSE")[0]["status"] == "crashed"
@@ -188,8 +188,8 @@ def count_ticks(database: Database, symbol: str) -> int:
 def test_a_waiting_session_that_is_cancelled_leaves_no_trace(database: Database, build: Build, tmp_path: Path) -> None:
     build("LEAVE", seed=1)
     with session(database, tmp_path, "LEAVE"):
-        tick(database, "LEAVE", 100.0)
-        wait_until(lambda: read(tmp_path, "LEAVE"), "a file")
+        insert_tick(database, "LEAVE", 100.0)
+        wait_until(lambda: read_payload(tmp_path, "LEAVE"), "a file")
         with standby(database, tmp_path, "LEAVE") as second:
             second.send_signal(signal.SIGTERM)
             wait_for_end(second)
@@ -203,10 +203,10 @@ def test_a_cancelled_session_says_so_in_its_file_and_its_last_snapshot(
     build("STOP", seed=1)
     bars(database, "STOP")
     with session(database, tmp_path, "STOP", feed="replay") as child:
-        wait_until(has(tmp_path, "STOP", status="ok"), "a fresh file")
+        wait_until(payload_has(tmp_path, "STOP", status="ok"), "a fresh file")
         child.send_signal(signal.SIGTERM)
         wait_for_end(child)
-    payload = read(tmp_path, "STOP")
+    payload = read_payload(tmp_path, "STOP")
     assert payload is not None
     assert payload["status"] == "stale", "nobody renews it"
     assert payload["reasons"] == ["the live session ended: stopped by SIGTERM"]
@@ -220,7 +220,7 @@ def test_one_that_is_killed_while_it_waits_leaves_the_queue(database: Database, 
     with session(database, tmp_path, "QUEUE"):
         child = start_session(database, tmp_path, "QUEUE")
         wait_until(lambda: waiting(database) == 1, "the second session to wait")
-        end(child)
+        kill(child)
         wait_until(lambda: waiting(database) == 0, "the server to notice")
 
 
@@ -228,7 +228,7 @@ def test_one_that_is_killed_while_it_waits_leaves_the_queue(database: Database, 
 
 
 def test_a_session_that_was_overtaken_can_neither_write_nor_claim(tmp_path: Path) -> None:
-    old, new = ProbabilityFiles(tmp_path), ProbabilityFiles(tmp_path)
+    old, new = ProbabilityFileWriter(tmp_path), ProbabilityFileWriter(tmp_path)
     old.claim(1, "here")
     old.write("X", {"session": 1})
     new.claim(2, "here")
@@ -243,12 +243,12 @@ def test_a_session_that_was_overtaken_can_neither_write_nor_claim(tmp_path: Path
 
 def test_nothing_is_written_before_a_claim(tmp_path: Path) -> None:
     with pytest.raises(SupersededError):
-        ProbabilityFiles(tmp_path).write("X", {})
+        ProbabilityFileWriter(tmp_path).write("X", {})
     assert not probabilities_path(tmp_path, "X").exists()
 
 
 def test_a_restored_database_whose_numbers_begin_again_may_claim(tmp_path: Path) -> None:
-    before, restored = ProbabilityFiles(tmp_path), ProbabilityFiles(tmp_path)
+    before, restored = ProbabilityFileWriter(tmp_path), ProbabilityFileWriter(tmp_path)
     before.claim(57, "old server/1")
     restored.claim(3, "new server/1")
     with pytest.raises(SupersededError):
@@ -257,7 +257,7 @@ def test_a_restored_database_whose_numbers_begin_again_may_claim(tmp_path: Path)
 
 def test_a_damaged_fence_is_replaced(tmp_path: Path) -> None:
     (tmp_path / FENCE).write_bytes(b'{"session": 5, "data')
-    files = ProbabilityFiles(tmp_path)
+    files = ProbabilityFileWriter(tmp_path)
     files.claim(6, "here")
     files.write("X", {})
     assert probabilities_path(tmp_path, "X").exists()
@@ -266,8 +266,8 @@ def test_a_damaged_fence_is_replaced(tmp_path: Path) -> None:
 HOLDER = """
 import fcntl, sys, time
 from pathlib import Path
-from pipelines.live.output import ProbabilityFiles
-files = ProbabilityFiles(Path(sys.argv[1]))
+from pipelines.live.file_writer import ProbabilityFileWriter
+files = ProbabilityFileWriter(Path(sys.argv[1]))
 files.claim(1, "here")
 fcntl.flock(files._fence, fcntl.LOCK_EX)
 print("locked", flush=True)
@@ -282,7 +282,7 @@ def test_a_session_that_stopped_in_mid_write_is_ended_by_its_successor(tmp_path:
         assert holder.stdout.readline() == b"locked\n"
         holder.send_signal(signal.SIGSTOP)
         wait_until(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_STOPPED, "it to stop")
-        files = ProbabilityFiles(tmp_path)
+        files = ProbabilityFileWriter(tmp_path)
         files.claim(2, "here")
         wait_until(lambda: holder.poll() is not None, "it to be ended")
         files.write("X", {"session": 2})
@@ -292,7 +292,7 @@ def test_a_session_that_stopped_in_mid_write_is_ended_by_its_successor(tmp_path:
 
 
 def test_a_session_that_was_overtaken_ends_nobody(tmp_path: Path) -> None:
-    old = ProbabilityFiles(tmp_path)
+    old = ProbabilityFileWriter(tmp_path)
     old.claim(0, "here")
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
     try:
@@ -309,7 +309,7 @@ def test_a_session_that_was_overtaken_ends_nobody(tmp_path: Path) -> None:
 
 
 def test_a_fence_held_by_an_unknown_process_is_an_error_and_not_a_second_writer(tmp_path: Path) -> None:
-    files = ProbabilityFiles(tmp_path)
+    files = ProbabilityFileWriter(tmp_path)
     stranger = os.open(tmp_path / FENCE, os.O_RDWR)
     fcntl.flock(stranger, fcntl.LOCK_EX)
     try:
@@ -322,7 +322,7 @@ def test_a_fence_held_by_an_unknown_process_is_an_error_and_not_a_second_writer(
 
 def test_the_time_of_the_hand_over_is_the_hour(database: Database, build: Build, tmp_path: Path) -> None:
     build("HOUR", seed=1)
-    stay_in_one_hour()
+    avoid_hour_boundary()
     with session(database, tmp_path, "HOUR", period_seconds=3_600.0):
         wait_until(lambda: rows(database, "HOUR"), "its row")
         with database.connect("test", Role.READER) as connection:

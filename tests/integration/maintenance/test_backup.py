@@ -13,8 +13,8 @@ import psutil
 import psycopg
 import pytest
 from backing_up import (
-    PATIENCE_SECONDS,
     SCRIPT,
+    TIMEOUT_SECONDS,
     dump_held_up,
     dumping,
     now,
@@ -23,7 +23,7 @@ from backing_up import (
     serves_backup,
     shown_by,
 )
-from processes import below, kill_all
+from processes import descendants, kill_all
 from small_disks import small_disk
 from waiting import wait_until
 
@@ -130,7 +130,7 @@ def test_what_is_written_during_the_dump_is_in_it_wholly_or_not_at_all(filled: D
 def test_a_killed_pg_dump_leaves_nothing_and_says_so(filled: Database, tmp_path: Path) -> None:
     with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
         dumping(child).kill()
-        _, complaints = child.communicate(timeout=PATIENCE_SECONDS)
+        _, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
         blocker.rollback()
     assert child.returncode == 7
     assert "pg_backup: pg_dump ended with 137" in complaints
@@ -145,7 +145,7 @@ def test_an_interrupted_backup_leaves_nothing(
     with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
         dumping(child)
         child.send_signal(sign)
-        assert child.wait(timeout=PATIENCE_SECONDS) == code
+        assert child.wait(timeout=TIMEOUT_SECONDS) == code
         blocker.rollback()
     assert list(tmp_path.iterdir()) == []
 
@@ -153,7 +153,7 @@ def test_an_interrupted_backup_leaves_nothing(
 def test_a_killed_script_leaves_only_what_no_one_takes_for_a_backup(filled: Database, tmp_path: Path) -> None:
     with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
         dumping(child)
-        its_own = below(child.pid)
+        its_own = descendants(child.pid)
         child.kill()
         child.wait()
         kill_all(*its_own)
@@ -179,7 +179,7 @@ def test_there_is_one_backup_of_a_database_at_a_time(filled: Database, tmp_path:
         with pytest.raises(AlreadyRunningError, match="another backup of .* is running"):
             create(filled, tmp_path)
         blocker.rollback()
-        child.communicate(timeout=PATIENCE_SECONDS)
+        child.communicate(timeout=TIMEOUT_SECONDS)
         assert child.returncode == 0
     assert len(backups(tmp_path)) == 1
 
@@ -231,7 +231,7 @@ def test_a_password_is_seen_by_nobody(filled: Database, tmp_path: Path) -> None:
         dumping(child)
         seen = shown_by(child)
         blocker.rollback()
-        said, complaints = child.communicate(timeout=PATIENCE_SECONDS)
+        said, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
     assert child.returncode == 0, complaints
     assert not any("hush-hush" in text for text in [*seen, said, complaints])
     for path in tmp_path.rglob("*"):
@@ -250,9 +250,9 @@ def test_a_backup_goes_after_everything_else_that_wants_the_processor(filled: Da
 
     with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
         assert os.sched_getscheduler(dumping(child).pid) == os.SCHED_IDLE
-        wait_until(slowed_down, "the server's processes to be slowed down", PATIENCE_SECONDS)
+        wait_until(slowed_down, "the server's processes to be slowed down", TIMEOUT_SECONDS)
         blocker.rollback()
-        _, complaints = child.communicate(timeout=PATIENCE_SECONDS)
+        _, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
         assert child.returncode == 0, complaints
 
 

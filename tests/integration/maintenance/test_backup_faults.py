@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from backing_up import PATIENCE_SECONDS, SCRIPT, dump_held_up, dumping, now, run, script, shown_by
-from processes import below, command_line, kill_all, postmaster
+from backing_up import SCRIPT, TIMEOUT_SECONDS, dump_held_up, dumping, now, run, script, shown_by
+from processes import command_line, descendants, kill_all, postmaster
 from server_folders import server_folder
 from small_builds import SMALL
 from waiting import wait_until
@@ -51,16 +51,16 @@ def test_a_server_killed_in_mid_dump_leaves_nothing_and_the_next_backup_is_whole
         connection.execute("CREATE TABLE long AS SELECT n, md5(n::text) FROM generate_series(1, 500000) n")
     with dump_held_up(database) as blocker, script(database, tmp_path) as child:
         dumping(child)
-        wait_until(lambda: part_of(child, "pg_restore"), "the stream to be read", PATIENCE_SECONDS)
+        wait_until(lambda: part_of(child, "pg_restore"), "the stream to be read", TIMEOUT_SECONDS)
         reading = part_of(child, "pg_restore")
         assert reading is not None
         reading.suspend()  # so that the dump stops where the pipes are full
         blocker.rollback()
-        wait_until(lambda: any(size > 0 for size in sizes(tmp_path)), "the dump to be written", PATIENCE_SECONDS)
+        wait_until(lambda: any(size > 0 for size in sizes(tmp_path)), "the dump to be written", TIMEOUT_SECONDS)
         first = postmaster(server.data)
         kill_all(first, *first.children())
         reading.resume()
-        _, complaints = child.communicate(timeout=PATIENCE_SECONDS)
+        _, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
     assert child.returncode == 7, complaints
     assert "pg_backup: pg_dump ended with 1: " in complaints
     assert list(tmp_path.iterdir()) == []
@@ -72,7 +72,7 @@ def test_a_server_killed_in_mid_dump_leaves_nothing_and_the_next_backup_is_whole
 
 def part_of(child: subprocess.Popen[str], program: str, target: str = "") -> psutil.Process | None:
     """A process of the script's stream, by its program and the end of its last argument."""
-    for one in below(child.pid):
+    for one in descendants(child.pid):
         with suppress(psutil.NoSuchProcess):
             if one.name() == program and (command_line(one) or [""])[-1].endswith(target):
                 return one
@@ -91,12 +91,12 @@ def test_a_killed_part_of_the_stream_leaves_nothing_and_is_told(
 ) -> None:
     with dump_held_up(database) as blocker, script(database, tmp_path) as child:
         dumping(child)
-        wait_until(lambda: part_of(child, "tee", victim), "the stream to flow", PATIENCE_SECONDS)
+        wait_until(lambda: part_of(child, "tee", victim), "the stream to flow", TIMEOUT_SECONDS)
         killed = part_of(child, "tee", victim)
         assert killed is not None
         killed.kill()
         blocker.rollback()
-        _, complaints = child.communicate(timeout=PATIENCE_SECONDS)
+        _, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
     assert child.returncode == 7, complaints
     assert re.search(message, complaints)
     assert list(tmp_path.iterdir()) == []
@@ -151,7 +151,7 @@ def test_a_wrong_password_is_told_and_seen_by_nobody(mortal: tuple[EmbeddedServe
         dumping(child)
         seen = shown_by(child)
         blocker.rollback()
-        said, complaints = child.communicate(timeout=PATIENCE_SECONDS)
+        said, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
     assert child.returncode == 0, complaints
     assert not any("right one" in text or "right%20one" in text for text in [*seen, said, complaints])
 
@@ -192,7 +192,7 @@ def test_a_publication_during_the_dump_is_not_half_in_it(database: Database, bui
             later.commit()
             assert child.poll() is None
             blocker.rollback()
-            _, complaints = child.communicate(timeout=PATIENCE_SECONDS)
+            _, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
             assert child.returncode == 0, complaints
     name = f"{database.parameters['dbname']}_instant"
     restored = Database(database.url_for(name))

@@ -17,7 +17,7 @@ from processes import postmaster
 from psycopg import IsolationLevel
 from server_folders import server_folder
 from small_builds import SMALL, build_generation
-from waiting import PATIENCE_SECONDS, wait_until
+from waiting import TIMEOUT_SECONDS, wait_until
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.errors import BuildError, NoDataError
@@ -142,7 +142,7 @@ HELD_UP = """
 def test_a_statement_that_was_planned_before_the_lookup_came_does_not_miss_it(
     database: Database, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.storage.models.generations.READERS_WAIT_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("pipelines.storage.models.generations.READERS_WAIT_SECONDS", TIMEOUT_SECONDS)
 
     def read() -> tuple[object, ...] | None:
         with database.connect("slow reader", Role.READER) as connection:
@@ -321,4 +321,4 @@ def test_a_listener_is_told_of_a_publish(database: Database, build: Build) -> No
     with psycopg.connect(database.conninfo("listener", Role.LIVE), autocommit=True) as connection:
         connection.execute("LISTEN strikecast_generation")
         build("TELL", seed=1)
-        assert [note.payload for note in connection.notifies(timeout=PATIENCE_SECONDS, stop_after=1)] == ["TELL"]
+        assert [note.payload for note in connection.notifies(timeout=TIMEOUT_SECONDS, stop_after=1)] == ["TELL"]

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from processes import kill_all, postmaster
 from server_folders import server_folder
-from waiting import PATIENCE_SECONDS, wait_until
+from waiting import TIMEOUT_SECONDS, wait_until
 
 from pipelines.storage.monitoring.server_statistics import read_standbys
 from pipelines.storage.postgres.connection import Database
@@ -82,7 +82,7 @@ def test_a_standby_takes_over_from_a_killed_server_with_all_that_was_acknowledge
         connection.execute("INSERT INTO kept VALUES (-1)")
     first = postmaster(pair[0].data)
     kill_all(first, *first.children())
-    writer.join(PATIENCE_SECONDS)
+    writer.join(TIMEOUT_SECONDS)
     assert not writer.is_alive()
     with psycopg.connect(standby.url, autocommit=True) as connection:
         assert connection.execute("SELECT pg_promote()").fetchone() == (True,)

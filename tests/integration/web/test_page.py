@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from live_sessions import tick
+from live_sessions import insert_tick
+from page_server import Served, serving
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from programs import chromium
-from seeing import Served, ladder, serving, write_ladder
-from waiting import PATIENCE_SECONDS, stay_in_one_hour
+from sample_ladders import ladder, write_ladder
+from waiting import TIMEOUT_SECONDS, avoid_hour_boundary
 
-from pipelines.live.output import probabilities_path
+from pipelines.live.file_writer import probabilities_path
 from pipelines.storage.postgres.connection import Database
 
 pytestmark = [pytest.mark.one_server, pytest.mark.needs("Chromium")]
@@ -48,7 +49,7 @@ class Opened:
         write_ladder(self.folder, "BTC", ladder(price, now()))
 
     def shows(self, selector: str, text: str) -> None:
-        self.page.locator(selector).get_by_text(text, exact=True).wait_for(timeout=1_000 * PATIENCE_SECONDS)
+        self.page.locator(selector).get_by_text(text, exact=True).wait_for(timeout=1_000 * TIMEOUT_SECONDS)
 
     def texts(self, selector: str) -> list[str]:
         return self.page.locator(selector).all_text_contents()
@@ -75,18 +76,18 @@ def folder(served: Served) -> Path:
 def context(request: pytest.FixtureRequest, browser: Browser) -> Iterator[BrowserContext]:
     width, scheme = request.param
     with browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme) as it:
-        it.set_default_timeout(1_000 * PATIENCE_SECONDS)
+        it.set_default_timeout(1_000 * TIMEOUT_SECONDS)
         yield it
 
 
 @pytest.fixture
 def opened(context: BrowserContext, database: Database, served: Served, folder: Path) -> Opened:
     """The page of BTC, opened, with its first event shown; it shows one hour."""
-    stay_in_one_hour()
+    avoid_hour_boundary()
     with database.connect("test", None) as connection:
         connection.execute("TRUNCATE live_data.price_log")
     for seconds in (3, 2, 1):
-        tick(database, "BTC", PRICE + seconds, now() - timedelta(seconds=seconds))
+        insert_tick(database, "BTC", PRICE + seconds, now() - timedelta(seconds=seconds))
     return open_page(context, served)
 
 

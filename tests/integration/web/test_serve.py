@@ -17,12 +17,13 @@ import httpx
 import orjson
 import psycopg
 import pytest
-from live_sessions import session, tick
+from live_sessions import insert_tick, session
+from page_server import Served, serving
 from psycopg import sql
-from seeing import Served, ladder, serving, write_ladder
-from waiting import PATIENCE_SECONDS, stay_in_one_hour, wait_until
+from sample_ladders import ladder, write_ladder
+from waiting import TIMEOUT_SECONDS, avoid_hour_boundary, wait_until
 
-from pipelines.live.output import probabilities_path
+from pipelines.live.file_writer import probabilities_path
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.schema import migrate
 from pipelines.web.app import HEALTH_PATIENCE_SECONDS
@@ -92,7 +93,7 @@ def test_health_follows_the_session_and_the_feed(database: Database, build: Call
             wait_until(lambda: all_match(served.problems(), "BTC: momentum is not known"), "its one problem")
             assert served.health()[1]["checks"]["symbols"]["BTC"]["status"] == "degraded"
             for minutes in range(32, 0, -1):
-                tick(database, "BTC", 100.0, now() - timedelta(minutes=minutes))
+                insert_tick(database, "BTC", 100.0, now() - timedelta(minutes=minutes))
             live.kill()
             wait_until(lambda: "session: no live session runs: nobody holds its lock" in served.problems(), "the death")
         with ticking(database, "BTC", 100.1) as feed, session(database, output, "BTC") as live:
@@ -151,13 +152,13 @@ def admit(server: Database, database: Database, *, to: str) -> None:
 
 def test_history_has_one_price_a_second_of_this_hour(database: Database, tmp_path: Path) -> None:
     migrate(database)
-    stay_in_one_hour(120)
+    avoid_hour_boundary(120)
     start = now().replace(minute=0, second=0, microsecond=0)
     before = start - timedelta(milliseconds=1)  # in the first hour of a day, that is the day before
-    tick(database, "ETH", 1.0, before)
-    tick(database, "ETH", 2.0, start)
-    tick(database, "ETH", 3.0, start + timedelta(milliseconds=900))
-    tick(database, "BTC", 9.0, start)
+    insert_tick(database, "ETH", 1.0, before)
+    insert_tick(database, "ETH", 2.0, start)
+    insert_tick(database, "ETH", 3.0, start + timedelta(milliseconds=900))
+    insert_tick(database, "BTC", 9.0, start)
     with serving(tmp_path, database_url=database.url) as served:
         stamp = (start + timedelta(milliseconds=900)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         wait_until(lambda: served.client.get("/api/ETH/history").json() == [[stamp, 3.0]], "the second to be over")
@@ -171,7 +172,7 @@ def test_a_database_that_hangs_delays_neither_health_nor_the_end(tmp_path: Path,
             wait_until(lambda: given_up in served.problems(), "an answer before the connection was given up")
             assert "95,100.00" in served.client.get("/").text
             served.process.send_signal(signal.SIGTERM)
-            assert served.process.wait(PATIENCE_SECONDS) == 0
+            assert served.process.wait(TIMEOUT_SECONDS) == 0
 
 
 def test_without_a_database_it_says_so_and_serves_the_files(tmp_path: Path, folder: Path) -> None:
@@ -278,7 +279,7 @@ def test_it_ends_in_order_with_clients_connected(tmp_path: Path, folder: Path, e
         stream = prices(response)
         assert next(stream) == 95_100.0
         served.process.send_signal(ending)
-        assert served.process.wait(PATIENCE_SECONDS) == 0
+        assert served.process.wait(TIMEOUT_SECONDS) == 0
         assert list(stream) == []  # ended, not broken off
         assert "Traceback" not in served.said()
         assert "ERROR" not in served.said()

@@ -17,11 +17,11 @@ import orjson
 import psutil
 import pytest
 from rich.console import Console
-from seeing import ladder, write_ladder
-from waiting import PATIENCE_SECONDS, wait_until
+from sample_ladders import ladder, write_ladder
+from waiting import TIMEOUT_SECONDS, wait_until
 
 from pipelines.cli.watch import nearest, screen
-from pipelines.live.probability_files import View, view_of
+from pipelines.live.file_reader import View, view_of
 
 pytestmark = pytest.mark.slow
 
@@ -183,7 +183,7 @@ def test_it_waits_for_the_file_follows_it_and_leaves_the_terminal_clean(tmp_path
             it.process.send_signal(signal.SIGTERM)
         if ending != "sigterm":
             os.write(it.master, b"\x03")
-        assert it.process.wait(PATIENCE_SECONDS) == 0
+        assert it.process.wait(TIMEOUT_SECONDS) == 0
         left = it.read()
         assert left.rindex(SHOW_CURSOR) > left.rindex(HIDE_CURSOR)
         assert left.count(ENTER_SCREEN) == left.count(LEAVE_SCREEN) == 1

@@ -44,7 +44,7 @@ def test_who_does_not_hear_is_told_again(work: Callable[[], Awaitable[None]]) ->
             if work is deaf:
                 task.cancel()
 
-    asyncio.run(asyncio.wait_for(main(), waiting.PATIENCE_SECONDS))
+    asyncio.run(asyncio.wait_for(main(), waiting.TIMEOUT_SECONDS))
 
 
 def test_a_body_that_does_not_hear_of_a_failing_task_is_told_again() -> None:
@@ -58,7 +58,7 @@ def test_a_body_that_does_not_hear_of_a_failing_task_is_told_again() -> None:
             await deaf()
 
     with pytest.raises(ExceptionGroup, match="unhandled errors"):
-        asyncio.run(asyncio.wait_for(main(), waiting.PATIENCE_SECONDS))
+        asyncio.run(asyncio.wait_for(main(), waiting.TIMEOUT_SECONDS))
 
 
 def test_the_end_of_the_loop_is_not_waited_for_in_vain() -> None:

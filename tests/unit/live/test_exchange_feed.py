@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 from exchange_server import Exchange, Fault, garbage, other_shape, stall, status
-from waiting import PATIENCE_SECONDS
+from waiting import TIMEOUT_SECONDS
 
 from pipelines.domain.prices.ticks import QuoteValidator, Tick
 from pipelines.errors import FeedError, SettingsError
@@ -70,7 +70,7 @@ def listen(
         tasks = [asyncio.create_task(runner.run()) for runner in listening.runners]
         try:
             for number, step in enumerate(steps):
-                deadline = time.monotonic() + PATIENCE_SECONDS
+                deadline = time.monotonic() + TIMEOUT_SECONDS
                 while not await asyncio.to_thread(step, listening):
                     assert time.monotonic() < deadline, f"step {number}: {listening.ticks[-3:]} {listening.said}"
                     await asyncio.sleep(0.01)

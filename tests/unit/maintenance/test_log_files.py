@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 from small_disks import small_disk
-from waiting import PATIENCE_SECONDS, wait_until
+from waiting import TIMEOUT_SECONDS, wait_until
 
 from pipelines.domain.maintenance.log_files import LogFile, LogPolicy, plan_logs
 from pipelines.maintenance.log_rotation import _compress
@@ -98,7 +98,7 @@ def test_no_line_is_lost_while_files_are_rotated_under_the_writer(tmp_path: Path
     os.write(pipes[0][1], b"no line break")
     for _, writing in pipes:
         os.close(writing)
-    assert child.wait(PATIENCE_SECONDS) == 0
+    assert child.wait(TIMEOUT_SECONDS) == 0
     for name, last in (("a", ["no line break"]), ("b", [])):
         lines = [line for path in tmp_path.glob(f"{name}*.log") for line in path.read_text().splitlines()]
         assert sorted(lines) == sorted([*(f"{name} {number}" for number in range(20_000)), *last])
@@ -127,7 +127,7 @@ def test_a_full_disk_holds_nobody_up_and_what_it_swallowed_is_counted(tmp_path: 
             assert child.poll() is None
         finally:
             os.close(writing)
-            child.wait(PATIENCE_SECONDS)
+            child.wait(TIMEOUT_SECONDS)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from waiting import PATIENCE_SECONDS
+from waiting import TIMEOUT_SECONDS
 
 from pipelines.processes.priority import in_background
 
@@ -36,7 +36,7 @@ finally:
 )
 def test_who_goes_first(arguments: list[str], policy: int) -> None:
     command = [sys.executable, "-c", PROGRAM, *arguments, "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     assert done.returncode == 0
     assert done.stderr == f"policy {policy}\n"
 

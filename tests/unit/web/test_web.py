@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 import orjson
 import pytest
-from seeing import ladder
-from waiting import PATIENCE_SECONDS
+from sample_ladders import ladder
+from waiting import TIMEOUT_SECONDS
 
 from pipelines.errors import DatabaseError, ServerUnavailableError
-from pipelines.live.probability_files import View, view_of
+from pipelines.live.file_reader import View, view_of
 from pipelines.storage.live.health_queries import DatabaseHealth, SessionRecord
 from pipelines.web.health import health_report
 from pipelines.web.single_flight import FileWatcher, SingleFlightCache
@@ -90,15 +90,15 @@ def test_a_question_that_many_ask_at_once_is_asked_once() -> None:
 
     def ask() -> int:
         asked.append(1)
-        go_on.wait(PATIENCE_SECONDS)
+        go_on.wait(TIMEOUT_SECONDS)
         return len(asked)
 
     async def many() -> list[int]:
         shared = SingleFlightCache(ask, fresh_seconds=60)
-        waiting = [asyncio.create_task(shared.get(PATIENCE_SECONDS)) for _ in range(20)]
+        waiting = [asyncio.create_task(shared.get(TIMEOUT_SECONDS)) for _ in range(20)]
         await asyncio.sleep(0)
         go_on.set()
-        return [*await asyncio.gather(*waiting), await shared.get(PATIENCE_SECONDS)]
+        return [*await asyncio.gather(*waiting), await shared.get(TIMEOUT_SECONDS)]
 
     assert run(many) == [1] * 21
 
@@ -109,7 +109,7 @@ def test_a_question_that_hangs_is_given_up_in_time_and_not_asked_twice() -> None
 
     def ask() -> None:
         asked.append(1)
-        never.wait(PATIENCE_SECONDS)
+        never.wait(TIMEOUT_SECONDS)
 
     async def ask_twice() -> None:
         shared = SingleFlightCache(ask, fresh_seconds=0)
@@ -139,7 +139,7 @@ asyncio.run(main())
 
 def test_a_question_that_hangs_does_not_keep_the_program_from_its_end() -> None:
     command = [sys.executable, "-c", HANGS]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     assert (done.returncode, done.stdout) == (0, "given up\n")
 
 
@@ -155,14 +155,14 @@ def test_an_error_reaches_whoever_asks_and_the_next_question_is_asked_anew() -> 
     async def ask_twice() -> int:
         shared = SingleFlightCache(ask, fresh_seconds=-1)
         with pytest.raises(DatabaseError, match="gone"):
-            await shared.get(PATIENCE_SECONDS)
-        return await shared.get(PATIENCE_SECONDS)
+            await shared.get(TIMEOUT_SECONDS)
+        return await shared.get(TIMEOUT_SECONDS)
 
     assert run(ask_twice) == 5
 
 
 async def following(contents: AsyncGenerator[bytes | None, None]) -> bytes | None:
-    return await asyncio.wait_for(anext(contents), PATIENCE_SECONDS)
+    return await asyncio.wait_for(anext(contents), TIMEOUT_SECONDS)
 
 
 def test_all_listeners_hear_of_a_file_that_comes_changes_and_goes(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_closed_feed_ends_its_listeners(tmp_path: Path) -> None:
         task = asyncio.create_task(follow())
         await started.wait()
         feed.close()
-        await asyncio.wait_for(task, PATIENCE_SECONDS)
+        await asyncio.wait_for(task, TIMEOUT_SECONDS)
         return heard
 
     assert run(listen) == [None]

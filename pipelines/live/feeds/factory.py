@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Sequence
 
-from pipelines.live.feeds.base import Feed, NoFeed
+from pipelines.live.feeds.base import ExternalFeed, Feed
 from pipelines.live.feeds.replay import LOOP_BARS, Recording, ReplayFeed
 from pipelines.settings import FeedKind, Settings
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.prices.history import latest_bars
 
 #: Makes a session's feed; the connection is there for stored history.
-MakeFeed = Callable[[Connection], Feed]
+FeedFactory = Callable[[Connection], Feed]
 
 
-def replay_of(symbols: Sequence[str], speed: float = 1.0, ticks_per_second: float = 1.0) -> MakeFeed:
+def replay_factory(symbols: Sequence[str], speed: float = 1.0, ticks_per_second: float = 1.0) -> FeedFactory:
     """A replay of the newest stored day of each symbol that has bars."""
 
     def make(connection: Connection) -> Feed:
@@ -29,15 +29,15 @@ def replay_of(symbols: Sequence[str], speed: float = 1.0, ticks_per_second: floa
     return make
 
 
-def configured_feed(settings: Settings) -> MakeFeed:
+def feed_factory(settings: Settings) -> FeedFactory:
     """What the setting `feed` says."""
     match settings.feed:
         case FeedKind.REPLAY:
-            return replay_of(list(settings.symbols), settings.replay.speed, settings.replay.ticks_per_second)
+            return replay_factory(list(settings.symbols), settings.replay.speed, settings.replay.ticks_per_second)
         case FeedKind.EXCHANGE:
             from pipelines.live.feeds.exchange import ExchangeFeed
 
             markets = {symbol: settings.market_of(symbol) for symbol in settings.symbols}
             return lambda _: ExchangeFeed(settings.exchange, markets)
         case FeedKind.EXTERNAL:
-            return lambda _: NoFeed()
+            return lambda _: ExternalFeed()

@@ -17,14 +17,14 @@ SESSION = """
 import sys, orjson
 from datetime import timedelta
 from pathlib import Path
-from pipelines.live.feeds.choose import replay_of
+from pipelines.live.feeds.factory import replay_factory
 from pipelines.live.session import LiveSession
 from pipelines.storage.postgres.connection import Database
 url, output, tiers, speed, rate, period = sys.argv[1:]
 tiers = orjson.loads(tiers)
 session = LiveSession(
-    Database(url), Path(output), tiers, replay_of(list(tiers), float(speed), float(rate)),
-    period=timedelta(seconds=float(period)), wait=True, say=lambda text: None,
+    Database(url), Path(output), tiers, replay_factory(list(tiers), float(speed), float(rate)),
+    period=timedelta(seconds=float(period)), wait=True, log=lambda text: None,
 )
 try:
     session.run()

@@ -41,7 +41,7 @@ class Writer:
     started: float
 
 
-class ProbabilityFiles:
+class ProbabilityFileWriter:
     """The files of one session. Nothing can be written before `claim`."""
 
     def __init__(self, folder: Path) -> None:

@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.figures import Figure, percentiles_ms, report
+from benchmarks.live_processes import TIERS
 from benchmarks.price_files import add_prices_option, chosen_prices, price_file
-from benchmarks.running import TIERS
 from benchmarks.serving import SESSION, until_price
-from pipelines.live.output import probabilities_path
+from pipelines.live.file_writer import probabilities_path
 from pipelines.storage.postgres.connection import Database, Role
 
 ROOT = Path(__file__).parents[1]
