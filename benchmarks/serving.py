@@ -14,8 +14,9 @@ import orjson
 from scipy.interpolate import griddata
 
 from benchmarks.figures import Figure, percentiles_ms
+from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.fingerprint import FingerprintSet
-from pipelines.domain.models.ladder import answer_ladder, ladder_strikes_usd
+from pipelines.domain.models.ladder import LadderQuery, ladder_strikes_usd
 from pipelines.live.file_writer import probabilities_path
 from pipelines.storage.models.generations import active_generation, read_version
 from pipelines.storage.models.tables import read_lookup_rows
@@ -41,12 +42,14 @@ def ladder(database: Database, tables: FingerprintSet) -> Figure:
         pool.open()
         with pool.connection() as connection:
             version = read_version(connection, active_generation(connection, "BTC"))
+        rule = version.rule
         for _ in range(READS):
             price, ttc, bucket = float(rng.uniform(6e4, 12e4)), float(rng.integers(1, 3600)), int(rng.integers(-30, 31))
             started = time.perf_counter()
             with pool.connection() as connection:
                 rows = read_lookup_rows(connection, version, bucket, ttc)
-            answer_ladder(price, ladder_strikes_usd(price, 250.0), ttc, rows, version.axes).rows()
+            strikes, states = ladder_strikes_usd(price, 250.0), MarketStates.single(0.0, bucket / 100.0)
+            LadderQuery(rule, version.axes, states, price, strikes, ttc).answer_from_lookup(rows).rows()
             samples.append(time.perf_counter() - started)
     points = np.array([(h * 60, m) for h in range(1, 61) for m in tables.nodes], dtype=np.float64)
     values = tables.positive[tables.index(0)].ravel()

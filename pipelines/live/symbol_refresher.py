@@ -5,20 +5,20 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from math import isnan
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 
-from pipelines.domain.configuration.model import ModelConfig, Profile
+from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.configuration.names import answers_view
 from pipelines.domain.models.base import MarketStates, Rule
 from pipelines.domain.models.fingerprint import FingerprintSet
 from pipelines.domain.models.ladder import (
     LadderAnswers,
+    LadderQuery,
     LiveState,
-    answer_ladder,
-    answer_ladder_from,
     ladder_strikes_usd,
     live_payload,
     next_market_close,
@@ -26,11 +26,9 @@ from pipelines.domain.models.ladder import (
 )
 from pipelines.domain.models.lookup import LookupRow
 from pipelines.domain.models.momentum import MomentumRule
-from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats
+from pipelines.domain.prices.bars import Floats
 from pipelines.domain.prices.live_volatility import LiveVolatility
-from pipelines.domain.prices.momentum import BPS_PER_UNIT, NO_BUCKET, PERCENT_PER_UNIT
 from pipelines.domain.prices.ticks import Tick, TickHistory, minutes_of
-from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES
 from pipelines.live.file_writer import ProbabilityFileWriter
 from pipelines.live.metrics import SessionMetrics
 from pipelines.storage.models.generations import ModelVersion
@@ -41,8 +39,6 @@ from pipelines.storage.postgres.connection import AsyncPool
 CACHED_ROWS = 4096
 #: Rows are read for at least so long ahead: one read a minute and bucket, not one in five seconds.
 AHEAD_SECONDS = 60
-#: A fingerprint side without evidence.
-NOTHING = np.full((1, 1), np.nan)
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ class SymbolRefresher:
         tick = self.ticks.latest
         if tick is not None:
             strikes = ladder_strikes_usd(tick.price_usd, self.tier_usd)
-            answers = _no_answer(tick.price_usd, strikes, ttc_seconds(now))
+            answers = LadderAnswers.unknown(tick.price_usd, strikes)
             self.files.write(self.symbol, live_payload(self._state(tick, now), self.tier_usd, answers, [why]))
 
     def write_last(self, now: datetime, why: str) -> None:
@@ -151,39 +147,24 @@ class SymbolRefresher:
         """What is known now, answers, and what is wrong with them in plain words."""
         champion, price = self.champion, state.tick.price_usd
         if champion is None:
-            return state, _no_answer(price, strikes, ttc), [f"no generation is published for {self.symbol}"]
-        states = market_states(state, champion)
-        if champion.rule.volatility is not None and np.isnan(states.variances).any():
-            return state, _no_answer(price, strikes, ttc), [f"volatility of {self.symbol} is not known"]
-        bucket = int(champion.rule.buckets(states)[0])
-        if bucket == NO_BUCKET:
-            baseline = champion.baseline
-            if baseline is None:
+            return state, LadderAnswers.unknown(price, strikes), [f"no generation is published for {self.symbol}"]
+        query = LadderQuery(champion.rule, champion.version.axes, market_states(state, champion), price, strikes, ttc)
+        sigma_pct, bucket = query.sigma_pct, query.bucket
+        if sigma_pct is not None and isnan(sigma_pct):
+            return state, LadderAnswers.unknown(price, strikes), [f"volatility of {self.symbol} is not known"]
+        if bucket is None:
+            if champion.baseline is None:
                 problem = f"there is neither momentum nor a baseline for {self.symbol}"
-                return state, _no_answer(price, strikes, ttc), [problem]
-            answers = answer_ladder_from(
-                price,
-                strikes,
-                ttc,
-                baseline.positive[0],
-                baseline.negative[0],
-                baseline.nodes,
-                Profile(champion.version.profile),
-                float(baseline.n_eff[0].min()),
-            )
-            return state, answers, [f"momentum is not known{self._missing()}: the baseline answers"]
+                return state, LadderAnswers.unknown(price, strikes), [problem]
+            problem = f"momentum is not known{self._missing()}: the baseline answers"
+            return state, query.answer_from_baseline(champion.baseline), [problem]
         problems = []
-        sigma = champion.rule.sigma(states, ttc / SECONDS_PER_MINUTE)
-        if sigma is not None:
-            state = replace(state, sigma_pct=float(sigma[0]) * PERCENT_PER_UNIT, group=bucket)
+        if sigma_pct is not None:
+            state = replace(state, sigma_pct=sigma_pct, group=bucket)
             if state.momentum_score_pct is None and len(champion.version.buckets) > 1:
                 problems.append(f"momentum is not known{self._missing()}: all momenta together answer")
-        moves_bps = (strikes - price) / price * BPS_PER_UNIT
-        positions = np.broadcast_to(
-            champion.rule.positions(states, ttc / SECONDS_PER_MINUTE, moves_bps), (1, len(strikes))
-        )
         rows = await self._lookup_rows(pool, champion.version, bucket, ttc)
-        return state, answer_ladder(price, strikes, ttc, rows, champion.version.axes, positions[0]), problems
+        return state, query.answer_from_lookup(rows), problems
 
     def _missing(self) -> str:
         """Which prices momentum lacks."""
@@ -227,12 +208,5 @@ class SymbolRefresher:
 
 def market_states(state: LiveState, champion: Champion) -> MarketStates:
     """What the champion may know now: one state."""
-    variances = np.full((len(HALF_LIVES_MINUTES), 1), np.nan)
-    if champion.volatility is not None:
-        variances = np.array(champion.volatility.current_state().variances)[:, None]
-    score = np.nan if state.momentum_score_pct is None else state.momentum_score_pct / PERCENT_PER_UNIT
-    return MarketStates(np.array([minutes_of(state.now)]), np.array([score]), variances)
-
-
-def _no_answer(price_usd: float, strikes: Floats, ttc: int) -> LadderAnswers:
-    return answer_ladder_from(price_usd, strikes, ttc, NOTHING, NOTHING, (0,), Profile.SOUND, 0.0)
+    variances = None if champion.volatility is None else champion.volatility.current_state().variances
+    return MarketStates.single(minutes_of(state.now), state.momentum_score_pct, variances)

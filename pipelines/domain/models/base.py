@@ -14,12 +14,12 @@ import numpy as np
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.models.fingerprint import FingerprintSet
-from pipelines.domain.models.interpolation import served
+from pipelines.domain.models.interpolation import served, weights_on
 from pipelines.domain.models.lookup import LookupAxes
 from pipelines.domain.models.standardised_fingerprint import Counted, StandardisedParameters
 from pipelines.domain.prices.bars import Floats, Ints
 from pipelines.domain.prices.history import MarketHistory
-from pipelines.domain.prices.momentum import NO_BUCKET
+from pipelines.domain.prices.momentum import NO_BUCKET, PERCENT_PER_UNIT
 from pipelines.domain.prices.volatility import (
     HALF_LIVES_MINUTES,
     VolatilityParameters,
@@ -39,6 +39,15 @@ class MarketStates:
     instants: Floats
     score: Floats
     variances: Floats
+
+    @classmethod
+    def single(
+        cls, instant: float, momentum_pct: float | None, variances: Sequence[float] | None = None
+    ) -> "MarketStates":
+        """One state; None stands for what is not known."""
+        score = np.nan if momentum_pct is None else momentum_pct / PERCENT_PER_UNIT
+        columns = np.full((len(HALF_LIVES_MINUTES), 1), np.nan) if variances is None else np.array(variances)[:, None]
+        return cls(np.array([instant]), np.array([score]), columns)
 
 
 class Rule(ABC):
@@ -109,16 +118,11 @@ class FittedModel:
         """
         nodes, labels = self.tables.nodes, self.tables.buckets
         table = np.searchsorted([NO_BUCKET if label is None else label for label in labels], self.rule.buckets(states))
-        # The nodes of `source` lack one, so they are not a step apart everywhere.
-        places = np.interp(self.rule.positions(states, ttc_minutes, moves_bps), nodes, np.arange(len(nodes)))
-        lower = np.minimum(np.nan_to_num(places).astype(np.intp), len(nodes) - 2)
-        share = places - lower
+        columns = weights_on(nodes, self.rule.positions(states, ttc_minutes, moves_bps))
         sides = np.stack([self.tables.negative[:, ttc_minutes - 1], self.tables.positive[:, ttc_minutes - 1]])
-        flat = sides.reshape(-1)
-        start = (table[:, None] + (moves_bps > 0)[None, :] * len(labels)) * len(nodes) + lower
-        low = flat[start]
-        percent = low + (flat[start + 1] - low) * share
-        return served(percent, ttc_minutes, self.rule.axes.profile) / 100.0
+        row_start = (table[:, None] + (moves_bps > 0)[None, :] * len(labels)) * len(nodes)
+        low, high = (sides.take(row_start + node) for node in (columns.lower, columns.upper))
+        return served(columns.between(low, high), ttc_minutes, self.rule.axes.profile) / 100.0
 
 
 class Model(ABC):

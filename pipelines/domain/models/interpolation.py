@@ -1,6 +1,8 @@
 """Reading a fingerprint between its nodes: bilinear on the (TTC, move) grid."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,21 +29,12 @@ class Weights:
         return mixed
 
 
-def weights_on(nodes: npt.ArrayLike, points: npt.ArrayLike) -> Weights:
-    """Weights of `points` on rising `nodes`; points outside are clamped to the ends."""
+def weights_on(nodes: Sequence[float] | npt.NDArray[Any], points: npt.ArrayLike) -> Weights:
+    """Weights of `points` on rising `nodes`; points outside are clamped to the ends, NaN has a share of NaN."""
     axis = np.asarray(nodes, dtype=np.float64)
-    values = np.clip(np.asarray(points, dtype=np.float64), axis[0], axis[-1])
-    lower = np.clip(np.searchsorted(axis, values, side="right") - 1, 0, max(len(axis) - 2, 0))
-    upper = np.minimum(lower + 1, len(axis) - 1)
-    width = np.where(upper > lower, axis[upper] - axis[lower], 1.0)
-    return Weights(lower, upper, (values - axis[lower]) / width)
-
-
-def weights_on_steps(step: float, steps: int, points: Floats) -> Weights:
-    """As `weights_on` for the nodes 0, step, 2 step, ..., steps x step, without a search."""
-    position = np.minimum(points / step, steps)
-    lower = np.minimum(position.astype(np.intp), steps - 1)
-    return Weights(lower, lower + 1, position - lower)
+    index = np.interp(np.asarray(points, dtype=np.float64), axis, np.arange(len(axis)))
+    lower = np.minimum(np.nan_to_num(index).astype(np.intp), max(len(axis) - 2, 0))
+    return Weights(lower, lower + 1 if len(axis) > 1 else lower, index - lower)
 
 
 def scaled_move_bps(ttc_seconds: npt.ArrayLike, moves_bps: npt.ArrayLike, profile: Profile) -> Floats:

@@ -3,18 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from math import isnan
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from pipelines.domain.configuration.model import Profile
-from pipelines.domain.models.interpolation import interpolate_beyond, is_clamped, scaled_move_bps, served
+from pipelines.domain.models.base import MarketStates, Rule
+from pipelines.domain.models.fingerprint import FingerprintSet
+from pipelines.domain.models.interpolation import interpolate_beyond, is_clamped, served
 from pipelines.domain.models.lookup import LookupAxes, LookupRow, Reading, read_ladder
 from pipelines.domain.models.uncertainty import THIN_EVIDENCE, interval_pct
 from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats
-from pipelines.domain.prices.momentum import BPS_PER_UNIT, PERCENT_PER_UNIT
+from pipelines.domain.prices.momentum import BPS_PER_UNIT, NO_BUCKET, PERCENT_PER_UNIT
 from pipelines.domain.prices.ticks import Tick
 
 STRIKES_PER_SIDE = 10
@@ -43,17 +44,17 @@ def next_market_close(now: datetime) -> datetime:
 
 @dataclass(frozen=True)
 class LadderAnswers:
-    """Probabilities for a ladder of strikes, each array of the strikes' shape.
+    """Probabilities for the strikes of a ladder. `reading.beyond`: percent, NaN where there is no evidence."""
 
-    `buffer_usd` = |price - strike|; `move_bps` = buffer / price; `upward`: the strike is above the price;
-    `reading.beyond`: percent, NaN where there is no evidence.
-    """
-
+    price_usd: float
     strikes_usd: Floats
-    buffer_usd: Floats
-    move_bps: Floats
-    upward: npt.NDArray[np.bool_]
     reading: Reading
+
+    @classmethod
+    def unknown(cls, price_usd: float, strikes_usd: Floats) -> "LadderAnswers":
+        """No probability for any strike."""
+        unknown = np.full(len(strikes_usd), np.nan)
+        return cls(price_usd, strikes_usd, Reading(unknown, np.zeros(len(strikes_usd), dtype=np.bool_), 0.0, unknown))
 
     @property
     def n_eff(self) -> float | None:
@@ -67,12 +68,12 @@ class LadderAnswers:
 
     def rows(self) -> list[dict[str, Any]]:
         """The answers in the contract's shape: `prob_beyond` and the others in percent, None where not known."""
-        beyond = self.reading.beyond.round(2)
+        beyond, buffer_usd = self.reading.beyond.round(2), np.abs(self.strikes_usd - self.price_usd)
         columns = zip(
             self.strikes_usd.tolist(),
-            self.buffer_usd.round(2).tolist(),
-            (self.move_bps / PERCENT_PER_UNIT).round(4).tolist(),
-            self.upward.tolist(),
+            buffer_usd.round(2).tolist(),
+            (buffer_usd / self.price_usd * PERCENT_PER_UNIT).round(4).tolist(),
+            (self.strikes_usd > self.price_usd).tolist(),
             np.isnan(beyond).tolist(),
             beyond.tolist(),
             (100.0 - beyond).round(2).tolist(),
@@ -109,46 +110,50 @@ class LadderAnswers:
         ]
 
 
-def answer_ladder(
-    price_usd: float,
-    strikes_usd: Floats,
-    ttc_seconds: float,
-    rows: Mapping[int, LookupRow],
-    axes: LookupAxes,
-    positions: Floats | None = None,
-) -> LadderAnswers:
-    """Probabilities for every strike at one price and TTC, from the rows around that TTC.
+@dataclass(frozen=True)
+class LadderQuery:
+    """A ladder of strikes at one market state, to be answered by a published model.
 
-    A strike above the price uses the upward probability, any other the downward one. `positions`: where the strikes lie
-    on the axis, by the model's rule; without them by their move.
+    The caller reads the rows that `bucket` names and passes them to `answer_from_lookup`, or the baseline to
+    `answer_from_baseline` where `bucket` is None. `states` holds one state.
     """
-    upward = strikes_usd > price_usd
-    buffer = np.abs(strikes_usd - price_usd)
-    move_bps = buffer / price_usd * BPS_PER_UNIT
-    if positions is None:
-        positions = scaled_move_bps(ttc_seconds, move_bps, axes.profile)
-    return LadderAnswers(strikes_usd, buffer, move_bps, upward, read_ladder(rows, axes, ttc_seconds, positions, upward))
 
+    rule: Rule
+    axes: LookupAxes
+    states: MarketStates
+    price_usd: float
+    strikes_usd: Floats
+    ttc_seconds: float
 
-def answer_ladder_from(
-    price_usd: float,
-    strikes_usd: Floats,
-    ttc_seconds: float,
-    positive: Floats,
-    negative: Floats,
-    moves_bps: tuple[int, ...],
-    profile: Profile,
-    n_eff: float,
-) -> LadderAnswers:
-    """As `answer_ladder`, from one fingerprint ([h, m] percent per side): for the baseline, which has no lookup."""
-    upward = strikes_usd > price_usd
-    buffer = np.abs(strikes_usd - price_usd)
-    asked_bps = buffer / price_usd * BPS_PER_UNIT
-    sides = (interpolate_beyond(side, moves_bps, ttc_seconds, asked_bps, profile) for side in (positive, negative))
-    beyond = served(np.where(upward, *sides), ttc_seconds, profile)
-    clamped = is_clamped(ttc_seconds, asked_bps, len(positive) * SECONDS_PER_MINUTE, moves_bps[-1], profile)
-    reading = Reading(beyond, clamped, n_eff, np.full(len(strikes_usd), np.nan))
-    return LadderAnswers(strikes_usd, buffer, asked_bps, upward, reading)
+    @cached_property
+    def bucket(self) -> int | None:
+        """The bucket whose lookup rows answer; None for the baseline, when momentum is unknown."""
+        bucket = int(self.rule.buckets(self.states)[0])
+        return None if bucket == NO_BUCKET else bucket
+
+    @cached_property
+    def sigma_pct(self) -> float | None:
+        """Forecast volatility in percent per square root of a minute: None for a rule without, NaN when unknown."""
+        sigma = self.rule.sigma(self.states, self.ttc_seconds / SECONDS_PER_MINUTE)
+        return None if sigma is None else float(sigma[0]) * PERCENT_PER_UNIT
+
+    def answer_from_lookup(self, rows: Mapping[int, LookupRow]) -> LadderAnswers:
+        """Probabilities from the rows of `bucket`; `rows`: by TTC, holding `axes.nodes_around(ttc_seconds)`."""
+        moves_bps = (self.strikes_usd - self.price_usd) / self.price_usd * BPS_PER_UNIT
+        positions = self.rule.positions(self.states, self.ttc_seconds / SECONDS_PER_MINUTE, moves_bps)[0]
+        reading = read_ladder(rows, self.axes, self.ttc_seconds, positions, moves_bps > 0)
+        return LadderAnswers(self.price_usd, self.strikes_usd, reading)
+
+    def answer_from_baseline(self, baseline: FingerprintSet) -> LadderAnswers:
+        """Probabilities from the baseline fingerprint, which has no lookup; `baseline` comes first in its set."""
+        nodes, ttc, profile = baseline.nodes, self.ttc_seconds, self.axes.profile
+        distance = np.abs(self.strikes_usd - self.price_usd) / self.price_usd * BPS_PER_UNIT
+        tables = baseline.positive[0], baseline.negative[0]
+        sides = [interpolate_beyond(table, nodes, ttc, distance, profile) for table in tables]
+        beyond = served(np.where(self.strikes_usd > self.price_usd, *sides), ttc, profile)
+        clamped = is_clamped(ttc, distance, baseline.horizons * SECONDS_PER_MINUTE, nodes[-1], profile)
+        reading = Reading(beyond, clamped, float(baseline.n_eff[0].min()), np.full(len(beyond), np.nan))
+        return LadderAnswers(self.price_usd, self.strikes_usd, reading)
 
 
 def tidy(value: float) -> float | int:

@@ -18,7 +18,6 @@ from pipelines.domain.models.interpolation import (
     served,
     settle,
     weights_on,
-    weights_on_steps,
 )
 from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats
 
@@ -197,7 +196,7 @@ def read_ladder(
     within rounding, also below 60 seconds, where the 60-second row is read at a position that time has scaled.
     """
     low_node, high_node = axes.nodes_around(ttc_seconds)
-    columns = weights_on_steps(axes.axis_step, axes.axis_max // axes.axis_step, positions)
+    columns = weights_on(axes.lookup_nodes, positions)
     share = (ttc_seconds - low_node) / (high_node - low_node) if high_node > low_node else 0.0
 
     def within(row: LookupRow) -> Floats:
@@ -205,7 +204,7 @@ def read_ladder(
             return np.full(len(positions), np.nan)
         low = np.where(upward, row.within_positive[columns.lower], row.within_negative[columns.lower])
         high = np.where(upward, row.within_positive[columns.upper], row.within_negative[columns.upper])
-        return (low + (high - low) * columns.share) / 100.0
+        return columns.between(low / 100.0, high / 100.0)
 
     low, high = rows[low_node], rows[high_node]
     beyond = 100.0 - (within(low) * (1.0 - share) + within(high) * share)

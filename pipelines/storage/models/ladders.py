@@ -4,24 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.domain.configuration.model import Profile
 from pipelines.domain.configuration.names import answers_view
 from pipelines.domain.models.base import MarketStates, Rule
-from pipelines.domain.models.ladder import (
-    LadderAnswers,
-    answer_ladder,
-    answer_ladder_from,
-    base_strike_usd,
-    ladder_strikes_usd,
-    tidy,
-)
+from pipelines.domain.models.ladder import LadderQuery, base_strike_usd, ladder_strikes_usd, tidy
 from pipelines.domain.models.registry import model_named
-from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats
-from pipelines.domain.prices.momentum import BPS_PER_UNIT, NO_BUCKET, PERCENT_PER_UNIT
-from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES
+from pipelines.domain.prices.momentum import PERCENT_PER_UNIT
 from pipelines.errors import SettingsError
 from pipelines.storage.models.champions import read_champion
-from pipelines.storage.models.generations import ModelVersion, active_generation, read_version
+from pipelines.storage.models.generations import active_generation, read_version
 from pipelines.storage.models.tables import read_fingerprints, read_lookup_rows
 from pipelines.storage.models.volatility import newest_state
 from pipelines.storage.postgres.connection import Connection, Database, Role
@@ -49,10 +39,11 @@ def ladder_payload(
         version = read_version(connection, active_generation(connection, symbol, _model(connection, symbol, model)))
         rule = version.rule if sigma_pct is None else version.rule.with_sigma(sigma_pct / PERCENT_PER_UNIT)
         states = _states(connection, symbol, rule, momentum_pct, given=sigma_pct is not None)
-        bucket = int(rule.buckets(states)[0])
-        answers = _answers(connection, version, rule, states, bucket, price_usd, strikes, ttc_seconds)
-    sigma = rule.sigma(states, ttc_seconds / SECONDS_PER_MINUTE)
-    bucket_or_baseline = None if bucket == NO_BUCKET else bucket
+        query = LadderQuery(rule, version.axes, states, price_usd, strikes, ttc_seconds)
+        if query.bucket is None:
+            answers = query.answer_from_baseline(read_fingerprints(connection, version, baseline_only=True))
+        else:
+            answers = query.answer_from_lookup(read_lookup_rows(connection, version, query.bucket, ttc_seconds))
     return {
         "current_price": price_usd,
         "base_strike": tidy(base_strike_usd(price_usd, tier_usd)),
@@ -60,14 +51,14 @@ def ladder_payload(
         "momentum_score": momentum_pct,
         "strikes": [tidy(strike) for strike in strikes.tolist()],
         "probabilities": answers.rows(),
-        "fingerprint_table": answers_view(symbol, version.model, bucket_or_baseline),
-        "momentum_bucket": bucket_or_baseline if sigma is None else None,
+        "fingerprint_table": answers_view(symbol, version.model, query.bucket),
+        "momentum_bucket": query.bucket if query.sigma_pct is None else None,
         "clamped": int(answers.reading.clamped.sum()),
         "n_eff": answers.n_eff,
         "model_version": version.generation,
         "model": version.model,
-        "sigma": None if sigma is None else round(float(sigma[0]) * PERCENT_PER_UNIT, 6),
-        "group": None if sigma is None else bucket,
+        "sigma": None if query.sigma_pct is None else round(query.sigma_pct, 6),
+        "group": None if query.sigma_pct is None else query.bucket,
         "thin_evidence": answers.thin,
         "intervals": answers.intervals(),
     }
@@ -95,38 +86,7 @@ def _states(
     connection: Connection, symbol: str, rule: Rule, momentum_pct: float | None, *, given: bool
 ) -> MarketStates:
     """What is known after the newest bar, with the momentum that was given."""
-    score = np.array([np.nan if momentum_pct is None else momentum_pct / PERCENT_PER_UNIT])
-    variances = np.full((len(HALF_LIVES_MINUTES), 1), np.nan)
     if rule.volatility is None or given:
-        return MarketStates(np.zeros(1), score, variances)
+        return MarketStates.single(0.0, momentum_pct)
     state = newest_state(connection, symbol)
-    return MarketStates(np.array([state.minute + 1.0]), score, np.array(state.variances)[:, None])
-
-
-def _answers(
-    connection: Connection,
-    version: ModelVersion,
-    rule: Rule,
-    states: MarketStates,
-    bucket: int,
-    price_usd: float,
-    strikes: Floats,
-    ttc_seconds: float,
-) -> LadderAnswers:
-    if bucket == NO_BUCKET:
-        baseline = read_fingerprints(connection, version, baseline_only=True)
-        return answer_ladder_from(
-            price_usd,
-            strikes,
-            ttc_seconds,
-            baseline.positive[0],
-            baseline.negative[0],
-            baseline.nodes,
-            Profile(version.profile),
-            float(baseline.n_eff[0].min()),
-        )
-    rows = read_lookup_rows(connection, version, bucket, ttc_seconds)
-    positions = rule.positions(
-        states, ttc_seconds / SECONDS_PER_MINUTE, (strikes - price_usd) / price_usd * BPS_PER_UNIT
-    )
-    return answer_ladder(price_usd, strikes, ttc_seconds, rows, version.axes, positions[0])
+    return MarketStates.single(state.minute + 1.0, momentum_pct, state.variances)

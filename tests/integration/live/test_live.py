@@ -20,7 +20,8 @@ from live_sessions import (
 )
 from waiting import wait_until
 
-from pipelines.domain.models.ladder import answer_ladder, ladder_strikes_usd
+from pipelines.domain.models.base import MarketStates
+from pipelines.domain.models.ladder import LadderQuery, ladder_strikes_usd
 from pipelines.errors import AlreadyRunningError
 from pipelines.evaluation.fingerprint_files import read_fingerprint_files
 from pipelines.evaluation.parity import import_tables
@@ -49,8 +50,9 @@ def test_a_tick_becomes_the_answers_of_the_published_lookup(database: Database, 
     with database.connect("test", Role.READER) as connection:
         version = read_version(connection, active_generation(connection, "TICK"))
         rows = read_lookup_rows(connection, version, 1, payload["ttc_seconds"])
-    answers = answer_ladder(100.01, ladder_strikes_usd(100.01, 0.25), payload["ttc_seconds"], rows, version.axes)
-    assert payload["probabilities"] == answers.rows()
+    strikes, states = ladder_strikes_usd(100.01, 0.25), MarketStates.single(0.0, payload["momentum_score"])
+    query = LadderQuery(version.rule, version.axes, states, 100.01, strikes, payload["ttc_seconds"])
+    assert payload["probabilities"] == query.answer_from_lookup(rows).rows()
 
 
 def test_a_source_that_stops_makes_the_file_stale_and_a_tick_makes_it_fresh(

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.domain.configuration.model import ModelConfig, Profile
+from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.ladder import (
     LadderAnswers,
+    LadderQuery,
     LiveState,
-    answer_ladder,
     base_strike_usd,
     ladder_strikes_usd,
     live_payload,
@@ -22,6 +23,7 @@ from pipelines.domain.models.ladder import (
     ttc_seconds,
 )
 from pipelines.domain.models.lookup import LookupAxes, LookupRow
+from pipelines.domain.models.momentum import MomentumRule
 from pipelines.domain.prices.bars import closes_from_usd
 from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.domain.prices.ticks import Tick, TickHistory
@@ -46,7 +48,9 @@ NEGATIVE = np.linspace(5_500, 9_600, 201).astype(np.int16)
 def _answers(price: float = 95_123.45, tier: float = 250.0, ttc: float = 1800.0, known: bool = True) -> LadderAnswers:
     positive, negative, n_eff = (POSITIVE, NEGATIVE, 123.456) if known else (None, None, 0.0)
     rows = {node: LookupRow(node, positive, negative, n_eff) for node in AXES.nodes_around(ttc)}
-    return answer_ladder(price, ladder_strikes_usd(price, tier), ttc, rows, AXES)
+    states = MarketStates.single(0.0, 0.0)
+    query = LadderQuery(MomentumRule(ModelConfig()), AXES, states, price, ladder_strikes_usd(price, tier), ttc)
+    return query.answer_from_lookup(rows)
 
 
 def _payload(
@@ -94,11 +98,13 @@ def test_a_strike_of_a_small_tier_is_the_decimal_number_that_people_write() -> N
 
 def test_a_strike_above_the_price_uses_the_upward_side_and_any_other_the_downward_one() -> None:
     answers = _answers(price=95_000.0)
-    assert answers.upward.tolist() == [False] * 11 + [True] * 10
-    assert answers.buffer_usd.tolist() == [abs(250.0 * i) for i in range(-10, 11)]
-    np.testing.assert_allclose(answers.move_bps, answers.buffer_usd / 95_000.0 * 10_000)
+    rows = answers.rows()
+    assert [row["direction"] for row in rows] == ["below"] * 11 + ["above"] * 10
+    assert [row["buffer"] for row in rows] == [abs(250.0 * i) for i in range(-10, 11)]
+    move_bps = np.array([row["buffer"] for row in rows]) / 95_000.0 * 10_000
+    np.testing.assert_allclose([row["move_percent"] for row in rows], move_bps / 100, atol=5.1e-5)
     for side, strikes in ((POSITIVE, slice(11, 21)), (NEGATIVE, slice(0, 11))):
-        expected = 100.0 - np.interp(answers.move_bps[strikes], np.arange(201), side / 100.0)
+        expected = 100.0 - np.interp(move_bps[strikes], np.arange(201), side / 100.0)
         np.testing.assert_allclose(answers.reading.beyond[strikes], expected, atol=1e-9)
 
 

@@ -7,9 +7,10 @@ import pytest
 from scipy.interpolate import RegularGridInterpolator
 
 from pipelines.domain.configuration.model import ModelConfig, Profile
+from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.fingerprint import FingerprintSet, compute_fingerprints
 from pipelines.domain.models.interpolation import interpolate_beyond, scaled_move_bps, served
-from pipelines.domain.models.ladder import answer_ladder, answer_ladder_from
+from pipelines.domain.models.ladder import LadderQuery
 from pipelines.domain.models.lookup import (
     MISSING,
     LookupAxes,
@@ -20,6 +21,7 @@ from pipelines.domain.models.lookup import (
     read_ladder,
     to_hundredths,
 )
+from pipelines.domain.models.momentum import MomentumRule
 from pipelines.domain.prices.bars import Floats, closes_from_usd
 from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
@@ -197,14 +199,16 @@ def test_a_ladder_straight_from_a_fingerprint_answers_as_its_lookup_does(
     fingerprints: dict[Profile, FingerprintSet], profile: Profile, ttc: float
 ) -> None:
     config, made = CONFIGS[profile], fingerprints[profile]
-    table, strikes = made.index(-30), np.arange(92_500.0, 97_501.0, 250.0)
+    at, strikes = slice(made.index(-30), made.index(-30) + 1), np.arange(92_500.0, 97_501.0, 250.0)
     rows, axes = _rows(build_lookup_block(made, -30, config), config), _axes(config)
-    stored = answer_ladder(95_123.45, strikes, ttc, rows, axes)
-    direct = answer_ladder_from(
-        95_123.45, strikes, ttc, made.positive[table], made.negative[table], made.nodes, profile, 5.0
-    )
-    np.testing.assert_array_equal(direct.upward, stored.upward)
-    np.testing.assert_array_equal(direct.move_bps, stored.move_bps)
+    query = LadderQuery(MomentumRule(config), axes, MarketStates.single(0.0, None), 95_123.45, strikes, ttc)
+    stored = query.answer_from_lookup(rows)
+    table = FingerprintSet((None,), made.nodes, made.positive[at], made.negative[at], made.n[at], np.full((1, 60), 5.0))
+    direct = query.answer_from_baseline(table)
+    same = "strike", "buffer", "move_percent", "direction"
+    assert [[row[key] for key in same] for row in direct.rows()] == [
+        [row[key] for key in same] for row in stored.rows()
+    ]
     np.testing.assert_allclose(direct.reading.beyond, stored.reading.beyond, rtol=0, atol=0.01)
     np.testing.assert_array_equal(direct.reading.clamped, stored.reading.clamped)
     assert direct.reading.n_eff == 5.0
