@@ -12,6 +12,8 @@ from pipelines.maintenance import log_rotation as logs_job
 from pipelines.maintenance import retention as retention_job
 from pipelines.maintenance import vacuum as vacuum_job
 from pipelines.resources import Strikecast
+from pipelines.storage.live.ticks import create_day_partitions, upcoming_days
+from pipelines.storage.postgres.connection import Role
 
 GROUP = "ops"
 SCHEDULED_TIME = "dagster/scheduled_execution_time"
@@ -52,7 +54,8 @@ def row_table(rows: Mapping[str, int]) -> dg.MarkdownMetadataValue:
 )
 def day_partitions(context: dg.AssetExecutionContext, strikecast: Strikecast) -> dg.MaterializeResult:
     """The partitions of today and the next seven days, of ticks and answers: made before anybody writes into them."""
-    names = retention_job.days_ahead(strikecast.database(), planning_time(context))
+    with strikecast.database().connect("partitions", Role.PIPELINE, autocommit=True) as connection:
+        names = create_day_partitions(connection, upcoming_days(planning_time(context)))
     return dg.MaterializeResult(metadata={"partitions": len(names), "newest": max(names)})
 
 

@@ -24,7 +24,7 @@ from benchmarks.live_processes import SESSION, TIERS, ended, number, session, ti
 from benchmarks.price_files import add_prices_option, chosen_prices, price_file
 from benchmarks.serving import tick_to_file
 from pipelines.live.file_writer import FENCE, probabilities_path
-from pipelines.storage.live.sessions import lock_state
+from pipelines.storage.live.sessions import read_lock_state
 from pipelines.storage.live.state_store import METRICS, RISK_GUARD, SnapshotType, StateStore
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.embedded import EmbeddedServer
@@ -46,7 +46,7 @@ def hand_overs(database: Database, output: Path, count: int = 24, period: float 
     def relieve() -> None:
         while not stop.is_set():
             with database.connect("bench", Role.READER) as connection:
-                state = lock_state(connection)
+                state = read_lock_state(connection)
             running = [child for child in children if child.poll() is None]
             if state.waiting == 0 and len(running) < 2:
                 arguments = [
@@ -99,7 +99,7 @@ def standby_recovery(database: Database, output: Path, repeats: int = 10) -> Fig
                 standby = subprocess.Popen(
                     [sys.executable, "-c", SESSION, *arguments], stdout=subprocess.PIPE, text=True
                 )
-                wait_for(lambda connection=connection: lock_state(connection).waiting == 1)
+                wait_for(lambda connection=connection: read_lock_state(connection).waiting == 1)
             before = number(path)
             killed = time.time()
             holder.kill()

@@ -17,7 +17,7 @@ from pipelines.storage.live.sessions import (
     LockState,
     database_identity,
     mark_others_crashed,
-    read_lock_state,
+    read_lock_state_async,
     set_timeouts,
     start_session,
     terminate_backend,
@@ -84,7 +84,7 @@ async def _replace_what_hangs(database: Database, application: str, log: Log) ->
     # No role: a backend may be ended by the login that it belongs to.
     async with await AsyncConnection.connect(database.conninfo(application, None), autocommit=True) as connection:
         while True:
-            state = await read_lock_state(connection)
+            state = await read_lock_state_async(connection)
             if state.holder_pid is not None:
                 held_since = {state.holder_pid: held_since.get(state.holder_pid, time.monotonic())}
                 if _hangs(state, time.monotonic() - held_since[state.holder_pid]):

@@ -17,8 +17,8 @@ from pipelines.live.metrics import SessionMetrics
 from pipelines.live.model_loading import load_new_champions
 from pipelines.live.symbol_refresher import SymbolRefresher
 from pipelines.log import Log
-from pipelines.storage.live.tick_log import MOST_PENDING, DescribedTick, TickLog
-from pipelines.storage.live.ticks import GENERATION_CHANNEL, Announcement, notifications, read_new_ticks
+from pipelines.storage.live.tick_writer import MAX_QUEUED, TickRecord, TickWriter
+from pipelines.storage.live.ticks import GENERATION_CHANNEL, Notification, notifications, read_new_ticks
 from pipelines.storage.postgres.connection import Database, DriverError, OperationalError, Role, full_message
 
 #: A file is renewed after this long without a tick: at least once a second, with room for 200 symbols' turns.
@@ -38,7 +38,7 @@ BACKOFF = wait_random_exponential(multiplier=0.1, max=5.0)
 
 
 class RefreshLoop:
-    """What a session does over and over. Reads through a pool of its own; ticks and answers go through a TickLog."""
+    """What a session does over and over. Reads through a pool of its own; ticks and answers go through a TickWriter."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class RefreshLoop:
         self.replayed = False
         self.pool = database.async_pool(application, Role.LIVE)
         self.runners: Sequence[SourceRunner] = ()
-        self._tick_log: TickLog | None = None
+        self._tick_writer: TickWriter | None = None
         self._began_at = datetime.max.replace(tzinfo=UTC)
         self._wake = {symbol: asyncio.Event() for symbol in refreshers}
         self._ticked = asyncio.Event()
@@ -75,26 +75,26 @@ class RefreshLoop:
         self._deaf: str | None = None
         #: While this session waits: the newest tick of our own feed, and ticks of others without features.
         self._held: dict[str, Tick] = {}
-        self._bare: deque[DescribedTick] = deque(maxlen=MOST_PENDING)
+        self._bare: deque[TickRecord] = deque(maxlen=MAX_QUEUED)
 
     async def catch_up(self) -> None:
         """Read the ticks of the last half hour, or what is new of them."""
         while await self._try_read_ticks(list(self._refreshers)):
             pass
 
-    async def begin(self, session: int, tick_log: TickLog, feed: Feed) -> None:
+    async def begin(self, session: int, tick_writer: TickWriter, feed: Feed) -> None:
         """From now on this session writes: catch up with the ticks, warm up the feed, write all files once."""
-        self._tick_log = tick_log
+        self._tick_writer = tick_writer
         self._arrived.clear()  # what came while the session before this one answered it
         for refresher in self._refreshers.values():
             refresher.session = session
         await self.catch_up()
-        tick_log.describe(list(self._bare))
+        tick_writer.add_features(list(self._bare))
         self._began_at = datetime.now(UTC)
         for symbol, refresher in self._refreshers.items():
             await self._try_refresh(symbol)
             warm = [self._described(symbol, t) for t in feed.warm_up(symbol, self._began_at) if refresher.take(t)]
-            tick_log.store(warm)
+            tick_writer.add_ticks(warm)
             if symbol in self._held:
                 await self.deliver([(symbol, self._held[symbol])], self._began_at)
             if warm:
@@ -151,10 +151,10 @@ class RefreshLoop:
                 async for notification in notifications(self._database, self._application):
                     self._hear(notification)
 
-    def _hear(self, notification: Announcement) -> None:
+    def _hear(self, notification: Notification) -> None:
         if notification.channel == GENERATION_CHANNEL:
             self._published.set()
-        elif self._tick_log is not None and notification.pid == self._tick_log.connection.info.backend_pid:
+        elif self._tick_writer is not None and notification.pid == self._tick_writer.connection.info.backend_pid:
             return  # our own ticks
         elif notification.payload in self._refreshers:
             self._arrived.setdefault(notification.payload, time.perf_counter())
@@ -211,22 +211,22 @@ class RefreshLoop:
         for symbol in symbols:
             if not self._wake[symbol].is_set():
                 self._arrived.pop(symbol, None)  # nothing new came of it
-        if self._tick_log is None:
+        if self._tick_writer is None:
             self._bare.extend(described)
         else:
-            self._tick_log.describe(described)
+            self._tick_writer.add_features(described)
         return any(count >= ROWS_AT_ONCE for count in counted.values())
 
     async def deliver(self, ticks: Sequence[tuple[str, Tick]], arrived_at: datetime) -> None:
         """Take in ticks of our own feed, have them stored and answered; while the session waits, keep the newest."""
-        if self._tick_log is None:
+        if self._tick_writer is None:
             self._held.update(ticks)
             return
         arrived = time.perf_counter()
         taken = [self._described(symbol, tick) for symbol, tick in ticks if self._refreshers[symbol].take(tick)]
         if not taken:
             return
-        self._tick_log.store(taken)
+        self._tick_writer.add_ticks(taken)
         self._metrics.ticks += len(taken)
         for one in taken:
             self._metrics.record("feed", max(0.0, (arrived_at - one.tick.at).total_seconds()))
@@ -234,10 +234,10 @@ class RefreshLoop:
             self._arrived[one.symbol] = arrived
             self._wake[one.symbol].set()
 
-    def _described(self, symbol: str, tick: Tick) -> DescribedTick:
+    def _described(self, symbol: str, tick: Tick) -> TickRecord:
         features = self._refreshers[symbol].ticks.features()
         assert features is not None
-        return DescribedTick(symbol, tick, features)
+        return TickRecord(symbol, tick, features)
 
     # Files
 
@@ -288,11 +288,11 @@ class RefreshLoop:
     def _keep_answer(self, symbol: str) -> None:
         """Keep the first answer of each minute, to be scored when its hour has passed."""
         answer = self._refreshers[symbol].answer
-        if answer is None or self._tick_log is None:
+        if answer is None or self._tick_writer is None:
             return
         minute: datetime = answer["answered_at"].replace(second=0, microsecond=0)
         if self._sampled.get(symbol) != minute:
-            self._tick_log.keep(answer)
+            self._tick_writer.add_answer(answer)
             self._sampled[symbol] = minute
 
     def _problems(self, symbol: str) -> list[str]:
@@ -300,7 +300,7 @@ class RefreshLoop:
         problems = [problem for runner in self.runners for problem in runner.problems(symbol)]
         known = (self._ahead.get(symbol), self._unreadable.get(symbol), self._deaf)
         problems += [problem for problem in known if problem is not None]
-        return problems if self._tick_log is None else problems + self._tick_log.problems
+        return problems if self._tick_writer is None else problems + self._tick_writer.problems
 
     def _retry(self, symbol: str, attempt: RetryCallState) -> None:
         assert attempt.outcome is not None

@@ -28,9 +28,15 @@ from pipelines.live.refresh_loop import RefreshLoop
 from pipelines.live.session_state import crashed_state, live_state
 from pipelines.live.symbol_refresher import SymbolRefresher
 from pipelines.log import Log
-from pipelines.storage.live.sessions import end_session, heartbeat, latest_totals, leader_connection, read_lock_state
+from pipelines.storage.live.sessions import (
+    end_session,
+    latest_totals,
+    leader_connection,
+    read_lock_state_async,
+    record_heartbeat,
+)
 from pipelines.storage.live.state_store import SnapshotType, save_state
-from pipelines.storage.live.tick_log import TickLog
+from pipelines.storage.live.tick_writer import TickWriter
 from pipelines.storage.postgres.connection import (
     AsyncConnection,
     Database,
@@ -179,17 +185,17 @@ class LiveSession:
         hands_over_at = _next_multiple(now, self._period)
         leadership = await take_leadership(connection, list(self.refreshers), self._run_id, feed.name, hands_over_at)
         ended: str | None = None
-        tick_log = TickLog(connection, feed.name)
+        tick_writer = TickWriter(connection, feed.name)
         try:
             await self._try("counts of the sessions before", self._look_at_totals(leadership))
             self._files.claim(leadership.session, leadership.identity)
             self._log(f"session {leadership.session}: {', '.join(self.refreshers)}, prices by {feed.name}")
-            await self._refresh_loop.begin(leadership.session, tick_log, feed)
+            await self._refresh_loop.begin(leadership.session, tick_writer, feed)
             if once:
                 ended = ONCE
                 return
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work) for work in self._work(leadership, feed, tick_log)]
+                tasks = [group.create_task(work) for work in self._work(leadership, feed, tick_writer)]
                 ended = await self._until_hand_over(hands_over_at)
                 for task in tasks:
                     task.cancel()
@@ -198,7 +204,7 @@ class LiveSession:
             raise
         finally:
             self._leaving = True
-            await self._leave(leadership, feed, tick_log, ended or "it failed")
+            await self._leave(leadership, feed, tick_writer, ended or "it failed")
 
     def _waiting_work(self, feed: Feed) -> list[Coroutine[Any, Any, None]]:
         """What goes on from the start, so that a session whose turn comes knows everything."""
@@ -209,12 +215,12 @@ class LiveSession:
             self._refresh_loop.look_for_champions(),
         ]
 
-    def _work(self, leadership: Leadership, feed: Feed, tick_log: TickLog) -> list[Coroutine[Any, Any, None]]:
+    def _work(self, leadership: Leadership, feed: Feed, tick_writer: TickWriter) -> list[Coroutine[Any, Any, None]]:
         """What goes on once it is its turn."""
         return [
             *self._sources(feed, early=False),
             *(self._refresh_loop.refresh_forever(symbol) for symbol in self.refreshers),
-            tick_log.run(),
+            tick_writer.run(),
             self._beat(leadership),
             self._keep_record(leadership, feed),
         ]
@@ -238,7 +244,7 @@ class LiveSession:
             waiting = 0
             with suppress(DriverError):  # a lost server ends the session elsewhere
                 async with self._refresh_loop.pool.connection() as connection:
-                    waiting = (await read_lock_state(connection)).waiting
+                    waiting = (await read_lock_state_async(connection)).waiting
             if waiting:
                 return HANDED_OVER
             if not said:
@@ -251,7 +257,7 @@ class LiveSession:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             try:
-                alive = await heartbeat(leadership.connection, leadership.session, self.metrics.cycles)
+                alive = await record_heartbeat(leadership.connection, leadership.session, self.metrics.cycles)
             except OperationalError as error:
                 if leadership.connection.closed:
                     raise
@@ -314,7 +320,7 @@ class LiveSession:
         state = live_state(leadership.session, leadership.started_at, config, known, int(totals["cycles"]), status)
         await save_state(leadership.connection, state, kind)
 
-    async def _leave(self, leadership: Leadership, feed: Feed, tick_log: TickLog, ended: str) -> None:
+    async def _leave(self, leadership: Leadership, feed: Feed, tick_writer: TickWriter, ended: str) -> None:
         """Last words, as far as they still can be said."""
         try:
             async with asyncio.timeout(LEAVE_SECONDS):
@@ -323,8 +329,8 @@ class LiveSession:
                 self.metrics.close_minute(datetime.now(UTC).replace(second=0, microsecond=0))
                 await self._snapshot(leadership, feed, SnapshotType.ON_STOP, "stopped")
                 await end_session(leadership.connection, leadership.session, self.metrics.cycles, ended)
-                await tick_log.flush()
-                for problem in tick_log.problems:
+                await tick_writer.flush()
+                for problem in tick_writer.problems:
                     self._log(problem)
         except (DriverError, TimeoutError, StrikecastError, OSError) as error:
             self._log(f"session {leadership.session} could not say goodbye: {full_message(error)}")

@@ -11,15 +11,12 @@ from pipelines.domain.maintenance.retention import RetentionPlan, plan_retention
 from pipelines.domain.maintenance.vacuum import IndexStep, VacuumStep
 from pipelines.log import Log
 from pipelines.settings import Settings
-from pipelines.storage.live.ticks import create_partitions
 from pipelines.storage.maintenance import retention as stored
 from pipelines.storage.maintenance.runs import leaving, newest_planned, only_one, patient, record
 from pipelines.storage.maintenance.vacuum import read_indexes, reindex, vacuum
 from pipelines.storage.postgres.connection import Connection, Database, Role
 
 JOB = "retention"
-#: So many days have their partitions beforehand; fewer than three are an alarm.
-DAYS_AHEAD = 7
 #: Publications wait while a table is dropped: one that a reader holds on to is left sooner than they give up.
 DROP_SECONDS = 5
 #: An index up to this size is built anew within a second or two, which is worth it from this share of air on.
@@ -119,9 +116,3 @@ def _delete_compute_logs(settings: Settings, run_ids: Sequence[str]) -> None:
 def dagster_database(settings: Settings, database: Database) -> Database:
     """Dagster's storage, in the same server."""
     return patient(replace(database, url=database.url_for(settings.dagster_database)))
-
-
-def days_ahead(database: Database, now: datetime) -> list[str]:
-    """Create the day partitions of today and the next days; the names of all of them."""
-    with database.connect("partitions", Role.PIPELINE, autocommit=True) as connection:
-        return create_partitions(connection, now, DAYS_AHEAD)

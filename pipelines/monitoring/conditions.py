@@ -12,7 +12,7 @@ from pipelines.errors import DatabaseError
 from pipelines.live.file_reader import read_view
 from pipelines.monitoring.alert_delivery import read_state
 from pipelines.settings import Settings
-from pipelines.storage.live.ticks import days_ahead
+from pipelines.storage.live.ticks import count_days_ahead
 from pipelines.storage.maintenance.runs import left_twice
 from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.monitoring.audits import judged_since
@@ -40,7 +40,7 @@ def look(settings: Settings, database: Database, instance: dg.DagsterInstance, n
     try:
         with database.connect("watchdog", Role.PIPELINE) as connection:
             published = champion_generations(connection, list(settings.symbols))
-            ahead = days_ahead(connection)
+            ahead = count_days_ahead(connection)
             left = left_twice(connection)
             breaches = lasting_breaches(judged_since(connection, now - LOOKED_BACK), now)
     except DatabaseError as trouble:

@@ -11,7 +11,7 @@ from pipelines.monitoring.conditions import look
 from pipelines.orchestration.jobs import LIVE_JOB, live_refresh
 from pipelines.orchestration.run_reaper import IN_PROGRESS, START_GRACE, fail, runs_without_process
 from pipelines.resources import Strikecast
-from pipelines.storage.live.sessions import LockState, lock_state
+from pipelines.storage.live.sessions import LockState, read_lock_state
 from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.postgres.connection import Role
 
@@ -37,7 +37,7 @@ def live_supervisor(context: dg.SensorEvaluationContext, strikecast: Strikecast)
     now = datetime.now(UTC)
     try:
         with strikecast.database().connect("live supervisor", Role.PIPELINE) as connection:
-            state = lock_state(connection)
+            state = read_lock_state(connection)
             published = champion_generations(connection, list(settings.symbols))
     except DatabaseError as error:
         return dg.SkipReason(str(error))

@@ -4,7 +4,7 @@ from typing import Any
 
 from pipelines.service.supervisor import ui_url
 from pipelines.settings import Settings, config_file
-from pipelines.storage.live.sessions import current_session, symbol_status
+from pipelines.storage.live.sessions import latest_session, symbol_status
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.schema import read_version
 
@@ -34,5 +34,5 @@ def read_status(settings: Settings, database: Database) -> dict[str, Any]:
     if schema.is_current:
         with database.connect("status", Role.READER) as connection:
             state["symbols"] = symbol_status(connection, list(settings.symbols))
-            state["live_session"] = current_session(connection)
+            state["live_session"] = latest_session(connection)
     return state

@@ -38,7 +38,7 @@ from pipelines.live.file_reader import (
 )
 from pipelines.live.file_writer import probabilities_path
 from pipelines.monitoring.audit.report_files import Reports
-from pipelines.storage.live.health_queries import DatabaseHealth, read_health, read_hour, with_timeouts
+from pipelines.storage.live.health_queries import DatabaseHealth, read_health, read_prices, with_timeouts
 from pipelines.storage.postgres.connection import Database
 from pipelines.web.health import health_report
 from pipelines.web.single_flight import FileWatcher, SingleFlightCache
@@ -189,7 +189,7 @@ class Pages:
     def _read_hour(self, database: Database, symbol: str) -> list[tuple[str, float]]:
         now = self._clock()
         start = now.replace(minute=0, second=0, microsecond=0)
-        return [(iso(at), price) for at, price in read_hour(database, symbol, start, now)]
+        return [(iso(at), price) for at, price in read_prices(database, symbol, start, now)]
 
     def _known(self, symbol: str) -> str:
         """A configured symbol, from the configuration itself; raises 404 otherwise."""

@@ -17,7 +17,7 @@ from waiting import TIMEOUT_SECONDS, wait_until
 from pipelines.live.feeds.base import ExternalFeed, Feed
 from pipelines.live.file_writer import probabilities_path
 from pipelines.live.session import LiveSession
-from pipelines.storage.live.sessions import session_is_alive
+from pipelines.storage.live.sessions import session_lock_is_held
 from pipelines.storage.postgres.connection import Database, Role
 
 SESSION = """
@@ -108,7 +108,7 @@ def new_session(database: Database, output: Path, *symbols: str, **options: Any)
 
 def leader_is_alive(database: Database) -> bool:
     with database.connect("test", Role.PIPELINE) as connection:
-        return session_is_alive(connection)
+        return session_lock_is_held(connection)
 
 
 def insert_tick(database: Database, symbol: str, price: float, at: datetime | None = None) -> None:

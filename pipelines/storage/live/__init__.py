@@ -1,1 +1,1 @@
-"""Ticks, sessions, snapshots and health queries of the live session."""
+"""Storage of the live session: ticks, sessions, snapshots, health queries."""

@@ -1,4 +1,4 @@
-"""What is shown of the live session: its health and an hour of prices, read by one who cannot wait."""
+"""Health of the live session and the hour's prices for `strikecast serve`, read with short timeouts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import psycopg
 from psycopg import conninfo
 
 from pipelines.errors import DatabaseError, ServerUnavailableError
-from pipelines.storage.live.sessions import current_session, session_is_alive
+from pipelines.storage.live.sessions import KEEPALIVES, latest_session, session_lock_is_held
 from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.postgres.connection import Connection, Database, Role, full_message, primary_message
 from pipelines.storage.postgres.statements import Statements
@@ -18,19 +18,12 @@ SQL = Statements(__name__)
 
 APPLICATION = "serve"
 STATEMENT_TIMEOUT_SECONDS = 1
-#: A server that is cut off, rather than gone, is given up within seconds; the kernel's default is two hours.
-GIVE_UP = {
-    "connect_timeout": 2,
-    "keepalives_idle": 2,
-    "keepalives_interval": 1,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 5_000,
-}
+CONNECTION_TIMEOUTS = {"connect_timeout": 2, **KEEPALIVES}
 
 
 @dataclass(frozen=True)
 class SessionRecord:
-    """The newest session's record; the heartbeat's age is told by the database's clock, which wrote it."""
+    """The newest session; the heartbeat's age is by the database's clock, which recorded it."""
 
     session_id: int
     status: str
@@ -48,42 +41,37 @@ class DatabaseHealth:
 
 
 def with_timeouts(database: Database) -> Database:
-    """The same database, for reads that are worth nothing when they take long."""
-    given = {name: value for name, value in GIVE_UP.items() if database.parameters.get(name) is None}
+    """The same database with short timeouts; connection timeouts that its URL states are kept."""
+    timeouts = {name: value for name, value in CONNECTION_TIMEOUTS.items() if database.parameters.get(name) is None}
     return replace(
         database,
-        url=conninfo.make_conninfo(database.url, **given),
+        url=conninfo.make_conninfo(database.url, **timeouts),
         lock_timeout_seconds=1,
         statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS,
     )
 
 
 def read_health(database: Database, symbols: Sequence[str]) -> DatabaseHealth:
-    """What the database knows of `symbols` and of the live session. Raises DatabaseError."""
-    with _reading(database) as connection:
+    """Published generations of `symbols`, and the newest live session. Raises DatabaseError."""
+    with _connection(database) as connection:
         generations = champion_generations(connection, symbols)
-        alive = session_is_alive(connection)
-        now = connection.execute(SQL["server_clock"]).fetchone()
-        assert now is not None
-        found = current_session(connection)
-    if found is None:
-        return DatabaseHealth(generations, alive, None)
-    age = (now[0] - found["heartbeat_at"]).total_seconds()
-    return DatabaseHealth(generations, alive, SessionRecord(found["session_id"], found["status"], found["cycles"], age))
+        row = latest_session(connection)
+        lock_is_held = session_lock_is_held(connection) if row is None else row["alive"]
+    if row is None:
+        return DatabaseHealth(generations, lock_is_held, None)
+    session = SessionRecord(row["session_id"], row["status"], row["cycles"], row["heartbeat_age_seconds"])
+    return DatabaseHealth(generations, lock_is_held, session)
 
 
-def read_hour(database: Database, symbol: str, start: datetime, now: datetime) -> list[tuple[datetime, float]]:
-    """A symbol's prices (USD) from `start` to `now` (aware), the last one of each second, oldest first.
-
-    Raises DatabaseError.
-    """
-    parameters = {"symbol": symbol, "since": start, "until": now}
-    with _reading(database) as connection:
-        return [(row[0], row[1]) for row in connection.execute(SQL["hour_of_prices"], parameters)]
+def read_prices(database: Database, symbol: str, start: datetime, end: datetime) -> list[tuple[datetime, float]]:
+    """The last price (USD) of each second from `start` to `end` (aware), oldest first. Raises DatabaseError."""
+    parameters = {"symbol": symbol, "since": start, "until": end}
+    with _connection(database) as connection:
+        return [(row[0], row[1]) for row in connection.execute(SQL["prices_by_second"], parameters)]
 
 
 @contextmanager
-def _reading(database: Database) -> Iterator[Connection]:
+def _connection(database: Database) -> Iterator[Connection]:
     try:
         with database.connect(APPLICATION, Role.READER, autocommit=True) as connection:
             yield connection
@@ -91,5 +79,5 @@ def _reading(database: Database) -> Iterator[Connection]:
         limit = database.statement_timeout_seconds
         raise ServerUnavailableError(f"the database at {database.describe()} took longer than {limit} s") from error
     except psycopg.Error as error:
-        what = primary_message(error) if error.sqlstate else full_message(error)
-        raise DatabaseError(f"cannot read from the database at {database.describe()}: {what}") from error
+        message = primary_message(error) if error.sqlstate else full_message(error)
+        raise DatabaseError(f"cannot read from the database at {database.describe()}: {message}") from error

@@ -37,9 +37,9 @@ VALUES (
 )
 RETURNING session_id, started_at
 
--- name: crash_dead_sessions
+-- name: mark_sessions_crashed
 UPDATE live_data.session
-SET status = 'crashed', ended_at = clock_timestamp(), ended_because = 'found dead by session ' || %(session_id)s
+SET status = 'crashed', ended_at = clock_timestamp(), ended_because = 'not running when session ' || %(session_id)s || ' started'
 WHERE status = 'running' AND session_id <> %(session_id)s
 RETURNING session_id
 
@@ -57,8 +57,9 @@ WHERE session_id = %(session_id)s AND status = 'running'
 -- name: database_identity
 SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || oid FROM pg_database WHERE datname = current_database()
 
--- name: current_session
-SELECT session_id, status, dagster_run_id, started_at, heartbeat_at, cycles
+-- name: latest_session
+SELECT session_id, status, dagster_run_id, started_at, heartbeat_at, cycles,
+    extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 AS heartbeat_age_seconds
 FROM live_data.session ORDER BY session_id DESC LIMIT 1
 
 -- name: latest_totals
@@ -66,7 +67,7 @@ SELECT config -> 'totals' FROM live_data.session_snapshots
 WHERE session_id LIKE 'live-%%' AND jsonb_typeof(config -> 'totals') = 'object'
 ORDER BY snapshot_id DESC LIMIT 1
 
--- name: status
+-- name: symbol_status
 SELECT symbol.name AS symbol,
     bars.count AS bars, bars.first_bar_at, bars.last_bar_at,
     champion.champion AS model, champion.challenger, active.generation, version.profile, version.published_at, version.lookup_rows, version.last_bar_at AS built_to,

@@ -1,8 +1,8 @@
-"""Session state in PostgreSQL: what is saved is what is loaded, to the last field.
+"""Snapshots of session state in PostgreSQL; loading returns exactly the saved value.
 
 A state is `{"session": {...}, "positions": {"active_orders": {key: {...}}}, "metrics": {...}, "risk_guard": {...}}`;
-`metrics` and `risk_guard` may be None. The fields are those of the four snapshot tables, by their names; every one must
-be there, and no other may be: a field that has no column would be lost.
+`metrics` and `risk_guard` may be None. Fields are named after the columns of the four snapshot tables. All are
+required and no others are allowed: a field without a column would be lost.
 """
 
 import json
@@ -64,27 +64,27 @@ TIMES = {"session_start_time", "position_open_time"}
 TEXTS = {"session_id", "mode", "paper_campaign_id", "status"}
 COUNTS = {"loop_count", "trades_opened", "trades_closed", "winning_trades", "losing_trades"}
 AMOUNTS = {"total_pnl_usd", "max_dd_usd", "portfolio_initial_capital", "portfolio_equity", "daily_loss_usd"}
-#: The risk guard has a start time too; in a statement it goes by another name.
+#: Statement parameter of the risk guard's `session_start_time`; the session has one too.
 RISK_TIME = "risk_session_start_time"
 
 
 @dataclass(frozen=True)
 class StateStore:
-    """Saves and loads through a connection of the caller's: inside its transaction if there is one."""
+    """Saves and loads states through the caller's connection, inside its transaction if there is one."""
 
     connection: Connection
 
     def save(self, state: State, snapshot_type: SnapshotType) -> int:
-        """Store a state as one snapshot, all of it or nothing, in one statement; returns its number.
+        """Store a state as one snapshot in one statement; return its number.
 
-        Raises StateError that names every field that cannot be stored, psycopg.Error when the database refuses.
+        Raises StateError naming every field that cannot be stored, psycopg.Error when the database refuses it.
         """
         row = self.connection.execute(SQL["save_snapshot"], _parameters(state, snapshot_type)).fetchone()
         assert row is not None
         return int(row[0])
 
     def load_latest(self, session_id: str) -> dict[str, Any]:
-        """The state saved last under a session's name, times in UTC. Raises NoDataError when there is none."""
+        """The last state saved for a session, times in UTC. Raises NoDataError when there is none."""
         with self.connection.cursor(row_factory=dict_row) as cursor:
             row = cursor.execute(SQL["latest_snapshot"], [session_id], prepare=True).fetchone()
             if row is None:
@@ -121,7 +121,7 @@ def _column(name: str) -> str:
 
 
 def _parameters(state: State, snapshot_type: SnapshotType) -> dict[str, Any]:
-    """The statement's parameters; raises StateError that names every field that cannot be stored."""
+    """The statement's parameters. Raises StateError naming every field that cannot be stored."""
     problems: list[str] = []
     if not _fields(state, SECTIONS, "state", problems):
         raise StateError("; ".join(problems))
@@ -174,13 +174,13 @@ def _fields(section: object, fields: tuple[str, ...], path: str, problems: list[
 
 
 def _value(name: str, value: object, path: str, problems: list[str]) -> Any:  # noqa: PLR0911 (one per kind of field)
-    """One field as the driver takes it: None stays NULL, except where JSON is stored, whose null is NULL as well."""
+    """One field as the driver expects it; None becomes NULL, also in JSON columns."""
     if value is None:
         return None
     if name in TIMES:
         if isinstance(value, datetime) and value.tzinfo is not None:
             return value
-        problems.append(f"{path} is {_kind(value)}, expected a time with its zone")
+        problems.append(f"{path} is {_kind(value)}, expected a time with time zone")
         return None
     if name in TEXTS:
         return _text(value, path, problems)
@@ -197,18 +197,16 @@ def _text(value: object, path: str, problems: list[str]) -> str | None:
     if not isinstance(value, str):
         problems.append(f"{path} is {_kind(value)}, expected text")
         return None
-    unstorable = "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value)
-    if unstorable:
+    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
         problems.append(f"{path} holds a character that PostgreSQL cannot store")
         return None
     return value
 
 
 def _json(value: object, path: str, problems: list[str]) -> str:  # noqa: PLR0911 (one per kind of value)
-    """Value as JSON text from which exactly it is read again.
+    """Value as JSON text that loads as exactly the same value.
 
-    A float always gets a decimal point: jsonb keeps numbers as decimals, so 1e23 would come back as an integer, which
-    is another number.
+    A float always gets a decimal point: jsonb stores numbers as decimals, so 1e23 would load as an integer.
     """
     match value:
         case None | bool():
@@ -229,7 +227,7 @@ def _json(value: object, path: str, problems: list[str]) -> str:  # noqa: PLR091
                 for key, item in value.items()
             )
             return f"{{{','.join(pairs)}}}"
-    problems.append(f"{path} is {_kind(value)}, which JSON does not have")
+    problems.append(f"{path} is {_kind(value)}, which JSON cannot represent")
     return "null"
 
 

@@ -1,6 +1,6 @@
-"""Ticks in `live_data.price_log`: notifications, reads, and partitions by day (UTC)."""
+"""Ticks in `live_data.price_log`: notifications, reads, and the partitions by UTC day."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -11,17 +11,18 @@ from pipelines.storage.postgres.statements import Statements
 
 SQL = Statements(__name__)
 
-#: Tables of `live_data` with a partition per day (UTC).
+#: Tables of `live_data` that are partitioned by UTC day.
 PARTITIONED = ("price_log", "answer")
-#: A channel, the payload (a symbol), and the process id of the connection that announced it.
-Announcement = Notify
+#: Partitions exist for today and this many days ahead; fewer than three raise an alert.
+DAYS_AHEAD = 7
 GENERATION_CHANNEL = "strikecast_generation"
+Notification = Notify
 
 
-async def notifications(database: Database, application: str) -> AsyncIterator[Announcement]:
-    """Announcements of ticks and of published generations, over a connection of its own, until that breaks."""
-    where = database.conninfo(application, Role.LIVE)
-    async with await AsyncConnection.connect(where, autocommit=True) as connection:
+async def notifications(database: Database, application: str) -> AsyncIterator[Notification]:
+    """Notifications of new ticks (payload: the symbol) and published generations, until the connection breaks."""
+    conninfo = database.conninfo(application, Role.LIVE)
+    async with await AsyncConnection.connect(conninfo, autocommit=True) as connection:
         await connection.execute(SQL["listen_ticks"])
         await connection.execute(SQL["listen_generations"])
         async for notification in connection.notifies():
@@ -31,10 +32,10 @@ async def notifications(database: Database, application: str) -> AsyncIterator[A
 async def read_new_ticks(
     connection: AsyncConnection, newest: Sequence[tuple[str, datetime]], limit: int, *, replayed: bool
 ) -> list[tuple[Any, ...]]:
-    """Ticks of each symbol later than the instant beside it, oldest first, at most `limit` per symbol.
+    """Ticks of each (symbol, instant) later than the instant, oldest first, at most `limit` per symbol.
 
-    Only replayed ticks, or only real ones. Columns: symbol, ticked_at, price (USD), received_at, and whether the tick
-    has no features yet. Times are aware UTC.
+    `replayed` selects replayed or real ticks. Columns: symbol, ticked_at, price (USD), received_at, and whether the
+    tick has no features yet. Times are aware UTC.
     """
     parameters = [[symbol for symbol, _ in newest], [at for _, at in newest], replayed, limit]
     cursor = await connection.execute(SQL["live_tick_history"], parameters, prepare=True)
@@ -44,35 +45,39 @@ async def read_new_ticks(
 def minute_closes(
     connection: Connection, symbol: str, since: datetime, *, replayed: bool
 ) -> list[tuple[datetime, float]]:
-    """The last tick of each minute after `since`, oldest first; one at the end of a minute belongs to that minute.
+    """The last tick of each minute after `since`, oldest first; a tick at the end of a minute belongs to that minute.
 
-    Only replayed ticks, or only real ones.
+    `replayed` selects replayed or real ticks.
     """
     parameters = {"symbol": symbol, "since": since, "replayed": replayed}
     return [(row[0], row[1]) for row in connection.execute(SQL["minute_closes"], parameters).fetchall()]
 
 
-def days_from(now: datetime, ahead: int) -> list[tuple[str, date]]:
-    """Each partitioned table with the UTC day of `now` (aware) and each of the next days."""
+def upcoming_days(now: datetime) -> list[date]:
+    """The UTC day of `now` (aware) and the next DAYS_AHEAD days."""
     today = now.astimezone(UTC).date()
-    return [(table, today + timedelta(days=number)) for table in PARTITIONED for number in range(ahead + 1)]
+    return [today + timedelta(days=offset) for offset in range(DAYS_AHEAD + 1)]
 
 
-def create_partitions(connection: Connection, now: datetime, ahead: int) -> list[str]:
-    """Create today's partitions and those of the next days, unless they exist; names of all of them."""
-    days = days_from(now, ahead)
-    for table, day in days:
-        connection.execute(SQL["create_day_partition"], [table, day])
-    return [f"{table}_{day:%Y%m%d}" for table, day in days]
+def create_day_partitions(connection: Connection, days: Sequence[date]) -> list[str]:
+    """Create missing partitions of all partitioned tables, one statement each; return the names of all of them."""
+    for table in PARTITIONED:
+        for day in days:
+            connection.execute(SQL["create_day_partition"], [table, day])
+    return [f"{table}_{day:%Y%m%d}" for table in PARTITIONED for day in days]
 
 
-async def create_partition(connection: AsyncConnection, table: str, day: date) -> None:
-    """Create the partition of one day, unless it exists."""
-    await connection.execute(SQL["create_day_partition"], [table, day])
+async def create_day_partitions_async(
+    connection: AsyncConnection, days: Iterable[date], tables: Sequence[str] = PARTITIONED
+) -> None:
+    """Create missing partitions of `tables`, one statement each."""
+    for day in days:
+        for table in tables:
+            await connection.execute(SQL["create_day_partition"], [table, day])
 
 
-def days_ahead(connection: Connection) -> int:
-    """Number of coming days that have partitions, in the table that has the fewest."""
+def count_days_ahead(connection: Connection) -> int:
+    """Number of future days with a partition, of the table with the fewest."""
     row = connection.execute(SQL["days_ahead"]).fetchone()
     assert row is not None
     return int(row[0])

@@ -5,7 +5,7 @@ LISTEN strikecast_tick
 LISTEN strikecast_generation
 
 -- name: live_tick_history
-SELECT wanted.symbol, log.ticked_at, log.price, log.received_at, log.missing_lags IS NULL AS bare
+SELECT wanted.symbol, log.ticked_at, log.price, log.received_at, log.missing_lags IS NULL AS lacks_features
 FROM unnest(%s::text[], %s::timestamptz[]) AS wanted (symbol, since)
 CROSS JOIN LATERAL (
     SELECT ticked_at, price, received_at, missing_lags FROM live_data.price_log

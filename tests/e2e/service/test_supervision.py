@@ -21,7 +21,7 @@ from waiting import TIMEOUT_SECONDS, wait_until
 from pipelines.live.file_writer import FENCE, probabilities_path
 from pipelines.orchestration.jobs import LIVE_JOB
 from pipelines.orchestration.run_reaper import IN_PROGRESS
-from pipelines.storage.live.sessions import lock_state
+from pipelines.storage.live.sessions import read_lock_state
 from pipelines.storage.postgres.connection import Role
 
 #: Longer than a test takes, and the minute before the hour in which a successor waits.
@@ -72,7 +72,7 @@ def _far_from_a_hand_over(up: System) -> None:
 
     def far() -> bool:
         with up.database.connect("test", Role.READER) as connection:
-            state = lock_state(connection)
+            state = read_lock_state(connection)
         left = state.hands_over_at and state.hands_over_at - datetime.now(UTC)
         return fresh(up) and state.waiting == 0 and left is not None and left > FAR
 
@@ -192,7 +192,7 @@ def test_a_hot_standby_takes_over_at_once(up: System) -> None:
 
 def waiting(system: System) -> int:
     with system.database.connect("test", Role.READER) as connection:
-        return lock_state(connection).waiting
+        return read_lock_state(connection).waiting
 
 
 def test_nothing_is_left_in_progress_but_what_lives(up: System, instance: dg.DagsterInstance) -> None:

@@ -25,7 +25,7 @@ from pipelines.live import refresh_loop as cycle
 from pipelines.live import session as of_sessions
 from pipelines.live.feeds.exchange import ExchangeFeed
 from pipelines.live.file_writer import probabilities_path
-from pipelines.storage.live.sessions import LockState, lock_state, read_lock_state
+from pipelines.storage.live.sessions import LockState, read_lock_state, read_lock_state_async
 from pipelines.storage.postgres.connection import AsyncConnection, Database, Role
 
 Build = Callable[..., int]
@@ -78,14 +78,14 @@ def test_a_session_that_lost_its_connection_after_its_close_ends_though_it_was_d
             looking.set()
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(3600)
-        return await read_lock_state(connection)
+        return await read_lock_state_async(connection)
 
-    monkeypatch.setattr(of_sessions, "read_lock_state", deaf)
+    monkeypatch.setattr(of_sessions, "read_lock_state_async", deaf)
     live = new_session(database, tmp_path, "DEAF", period=timedelta(seconds=2))
     with running_in_thread(live) as raised:
         assert looking.wait(TIMEOUT_SECONDS)
         with database.connect("test", None, autocommit=True) as connection:
-            connection.execute("SELECT pg_terminate_backend(%s)", [lock_state(connection).holder_pid])
+            connection.execute("SELECT pg_terminate_backend(%s)", [read_lock_state(connection).holder_pid])
         wait_until(lambda: raised, "its end")
     assert not isinstance(raised[0], asyncio.CancelledError), "it says why"
 

@@ -23,7 +23,8 @@ from waiting import wait_until
 from pipelines.domain.prices.ticks import DELTA_LAGS_MINUTES, Tick, TickFeatures
 from pipelines.live.feeds.exchange import ExchangeFeed
 from pipelines.live.session import LiveSession
-from pipelines.storage.live.tick_log import DescribedTick, TickLog
+from pipelines.storage.live.tick_writer import TickRecord, TickWriter
+from pipelines.storage.live.ticks import create_day_partitions_async, upcoming_days
 from pipelines.storage.migrations.run import upgrade
 from pipelines.storage.postgres import schema
 from pipelines.storage.postgres.connection import AsyncConnection, Database, Role
@@ -45,29 +46,29 @@ def rows(database: Database, symbol: str) -> list[dict[str, Any]]:
         ).fetchall()
 
 
-def with_log(database: Database, work: Callable[[TickLog], Awaitable[None]], lock_timeout: str = "200ms") -> None:
+def with_writer(database: Database, work: Callable[[TickWriter], Awaitable[None]], lock_timeout: str = "200ms") -> None:
     """Do something with a tick log on a connection as a session has it."""
 
     async def run() -> None:
         conninfo = database.conninfo("test", Role.LIVE)
         async with await AsyncConnection.connect(conninfo, autocommit=True) as connection:
             await connection.execute("SELECT set_config('lock_timeout', %s, false)", [lock_timeout])
-            await work(TickLog(connection, "test feed"))
+            await work(TickWriter(connection, "test feed"))
 
     asyncio.run(run())
 
 
 def test_a_tick_is_stored_with_what_follows_from_it(database: Database) -> None:
-    async def work(log: TickLog) -> None:
-        log.store(
+    async def work(writer: TickWriter) -> None:
+        writer.add_ticks(
             [
-                DescribedTick("FEAT", Tick(NOW, 100.0), WHOLE),
-                DescribedTick("FEAT", Tick(NOW + timedelta(seconds=1), 101.0), PARTIAL),
+                TickRecord("FEAT", Tick(NOW, 100.0), WHOLE),
+                TickRecord("FEAT", Tick(NOW + timedelta(seconds=1), 101.0), PARTIAL),
             ]
         )
-        await log.flush()
+        await writer.flush()
 
-    with_log(database, work)
+    with_writer(database, work)
     whole, partial = rows(database, "FEAT")
     assert (whole["ticked_at"], whole["price"], whole["source"]) == (NOW, 100.0, "test feed")
     assert (whole["mean_1m"], whole["momentum_score"], whole["missing_lags"]) == (101.5, 0.25, [])
@@ -77,33 +78,33 @@ def test_a_tick_is_stored_with_what_follows_from_it(database: Database) -> None:
 
 
 def test_the_same_tick_twice_is_one(database: Database) -> None:
-    async def work(log: TickLog) -> None:
-        log.store([DescribedTick("TWICE", Tick(NOW, 100.0), WHOLE)] * 2)
-        await log.flush()
-        log.store([DescribedTick("TWICE", Tick(NOW, 200.0), WHOLE)])
-        await log.flush()
+    async def work(writer: TickWriter) -> None:
+        writer.add_ticks([TickRecord("TWICE", Tick(NOW, 100.0), WHOLE)] * 2)
+        await writer.flush()
+        writer.add_ticks([TickRecord("TWICE", Tick(NOW, 200.0), WHOLE)])
+        await writer.flush()
 
-    with_log(database, work)
+    with_writer(database, work)
     assert [row["price"] for row in rows(database, "TWICE")] == [100.0]
 
 
 def test_a_day_without_a_partition_gets_one_from_the_writer(database: Database) -> None:
     far = NOW + timedelta(days=40)
 
-    async def work(log: TickLog) -> None:
-        log.store([DescribedTick("FAR", Tick(far, 100.0), WHOLE)])
-        await log.flush()
+    async def work(writer: TickWriter) -> None:
+        writer.add_ticks([TickRecord("FAR", Tick(far, 100.0), WHOLE)])
+        await writer.flush()
 
-    with_log(database, work)
+    with_writer(database, work)
     assert rows(database, "FAR")[0]["partition"] == f"live_data.price_log_{far:%Y%m%d}"
 
 
 def test_days_are_made_ahead(database: Database) -> None:
-    async def work(log: TickLog) -> None:
-        await log.make_days(NOW + timedelta(days=60))
-        await log.make_days(NOW + timedelta(days=60))
+    async def work(writer: TickWriter) -> None:
+        await create_day_partitions_async(writer.connection, upcoming_days(NOW + timedelta(days=60)))
+        await create_day_partitions_async(writer.connection, upcoming_days(NOW + timedelta(days=60)))
 
-    with_log(database, work)
+    with_writer(database, work)
     with database.connect("test", Role.READER) as connection:
         for table in ("price_log", "answer"):
             for days in range(60, 64):
@@ -113,33 +114,33 @@ def test_days_are_made_ahead(database: Database) -> None:
 
 
 def test_ticks_that_a_lock_held_up_go_with_the_next_and_it_is_said(database: Database) -> None:
-    async def work(log: TickLog) -> None:
+    async def work(writer: TickWriter) -> None:
         with database.connect("maintenance", None) as holder:
             holder.execute("LOCK TABLE live_data.price_log IN SHARE MODE")
-            log.store([DescribedTick("HELD", Tick(NOW, 100.0), WHOLE)])
-            await log.flush()
-            assert [problem.split(":")[0] for problem in log.problems] == ["1 ticks wait to be stored"]
-            log.store([DescribedTick("HELD", Tick(NOW + timedelta(seconds=1), 101.0), WHOLE)])
-            await log.flush()
-            assert [problem.split(":")[0] for problem in log.problems] == ["2 ticks wait to be stored"]
-        log.store([DescribedTick("HELD", Tick(NOW + timedelta(seconds=2), 102.0), WHOLE)])
-        await log.flush()
-        assert log.problems == []
+            writer.add_ticks([TickRecord("HELD", Tick(NOW, 100.0), WHOLE)])
+            await writer.flush()
+            assert [problem.split(":")[0] for problem in writer.problems] == ["1 ticks wait to be stored"]
+            writer.add_ticks([TickRecord("HELD", Tick(NOW + timedelta(seconds=1), 101.0), WHOLE)])
+            await writer.flush()
+            assert [problem.split(":")[0] for problem in writer.problems] == ["2 ticks wait to be stored"]
+        writer.add_ticks([TickRecord("HELD", Tick(NOW + timedelta(seconds=2), 102.0), WHOLE)])
+        await writer.flush()
+        assert writer.problems == []
 
-    with_log(database, work)
+    with_writer(database, work)
     assert [row["price"] for row in rows(database, "HELD")] == [100.0, 101.0, 102.0]
 
 
 def test_rows_that_the_database_refuses_stop_nothing(database: Database) -> None:
-    async def work(log: TickLog) -> None:
-        log.store([DescribedTick("REFUSED", Tick(datetime(1970, 1, 21, tzinfo=UTC), 100.0), WHOLE)])
-        await log.flush()
-        assert log.problems == ["the database refused 1 ticks: day 1970-01-21 is not within ten years"]
-        log.store([DescribedTick("REFUSED", Tick(NOW, 101.0), WHOLE)])
-        await log.flush()
-        assert log.problems == []
+    async def work(writer: TickWriter) -> None:
+        writer.add_ticks([TickRecord("REFUSED", Tick(datetime(1970, 1, 21, tzinfo=UTC), 100.0), WHOLE)])
+        await writer.flush()
+        assert writer.problems == ["the database refused 1 ticks: day 1970-01-21 is not within ten years"]
+        writer.add_ticks([TickRecord("REFUSED", Tick(NOW, 101.0), WHOLE)])
+        await writer.flush()
+        assert writer.problems == []
 
-    with_log(database, work)
+    with_writer(database, work)
     assert [row["price"] for row in rows(database, "REFUSED")] == [101.0]
 
 
@@ -153,30 +154,30 @@ def test_rows_whose_writer_is_cancelled_are_written_by_the_next(database: Databa
                 ).fetchall()
             )
 
-    async def work(log: TickLog) -> None:
-        writer = asyncio.create_task(log.run())
+    async def work(writer: TickWriter) -> None:
+        task = asyncio.create_task(writer.run())
         with database.connect("maintenance", None) as holder:
             await asyncio.to_thread(holder.execute, "LOCK TABLE live_data.price_log IN SHARE MODE")
-            log.store([DescribedTick("CANCELLED", Tick(NOW, 100.0), WHOLE)])
+            writer.add_ticks([TickRecord("CANCELLED", Tick(NOW, 100.0), WHOLE)])
             await asyncio.to_thread(wait_until, waits_for_a_lock, "the writer to wait for the lock")
-            writer.cancel()
+            task.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await writer
-        await log.flush()
+                await task
+        await writer.flush()
 
-    with_log(database, work, lock_timeout="10min")
+    with_writer(database, work, lock_timeout="10min")
     assert [row["price"] for row in rows(database, "CANCELLED")] == [100.0]
 
 
 def test_a_lost_connection_is_not_passed_over(database: Database) -> None:
-    async def work(log: TickLog) -> None:
+    async def work(writer: TickWriter) -> None:
         with database.connect("test", None, autocommit=True) as connection:
-            connection.execute("SELECT pg_terminate_backend(%s)", [log.connection.info.backend_pid])
-        log.store([DescribedTick("GONE", Tick(NOW, 100.0), WHOLE)])
+            connection.execute("SELECT pg_terminate_backend(%s)", [writer.connection.info.backend_pid])
+        writer.add_ticks([TickRecord("GONE", Tick(NOW, 100.0), WHOLE)])
         with pytest.raises(psycopg.OperationalError):
-            await log.flush()
+            await writer.flush()
 
-    with_log(database, work)
+    with_writer(database, work)
 
 
 def test_the_ticks_of_others_get_their_momentum_from_the_session(

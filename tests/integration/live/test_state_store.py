@@ -158,7 +158,7 @@ def put(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:
             r"active_orders\['BTC-1'\].trade.x is nan",
         ),
         (put("session", "config", value={1: "one"}), "key 1 of session.config is 1, expected text"),
-        (put("session", "config", value={"a": (1, 2)}), "session.config.a is a tuple, which JSON does not have"),
+        (put("session", "config", value={"a": (1, 2)}), "session.config.a is a tuple, which JSON cannot represent"),
         (
             put("session", "config", value={"a": "\x00"}),
             "session.config.a holds a character that PostgreSQL cannot store",
@@ -166,7 +166,7 @@ def put(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:
         (put("session", "config", value={"a": "\ud800"}), "session.config.a holds a character"),
         (
             put("session", "session_start_time", value=datetime(2026, 1, 1)),  # noqa: DTZ001
-            "session.session_start_time is a datetime, expected a time with its zone",
+            "session.session_start_time is a datetime, expected a time with time zone",
         ),
         (put("session", "loop_count", value=True), "session.loop_count is True, expected a count"),
         (put("session", "surplus", value=1), "session.surplus has no column"),

@@ -20,7 +20,7 @@ from waiting import avoid_hour_boundary, wait_until
 
 from pipelines.errors import AlreadyRunningError, SupersededError
 from pipelines.live.file_writer import FENCE, ProbabilityFileWriter, probabilities_path
-from pipelines.storage.live.sessions import lock_state
+from pipelines.storage.live.sessions import read_lock_state
 from pipelines.storage.live.state_store import StateStore
 from pipelines.storage.postgres.connection import Database, Role
 
@@ -40,7 +40,7 @@ def rows(database: Database, symbol: str) -> list[dict[str, Any]]:
 
 def waiting(database: Database) -> int:
     with database.connect("test", Role.READER) as connection:
-        return lock_state(connection).waiting
+        return read_lock_state(connection).waiting
 
 
 @contextmanager
@@ -326,7 +326,7 @@ def test_the_time_of_the_hand_over_is_the_hour(database: Database, build: Build,
     with session(database, tmp_path, "HOUR", period_seconds=3_600.0):
         wait_until(lambda: rows(database, "HOUR"), "its row")
         with database.connect("test", Role.READER) as connection:
-            state = lock_state(connection)
+            state = read_lock_state(connection)
     assert state.hands_over_at is not None
     assert 0 < (state.hands_over_at - datetime.now(UTC)).total_seconds() <= 3600
     assert state.hands_over_at.minute == state.hands_over_at.second == 0

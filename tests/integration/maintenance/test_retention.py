@@ -10,8 +10,9 @@ import pytest
 
 from pipelines.errors import AlreadyRunningError
 from pipelines.maintenance.backup import create
-from pipelines.maintenance.retention import days_ahead, plan, run
+from pipelines.maintenance.retention import plan, run
 from pipelines.settings import Settings, load_settings
+from pipelines.storage.live.ticks import create_day_partitions, upcoming_days
 from pipelines.storage.maintenance.runs import only_one
 from pipelines.storage.models.generations import active_generation, roll_back
 from pipelines.storage.postgres.connection import Database, Role
@@ -278,9 +279,10 @@ def test_what_was_planned_and_done_is_recorded(database: Database, settings: Set
 
 
 def test_days_are_made_ahead_with_their_autovacuum_settings(database: Database) -> None:
-    names = days_ahead(database, TODAY)
-    assert len(names) == 16
-    assert names == days_ahead(database, TODAY)
+    with database.connect("test", Role.PIPELINE) as connection:
+        names = create_day_partitions(connection, upcoming_days(TODAY))
+        assert len(names) == 16
+        assert names == create_day_partitions(connection, upcoming_days(TODAY))
     options = one(database, f"SELECT reloptions FROM pg_class WHERE relname = '{names[7]}'")
     assert options == [
         "autovacuum_vacuum_scale_factor=0.05",

@@ -10,9 +10,9 @@ from waiting import wait_until
 
 from pipelines.domain.maintenance.vacuum import VacuumPolicy
 from pipelines.errors import AlreadyRunningError, DatabaseError
-from pipelines.maintenance.retention import days_ahead
 from pipelines.maintenance.vacuum import drift, plan, run
 from pipelines.settings import Settings, load_settings
+from pipelines.storage.live.ticks import create_day_partitions, upcoming_days
 from pipelines.storage.maintenance import vacuum as stored
 from pipelines.storage.maintenance.runs import only_one
 from pipelines.storage.maintenance.vacuum import VacuumStep, vacuum
@@ -132,7 +132,8 @@ def test_what_a_killed_reindex_left_is_dropped(database: Database, settings: Set
 
 
 def test_settings_that_drifted_are_told_and_set_again(database: Database, settings: Settings) -> None:
-    days_ahead(database, datetime.now(UTC))
+    with database.connect("test", Role.PIPELINE) as connection:
+        create_day_partitions(connection, upcoming_days(datetime.now(UTC)))
     assert drift(database) == []
     with database.connect("test", Role.OWNER) as connection:
         connection.execute(
