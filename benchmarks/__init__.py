@@ -1,4 +1,4 @@
-"""Each figure beside its yardstick in the same run; `make bench` runs them all.
+"""Benchmarks, each with a reference measured in the same run; `make bench` runs the main ones.
 
-Bars are generated, or real ones where STRIKECAST_REAL_DATA names them (`price_files`).
+They use generated bars, or real ones if STRIKECAST_REAL_DATA is set (`price_files`).
 """

@@ -12,8 +12,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.figures import Figure, percentiles_ms
 from benchmarks.latency_under_load import QUIET_SECONDS, built, command, compared, ticking
+from benchmarks.results import Result, percentiles_ms
 from pipelines.deployment import prepared_instance
 from pipelines.domain.monitoring.audit.report import Audit
 from pipelines.settings import load_settings
@@ -36,7 +36,7 @@ SCHEDULED = [
 ]
 
 
-def measure(home: Path, prices: Path) -> list[Figure]:
+def measure(home: Path, prices: Path) -> list[Result]:
     """Build both symbols from their price files, then tick beside audits."""
     environment = built(home, prices)
     os.environ["STRIKECAST_HOME"] = str(home)
@@ -59,7 +59,7 @@ def measure(home: Path, prices: Path) -> list[Figure]:
     of_an_hour = 100.0 * max(spent) / HOUR_SECONDS
     raw = {"quick": quick, "scheduled": scheduled, "processor": spent, "full": [_seconds(one) for one in full]}
     return [
-        Figure(
+        Result(
             f"quick audit ({REPEATS} times)",
             f"longest {max(quick):.1f} s; as a scheduled run, with the start of its process, {max(scheduled):.1f} s",
             "-",
@@ -67,7 +67,7 @@ def measure(home: Path, prices: Path) -> list[Figure]:
             max(quick) < 5.0,
             raw,
         ),
-        Figure(
+        Result(
             "processor time of a quick audit as a scheduled run, the server's part included",
             f"most {max(spent):.1f} s: {of_an_hour:.2f} % of a core averaged over the hour",
             "-",
@@ -75,7 +75,7 @@ def measure(home: Path, prices: Path) -> list[Figure]:
             of_an_hour < 1.0,
             {},
         ),
-        Figure(
+        Result(
             f"full audit ({REPEATS} times)",
             f"longest {max(raw['full']):.1f} s, of which 10 s watch processes; "
             f"{full[-1].cpu_seconds + _of_server(full[-1]):.1f} s of processor time",
@@ -86,7 +86,7 @@ def measure(home: Path, prices: Path) -> list[Figure]:
         ),
         replace(
             beside,
-            yardstick=f"{beside.yardstick}; while a process only counts, in Linux's idle class: p50 "
+            reference=f"{beside.reference}; while a process only counts, in Linux's idle class: p50 "
             f"{counting['p50_ms']}, p99 {counting['p99_ms']}",
             raw=beside.raw | {"counting": counting},
         ),

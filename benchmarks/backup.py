@@ -13,8 +13,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.figures import Figure, machine
 from benchmarks.price_files import add_prices_option, chosen_prices
+from benchmarks.results import Result, machine
 from pipelines.deployment import running_server
 from pipelines.maintenance.backup import Backup, create
 from pipelines.maintenance.client_programs import programs_for, reaching
@@ -80,7 +80,7 @@ def measure(database: Database, folder: Path, compression: str) -> tuple[Backup,
     return made, seconds
 
 
-def figures(home: Path) -> list[Figure]:
+def figures(home: Path) -> list[Result]:
     """A backup of each method, and a drill, on a filled home folder."""
     settings = load_settings(home=home)
     with (
@@ -92,7 +92,7 @@ def figures(home: Path) -> list[Figure]:
         done = drill(settings, database, made, datetime.now(UTC))
     return [
         *backups,
-        Figure(
+        Result(
             f"restore drill of it: {done.tables} tables, {done.rows:,} rows, {done.ladders} ladders",
             f"{done.seconds:.1f} s, {len(done.differences)} differences",
             "-",
@@ -103,10 +103,10 @@ def figures(home: Path) -> list[Figure]:
     ]
 
 
-def _backup(made: Backup, seconds: dict[str, list[float]]) -> Figure:
+def _backup(made: Backup, seconds: dict[str, list[float]]) -> Result:
     ours, dump, bare, careful = (min(seconds[name]) for name in ("ours", "dump", "bare", "careful"))
     size = f"{made.manifest.server_size_bytes / 1e6:,.0f} MB, {made.manifest.rows:,} rows, {made.manifest.compression}"
-    return Figure(
+    return Result(
         f"backup of two symbols ({size}): dumped, every table counted and hashed, read back, SHA-256",
         f"{ours:.2f} s, of which until the dump is written {dump:.2f} s; {made.manifest.bytes / 1e6:,.0f} MB",
         f"pg_dump alone {bare:.2f} s: ours takes {ours / bare:.2f} times that, until its dump is written "
@@ -129,8 +129,8 @@ def main() -> None:
         home.mkdir(parents=True, exist_ok=True)
         source = fill(home, arguments)
         for f in figures(home):
-            reached = "yes" if f.reached else "**no**"
-            print(f"| {f.what} | {f.measured} | {f.yardstick} | {f.aim} | {reached} |\n  {f.raw}")
+            met = "yes" if f.met else "**no**"
+            print(f"| {f.benchmark} | {f.measured} | {f.reference} | {f.target} | {met} |\n  {f.raw}")
     print(source, *(f"{name} {value}" for name, value in machine().items()), sep=", ")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from benchmarks.figures import Figure, seconds
+from benchmarks.results import Result, best_seconds
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.models.fingerprint import FingerprintSet, compute_fingerprints, weight_bands
 from pipelines.domain.models.lookup import LookupBlock, build_lookup_block
@@ -46,13 +46,13 @@ def plain_fingerprints(closes: Closes, momentum: Momentum) -> np.ndarray:
     return counts
 
 
-def fingerprints(path: Path) -> tuple[Figure, Closes, FingerprintSet]:
+def fingerprints(path: Path) -> tuple[Result, Closes, FingerprintSet]:
     """62 fingerprints of five years."""
     closes = read_closes(path)
     momentum = compute_momentum(closes, CONFIG)
-    ours = seconds(lambda: compute_fingerprints(closes, momentum, CONFIG))
-    plain = seconds(lambda: plain_fingerprints(closes, momentum))
-    figure = Figure(
+    ours = best_seconds(lambda: compute_fingerprints(closes, momentum, CONFIG))
+    plain = best_seconds(lambda: plain_fingerprints(closes, momentum))
+    figure = Result(
         f"62 fingerprints of {len(closes):,} bars with their intervals' evidence, bars in memory",
         f"{ours:.2f} s",
         f"{plain:.2f} s, one numpy pass per horizon with bincount ({plain / ours:.1f} times ours)",
@@ -63,7 +63,7 @@ def fingerprints(path: Path) -> tuple[Figure, Closes, FingerprintSet]:
     return figure, closes, compute_fingerprints(closes, momentum, CONFIG)
 
 
-def lookup(database: Database, closes: Closes, tables: FingerprintSet) -> list[Figure]:
+def lookup(database: Database, closes: Closes, tables: FingerprintSet) -> list[Result]:
     """Compute, COPY, checks, publish; and going back."""
 
     def build() -> int:
@@ -86,7 +86,7 @@ def lookup(database: Database, closes: Closes, tables: FingerprintSet) -> list[F
 
     sizes: list[int] = []
     sizes_plain: list[int] = []
-    ours, yardstick = seconds(build), seconds(plain, repeats=1)
+    ours, yardstick = best_seconds(build), best_seconds(plain, repeats=1)
     megabytes, megabytes_plain = sizes[-1] / 1e6, sizes_plain[-1] / 1e6
 
     def back_and_forth() -> None:
@@ -95,11 +95,11 @@ def lookup(database: Database, closes: Closes, tables: FingerprintSet) -> list[F
         lefts.append(left)
 
     lefts: list[int] = []
-    back = seconds(back_and_forth, repeats=1)
+    back = best_seconds(back_and_forth, repeats=1)
     with database.connect("bench", Role.PIPELINE) as connection:
         publish(connection, lefts[0])
     return [
-        Figure(
+        Result(
             f"lookup of {CONFIG.lookup_cells:,} cells: compute, COPY, checks, publish",
             f"{ours:.2f} s, {megabytes:.1f} MB",
             f"{yardstick:.2f} s, {megabytes_plain:.0f} MB, binary COPY of plain rows with a primary key "
@@ -113,7 +113,7 @@ def lookup(database: Database, closes: Closes, tables: FingerprintSet) -> list[F
                 "yardstick_bytes": sizes_plain[-1],
             },
         ),
-        Figure(
+        Result(
             "going back one generation", f"{back * 1000:.1f} ms", "-", "under 50 ms", back < 0.05, {"seconds": back}
         ),
     ]

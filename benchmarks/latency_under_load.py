@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from benchmarks.figures import Figure, percentiles_ms, report
 from benchmarks.live_processes import TIERS
 from benchmarks.price_files import add_prices_option, chosen_prices, price_file
+from benchmarks.results import Result, percentiles_ms, print_and_save
 from benchmarks.serving import SESSION, until_price
 from pipelines.live.file_writer import probabilities_path
 from pipelines.storage.postgres.connection import Database, Role
@@ -103,7 +103,7 @@ def ticking(database: Database, output: Path) -> Iterator[Ticker]:
         child.wait()
 
 
-def command(program: str, description: str | None, measure: Callable[[Path, Path], Sequence[Figure]]) -> None:
+def command(program: str, description: str | None, measure: Callable[[Path, Path], Sequence[Result]]) -> None:
     """Measure in a home folder that goes afterwards, with the prices that the command line names; print, and write."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{program}", description=description)
     add_prices_option(parser)
@@ -113,14 +113,14 @@ def command(program: str, description: str | None, measure: Callable[[Path, Path
     with tempfile.TemporaryDirectory(prefix="strikecast-bench-") as home:
         Path(home).chmod(0o755)
         figures = measure(Path(home), prices.folder)
-    report(figures, "in the same run", arguments.json, prices.source)
+    print_and_save(figures, "in the same run", arguments.json, prices.source)
 
 
-def compared(what: str, samples: list[float], quiet: list[float], times: float) -> Figure:
+def compared(what: str, samples: list[float], quiet: list[float], times: float) -> Result:
     """Latency beside something against the quiet one of the same run; its p99 is to be within so many times that."""
     ours, base = percentiles_ms(samples), percentiles_ms(quiet)
     ratio = ours["p99_ms"] / base["p99_ms"]
-    return Figure(
+    return Result(
         f"price row inserted to JSON renamed while {what} ({len(samples):,} ticks)",
         f"p50 {ours['p50_ms']}, p99 {ours['p99_ms']}, longest {ours['max_ms']:.0f} ms: {ratio:.2f} times the quiet p99",
         f"quiet: p50 {base['p50_ms']}, p99 {base['p99_ms']}, longest {base['max_ms']:.0f} ms ({len(quiet):,} ticks)",

@@ -19,9 +19,9 @@ from pathlib import Path
 import orjson
 import psutil
 
-from benchmarks.figures import Figure, percentiles_ms, report
 from benchmarks.live_processes import SESSION, TIERS, ended, number, session, timed, wait_for, watch, written
 from benchmarks.price_files import add_prices_option, chosen_prices, price_file
+from benchmarks.results import Result, percentiles_ms, print_and_save
 from benchmarks.serving import tick_to_file
 from pipelines.live.file_writer import FENCE, probabilities_path
 from pipelines.storage.live.sessions import read_lock_state
@@ -32,12 +32,12 @@ from pipelines.storage.postgres.embedded import EmbeddedServer
 ROOT = Path(__file__).parents[1]
 
 
-def latency(database: Database, output: Path) -> Figure:
+def latency(database: Database, output: Path) -> Result:
     """As in the other table, with the tail."""
     return tick_to_file(database, output)
 
 
-def hand_overs(database: Database, output: Path, count: int = 24, period: float = 5.0) -> Figure:
+def hand_overs(database: Database, output: Path, count: int = 24, period: float = 5.0) -> Result:
     """Sessions that hand over every five seconds, an hour of history each."""
     path = probabilities_path(output, "BTC")
     children: list[subprocess.Popen[str]] = []
@@ -76,7 +76,7 @@ def hand_overs(database: Database, output: Path, count: int = 24, period: float 
             child.wait()
     gaps = [later - earlier for earlier, later in pairwise(seen)]
     over = sum(gap > 1.0 for gap in gaps)
-    return Figure(
+    return Result(
         f"seconds without a refresh across {count} hand-overs (an hour replayed each), {len(seen)} refreshes",
         f"{over} over 1.0 s; longest {max(gaps):.3f} s",
         "-",
@@ -86,7 +86,7 @@ def hand_overs(database: Database, output: Path, count: int = 24, period: float 
     )
 
 
-def standby_recovery(database: Database, output: Path, repeats: int = 10) -> Figure:
+def standby_recovery(database: Database, output: Path, repeats: int = 10) -> Result:
     """SIGKILL of the writing session while another waits: until the file is written again."""
     path = probabilities_path(output, "BTC")
     samples = []
@@ -109,7 +109,7 @@ def standby_recovery(database: Database, output: Path, repeats: int = 10) -> Fig
             holder = standby
         holder.kill()
         holder.wait()
-    return Figure(
+    return Result(
         f"recovery after SIGKILL of the session, with hot standby ({repeats} times)",
         f"median {sorted(samples)[repeats // 2]:.3f} s, longest {max(samples):.3f} s",
         "-",
@@ -119,7 +119,7 @@ def standby_recovery(database: Database, output: Path, repeats: int = 10) -> Fig
     )
 
 
-def daemon_recovery(home: Path, repeats: int = 3) -> Figure:
+def daemon_recovery(home: Path, repeats: int = 3) -> Result:
     """SIGKILL of the session under `strikecast up`, without a standby: until the file is written again."""
     environment = {**os.environ, "STRIKECAST_HOME": str(home)}
     command = [sys.executable, "-m", "pipelines.cli", "up", "--port", "0"]
@@ -138,7 +138,7 @@ def daemon_recovery(home: Path, repeats: int = 3) -> Figure:
     finally:
         up.terminate()
         up.wait()
-    return Figure(
+    return Result(
         f"recovery after SIGKILL of the session, by Dagster's sensor ({repeats} times)",
         f"{', '.join(f'{sample:.1f}' for sample in samples)} s",
         "-",
@@ -148,7 +148,7 @@ def daemon_recovery(home: Path, repeats: int = 3) -> Figure:
     )
 
 
-def processor(database: Database, output: Path, seconds: float = 60.0) -> Figure:
+def processor(database: Database, output: Path, seconds: float = 60.0) -> Result:
     """Both symbols, one tick a second."""
     with session(database, output) as child:
         wait_for(lambda: written(probabilities_path(output, "ETH")))
@@ -158,7 +158,7 @@ def processor(database: Database, output: Path, seconds: float = 60.0) -> Figure
         time.sleep(seconds)
         share = 100 * (sum(process.cpu_times()[:2]) - before) / seconds
         figures = ended(child)
-    return Figure(
+    return Result(
         f"CPU of the whole live process at 1 Hz, 2 symbols, {seconds:.0f} s",
         f"{share:.2f} % of a core, {figures['cycles']:.0f} refreshes, {figures['overruns']:.0f} overruns",
         "36 %, the original's own audit",
@@ -168,7 +168,7 @@ def processor(database: Database, output: Path, seconds: float = 60.0) -> Figure
     )
 
 
-def memory(database: Database, output: Path, seconds: float = 600.0) -> Figure:
+def memory(database: Database, output: Path, seconds: float = 600.0) -> Result:
     """Both symbols, 50 ticks a second, read by somebody who opens the file again and again."""
     path = probabilities_path(output, "BTC")
     opened = torn = 0
@@ -192,7 +192,7 @@ def memory(database: Database, output: Path, seconds: float = 600.0) -> Figure:
     tenth = max(1, len(sizes) // 10)
     growth = sum(sizes[-tenth:]) / tenth - sum(sizes[:tenth]) / tenth
     total = figures["latencies"]["total"]  # type: ignore[index]
-    return Figure(
+    return Result(
         f"RSS of the whole live process at 50 Hz, 2 symbols, {seconds / 60:.0f} min; {opened:,} reads of the file",
         f"{max(sizes):.0f} MB, grew {growth:+.1f} MB; {torn} torn or invalid; {figures['cycles']:.0f} refreshes, "
         f"p95 {total['p95']} ms, p99 {total['p99']} ms",
@@ -203,7 +203,7 @@ def memory(database: Database, output: Path, seconds: float = 600.0) -> Figure:
     )
 
 
-def many_symbols(database: Database, output: Path, count: int = 200, seconds: float = 60.0) -> Figure:
+def many_symbols(database: Database, output: Path, count: int = 200, seconds: float = 60.0) -> Result:
     """Clones of BTC: their bars, and pointers to its generations."""
     names = [f"C{i:03d}" for i in range(count)]
     with database.connect("bench", None) as connection:
@@ -233,7 +233,7 @@ def many_symbols(database: Database, output: Path, count: int = 200, seconds: fl
         figures = ended(child)
     total = figures["latencies"]["total"]  # type: ignore[index]
     ok = figures["overruns"] == 0 and age < 1.0
-    return Figure(
+    return Result(
         f"{count} symbols refreshed at 1 Hz for {seconds:.0f} s (clones of BTC)",
         f"{figures['overruns']:.0f} refreshes more than 1 s after the one before, longest {figures['gap']:.3f} s, "
         f"oldest file {age:.2f} s; tick to file p95 {total['p95']:.0f} ms; {share:.0f} % of a core",
@@ -244,7 +244,7 @@ def many_symbols(database: Database, output: Path, count: int = 200, seconds: fl
     )
 
 
-def snapshots(database: Database, stored: int = 100_000, repeats: int = 500) -> Figure:
+def snapshots(database: Database, stored: int = 100_000, repeats: int = 500) -> Result:
     """Saving with ten positions, the latest of a session, and a search by content, at 100,000 snapshots."""
     position = {"trade": {"ticker": "T"}, "order_a": {"id": 1}, "order_b": None, "position_open_time": None}
     state = {
@@ -287,7 +287,7 @@ def snapshots(database: Database, stored: int = 100_000, repeats: int = 500) -> 
         latest = timed(lambda i: store.load_latest(f"bench-{i % 500}"), repeats)
         found = timed(lambda i: connection.execute(search, [wanted[i]], prepare=True).fetchall(), repeats)
     p95 = [percentiles_ms(samples)["p95_ms"] for samples in (saves, latest, found)]
-    return Figure(
+    return Result(
         f"snapshot save with 10 positions; latest of a session; JSONB search, at {stored:,} snapshots",
         f"p95 {p95[0]:.2f} ms; {p95[1]:.2f} ms; {p95[2]:.2f} ms",
         "-",
@@ -297,7 +297,7 @@ def snapshots(database: Database, stored: int = 100_000, repeats: int = 500) -> 
     )
 
 
-def measure(home: Path, prices: Path, only: Sequence[str]) -> list[Figure]:
+def measure(home: Path, prices: Path, only: Sequence[str]) -> list[Result]:
     """Build both symbols from their price files, then all figures or those that are named."""
     environment = {**os.environ, "STRIKECAST_HOME": str(home)}
     environment.pop("STRIKECAST_DATABASE_URL", None)
@@ -306,7 +306,7 @@ def measure(home: Path, prices: Path, only: Sequence[str]) -> list[Figure]:
             subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], env=environment, check=True)
     figures = []
 
-    def add(name: str, work: Callable[[], Figure]) -> None:
+    def add(name: str, work: Callable[[], Result]) -> None:
         if not only or name in only:
             figures.append(work())
             print(f"{name}: {figures[-1].measured}", flush=True)
@@ -329,12 +329,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__)
     add_prices_option(parser)
     parser.add_argument("--only", nargs="*", default=[], help="names of figures")
-    parser.add_argument("--json", type=Path, default=ROOT / ".benchmarks" / "live.json", help="where the figures go")
+    parser.add_argument("--json", type=Path, default=ROOT / ".benchmarks" / "live.json", help="output file")
     arguments = parser.parse_args()
     prices = chosen_prices(arguments)
     with tempfile.TemporaryDirectory(prefix="strikecast-bench-") as home:
         figures = measure(Path(home), prices.folder, arguments.only)
-    report(figures, "yardstick", arguments.json, prices.source)
+    print_and_save(figures, "reference", arguments.json, prices.source)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ an operator would run them, each in a process of its own. About five minutes on 
 
 from pathlib import Path
 
-from benchmarks.figures import Figure
 from benchmarks.latency_under_load import QUIET_SECONDS, built, command, compared, ticking
+from benchmarks.results import Result
 from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.embedded import EmbeddedServer
 
@@ -29,7 +29,7 @@ INSERT INTO live_data.position_snapshots (snapshot_id, position_key, trade_data)
 DEAD_ROWS = "UPDATE historical_data.price_history_btc SET volume = volume + 1 WHERE opened_at > '2025-01-01Z'"
 
 
-def measure(home: Path, prices: Path) -> list[Figure]:
+def measure(home: Path, prices: Path) -> list[Result]:
     """Build both symbols from their price files, then tick beside each kind of maintenance."""
     environment = built(home, prices)
     with EmbeddedServer(home / "postgres").running() as url:

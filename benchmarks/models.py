@@ -11,8 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
-from benchmarks.figures import machine
 from benchmarks.price_files import VARIABLE, add_prices_option, chosen_prices
+from benchmarks.results import machine
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.evaluation.score_report import BAND_CELL, ScoreRow
 from pipelines.domain.evaluation.walk_forward import Plan

@@ -28,8 +28,8 @@ import psycopg
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from benchmarks import month_data
-from benchmarks.figures import write_between
 from benchmarks.live_processes import wait_for
+from benchmarks.results import replace_between_markers
 from pipelines.live.file_writer import FENCE, probabilities_path
 from pipelines.orchestration.schedules import MAINTENANCE
 from pipelines.storage.postgres.connection import Database
@@ -337,7 +337,7 @@ def main() -> None:
         text = report(month)
         print(text)
     if arguments.write is not None:
-        write_between(arguments.write, MARKS, text)
+        replace_between_markers(arguments.write, MARKS, text)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from scipy.interpolate import griddata
 
-from benchmarks.figures import Figure, percentiles_ms
+from benchmarks.results import Result, percentiles_ms
 from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.fingerprint import FingerprintSet
 from pipelines.domain.models.ladder import LadderQuery, ladder_strikes_usd
@@ -34,7 +34,7 @@ LiveSession(Database(sys.argv[1]), Path(sys.argv[2]), {"BTC": 250.0, "ETH": 20.0
 """
 
 
-def ladder(database: Database, tables: FingerprintSet) -> Figure:
+def ladder(database: Database, tables: FingerprintSet) -> Result:
     """A 21-strike ladder from the database, against one griddata per strike."""
     rng = np.random.default_rng(1)
     samples = []
@@ -62,7 +62,7 @@ def ladder(database: Database, tables: FingerprintSet) -> Figure:
         original.append(time.perf_counter() - started)
     ours = percentiles_ms(samples)
     theirs = percentiles_ms(original)
-    return Figure(
+    return Result(
         f"21-strike ladder from the database, prepared, pooled, local socket ({READS:,} reads)",
         f"p50 {ours['p50_ms']} ms, p95 {ours['p95_ms']} ms, p99 {ours['p99_ms']} ms",
         f"p50 {theirs['p50_ms']:.0f} ms, scipy griddata linear per strike "
@@ -73,7 +73,7 @@ def ladder(database: Database, tables: FingerprintSet) -> Figure:
     )
 
 
-def tick_to_file(database: Database, output: Path) -> Figure:
+def tick_to_file(database: Database, output: Path) -> Result:
     """From the insert's commit to the file's rename, two symbols ticking."""
     child = subprocess.Popen([sys.executable, "-c", SESSION, database.url, str(output)])
     insert = "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES (%s, %s, %s, 'bench')"
@@ -102,7 +102,7 @@ def tick_to_file(database: Database, output: Path) -> Figure:
         child.terminate()
         child.wait()
     figures = percentiles_ms(samples)
-    return Figure(
+    return Result(
         f"price row inserted to JSON renamed, 2 symbols ({len(samples)} ticks)",
         f"p50 {figures['p50_ms']} ms, p95 {figures['p95_ms']} ms, p99 {figures['p99_ms']} ms",
         "-",
@@ -128,7 +128,7 @@ def until_price(path: Path, price: float) -> None:
     raise TimeoutError(f"{path} never showed {price}")
 
 
-def whole_chain(prices: Path) -> Figure:
+def whole_chain(prices: Path) -> Result:
     """One symbol from Parquet to JSON, by the command line, through Dagster, on an empty data folder."""
     with tempfile.TemporaryDirectory(prefix="strikecast-bench-") as home:
         environment = {**os.environ, "STRIKECAST_HOME": home, "STRIKECAST_SYMBOLS": '{"BTC": {"strike_tier_usd": 250}}'}
@@ -147,7 +147,7 @@ def whole_chain(prices: Path) -> Figure:
     # Of the largest process that this one waited for; Linux counts in kB.
     peak_gb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     steps = ", ".join(f"{name} {value:.1f} s" for name, value in times.items())
-    return Figure(
+    return Result(
         "whole chain for one symbol from Parquet to JSON, three commands on an empty data folder",
         f"{total:.1f} s ({steps}), peak RSS {peak_gb:.2f} GB",
         "-",

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import orjson
 
-from benchmarks.figures import write_between
 from benchmarks.live_processes import wait_for
+from benchmarks.results import replace_between_markers
 from pipelines.live.file_writer import FENCE, probabilities_path
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.embedded import EmbeddedServer
@@ -283,7 +283,7 @@ def main() -> None:
         for problem in soak.problems[:20]:
             print(problem)
     if arguments.write is not None:
-        write_between(arguments.write, MARKS, text)
+        replace_between_markers(arguments.write, MARKS, text)
 
 
 if __name__ == "__main__":
