@@ -8,7 +8,7 @@ import dagster as dg
 from assets.describe import OWNERS
 from assets.housekeeping import GROUP, fresh
 from pipelines.errors import BackupError, StrikecastError
-from pipelines.maintenance.backup import backups, create, named, rotate
+from pipelines.maintenance.backup import create_backup, find_backup, list_backups, rotate_backups
 from pipelines.maintenance.backup_copies import rotate_copies
 from pipelines.maintenance.restore import drill
 from pipelines.resources import Strikecast
@@ -30,7 +30,7 @@ def backup(context: dg.AssetExecutionContext, strikecast: Strikecast) -> Iterato
     Fails after it has told of the backup when the copy in the second place could not be made.
     """
     settings, now = strikecast.settings(), datetime.now(UTC)
-    made = create(
+    made = create_backup(
         strikecast.database(),
         settings.backups_dir,
         context.log.info,
@@ -38,7 +38,7 @@ def backup(context: dg.AssetExecutionContext, strikecast: Strikecast) -> Iterato
         encrypt_to=settings.backup.encrypt_to,
         copy_to=settings.backup.copy_to,
     )
-    decided = rotate(settings.backups_dir, settings.backup, now, context.log.info)
+    decided = rotate_backups(settings.backups_dir, settings.backup, now, context.log.info)
     manifest = made.manifest
     largest = sorted(manifest.tables, key=lambda one: one.rows, reverse=True)[:SHOWN_TABLES]
     plan = [
@@ -80,7 +80,7 @@ def restores(context: dg.AssetCheckExecutionContext, strikecast: Strikecast) -> 
     """The restore drill."""
     settings, database = strikecast.settings(), strikecast.database()
     try:
-        newest = named(settings.backups_dir, None)
+        newest = find_backup(settings.backups_dir, None)
         done = drill(settings, database, newest, datetime.now(UTC), context.log.info)
     except StrikecastError as error:
         return dg.AssetCheckResult(passed=False, metadata={"problem": str(error)})
@@ -92,7 +92,7 @@ def restores(context: dg.AssetCheckExecutionContext, strikecast: Strikecast) -> 
             "rows": done.rows,
             "ladders_read": done.ladders,
             "seconds": round(done.seconds, 1),
-            "backups": len(backups(settings.backups_dir)),
+            "backups": len(list_backups(settings.backups_dir)),
             **(
                 {"differences": dg.MetadataValue.md("\n".join(f"- {one}" for one in done.differences))}
                 if done.differences

@@ -16,8 +16,8 @@ from pathlib import Path
 from benchmarks.price_files import add_prices_option, chosen_prices
 from benchmarks.results import Result, machine
 from pipelines.deployment import running_server
-from pipelines.maintenance.backup import Backup, create
-from pipelines.maintenance.client_programs import programs_for, reaching
+from pipelines.maintenance.backup import Backup, create_backup
+from pipelines.maintenance.client_programs import client_environment, find_client_programs
 from pipelines.maintenance.restore import drill
 from pipelines.settings import load_settings
 from pipelines.storage.postgres.connection import Database, Role
@@ -43,9 +43,9 @@ def fill(home: Path, arguments: argparse.Namespace) -> str:
 
 def bare_dump(database: Database, compression: str, target: Path) -> tuple[float, float]:
     """Seconds of pg_dump alone, and with a SHA-256 and a full reading after it, as a careful operator would."""
-    programs = programs_for(database.server_major)
+    programs = find_client_programs(database.server_major)
     began = time.perf_counter()
-    with reaching(database) as variables:
+    with client_environment(database) as variables:
         subprocess.run(
             [
                 programs / "pg_dump",
@@ -71,7 +71,7 @@ def measure(database: Database, folder: Path, compression: str) -> tuple[Backup,
     seconds: dict[str, list[float]] = {"ours": [], "dump": [], "bare": [], "careful": []}
     for number in range(ROUNDS):
         began, began_at = time.perf_counter(), time.time()
-        made = create(database, folder / f"backups {compression} {number}", compression=compression)
+        made = create_backup(database, folder / f"backups {compression} {number}", compression=compression)
         seconds["ours"].append(time.perf_counter() - began)
         seconds["dump"].append(made.dump.stat().st_mtime - began_at)  # its last byte
         dumped, read = bare_dump(database, compression, folder / "bare.dump")
@@ -88,7 +88,7 @@ def figures(home: Path) -> list[Result]:
         running_server(settings) as database,
     ):
         backups = [_backup(*measure(database, Path(scratch), method)) for method in METHODS]
-        made = create(database, Path(scratch))
+        made = create_backup(database, Path(scratch))
         done = drill(settings, database, made, datetime.now(UTC))
     return [
         *backups,

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 QUIET_SECONDS = 25.0
 WARM_UP_SECONDS = 5.0
 INSERT = "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES (%s, %s, %s, 'bench')"
-COUNTING = "from pipelines.processes.priority import give_way; give_way()\nwhile True: pass"
+COUNTING = "from pipelines.processes.priority import lower_priority; lower_priority()\nwhile True: pass"
 
 
 class Ticker:

@@ -12,7 +12,15 @@ from pipelines.cli.arguments import Json, command_settings
 from pipelines.deployment import running_server
 from pipelines.domain.maintenance.backups import RotationPlan
 from pipelines.errors import BackupError, SettingsError
-from pipelines.maintenance.backup import Backup, backups, create, named, plan, rotate, verify
+from pipelines.maintenance.backup import (
+    Backup,
+    create_backup,
+    find_backup,
+    list_backups,
+    plan,
+    rotate_backups,
+    verify_backup,
+)
 from pipelines.maintenance.backup_copies import plan_copies, rotate_copies
 
 if TYPE_CHECKING:
@@ -57,7 +65,7 @@ def create_(json: Json = False) -> None:
     """Back the database up: whole, checked and read back, or not at all. Example: `strikecast backup create`"""
     settings = command_settings()
     with running_server(settings) as database:
-        made = create(
+        made = create_backup(
             database,
             settings.backups_dir,
             console.log,
@@ -74,7 +82,7 @@ def create_(json: Json = False) -> None:
 def list_(json: Json = False) -> None:
     """Show the backups, newest first."""
     settings = command_settings()
-    shown = [_shown(one) for one in backups(settings.backups_dir)]
+    shown = [_shown(one) for one in list_backups(settings.backups_dir)]
     if json:
         console.print_json({"folder": str(settings.backups_dir), "backups": shown})
     else:
@@ -85,7 +93,7 @@ def list_(json: Json = False) -> None:
 def verify_(name: Name = None, json: Json = False) -> None:
     """Compare a backup with its SHA-256, and read all its data. Exit code 1 when it is damaged."""
     settings = command_settings()
-    found = verify(named(settings.backups_dir, name), datetime.now(UTC), settings.backup.identity)
+    found = verify_backup(find_backup(settings.backups_dir, name), datetime.now(UTC), settings.backup.identity)
     _tell(_shown(found), json=json)
     if not found.content_read:
         console.log("only its SHA-256 was compared: it is encrypted, and no `identity` is set in [backup]")
@@ -101,7 +109,7 @@ def rotate_(
     """Delete the backups that no rule keeps, and such copies; the newest sound ones always stay."""
     settings = command_settings()
     folder, policy, now = settings.backups_dir, settings.backup, datetime.now(UTC)
-    decided = plan(backups(folder), policy, now) if dry_run else rotate(folder, policy, now, console.log)
+    decided = plan(list_backups(folder), policy, now) if dry_run else rotate_backups(folder, policy, now, console.log)
     rotate_there = plan_copies if dry_run else partial(rotate_copies, log=console.log)
     there = RotationPlan((), ()) if policy.copy_to is None else rotate_there(policy.copy_to, policy, now)
     if json:
@@ -136,7 +144,7 @@ def restore_(
     if (into is None) != replace_it:
         raise SettingsError("restore takes either --into DATABASE or --replace")
     with running_server(settings) as database:
-        backup = named(settings.backups_dir, name)
+        backup = find_backup(settings.backups_dir, name)
         done = (
             replace(database, backup, datetime.now(UTC), console.log, identity=settings.backup.identity)
             if into is None
@@ -154,7 +162,7 @@ def base_(
 
     Examples: `strikecast backup base`, `strikecast backup base --dry-run`
     """
-    from pipelines.maintenance.point_in_time_recovery import base_folder, make_base, plan_pruning, prune
+    from pipelines.maintenance.point_in_time_recovery import base_folder, create_base_backup, plan_pruning, prune
 
     settings = command_settings()
     folder = base_folder(settings)
@@ -162,7 +170,7 @@ def base_(
         made, decided = None, plan_pruning(folder, settings.backup.keep_base)
     else:
         with running_server(settings) as database:
-            made = make_base(database, folder, datetime.now(UTC), console.log)
+            made = create_base_backup(database, folder, datetime.now(UTC), console.log)
             decided = prune(settings, database, console.log)
     if json:
         console.print_json({"made": None if made is None else str(made), **asdict(decided)})
@@ -186,7 +194,7 @@ def drill_(
 
     Examples: `strikecast backup drill`, `strikecast backup drill --pitr`
     """
-    from pipelines.maintenance.point_in_time_recovery import drill_pitr
+    from pipelines.maintenance.point_in_time_recovery import run_pitr_drill
     from pipelines.maintenance.restore import drill
 
     settings = command_settings()
@@ -194,10 +202,10 @@ def drill_(
         if name is not None:
             raise SettingsError("drill takes either the name of a backup or --pitr")
         with running_server(settings) as database:
-            _tell(asdict(drill_pitr(settings, database, datetime.now(UTC), console.log)), json=json)
+            _tell(asdict(run_pitr_drill(settings, database, datetime.now(UTC), console.log)), json=json)
         return
     with running_server(settings) as database:
-        done = drill(settings, database, named(settings.backups_dir, name), datetime.now(UTC), console.log)
+        done = drill(settings, database, find_backup(settings.backups_dir, name), datetime.now(UTC), console.log)
     _tell_restored(done, json=json)
 
 

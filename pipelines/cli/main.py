@@ -19,7 +19,7 @@ from pipelines.cli.arguments import Json, Symbol, command_settings
 from pipelines.deployment import configured_database, migrated_database, prepared_instance, running_server
 from pipelines.domain.configuration.model import Profile
 from pipelines.errors import SettingsError, StrikecastError
-from pipelines.processes.priority import give_way
+from pipelines.processes.priority import lower_priority
 from pipelines.service.log_setup import note
 
 app = typer.Typer(
@@ -45,7 +45,7 @@ def main() -> None:
     for ending in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
         signal.signal(ending, _interrupt)
     if {" ".join(sys.argv[1:2]), " ".join(sys.argv[1:3])} & cli_maintenance.IN_THE_BACKGROUND:
-        give_way()
+        lower_priority()
     try:
         app()
     except StrikecastError as error:

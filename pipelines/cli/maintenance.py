@@ -185,7 +185,7 @@ def alerts(
             raise FeedError("not every address took the message")
         console.result.print(f"sent to {len(settings.alerts.urls)} addresses")
         return
-    lasting = read_state(settings, datetime.now(UTC)).lasting.values()
+    lasting = read_state(settings, datetime.now(UTC)).active.values()
     if json:
         console.print_json([asdict(one) for one in lasting])
     else:
@@ -204,11 +204,11 @@ def psql(
     """
     import subprocess
 
-    from pipelines.maintenance.client_programs import programs_for, reaching
+    from pipelines.maintenance.client_programs import client_environment, find_client_programs
 
     settings = command_settings()
-    with migrated_database(settings) as database, reaching(database) as variables:
-        program = programs_for(database.server_major) / "psql"
+    with migrated_database(settings) as database, client_environment(database) as variables:
+        program = find_client_programs(database.server_major) / "psql"
         options = f"{variables.get('PGOPTIONS', '')} -c role={role}".strip()
         done = subprocess.run([program, *context.args], env={**variables, "PGOPTIONS": options}, check=False)
     raise typer.Exit(done.returncode)

@@ -14,7 +14,7 @@ from pipelines.atomic_files import atomic_write
 from pipelines.cli import console
 from pipelines.deployment import configured_database, prepared_instance, restart_server_if_stopped
 from pipelines.domain.configuration.model import Profile
-from pipelines.domain.monitoring.alerts import Heading, Problem
+from pipelines.domain.monitoring.alerts import Problem, RunbookHeading
 from pipelines.domain.prices.synthetic_bars import START_PRICES_USD, SimulationParameters, generate_bars
 from pipelines.errors import (
     BuildError,
@@ -25,7 +25,7 @@ from pipelines.errors import (
     StrikecastError,
 )
 from pipelines.live.file_writer import probabilities_path
-from pipelines.monitoring.alert_delivery import SERVER, tell
+from pipelines.monitoring.alert_delivery import SERVER_PROBLEM, update_alerts
 from pipelines.resources import price_paths
 from pipelines.service.job_runner import run_job
 from pipelines.service.supervisor import Running, dagster_processes, exclusive
@@ -70,9 +70,9 @@ def _looking_after(settings: Settings) -> Callable[[], None]:
             with configured_database(settings).connect("up", None):
                 pass
         except DatabaseError as error:
-            found = [Problem(SERVER, str(error), Heading.SERVER)]
+            found = [Problem(SERVER_PROBLEM, str(error), RunbookHeading.SERVER)]
         try:
-            tell(settings, found, datetime.now(UTC), console.log, server=True)
+            update_alerts(settings, found, datetime.now(UTC), console.log, server=True)
         except StrikecastError as error:
             console.log(str(error))
 

@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.domain.maintenance.archive import ArchivePlan, plan_archive
 from pipelines.log import Log
 from pipelines.settings import Settings
-from pipelines.storage.maintenance.runs import only_one, patient, record
+from pipelines.storage.maintenance.runs import exclusive_run, record_start, with_short_timeouts
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.prices import archive as price_archive
 from pipelines.storage.prices.archive import ArchivedMonth, archive_month, stored_months
@@ -34,11 +34,11 @@ def run(
     settings: Settings, database: Database, now: datetime, log: Log = lambda _: None, run_id: str | None = None
 ) -> ArchiveReport:
     """Carry the plan out, month by month. Raises AlreadyRunningError while another does, BuildError as one fails."""
-    with only_one(database, JOB) as recording:
+    with exclusive_run(database, JOB) as recording:
         decided = plan(settings, database, now)
-        recorded = record(recording, JOB, decided, now, run_id)
+        recorded = record_start(recording, JOB, decided, now, run_id)
         months = []
-        with patient(database).connect(JOB, Role.PIPELINE, autocommit=True) as working:
+        with with_short_timeouts(database).connect(JOB, Role.PIPELINE, autocommit=True) as working:
             for month in decided.months:
                 months.append(archive_month(working, settings.archive_dir, month))
                 log(f"{months[-1].file}: {months[-1].rows:,} bars, {months[-1].bytes:,} bytes")

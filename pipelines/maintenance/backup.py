@@ -24,8 +24,8 @@ from pipelines.domain.maintenance.backups import (
 )
 from pipelines.errors import AlreadyRunningError, BackupError, NoDataError, single_line
 from pipelines.log import Log
-from pipelines.maintenance.client_programs import programs_for, reaching
-from pipelines.maintenance.encryption import run_reading
+from pipelines.maintenance.client_programs import client_environment, find_client_programs
+from pipelines.maintenance.encryption import run_on_decrypted
 from pipelines.storage.postgres.connection import Database, Role
 
 #: Both with .age or .gpg behind them when they are encrypted.
@@ -71,7 +71,7 @@ class Backup:
         return KeptBackup(self.folder.name, self.manifest.snapshot_at, self.problem)
 
 
-def create(
+def create_backup(
     database: Database,
     folder: Path,
     log: Log = lambda _: None,
@@ -88,8 +88,8 @@ def create(
     Raises AlreadyRunningError while another backup of it runs, BackupError with the reason when it could not be made.
     """
     script = resources.files("pipelines.maintenance").joinpath("pg_backup.sh")
-    with resources.as_file(script) as path, reaching(database) as variables:
-        command = ["sh", str(path), "-r", Role.BACKUP, "-p", str(programs_for(database.server_major))]
+    with resources.as_file(script) as path, client_environment(database) as variables:
+        command = ["sh", str(path), "-r", Role.BACKUP, "-p", str(find_client_programs(database.server_major))]
         command += ["-z", compression] if compression else []
         command += ["-e", encrypt_to] if encrypt_to else []
         command += ["-c", copy_to] if copy_to else []
@@ -106,12 +106,12 @@ def create(
         raise AlreadyRunningError(complaint)
     if running.returncode not in {0, MADE_BUT_NOT_COPIED}:
         raise BackupError(f"{complaint or 'pg_backup.sh said nothing'} (exit code {running.returncode})")
-    made = read(Path(said.strip().splitlines()[-1]))
+    made = read_backup(Path(said.strip().splitlines()[-1]))
     log(f"{made.folder.name}: {made.manifest.rows:,} rows, {made.manifest.bytes:,} bytes, {made.manifest.seconds} s")
     return dataclasses.replace(made, copy_problem=complaint) if running.returncode else made
 
 
-def read(folder: Path) -> Backup:
+def read_backup(folder: Path) -> Backup:
     """One backup. Raises BackupError when its manifest cannot be read."""
     try:
         manifest = parse_manifest(orjson.loads((folder / MANIFEST).read_bytes()))
@@ -124,29 +124,29 @@ def read(folder: Path) -> Backup:
     return Backup(folder, manifest)
 
 
-def backups(folder: Path) -> list[Backup]:
+def list_backups(folder: Path) -> list[Backup]:
     """All backups in a folder, newest first; one whose manifest is damaged is left out, and never touched."""
     found = []
     for manifest in folder.glob(f"*/{MANIFEST}"):
         with suppress(BackupError):
             if not manifest.parent.name.endswith(".partial"):
-                found.append(read(manifest.parent))
+                found.append(read_backup(manifest.parent))
     return sorted(found, key=lambda one: one.manifest.snapshot_at, reverse=True)
 
 
-def named(folder: Path, name: str | None) -> Backup:
+def find_backup(folder: Path, name: str | None) -> Backup:
     """The backup of a name, or the newest sound one. Raises NoDataError when there is none."""
     if name is not None:
         if not (folder / name / MANIFEST).is_file():
             raise NoDataError(f"there is no backup {name!r} in {folder}: see `strikecast backup list`")
-        return read(folder / name)
-    for one in backups(folder):
+        return read_backup(folder / name)
+    for one in list_backups(folder):
         if one.problem is None:
             return one
     raise NoDataError(f"there is no backup in {folder}: run `strikecast backup create`")
 
 
-def verify(backup: Backup, now: datetime, identity: Path | None = None) -> Backup:
+def verify_backup(backup: Backup, now: datetime, identity: Path | None = None) -> Backup:
     """Compare every file with its SHA-256, and read all data of the dump; the verdict is kept beside it.
 
     An encrypted dump is read only with an `identity`. Raises BackupError, and gives no verdict, when that does not fit.
@@ -154,8 +154,8 @@ def verify(backup: Backup, now: datetime, identity: Path | None = None) -> Backu
     problem = _damage(backup)
     readable = backup.manifest.encryption is None or identity is not None
     if problem is None and readable:
-        programs = programs_for(int(backup.manifest.client_version.split(".")[0]))
-        complaint = run_reading([programs / "pg_restore", "--file=/dev/null"], backup.dump, identity)
+        programs = find_client_programs(int(backup.manifest.client_version.split(".")[0]))
+        complaint = run_on_decrypted([programs / "pg_restore", "--file=/dev/null"], backup.dump, identity)
         problem = complaint and f"pg_restore cannot read it: {complaint}"
     with atomic_write(backup.folder / VERDICT) as partial:
         partial.write_bytes(
@@ -181,16 +181,16 @@ def plan(found: Sequence[Backup], policy: RotationPolicy, now: datetime) -> Rota
     return plan_rotation([one.kept for one in found], policy, now)
 
 
-def rotate(folder: Path, policy: RotationPolicy, now: datetime, log: Log = lambda _: None) -> RotationPlan:
+def rotate_backups(folder: Path, policy: RotationPolicy, now: datetime, log: Log = lambda _: None) -> RotationPlan:
     """Delete the backups that no rule keeps; only folders with a manifest of ours, each out of sight before it goes."""
-    decided = plan(backups(folder), policy, now)
+    decided = plan(list_backups(folder), policy, now)
     for name, why in decided.delete:
-        remove(folder, name)
+        delete_backup(folder, name)
         log(f"deleted {name}: {why}")
     return decided
 
 
-def remove(folder: Path, name: str) -> None:
+def delete_backup(folder: Path, name: str) -> None:
     """Delete a backup: what is left of it when that is cut short is no backup any more."""
     going = folder / f"{name}.partial"
     (folder / name).rename(going)

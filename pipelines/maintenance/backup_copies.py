@@ -7,7 +7,7 @@ from pathlib import Path
 from pipelines.domain.maintenance.backups import KeptBackup, RotationPlan, RotationPolicy, named_backup, plan_rotation
 from pipelines.errors import BackupError, single_line
 from pipelines.log import Log
-from pipelines.maintenance.backup import MANIFEST, backups, remove
+from pipelines.maintenance.backup import MANIFEST, delete_backup, list_backups
 
 
 def plan_copies(where: str, policy: RotationPolicy, now: datetime) -> RotationPlan:
@@ -23,7 +23,7 @@ def rotate_copies(where: str, policy: RotationPolicy, now: datetime, log: Log = 
             _rclone("deletefile", f"{where}/{name}/{MANIFEST}")  # from then on it is no backup
             _rclone("purge", f"{where}/{name}")
         else:
-            remove(Path(where), name)
+            delete_backup(Path(where), name)
         log(f"deleted the copy {name}: {why}")
     return decided
 
@@ -35,7 +35,7 @@ def _is_remote(where: str) -> bool:
 def _directory_copies(folder: Path) -> list[KeptBackup]:
     if not folder.is_dir():
         raise BackupError(f"{folder}, where the copies are, is not there")
-    return [one.kept for one in backups(folder)]
+    return [one.kept for one in list_backups(folder)]
 
 
 def _remote_copies(where: str) -> list[KeptBackup]:

@@ -17,7 +17,7 @@ PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
 SERVICE = "strikecast"
 
 
-def programs_for(major: int) -> Path:
+def find_client_programs(major: int) -> Path:
     """Folder of client programs of a server's major version, or the next newer one. Raises BackupError without any.
 
     The very version is preferred: what a newer pg_dump writes, an older server may not understand.
@@ -31,7 +31,7 @@ def programs_for(major: int) -> Path:
     return min(suitable, key=lambda one: one[0])[1]
 
 
-def server_programs(major: int) -> Path:
+def find_server_programs(major: int) -> Path:
     """Folder of the programs of a server of exactly this major version. Raises BackupError without any.
 
     Asked for by pg_verifybackup, since the embedded server's crashes as it is loaded (version 0.6 of its wheel).
@@ -62,7 +62,7 @@ def _version(program: Path) -> int | None:
 
 
 @contextmanager
-def reaching(database: Database) -> Iterator[Mapping[str, str]]:
+def client_environment(database: Database) -> Iterator[Mapping[str, str]]:
     """Environment in which PostgreSQL's programs use a database: by a service file, with a passfile if need be."""
     parameters = {name: str(value) for name, value in database.parameters.items() if value is not None}
     password = parameters.pop("password", None)

@@ -14,13 +14,13 @@ from pipelines.errors import BackupError, single_line
 TOOLS = (".age", ".gpg")
 
 
-def read_plain(path: Path, identity: Path | None) -> bytes:
+def read_decrypted(path: Path, identity: Path | None) -> bytes:
     """A file's content, decrypted if it is encrypted. Raises BackupError when that is not possible."""
     with _plain(path, identity) as stream:
         return stream.read()
 
 
-def run_reading(
+def run_on_decrypted(
     command: Sequence[str | Path], path: Path, identity: Path | None, environment: Mapping[str, str] | None = None
 ) -> str | None:
     """Run a program that reads a file from its standard input, decrypted; what it complains of when it fails.

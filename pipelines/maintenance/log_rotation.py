@@ -14,7 +14,7 @@ from pipelines.errors import BuildError
 from pipelines.log import Log
 from pipelines.maintenance.log_writer import rename_rotated
 from pipelines.settings import Settings
-from pipelines.storage.maintenance.runs import only_one, record
+from pipelines.storage.maintenance.runs import exclusive_run, record_start
 from pipelines.storage.postgres.connection import Database
 
 JOB = "logs"
@@ -39,14 +39,14 @@ def run(
     settings: Settings, database: Database, now: datetime, log: Log = lambda _: None, run_id: str | None = None
 ) -> LogsReport:
     """Carry the plan out. Raises AlreadyRunningError while another does."""
-    with only_one(database, JOB) as recording:
+    with exclusive_run(database, JOB) as recording:
         decided = plan(settings, now)
-        recorded = record(recording, JOB, decided, now, run_id)
-        before = sizes(settings)
+        recorded = record_start(recording, JOB, decided, now, run_id)
+        before = log_sizes(settings)
         for step in decided.steps:
             _carry_out(step, now)
             log(f"{step.action} {step.name}: {step.why}")
-        report = LogsReport(decided, before, sizes(settings))
+        report = LogsReport(decided, before, log_sizes(settings))
         recorded.finish({"before": report.before, "after": report.after})
     return report
 
@@ -67,7 +67,7 @@ def _files(settings: Settings) -> list[LogFile]:
     return found
 
 
-def sizes(settings: Settings) -> dict[str, int]:
+def log_sizes(settings: Settings) -> dict[str, int]:
     """Bytes by family of logs, such as `daemon.log` with all that were rotated from it."""
     sizes: dict[str, int] = defaultdict(int)
     for one in _files(settings):

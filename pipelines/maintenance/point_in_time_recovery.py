@@ -18,8 +18,8 @@ from pipelines.atomic_files import fsync
 from pipelines.domain.maintenance.base_backups import BaseBackup, BasePlan, parse_start_wal, plan_bases
 from pipelines.errors import AlreadyRunningError, BackupError, NoDataError, single_line
 from pipelines.log import Log
-from pipelines.maintenance.backup import remove
-from pipelines.maintenance.client_programs import reaching, server_programs
+from pipelines.maintenance.backup import delete_backup
+from pipelines.maintenance.client_programs import client_environment, find_server_programs
 from pipelines.maintenance.restore import read_ladders
 from pipelines.settings import Settings
 from pipelines.storage.maintenance import recovery
@@ -67,13 +67,13 @@ def bases(folder: Path) -> list[BaseBackup]:
     return sorted(found, key=lambda one: one.name, reverse=True)
 
 
-def make_base(database: Database, folder: Path, now: datetime, log: Log = lambda _: None) -> Path:
+def create_base_backup(database: Database, folder: Path, now: datetime, log: Log = lambda _: None) -> Path:
     """Take a copy of the whole server, verify every file of the copy, and give it its name only then.
 
     Raises BackupError, and leaves nothing that looks like a base backup; AlreadyRunningError while another is made.
     """
-    programs = server_programs(database.server_major)
-    with _only_one(folder), reaching(database) as variables:
+    programs = find_server_programs(database.server_major)
+    with _only_one(folder), client_environment(database) as variables:
         _remove_leftovers(folder)
         made = folder / f"base-{now:%Y%m%dT%H%M%SZ}"
         if made.exists():
@@ -114,15 +114,15 @@ def prune(settings: Settings, database: Database, log: Log = lambda _: None) -> 
     with _only_one(folder):
         decided = plan_pruning(folder, settings.backup.keep_base)
         for name, why in decided.delete:
-            remove(folder, name)
+            delete_backup(folder, name)
             log(f"deleted {name}: {why}")
         if settings.backup.wal_archive is not None and decided.wal_from is not None:
-            programs = server_programs(database.server_major)
+            programs = find_server_programs(database.server_major)
             _run([programs / "pg_archivecleanup", settings.backup.wal_archive, decided.wal_from])
     return decided
 
 
-def drill_pitr(settings: Settings, database: Database, now: datetime, log: Log = lambda _: None) -> PitrReport:
+def run_pitr_drill(settings: Settings, database: Database, now: datetime, log: Log = lambda _: None) -> PitrReport:
     """Prove that the newest base backup and the archived log restore a given second.
 
     A mark is written before that second, another after it; both are in a database of their own. The restored server
@@ -136,7 +136,7 @@ def drill_pitr(settings: Settings, database: Database, now: datetime, log: Log =
         found = bases(folder)
         if not found:
             raise NoDataError(f"there is no base backup in {folder}: run `strikecast backup base`")
-        base, programs = found[0], server_programs(database.server_major)
+        base, programs = found[0], find_server_programs(database.server_major)
         log(f"verifying {base.name}")
         _run([programs / "pg_verifybackup", "--quiet", folder / base.name])
         if any((folder / base.name / "pg_tblspc").iterdir()):

@@ -10,9 +10,9 @@ from pathlib import Path
 from pipelines.domain.maintenance.backups import differences
 from pipelines.errors import BackupError, NoDataError
 from pipelines.log import Log
-from pipelines.maintenance.backup import Backup, verify
-from pipelines.maintenance.client_programs import programs_for, reaching
-from pipelines.maintenance.encryption import read_plain, run_reading
+from pipelines.maintenance.backup import Backup, verify_backup
+from pipelines.maintenance.client_programs import client_environment, find_client_programs
+from pipelines.maintenance.encryption import read_decrypted, run_on_decrypted
 from pipelines.settings import Settings
 from pipelines.storage.maintenance.restored_databases import (
     analyze,
@@ -69,7 +69,7 @@ def restore(
     _require_sound(database, backup, now, log, identity)
     target = create_database(database, into)
     try:
-        create_missing_roles(database, _roles(read_plain(backup.roles, identity).decode()))
+        create_missing_roles(database, _roles(read_decrypted(backup.roles, identity).decode()))
         log(f"restoring {backup.folder.name} into {into}")
         _run_pg_restore(target, backup, identity)
         analyze(target)
@@ -133,7 +133,7 @@ def read_ladders(settings: Settings, database: Database) -> int:
 
 def _require_sound(database: Database, backup: Backup, now: datetime, log: Log, identity: Path | None) -> None:
     log(f"verifying {backup.folder.name}")
-    found = verify(backup, now, identity)
+    found = verify_backup(backup, now, identity)
     if found.problem is not None:
         raise BackupError(f"{backup.folder.name} is damaged: {found.problem}")
     if not found.content_read:
@@ -148,7 +148,7 @@ def _require_sound(database: Database, backup: Backup, now: datetime, log: Log, 
 
 def _run_pg_restore(target: Database, backup: Backup, identity: Path | None) -> None:
     written_with = int(backup.manifest.client_version.split(".")[0])
-    programs = programs_for(max(target.server_major, written_with))
+    programs = find_client_programs(max(target.server_major, written_with))
     command: list[str | Path] = [
         programs / "pg_restore",
         "--exit-on-error",
@@ -158,8 +158,8 @@ def _run_pg_restore(target: Database, backup: Backup, identity: Path | None) -> 
     # Several jobs need a file; what is decrypted is a stream, and stays off the disk.
     if backup.manifest.encryption is None:
         command += [f"--jobs={JOBS}", backup.dump]
-    with reaching(target) as variables:
-        complaint = run_reading(command, backup.dump, identity, variables)
+    with client_environment(target) as variables:
+        complaint = run_on_decrypted(command, backup.dump, identity, variables)
     if complaint is not None:
         raise BackupError(f"pg_restore failed: {complaint}")
 

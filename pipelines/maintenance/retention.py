@@ -12,7 +12,13 @@ from pipelines.domain.maintenance.vacuum import IndexStep, VacuumStep
 from pipelines.log import Log
 from pipelines.settings import Settings
 from pipelines.storage.maintenance import retention as stored
-from pipelines.storage.maintenance.runs import leaving, newest_planned, only_one, patient, record
+from pipelines.storage.maintenance.runs import (
+    exclusive_run,
+    latest_planned_for,
+    record_start,
+    skip_on_error,
+    with_short_timeouts,
+)
 from pipelines.storage.maintenance.vacuum import read_indexes, reindex, vacuum
 from pipelines.storage.postgres.connection import Connection, Database, Role
 
@@ -36,8 +42,8 @@ class RetentionReport:
 def plan(settings: Settings, database: Database, now: datetime) -> RetentionPlan:
     """What is to go at `now` (aware UTC), or as of two days after the run before. Raises ServerUnavailableError."""
     policy = settings.retention
-    with patient(database).connect(JOB, Role.OWNER) as connection:
-        clock, now = now, time_of_plan(now, newest_planned(connection, JOB))
+    with with_short_timeouts(database).connect(JOB, Role.OWNER) as connection:
+        clock, now = now, time_of_plan(now, latest_planned_for(connection, JOB))
         facts = stored.read_facts(connection, list(settings.symbols), now - timedelta(days=policy.session_days))
     with dagster_database(settings, database).connect(JOB, None) as connection:
         facts = replace(facts, runs=stored.read_runs(connection))
@@ -53,15 +59,15 @@ def run(
     settings: Settings, database: Database, now: datetime, log: Log = lambda _: None, run_id: str | None = None
 ) -> RetentionReport:
     """Carry the plan out. Raises AlreadyRunningError while another does."""
-    with only_one(database, JOB) as connection:
+    with exclusive_run(database, JOB) as connection:
         decided = plan(settings, database, now)
-        recorded = record(connection, JOB, decided, decided.planned_for, run_id)
+        recorded = record_start(connection, JOB, decided, decided.planned_for, run_id)
         rows: Counter[str] = Counter()
         left: list[str] = []
-        with patient(database).connect(JOB, Role.OWNER, autocommit=True) as working:
-            rows += stored.crash_silent(working, decided)
+        with with_short_timeouts(database).connect(JOB, Role.OWNER, autocommit=True) as working:
+            rows += stored.mark_crashed_sessions(working, decided)
             rows += stored.delete_rows(working, decided, log)
-        with patient(database, DROP_SECONDS).connect(JOB, Role.OWNER, autocommit=True) as working:
+        with with_short_timeouts(database, DROP_SECONDS).connect(JOB, Role.OWNER, autocommit=True) as working:
             rows += _drop(working, decided, left, log)
         with dagster_database(settings, database).connect(JOB, None, autocommit=True) as working:
             rows += stored.delete_runs(
@@ -85,7 +91,7 @@ def _drop(working: Connection, decided: RetentionPlan, left: list[str], log: Log
         ),
     ]
     for name, step in steps:
-        with leaving(left, log):
+        with skip_on_error(left, log):
             with stored.maintenance_lock(working):
                 rows += step()
             log(f"dropped {name}")
@@ -99,11 +105,11 @@ def _tidy(working: Connection, tables: Sequence[str], left: list[str], log: Log)
     no order, so that the pages of their indexes do not fill up again.
     """
     for table in tables:
-        with leaving(left, log):
+        with skip_on_error(left, log):
             vacuum(working, VacuumStep(table, "rows were removed"))
     for index in read_indexes(working):
         if index.table in tables and index.bytes <= SMALL_BYTES and index.bloat_bytes >= AIRY_SHARE * index.bytes:
-            with leaving(left, log):
+            with skip_on_error(left, log):
                 reindex(working, IndexStep(index.index, "rows were removed"))
 
 
@@ -115,4 +121,4 @@ def _delete_compute_logs(settings: Settings, run_ids: Sequence[str]) -> None:
 
 def dagster_database(settings: Settings, database: Database) -> Database:
     """Dagster's storage, in the same server."""
-    return patient(replace(database, url=database.url_for(settings.dagster_database)))
+    return with_short_timeouts(replace(database, url=database.url_for(settings.dagster_database)))

@@ -11,7 +11,7 @@ from pipelines.log import Log
 from pipelines.maintenance.retention import dagster_database
 from pipelines.settings import Settings
 from pipelines.storage.maintenance import vacuum as stored
-from pipelines.storage.maintenance.runs import LOCK_TIMEOUT_SECONDS, leaving, only_one, record
+from pipelines.storage.maintenance.runs import LOCK_TIMEOUT_SECONDS, exclusive_run, record_start, skip_on_error
 from pipelines.storage.postgres.connection import Connection, Database, Role
 
 JOB = "vacuum"
@@ -70,9 +70,9 @@ def run(
     reindex: bool = False,
 ) -> VacuumReport:
     """Carry the plan out. Raises AlreadyRunningError while another does."""
-    with only_one(database, JOB) as recording:
+    with exclusive_run(database, JOB) as recording:
         decided = plan(settings, database, now, urgent_only=urgent_only, reindex=reindex)
-        recorded = record(recording, JOB, decided, now, run_id)
+        recorded = record_start(recording, JOB, decided, now, run_id)
         changes: list[Change] = []
         left: list[str] = []
         held_back: list[str] = []
@@ -80,10 +80,10 @@ def run(
         for name, of_database in decided.items():
             with _connected(settings, database, name) as connection:
                 if name == _databases(settings, database)[0]:
-                    with leaving(left, log):
+                    with skip_on_error(left, log):
                         applied = stored.apply_settings(connection)
                 changes += _carry_out(connection, of_database, left, log)
-                held_back = stored.what_holds_back(connection)  # of the whole server
+                held_back = stored.vacuum_blockers(connection)  # of the whole server
         report = VacuumReport(decided, tuple(changes), applied, tuple(left), tuple(held_back))
         recorded.finish({"changes": list(changes), "left": left, "held_back_by": held_back})
     return report
@@ -111,7 +111,7 @@ def _connected(settings: Settings, database: Database, name: str) -> Iterator[Co
         lock_timeout_seconds=LOCK_TIMEOUT_SECONDS,
     )
     with where.connect(JOB, Role.OWNER if ours else None, autocommit=True) as connection:
-        stored.be_gentle(connection)
+        stored.throttle_vacuum(connection)
         yield connection
 
 
@@ -121,7 +121,7 @@ def _carry_out(connection: Connection, decided: VacuumPlan, left: list[str], log
     steps += [(one.index, one.why, partial(stored.reindex, connection, one)) for one in decided.indexes]
     done = []
     for name, why, step in steps:
-        with leaving(left, log):
+        with skip_on_error(left, log):
             step()
             done.append((name, why))
             log(f"{name}: {why}")

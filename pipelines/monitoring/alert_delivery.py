@@ -1,8 +1,7 @@
-"""The one way by which anybody hears of trouble: a log, and whoever the settings name, once as it begins and once as it
-ends.
+"""Store and deliver alerts: to the log, to `logs/alerts.jsonl`, and to the URLs of the settings.
 
-What lasts is kept in `alerts.json` in the home folder, so that a restart tells nothing twice. What could not be
-delivered is tried again the next time.
+Each alert is delivered once when it starts and once when it ends. The state is stored in `alerts.json` in the home
+folder, so a restart repeats nothing. Failed deliveries are retried at the next evaluation.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,26 +9,28 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 import orjson
 from filelock import FileLock, Timeout
+from pydantic import Field, TypeAdapter
 
 from pipelines.atomic_files import atomic_write
-from pipelines.domain.monitoring.alerts import Alert, Heading, Problem, news
-from pipelines.errors import SettingsError, StateError
+from pipelines.domain.monitoring.alerts import Alert, Problem, diff_alerts
+from pipelines.errors import SettingsError, StateError, single_line
 from pipelines.log import Log
 from pipelines.settings import Settings
 
 LOCK_SECONDS = 10.0
-#: What `up` itself looks after: nobody else can when the server is down.
-SERVER = "server"
-#: Messages that wait for an address that takes none; the oldest go first.
-MOST_WAITING = 100
+#: Key of the problem that `strikecast up` evaluates itself: the watchdog cannot run without the server.
+SERVER_PROBLEM = "server"
+#: Maximum number of stored undelivered messages; the oldest are dropped.
+MAX_UNDELIVERED = 100
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """A message, and the numbers of the addresses that have not taken it."""
+class Undelivered:
+    """An alert, and the indexes of the URLs that have not accepted it."""
 
     alert: Alert
     addresses: tuple[int, ...]
@@ -37,100 +38,103 @@ class Waiting:
 
 @dataclass(frozen=True)
 class State:
-    """What lasts, what was seen once, what is still to be delivered, and since when somebody looks (aware UTC)."""
+    """Content of `alerts.json`: active alerts by key, keys of transient problems found once, and failed deliveries.
+
+    `watching_since`: time of the first evaluation (aware UTC).
+    """
 
     watching_since: datetime
-    lasting: dict[str, Alert]
-    suspected: tuple[str, ...] = ()
-    waiting: tuple[Waiting, ...] = ()
+    active: Annotated[dict[str, Alert], Field(alias="lasting")]
+    pending: Annotated[tuple[str, ...], Field(alias="suspected")] = ()
+    undelivered: Annotated[tuple[Undelivered, ...], Field(alias="waiting")] = ()
+
+
+_STATE = TypeAdapter(State)
 
 
 def read_state(settings: Settings, now: datetime) -> State:
-    """The state of before; of a first look `now`. Raises StateError when the file cannot be read."""
+    """The stored state; an empty one as of `now` before the first evaluation. Raises StateError for a damaged file."""
     try:
-        raw = orjson.loads(_path(settings).read_bytes())
-        return State(
-            datetime.fromisoformat(raw["watching_since"]),
-            {key: _alert(one) for key, one in raw["lasting"].items()},
-            tuple(raw["suspected"]),
-            tuple(Waiting(_alert(one["alert"]), tuple(one["addresses"])) for one in raw["waiting"]),
-        )
+        return _STATE.validate_json(_path(settings).read_bytes())
     except FileNotFoundError:
         return State(now, {})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StateError(f"{_path(settings)} cannot be read ({error}): delete it, what lasts is told anew") from error
+    except (OSError, ValueError) as error:
+        raise StateError(
+            f"{_path(settings)} cannot be read: delete it, which repeats active alerts ({single_line(str(error))})"
+        ) from error
 
 
-def tell(settings: Settings, found: Sequence[Problem], now: datetime, log: Log, *, server: bool = False) -> list[Alert]:
-    """Take in all that is wrong now; tell what began and what ended, and what could not be told before.
+def update_alerts(
+    settings: Settings, found: Sequence[Problem], now: datetime, log: Log, *, server: bool = False
+) -> list[Alert]:
+    """Store the alerts that the problems at `now` start or end, and deliver them with earlier failed deliveries.
 
-    With `server` about the server alone, without it about everything else. Returns what lasts, oldest first. What
-    cannot be written or delivered is told by `log`. Raises SettingsError for an address that is none, after the log has
-    it, and StateError when what was told before is not known.
+    `found`: with `server` the server's problem, otherwise all other problems. Returns the active alerts of that kind,
+    oldest first. Write and delivery errors are logged. Raises SettingsError for an invalid URL, after the alert was
+    logged, and StateError when the stored state cannot be read.
     """
-    with maintenance_lock(settings):
+    with alerts_lock(settings):
         before = read_state(settings, now)
-        ours = {key: one for key, one in before.lasting.items() if (key == SERVER) is server}
-        others = {key: one for key, one in before.lasting.items() if (key == SERVER) is not server}
-        began, ended, lasting = news(ours, before.suspected, found, now)
-        suspected = tuple(one.key for one in found if one.passing and one.key not in lasting)
-        for alert in (*began, *ended):
+        evaluated = {key: one for key, one in before.active.items() if (key == SERVER_PROBLEM) is server}
+        others = {key: one for key, one in before.active.items() if key not in evaluated}
+        changed, active = diff_alerts(evaluated, before.pending, found, now)
+        for alert in changed:
             log(f"{alert.title}: {alert.text}")
             _append(settings, alert, log)
-        everyone = tuple(range(len(settings.alerts.urls)))
-        waiting = (*before.waiting, *(Waiting(alert, everyone) for alert in (*began, *ended)))
+        all_urls = tuple(range(len(settings.alerts.urls)))
+        pending = (
+            before.pending if server else tuple(one.key for one in found if one.transient and one.key not in active)
+        )
+        undelivered = (*before.undelivered, *(Undelivered(alert, all_urls) for alert in changed))
         state = State(
-            before.watching_since, others | lasting, before.suspected if server else suspected, waiting[-MOST_WAITING:]
+            before.watching_since,
+            others | active,
+            pending,
+            undelivered[-MAX_UNDELIVERED:],
         )
         if state != before or not _path(settings).exists():
-            _write(settings, state, log)  # before it is delivered: told twice rather than never
-        if state.waiting:
-            left = [
-                Waiting(one.alert, missed)
-                for one in state.waiting
-                if (missed := deliver(settings, one.alert.title, one.alert.text, one.addresses, log))
-            ]
-            _write(settings, replace(state, waiting=tuple(left)), log)
-    return sorted(lasting.values(), key=lambda one: one.began_at)
+            _write(settings, state, log)  # before the delivery: a crash may repeat a message, but not lose one
+        if state.undelivered:
+            failed = (
+                Undelivered(one.alert, deliver(settings, one.alert.title, one.alert.text, one.addresses, log))
+                for one in state.undelivered
+            )
+            _write(settings, replace(state, undelivered=tuple(one for one in failed if one.addresses)), log)
+    return sorted(active.values(), key=lambda one: one.began_at)
 
 
 def deliver(settings: Settings, title: str, text: str, addresses: Sequence[int], log: Log) -> tuple[int, ...]:
-    """Send a message to addresses of the settings, by number; those that did not take it.
+    """Send a message to the URLs with these indexes; returns the indexes of those that did not accept it.
 
-    Raises SettingsError for an address that is none.
+    Raises SettingsError for an invalid URL.
     """
-    wanted = [number for number in addresses if number < len(settings.alerts.urls)]
-    if not wanted:
+    addresses = [index for index in addresses if index < len(settings.alerts.urls)]
+    if not addresses:
         return ()
     from apprise import Apprise
 
-    missed = []
-    for number in wanted:
+    failed = []
+    for index in addresses:
         receiver = Apprise()
-        if not receiver.add(settings.alerts.urls[number].get_secret_value()):
-            raise SettingsError(
-                f"alerts.urls: address {number + 1} is none that apprise knows, such as mailtos:// or json://"
-            )
+        if not receiver.add(settings.alerts.urls[index].get_secret_value()):
+            raise SettingsError(f"alerts.urls: URL {index + 1} is invalid: use one of apprise's, such as mailtos://")
         if not receiver.notify(title=title, body=text):
-            missed.append(number)
-    if missed:
-        numbers = ", ".join(str(number + 1) for number in missed)
-        log(f"address {numbers} of alerts.urls did not take an alert, and is tried again: {title}")
-    return tuple(missed)
+            failed.append(index)
+            log(f"URL {index + 1} of alerts.urls did not accept an alert, which will be retried: {title}")
+    return tuple(failed)
 
 
 @contextmanager
-def maintenance_lock(settings: Settings) -> Iterator[None]:
-    """Be the only one who tells; who looks within it cannot tell what another has seen end meanwhile.
-
-    Raises StateError when another holds on to it.
-    """
+def alerts_lock(settings: Settings) -> Iterator[None]:
+    """Serialize evaluation and delivery across processes. Raises StateError after a wait of 10 s."""
     settings.home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.home / "alerts.lock", is_singleton=True)  # `tell` within `maintenance_lock`
+    lock = FileLock(settings.home / "alerts.lock", is_singleton=True)  # reentrant: `update_alerts` within the context
     try:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout as error:
-        raise StateError(f"{lock.lock_file} has been locked for {LOCK_SECONDS:g} s: another process tells") from error
+        raise StateError(
+            f"{lock.lock_file} has been locked for {LOCK_SECONDS:g} s: another process is delivering alerts; try again"
+        ) from error
     try:
         yield
     finally:
@@ -142,7 +146,7 @@ def _path(settings: Settings) -> Path:
 
 
 def _append(settings: Settings, alert: Alert, log: Log) -> None:
-    """Add to `logs/alerts.jsonl`, one object a line; a full disk must not keep anybody from hearing of it."""
+    """Add a line to `logs/alerts.jsonl`; an error, such as a full disk, must not prevent the delivery."""
     log_file = settings.home / "logs" / "alerts.jsonl"
     try:
         log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -155,14 +159,6 @@ def _append(settings: Settings, alert: Alert, log: Log) -> None:
 def _write(settings: Settings, state: State, log: Log) -> None:
     try:
         with atomic_write(_path(settings)) as partial:
-            partial.write_bytes(orjson.dumps(asdict(state), option=orjson.OPT_INDENT_2))
+            partial.write_bytes(_STATE.dump_json(state, indent=2, by_alias=True))
     except OSError as error:
-        log(f"{_path(settings)} cannot be written, so this may be told again: {error.strerror}")
-
-
-def _alert(raw: dict[str, str]) -> Alert:
-    ended = raw["ended_at"]
-    return replace(
-        Alert(raw["key"], raw["message"], Heading(raw["heading"]), datetime.fromisoformat(raw["began_at"])),
-        ended_at=None if ended is None else datetime.fromisoformat(ended),
-    )
+        log(f"{_path(settings)} cannot be written, so alerts may be repeated: {error.strerror}")

@@ -6,8 +6,8 @@ import dagster as dg
 
 from pipelines.domain.monitoring.alerts import problems
 from pipelines.errors import DatabaseError
-from pipelines.monitoring.alert_delivery import maintenance_lock, tell
-from pipelines.monitoring.conditions import look
+from pipelines.monitoring.alert_delivery import alerts_lock, update_alerts
+from pipelines.monitoring.conditions import collect_facts
 from pipelines.orchestration.jobs import LIVE_JOB, live_refresh
 from pipelines.orchestration.run_reaper import IN_PROGRESS, START_GRACE, fail, runs_without_process
 from pipelines.resources import Strikecast
@@ -128,8 +128,8 @@ def _watch(context: dg.SensorEvaluationContext | dg.RunFailureSensorContext, str
         context.log.warning(text)  # to ask for the log is to make a file, so not at each look
 
     settings = strikecast.settings()
-    with maintenance_lock(settings):
+    with alerts_lock(settings):
         now = datetime.now(UTC)
-        facts = look(settings, strikecast.database(), context.instance, now)
-        lasting = tell(settings, problems(facts, settings.alerts, now), now, log)
+        facts = collect_facts(settings, strikecast.database(), context.instance, now)
+        lasting = update_alerts(settings, problems(facts, settings.alerts, now), now, log)
     return "; ".join(one.message for one in lasting) or "all is well"

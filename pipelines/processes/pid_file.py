@@ -1,4 +1,4 @@
-"""What a running `strikecast up` says of itself in `up.json`, and the processes below it."""
+"""The pid file of `strikecast up`, and process trees."""
 
 import json
 import os
@@ -11,14 +11,14 @@ import psutil
 from pipelines.settings import Settings
 
 
-def write_record(settings: Settings, url: str, children: Sequence[psutil.Process]) -> None:
-    """Note this process, the address of its UI, and its children with their times of creation."""
+def write_pid_file(settings: Settings, url: str, children: Sequence[psutil.Process]) -> None:
+    """Record this process, the URL of its UI, and its child processes with their creation times in `up.json`."""
     state = {"pid": os.getpid(), "ui_url": url, "children": [(child.pid, child.create_time()) for child in children]}
     _path(settings).write_text(json.dumps(state))
 
 
-def read_record(settings: Settings) -> dict[str, Any] | None:
-    """What was noted last; None without a note that can be read. Its process may be gone."""
+def read_pid_file(settings: Settings) -> dict[str, Any] | None:
+    """The recorded state, None without a readable file. The recorded process may have exited."""
     try:
         state = json.loads(_path(settings).read_text())
     except (FileNotFoundError, ValueError):
@@ -26,13 +26,13 @@ def read_record(settings: Settings) -> dict[str, Any] | None:
     return state if isinstance(state, dict) else None
 
 
-def remove_record(settings: Settings) -> None:
-    """Say that nothing runs any more."""
+def remove_pid_file(settings: Settings) -> None:
+    """Delete the file if it exists."""
     _path(settings).unlink(missing_ok=True)
 
 
-def family(process: psutil.Process) -> list[psutil.Process]:
-    """A process and all below it, none when it is gone."""
+def process_tree(process: psutil.Process) -> list[psutil.Process]:
+    """A process and its descendants; empty when it has exited."""
     try:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Who goes first: what answers within milliseconds before what can wait."""
+"""Lower the CPU and I/O priority of background work."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,14 +9,14 @@ from typing import Protocol, TypeVar
 import psutil
 
 T = TypeVar("T")
-#: Of the server's process that works for whoever gives way.
+#: Nice value of a server process that works for a background task.
 BACKEND_NICENESS = 10
 
 
-def give_way() -> None:
-    """Let everybody else have the processor first, from now on: this thread, and those that it starts.
+def lower_priority() -> None:
+    """Give this thread, and threads and processes that it starts later, the lowest scheduling priority.
 
-    Where that is not allowed, as in some sandboxes, everything goes on as it is.
+    Has no effect where the system refuses it, as some sandboxes do.
     """
     with suppress(OSError):
         if hasattr(os, "SCHED_IDLE"):
@@ -26,34 +26,34 @@ def give_way() -> None:
 
 
 class Background(Protocol):
-    """Does work on another thread, and returns what that returns."""
+    """Runs a function on another thread and returns its result."""
 
     def __call__(self, work: Callable[[], T]) -> T:
-        """Wait for it; what it raises is raised here."""
+        """Wait for the result; exceptions are raised in the caller."""
 
 
 @contextmanager
 def in_background() -> Iterator[Background]:
-    """What does work on a thread that gives way.
+    """Run functions on a thread of the lowest priority, leaving the caller's thread as it is.
 
-    A class once left cannot be entered again without privileges, so the caller's own thread keeps its class. Where the
-    system has no classes for threads, the work is done as everything is.
+    An unprivileged thread cannot raise its priority again. On systems without priorities of single threads the
+    functions run at the usual priority.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="background", initializer=_give_way_alone) as executor:
+    with ThreadPoolExecutor(1, thread_name_prefix="background", initializer=_lower_thread_priority) as executor:
 
-        def do(work: Callable[[], T]) -> T:
+        def run(work: Callable[[], T]) -> T:
             return executor.submit(work).result()
 
-        yield do
+        yield run
 
 
-def _give_way_alone() -> None:
+def _lower_thread_priority() -> None:
     if hasattr(os, "SCHED_IDLE"):
-        give_way()
+        lower_priority()
 
 
-def slow_down(process_id: int) -> None:
-    """Let another process go after others, where that is ours to do."""
+def lower_process_priority(process_id: int) -> None:
+    """Raise the nice value of another process to at least 10, where permitted."""
     with suppress(psutil.Error):
         process = psutil.Process(process_id)
         process.nice(max(BACKEND_NICENESS, process.nice()))

@@ -23,7 +23,7 @@ from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 from pipelines.errors import AlreadyRunningError, ServerUnavailableError, SettingsError
 from pipelines.log import Log
 from pipelines.orchestration.run_reaper import IN_PROGRESS
-from pipelines.processes.pid_file import family, read_record, remove_record, write_record
+from pipelines.processes.pid_file import process_tree, read_pid_file, remove_pid_file, write_pid_file
 from pipelines.resources import run_of_title
 from pipelines.settings import Settings
 
@@ -68,7 +68,7 @@ def exclusive(settings: Settings) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        state = read_record(settings)
+        state = read_pid_file(settings)
         where = f" at {state['ui_url']} (process {state['pid']})" if state else ""
         raise AlreadyRunningError(f"strikecast is already up{where}; data folder {settings.home}") from None
     try:
@@ -122,14 +122,14 @@ def dagster_processes(
         children.append(_spawn([*program, *web], outputs["webserver"], scratch))
         daemon = ["dagster._daemon", "run", "-w", str(workspace)]
         children.append(_spawn([*program, *daemon], outputs["daemon"], scratch))
-        write_record(settings, url, children)
+        write_pid_file(settings, url, children)
         _wait(lambda: _answers(f"{url}/server_info"), children, "the web server")
         yield Running(url, (*children, writer), look_after)
     finally:
         with _undisturbed():
             _stop(children, log)
             _end([writer], signal.SIGCONT)  # it ends by itself, when nobody is left to write
-        remove_record(settings)
+        remove_pid_file(settings)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -203,7 +203,7 @@ def _cancel_runs() -> None:
 
 
 def _end(processes: Sequence[psutil.Process], sign: signal.Signals) -> None:
-    families = [member for process in processes for member in family(process)]
+    families = [member for process in processes for member in process_tree(process)]
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(sign)
@@ -216,7 +216,7 @@ def _end(processes: Sequence[psutil.Process], sign: signal.Signals) -> None:
 
 def _end_leftovers(settings: Settings, log: Log) -> None:
     """End what an `up` that was killed left running; called with its lock held, so its parent is gone."""
-    state = read_record(settings)
+    state = read_pid_file(settings)
     for pid, created in (state or {}).get("children", []):
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
@@ -242,7 +242,7 @@ def _end_orphaned_runs(log: Log) -> None:
 
 def ui_url(settings: Settings) -> str | None:
     """Address of the UI that is up, None when none is."""
-    state = read_record(settings)
+    state = read_pid_file(settings)
     pid = (state or {}).get("pid")
     return str(state["ui_url"]) if state and isinstance(pid, int) and psutil.pid_exists(pid) else None
 

@@ -1,6 +1,6 @@
 """Nothing that tests start gives way: beside busy processes, what does so takes fifty times as long.
 
-Claims about giving way ask for the fixture `giving_way`.
+Claims about giving way ask for the fixture `lowered_priorities`.
 """
 
 import os
@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def giving_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def lowered_priorities(monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs and threads that give way do so, as they do outside of tests."""
     folders = os.environ["PATH"].split(os.pathsep)
     monkeypatch.setenv("PATH", os.pathsep.join(one for one in folders if one != str(_folder())))
@@ -36,5 +36,5 @@ def giving_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _threads_do_not_give_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "giving_way" not in request.fixturenames:
-        monkeypatch.setattr("pipelines.processes.priority._give_way_alone", lambda: None)
+    if "lowered_priorities" not in request.fixturenames:
+        monkeypatch.setattr("pipelines.processes.priority._lower_thread_priority", lambda: None)

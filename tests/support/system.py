@@ -48,7 +48,7 @@ class System:
             os.environ.clear()
             os.environ.update(self.variables, **variables)
             patch.setattr(sys, "argv", ["strikecast", *arguments])
-            patch.setattr(cli, "give_way", lambda: None)
+            patch.setattr(cli, "lower_priority", lambda: None)
             for terminal in (console.result, console.progress):
                 patch.setattr(terminal, "width", int(os.environ["COLUMNS"]))
             patch.chdir(self.home)

@@ -1,16 +1,17 @@
-"""Alerts: what is wrong from the facts, and which of it is news. Nothing here looks or tells."""
+"""Alert rules: the problems that facts show, and the alerts that start or end with them."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pipelines.domain.monitoring.audit.targets import Breach, Severity
 
 GIBIBYTE = 2**30
-#: After its schedule's turn a job may take so long, or wait.
+MIN_DAYS_AHEAD = 3
+#: Time that a job may wait and run after it is due.
 GRACE = timedelta(hours=2)
-#: How long what a job of maintenance makes is fresh.
+#: Maximum age of the assets of maintenance.
 FRESH_FOR = {
     "day_partitions": timedelta(days=1) + GRACE,
     "vacuum": timedelta(days=1) + GRACE,
@@ -23,8 +24,8 @@ FRESH_FOR = {
 }
 
 
-class Heading(StrEnum):
-    """The headings of docs/runbook.md, each for one kind of trouble."""
+class RunbookHeading(StrEnum):
+    """Headings of docs/runbook.md, one for each kind of problem."""
 
     SLOW_QUERIES = "Queries are slow"
     STORAGE = "Storage is growing"
@@ -38,7 +39,7 @@ class Heading(StrEnum):
 
 @dataclass(frozen=True)
 class AlertLimits:
-    """When something is wrong: seconds without a fresh file, and free space below which a disk is low."""
+    """Maximum age of a probability file in seconds, and minimum free disk space."""
 
     stale_seconds: float = 60.0
     least_free_pct: float = 10.0
@@ -47,7 +48,7 @@ class AlertLimits:
 
 @dataclass(frozen=True)
 class JobFacts:
-    """A job of maintenance: when it last succeeded (aware UTC), how seldom it may, its newest run if that failed."""
+    """A maintenance job: its last success (aware UTC), its interval, and the id of its newest run if that failed."""
 
     job: str
     succeeded_at: datetime | None
@@ -57,7 +58,7 @@ class JobFacts:
 
 @dataclass(frozen=True)
 class DiskFacts:
-    """A disk that something of ours is on."""
+    """A disk that holds data of this system."""
 
     what: str
     free_bytes: int
@@ -66,7 +67,7 @@ class DiskFacts:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A probability file that ought to be there: its age, None when there is none, and why it is not relied upon."""
+    """The probability file of a published symbol: its age, None when it is missing, and why it is not valid."""
 
     symbol: str
     age_seconds: float | None
@@ -75,11 +76,12 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was looked at; `watching_since`: nothing can be late that was not due since then. Times are aware UTC.
+    """The state that the rules apply to. Times are aware UTC.
 
-    `days_ahead`: partitions of the coming days, of the table that has the fewest; `drill_problem`: why the newest
-    restore drill failed; `left_twice`: jobs that left something undone twice running, and what; `breaches`: targets of
-    service that audit after audit missed.
+    `watching_since`: start of monitoring; jobs are not late before they were due since then. `drill_problem`: why the
+    newest restore drill failed. `days_ahead`: number of coming days with partitions, of the table that has the fewest.
+    `repeatedly_skipped`: reasons by job that skipped a step in two consecutive runs. `breaches`: service targets missed
+    in consecutive audits.
     """
 
     watching_since: datetime
@@ -89,109 +91,99 @@ class Facts:
     files: Sequence[FileFacts] = ()
     disks: Sequence[DiskFacts] = ()
     days_ahead: int | None = None
-    left_twice: Mapping[str, str] = field(default_factory=dict)
+    repeatedly_skipped: Mapping[str, str] = field(default_factory=dict)
     breaches: Sequence[Breach] = ()
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong: `key` names it for as long as it lasts, whatever the figures in `message`.
+    """A problem; `key` identifies it while it lasts, whatever the numbers in `message`.
 
-    `passing`: it may be over in a moment, as after a restart, and is told only if the next look sees it, too.
+    `transient`: it may end by itself, as after a restart, so an alert starts only at the second evaluation in a row.
     """
 
     key: str
     message: str
-    heading: Heading
-    passing: bool = False
-
-
-LEAST_DAYS_AHEAD = 3
-_OF_BACKUPS = {"backup_database", "restore_drill"}
+    heading: RunbookHeading
+    transient: bool = False
 
 
 def problems(facts: Facts, limits: AlertLimits, now: datetime) -> list[Problem]:
-    """All that is wrong at `now` (aware UTC)."""
+    """All problems at `now` (aware UTC)."""
     found = []
     if facts.database_error is not None:
-        found.append(Problem("database", facts.database_error, Heading.SERVER))
+        found.append(Problem("database", facts.database_error, RunbookHeading.SERVER))
     for job in facts.jobs:
-        found += _of_job(job, facts.watching_since, now)
+        found += _job_problems(job, facts.watching_since, now)
     if facts.drill_problem is not None:
-        found.append(
-            Problem("restore drill", f"the newest restore drill failed: {facts.drill_problem}", Heading.BACKUP)
-        )
+        message = f"the newest restore drill failed: {facts.drill_problem}"
+        found.append(Problem("restore drill", message, RunbookHeading.BACKUP))
     for file in facts.files:
         if file.age_seconds is None or file.age_seconds > limits.stale_seconds:
             age = "is missing" if file.age_seconds is None else f"is {file.age_seconds:,.0f} s old"
-            why = f" ({'; '.join(file.reasons)})" if file.reasons else ""
-            found.append(
-                Problem(
-                    f"file {file.symbol}", f"the probability file of {file.symbol} {age}{why}", Heading.SESSION, True
-                )
-            )
+            reasons = f" ({'; '.join(file.reasons)})" if file.reasons else ""
+            message = f"the probability file of {file.symbol} {age}{reasons}"
+            found.append(Problem(f"file {file.symbol}", message, RunbookHeading.SESSION, transient=True))
     for disk in facts.disks:
         free_pct = 100.0 * disk.free_bytes / max(1, disk.total_bytes)
         if free_pct < limits.least_free_pct or disk.free_bytes < limits.least_free_gibibytes * GIBIBYTE:
             message = f"the disk of {disk.what} has {disk.free_bytes / GIBIBYTE:.1f} GiB free, {free_pct:.0f} %"
-            found.append(Problem(f"disk {disk.what}", message, Heading.STORAGE))
-    for name, what in facts.left_twice.items():
-        found.append(Problem(f"left by {name}", f"{name} could not do all, twice running: {what}", Heading.JOB))
+            found.append(Problem(f"disk {disk.what}", message, RunbookHeading.STORAGE))
+    for job_name, reason in facts.repeatedly_skipped.items():
+        message = f"{job_name} skipped a step in two consecutive runs: {reason}"
+        found.append(Problem(f"skipped by {job_name}", message, RunbookHeading.JOB))
     for breach in facts.breaches:
         if breach.severity is not Severity.P3:
-            found.append(Problem(f"target {breach.title}", breach.message, Heading.TARGET))
-    if facts.days_ahead is not None and facts.days_ahead < LEAST_DAYS_AHEAD:
-        message = f"partitions are made for {facts.days_ahead} days ahead, not {LEAST_DAYS_AHEAD} or more"
-        found.append(Problem("days ahead", message, Heading.JOB))
+            found.append(Problem(f"target {breach.title}", breach.message, RunbookHeading.TARGET))
+    if facts.days_ahead is not None and facts.days_ahead < MIN_DAYS_AHEAD:
+        message = f"partitions exist for the next {facts.days_ahead} days; at least {MIN_DAYS_AHEAD} are expected"
+        found.append(Problem("days ahead", message, RunbookHeading.JOB))
     return found
 
 
-def _of_job(job: JobFacts, watching_since: datetime, now: datetime) -> list[Problem]:
-    heading = Heading.BACKUP if job.job in _OF_BACKUPS else Heading.JOB
+def _job_problems(job: JobFacts, watching_since: datetime, now: datetime) -> list[Problem]:
+    heading = RunbookHeading.BACKUP if job.job in {"backup_database", "restore_drill"} else RunbookHeading.JOB
     if job.failed_run is not None:
         return [Problem(f"failed {job.job}", f"job {job.job} failed, run {job.failed_run}", heading)]
-    waited = now - max(job.succeeded_at or watching_since, watching_since)
-    if waited <= job.at_most_every:
+    if now - max(job.succeeded_at or watching_since, watching_since) <= job.at_most_every:
         return []
     last = "never" if job.succeeded_at is None else f"{job.succeeded_at:%Y-%m-%d %H:%M} UTC"
     hours = job.at_most_every.total_seconds() / 3600
-    return [Problem(f"late {job.job}", f"job {job.job} is late: last done {last}, wanted every {hours:.0f} h", heading)]
+    message = f"job {job.job} is late: last success {last}, expected every {hours:.0f} h"
+    return [Problem(f"late {job.job}", message, heading)]
 
 
 @dataclass(frozen=True)
 class Alert:
-    """News: a problem that began or ended. Times are aware UTC."""
+    """A problem that started, and ended if `ended_at` is set. Times are aware UTC."""
 
     key: str
     message: str
-    heading: Heading
+    heading: RunbookHeading
     began_at: datetime
     ended_at: datetime | None = None
 
     @property
     def title(self) -> str:
-        """One line, for a subject."""
-        return f"strikecast: {'over' if self.ended_at else 'problem'}: {self.key}"
+        """One line, for a message's subject."""
+        return f"strikecast: {'resolved' if self.ended_at else 'problem'}: {self.key}"
 
     @property
     def text(self) -> str:
-        """What to know and what to read."""
+        """The problem, its time, and the runbook's heading for it."""
         if self.ended_at is not None:
-            return f"Over since {self.ended_at:%Y-%m-%d %H:%M} UTC: {self.message}"
+            return f"Resolved at {self.ended_at:%Y-%m-%d %H:%M} UTC: {self.message}"
         return f'{self.message}\nSince {self.began_at:%Y-%m-%d %H:%M} UTC. See docs/runbook.md, "{self.heading}".'
 
 
-def news(
-    lasting: Mapping[str, Alert], suspected: Collection[str], found: Sequence[Problem], now: datetime
-) -> tuple[list[Alert], list[Alert], dict[str, Alert]]:
-    """(what began, what ended, all that lasts now), from what lasted before and what is wrong at `now`.
+def diff_alerts(
+    active: Mapping[str, Alert], pending: Collection[str], found: Sequence[Problem], now: datetime
+) -> tuple[list[Alert], dict[str, Alert]]:
+    """(alerts that started or ended, active alerts by key), from the alerts active before and the problems at `now`.
 
-    `suspected`: keys of passing problems that the look before saw first.
+    `pending`: keys of transient problems that were found for the first time by the evaluation before.
     """
-    wrong = {one.key: one for one in found if not one.passing or one.key in suspected or one.key in lasting}
-    began = [Alert(one.key, one.message, one.heading, now) for key, one in wrong.items() if key not in lasting]
-    ended = [
-        Alert(one.key, one.message, one.heading, one.began_at, now) for key, one in lasting.items() if key not in wrong
-    ]
-    still = {key: one for key, one in lasting.items() if key in wrong}
-    return began, ended, still | {one.key: one for one in began}
+    current = {one.key: one for one in found if not one.transient or one.key in pending or one.key in active}
+    began = {key: Alert(key, one.message, one.heading, now) for key, one in current.items() if key not in active}
+    ended = [replace(one, ended_at=now) for key, one in active.items() if key not in current]
+    return [*began.values(), *ended], {key: one for key, one in active.items() if key in current} | began

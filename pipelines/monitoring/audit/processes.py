@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from pipelines.domain.monitoring.audit.measurements import Figure, Gap, Measured, Unit, activity, one
-from pipelines.processes.pid_file import family, read_record
+from pipelines.processes.pid_file import process_tree, read_pid_file
 from pipelines.resources import RUN_TITLE
 from pipelines.settings import Settings
 from pipelines.storage.monitoring.server_statistics import read_processes
@@ -75,7 +75,7 @@ def find(settings: Settings, connection: Connection | None) -> ProcessInventory:
     if up is None:
         gaps.append(Gap("processes of strikecast", "`strikecast up` does not run here"))
     else:
-        for process in family(up):
+        for process in process_tree(up):
             found[process.pid] = Named("supervisor" if process.pid == up.pid else _name(process), process)
     if connection is None:
         gaps.append(Gap("processes of the server", "the server cannot be used"))
@@ -243,7 +243,7 @@ class Costs:
 def _up(settings: Settings) -> psutil.Process | None:
     """The `up` that noted itself. One that was killed leaves its note, and its number may be somebody else's by now."""
     with suppress(OSError, KeyError, ValueError, psutil.Error):
-        noted = read_record(settings) or {}
+        noted = read_pid_file(settings) or {}
         found, children = psutil.Process(noted["pid"]), [created for _, created in noted["children"]]
         return found if found.create_time() <= min(children) else None
     return None

@@ -25,7 +25,7 @@ from pipelines.monitoring.audit import database as of_database
 from pipelines.monitoring.audit import host, lookups, operations, processes, queries, work
 from pipelines.monitoring.audit import live_sessions as live
 from pipelines.monitoring.audit import report_files as reports
-from pipelines.processes.priority import Background, in_background, slow_down
+from pipelines.processes.priority import Background, in_background, lower_process_priority
 from pipelines.settings import Settings
 from pipelines.storage.monitoring.audits import read_history, store_audit
 from pipelines.storage.monitoring.server_statistics import refused
@@ -206,7 +206,7 @@ class Asking:
     def _yielding(self, step: Callable[[Connection], Answer]) -> Answer:
         with self._connected() as connection:
             if processes.is_local(connection):
-                slow_down(connection.info.backend_pid)
+                lower_process_priority(connection.info.backend_pid)
             return step(connection)
 
     @contextmanager

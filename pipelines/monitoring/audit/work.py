@@ -8,8 +8,8 @@ from pipelines.domain.monitoring.audit.measurements import Figure, Gap, Measured
 from pipelines.domain.monitoring.audit.uptime import covered_seconds
 from pipelines.live.file_reader import read_view
 from pipelines.live.file_writer import probabilities_path
-from pipelines.maintenance.backup import Backup, backups
-from pipelines.maintenance.log_rotation import sizes
+from pipelines.maintenance.backup import Backup, list_backups
+from pipelines.maintenance.log_rotation import log_sizes
 from pipelines.settings import Settings
 from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.monitoring.server_statistics import (
@@ -120,12 +120,12 @@ def _availability(connection: Connection, now: datetime) -> Measured:
 
 def _sound_backups(settings: Settings) -> list[Backup]:
     """Newest first."""
-    return [backup for backup in backups(settings.backups_dir) if backup.problem is None]
+    return [backup for backup in list_backups(settings.backups_dir) if backup.problem is None]
 
 
 def kept(settings: Settings, now: datetime) -> Measured:
     """Backups and logs on disk."""
-    figures = [one("log_size", Unit.BYTES, size, log=family) for family, size in sizes(settings).items()]
+    figures = [one("log_size", Unit.BYTES, size, log=family) for family, size in log_sizes(settings).items()]
     sound = _sound_backups(settings)
     if not sound:
         return Measured(tuple(figures), (Gap("backups", "there is no sound one"),))

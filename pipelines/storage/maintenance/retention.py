@@ -69,7 +69,7 @@ def _one(connection: Connection, statement: str, parameters: Sequence[Any]) -> A
     return row[0]
 
 
-def crash_silent(connection: Connection, plan: RetentionPlan) -> Counter[str]:
+def mark_crashed_sessions(connection: Connection, plan: RetentionPlan) -> Counter[str]:
     """Record as crashed what has been silent for too long."""
     marked = sum(_crash(connection, one) for one in plan.silent)
     live = connection.execute(SQL["crash_silent_sessions"], [plan.silent_before]).rowcount
@@ -117,7 +117,7 @@ def drop_day(connection: Connection, name: str) -> Counter[str]:
 
 
 def drop_generation(connection: Connection, generation: int) -> Counter[str]:
-    """Remove a generation's lookup, then its fingerprints; its record stays.
+    """Remove a generation's lookup, then its fingerprints; its record_start stays.
 
     Needs autocommit, and `maintenance_lock`. Raises DatabaseError when someone holds on to it. Nothing is removed if it
     was published meanwhile.

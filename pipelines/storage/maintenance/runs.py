@@ -28,13 +28,13 @@ STATEMENT_TIMEOUT_SECONDS = 60
 BATCH_ROWS = 500
 
 
-def patient(database: Database, statement_seconds: int = STATEMENT_TIMEOUT_SECONDS) -> Database:
+def with_short_timeouts(database: Database, statement_seconds: int = STATEMENT_TIMEOUT_SECONDS) -> Database:
     """The database for work that yields to everyone: it gives up a lock soon, and no statement takes long."""
     return replace(database, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS, statement_timeout_seconds=statement_seconds)
 
 
 @contextmanager
-def only_one(database: Database, job: str) -> Iterator[Connection]:
+def exclusive_run(database: Database, job: str) -> Iterator[Connection]:
     """Be the only run of a maintenance job on this database; the lock goes with the context or the process.
 
     Yields the connection that holds it. Raises AlreadyRunningError while another does.
@@ -49,20 +49,20 @@ def only_one(database: Database, job: str) -> Iterator[Connection]:
                 release_all(connection)
 
 
-def newest_planned(connection: Connection, job: str) -> datetime | None:
+def latest_planned_for(connection: Connection, job: str) -> datetime | None:
     """The time that the last finished run of a job took for now, UTC."""
-    row = connection.execute(SQL["newest_planned"], [job]).fetchone()
+    row = connection.execute(SQL["latest_planned_for"], [job]).fetchone()
     assert row is not None
     return None if row[0] is None else row[0].astimezone(UTC)
 
 
-def left_twice(connection: Connection) -> dict[str, str]:
+def repeatedly_skipped(connection: Connection) -> dict[str, str]:
     """Jobs whose two newest runs both left something undone, and what."""
-    return dict(connection.execute(SQL["left_twice"]).fetchall())
+    return dict(connection.execute(SQL["repeatedly_skipped"]).fetchall())
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedRun:
     """A run in `ops.maintenance`."""
 
     connection: Connection
@@ -75,13 +75,13 @@ class Recorded:
         )
 
 
-def record(connection: Connection, job: str, plan: object, now: datetime, run_id: str | None) -> Recorded:
+def record_start(connection: Connection, job: str, plan: object, now: datetime, run_id: str | None) -> RecordedRun:
     """Store what a run is about to do."""
     row = connection.execute(
         SQL["start_maintenance"], {"job": job, "run_id": run_id, "now": now, "plan": _json(plan)}
     ).fetchone()
     assert row is not None
-    return Recorded(connection, int(row[0]))
+    return RecordedRun(connection, int(row[0]))
 
 
 def _json(value: Any) -> Jsonb:
@@ -90,7 +90,7 @@ def _json(value: Any) -> Jsonb:
 
 
 @contextmanager
-def leaving(left: list[str], log: Log) -> Iterator[None]:
+def skip_on_error(left: list[str], log: Log) -> Iterator[None]:
     """Do a step that may be left for the next run: what the database has against it is said, and kept in `left`."""
     try:
         yield

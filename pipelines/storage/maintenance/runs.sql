@@ -4,7 +4,7 @@ SELECT pg_try_advisory_lock(%s, hashtext(%s))
 -- name: commit_lazily
 SELECT set_config('synchronous_commit', 'off', false)
 
--- name: newest_planned
+-- name: latest_planned_for
 SELECT max(planned_for) FROM ops.maintenance WHERE job = %s AND finished_at IS NOT NULL
 
 -- name: start_maintenance
@@ -14,7 +14,7 @@ RETURNING maintenance_id
 -- name: finish_maintenance
 UPDATE ops.maintenance SET finished_at = clock_timestamp(), result = %(result)s WHERE maintenance_id = %(maintenance_id)s
 
--- name: left_twice
+-- name: repeatedly_skipped
 -- Jobs that left something undone in each of their two newest runs, and what they said last.
 SELECT job, left_now FROM (
     SELECT job, finished.result -> 'left' ->> 0 AS left_now,

@@ -47,12 +47,12 @@ def apply_settings(connection: Connection) -> int:
     return int(row[0])
 
 
-def what_holds_back(connection: Connection) -> list[str]:
+def vacuum_blockers(connection: Connection) -> list[str]:
     """Whose old snapshots keep dead rows from being removed."""
     return [row[0] for row in connection.execute(SQL["what_holds_back_vacuum"]).fetchall()]
 
 
-def be_gentle(connection: Connection) -> None:
+def throttle_vacuum(connection: Connection) -> None:
     """Let vacuums of this connection pause now and then."""
     connection.execute(SQL["vacuum_gently"])
 

@@ -9,7 +9,7 @@ import pytest
 from system import System
 
 from pipelines.definitions import defs
-from pipelines.maintenance.backup import DUMP, named
+from pipelines.maintenance.backup import DUMP, find_backup
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_a_copy_that_cannot_be_made_fails_the_run_and_the_backup_counts(
     assert event.run_id == done.run_id
     assert event.asset_materialization is not None
     made = Path(str(event.asset_materialization.metadata["path"].value))
-    assert named(in_system.settings.backups_dir, None).folder == made
+    assert find_backup(in_system.settings.backups_dir, None).folder == made
     failed = in_system.call("backup", "create", STRIKECAST_BACKUP__COPY_TO="/not/mounted")
     assert failed.returncode == 1
     assert "is made, but" in failed.stderr

@@ -103,7 +103,7 @@ def test_what_audit_after_audit_misses_is_told_and_one_miss_is_not(
         with dg.build_sensor_context(instance=instance, resources={"strikecast": Strikecast()}) as context:
             watchdog(context)
         state = read_state(in_system.settings, datetime.now(UTC))
-        return {key: one.message for key, one in state.lasting.items()}
+        return {key: one.message for key, one in state.active.items()}
 
     def audit(hours_ago: int) -> None:
         assert in_system.call("audit", "run").returncode == 0

@@ -13,7 +13,7 @@ from system import System
 from pipelines.definitions import defs
 from pipelines.live.file_writer import probabilities_path
 from pipelines.monitoring.alert_delivery import read_state
-from pipelines.monitoring.conditions import DRILL
+from pipelines.monitoring.conditions import RESTORE_CHECK
 from pipelines.orchestration.sensors import a_run_failed, run_reaper, watchdog
 from pipelines.resources import Strikecast
 from pipelines.storage.postgres.locks import hold_run_lock, is_run_lock_held
@@ -30,7 +30,7 @@ def look(instance: dg.DagsterInstance) -> set[str]:
 
 def lasting(strikecast: Strikecast) -> dict[str, str]:
     state = read_state(strikecast.settings(), datetime.now(UTC))
-    return {key: one.message for key, one in state.lasting.items()}
+    return {key: one.message for key, one in state.active.items()}
 
 
 @pytest.fixture
@@ -110,7 +110,9 @@ def test_a_failed_drill_is_told(in_system: System, instance: dg.DagsterInstance)
     planned = dg.DagsterEvent(
         dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value,
         killed.job_name,
-        event_specific_data=AssetCheckEvaluationPlanned(asset_key=DRILL.asset_key, check_name=DRILL.name),
+        event_specific_data=AssetCheckEvaluationPlanned(
+            asset_key=RESTORE_CHECK.asset_key, check_name=RESTORE_CHECK.name
+        ),
     )
     instance.report_dagster_event(planned, killed.run_id)
     assert "restore drill" in look(instance), "while one runs, the one before it counts"

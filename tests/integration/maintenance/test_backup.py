@@ -12,7 +12,7 @@ from uuid import uuid4
 import psutil
 import psycopg
 import pytest
-from backing_up import (
+from backups import (
     SCRIPT,
     TIMEOUT_SECONDS,
     dump_held_up,
@@ -29,8 +29,17 @@ from waiting import wait_until
 
 from pipelines.domain.maintenance.backups import RotationPolicy
 from pipelines.errors import AlreadyRunningError, BackupError, DatabaseError, NoDataError
-from pipelines.maintenance.backup import DUMP, MANIFEST, Backup, backups, create, named, rotate, verify
-from pipelines.maintenance.client_programs import programs_for
+from pipelines.maintenance.backup import (
+    DUMP,
+    MANIFEST,
+    Backup,
+    create_backup,
+    find_backup,
+    list_backups,
+    rotate_backups,
+    verify_backup,
+)
+from pipelines.maintenance.client_programs import find_client_programs
 from pipelines.maintenance.restore import DRILL_PREFIX, drill, replace, restore
 from pipelines.settings import load_settings
 from pipelines.storage.maintenance.restored_databases import drop_database, table_facts
@@ -53,8 +62,8 @@ def filled(database: Database) -> Database:
 
 def test_a_backup_restores_to_what_was_backed_up(filled: Database, build: Build, tmp_path: Path) -> None:
     build("LADDER", seed=1)
-    made = create(filled, tmp_path)
-    assert [one.folder for one in backups(tmp_path)] == [made.folder]
+    made = create_backup(filled, tmp_path)
+    assert [one.folder for one in list_backups(tmp_path)] == [made.folder]
     assert sorted(path.name for path in made.folder.iterdir()) == [DUMP, MANIFEST, "roles.sql"]
     assert {path.stat().st_mode & 0o777 for path in made.folder.iterdir()} == {0o600}
     assert made.folder.stat().st_mode & 0o777 == 0o700
@@ -82,7 +91,7 @@ def test_a_drill_restores_compares_answers_and_leaves_nothing(
 ) -> None:
     monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"BTC": {"strike_tier_usd": 0.25}}')
     build("BTC", seed=1)
-    made = create(filled, tmp_path)
+    made = create_backup(filled, tmp_path)
     done = drill(load_settings(), filled, made, now())
     assert (done.differences, done.ladders) == ((), 1)
     with psycopg.connect(filled.url_for("postgres")) as connection:
@@ -90,7 +99,7 @@ def test_a_drill_restores_compares_answers_and_leaves_nothing(
             "SELECT datname FROM pg_database WHERE datname LIKE %s", [f"{DRILL_PREFIX}%"]
         ).fetchall()
     assert left == []
-    assert named(tmp_path, None).verified_at is not None
+    assert find_backup(tmp_path, None).verified_at is not None
 
 
 def test_what_is_written_during_the_dump_is_in_it_wholly_or_not_at_all(filled: Database, tmp_path: Path) -> None:
@@ -111,7 +120,7 @@ def test_what_is_written_during_the_dump_is_in_it_wholly_or_not_at_all(filled: D
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        made = create(filled, tmp_path)
+        made = create_backup(filled, tmp_path)
     finally:
         stop.set()
         writer.join()
@@ -160,28 +169,28 @@ def test_a_killed_script_leaves_only_what_no_one_takes_for_a_backup(filled: Data
         blocker.rollback()
     left = list(tmp_path.iterdir())
     assert [path.suffix for path in left] == [".partial"]
-    assert backups(tmp_path) == []
+    assert list_backups(tmp_path) == []
 
     def tried() -> bool:  # the server notices that the one before is gone
         try:
-            create(filled, tmp_path)
+            create_backup(filled, tmp_path)
         except AlreadyRunningError:
             return False
         return True
 
     wait_until(tried, "the next backup")
-    assert [path.name for path in tmp_path.iterdir()] == [backups(tmp_path)[0].folder.name], "the leftover is gone"
+    assert [path.name for path in tmp_path.iterdir()] == [list_backups(tmp_path)[0].folder.name], "the leftover is gone"
 
 
 def test_there_is_one_backup_of_a_database_at_a_time(filled: Database, tmp_path: Path) -> None:
     with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
         dumping(child)
         with pytest.raises(AlreadyRunningError, match="another backup of .* is running"):
-            create(filled, tmp_path)
+            create_backup(filled, tmp_path)
         blocker.rollback()
         child.communicate(timeout=TIMEOUT_SECONDS)
         assert child.returncode == 0
-    assert len(backups(tmp_path)) == 1
+    assert len(list_backups(tmp_path)) == 1
 
 
 @pytest.mark.needs("a mount")
@@ -214,7 +223,7 @@ def test_a_pg_dump_older_than_the_server_is_refused(filled: Database, tmp_path: 
     for name in ("pg_dump", "pg_restore", "pg_dumpall"):
         (old / name).write_text('#!/bin/sh\necho "pg_dump (PostgreSQL) 9.6.24"\n')
         (old / name).chmod(0o755)
-    (old / "psql").symlink_to(programs_for(filled.server_major) / "psql")
+    (old / "psql").symlink_to(find_client_programs(filled.server_major) / "psql")
     code, complaints = run(filled, tmp_path / "there", "-p", str(old))
     assert code == 3
     assert "an older pg_dump cannot dump it" in complaints
@@ -239,7 +248,7 @@ def test_a_password_is_seen_by_nobody(filled: Database, tmp_path: Path) -> None:
 
 
 @pytest.mark.one_server
-@pytest.mark.usefixtures("giving_way")
+@pytest.mark.usefixtures("lowered_priorities")
 def test_a_backup_goes_after_everything_else_that_wants_the_processor(filled: Database, tmp_path: Path) -> None:
     def slowed_down() -> bool:
         nice: set[int] = set()
@@ -270,15 +279,15 @@ def damaged(made: Backup, kind: str) -> None:
 @pytest.mark.one_server
 @pytest.mark.parametrize("kind", ["cut", "flipped", "gone"])
 def test_a_damaged_backup_is_found_and_never_restored(database: Database, tmp_path: Path, kind: str) -> None:
-    sound, made = create(database, tmp_path), create(database, tmp_path)
-    assert verify(made, now()).problem is None
+    sound, made = create_backup(database, tmp_path), create_backup(database, tmp_path)
+    assert verify_backup(made, now()).problem is None
     damaged(made, kind)
     with pytest.raises(BackupError, match=f"{made.folder.name} is damaged: database.dump"):
         restore(database, made, "never_made", now())
     with psycopg.connect(database.url_for("postgres")) as connection:
         assert connection.execute("SELECT 1 FROM pg_database WHERE datname = 'never_made'").fetchone() is None
-    assert named(tmp_path, None).folder == sound.folder, "the newest sound one is another"
-    rotate(tmp_path, RotationPolicy(0, 0, 0, 0, 1), now())
+    assert find_backup(tmp_path, None).folder == sound.folder, "the newest sound one is another"
+    rotate_backups(tmp_path, RotationPolicy(0, 0, 0, 0, 1), now())
     assert sound.folder.is_dir()
 
 
@@ -292,7 +301,7 @@ def test_a_backup_takes_the_place_of_the_database_in_use_which_is_kept(server: D
     try:
         with used.connect("test", None) as connection:
             connection.execute("CREATE TABLE here AS SELECT 1 AS n")
-        made = create(used, tmp_path / "folder with spaces")
+        made = create_backup(used, tmp_path / "folder with spaces")
         with used.connect("test", None) as connection:
             connection.execute("UPDATE here SET n = 2")
         busy = psycopg.connect(used.url)
@@ -312,9 +321,9 @@ def test_a_backup_takes_the_place_of_the_database_in_use_which_is_kept(server: D
 
 def test_without_backups_that_is_said(tmp_path: Path) -> None:
     with pytest.raises(NoDataError, match="run `strikecast backup create`"):
-        named(tmp_path, None)
+        find_backup(tmp_path, None)
     with pytest.raises(NoDataError, match="there is no backup 'x'"):
-        named(tmp_path, "x")
+        find_backup(tmp_path, "x")
 
 
 @pytest.mark.one_server
@@ -323,9 +332,9 @@ def test_what_is_no_backup_of_ours_is_never_deleted(database: Database, tmp_path
         (tmp_path / name).mkdir()
         (tmp_path / name / DUMP).write_bytes(b"mine")
     (tmp_path / "photos" / MANIFEST).write_text('{"format": 7}')
-    create(database, tmp_path)
-    newest = create(database, tmp_path)
-    plan = rotate(tmp_path, RotationPolicy(0, 0, 0, 0, 1), now())
+    create_backup(database, tmp_path)
+    newest = create_backup(database, tmp_path)
+    plan = rotate_backups(tmp_path, RotationPolicy(0, 0, 0, 0, 1), now())
     assert len(plan.delete) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         ["photos", "strikecast-20200101T000000Z", newest.folder.name]

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from pipelines.errors import BackupError
-from pipelines.maintenance.backup import Backup, create, read, verify
+from pipelines.maintenance.backup import Backup, create_backup, read_backup, verify_backup
 from pipelines.maintenance.restore import restore
 from pipelines.storage.maintenance.restored_databases import drop_database, table_facts
 from pipelines.storage.postgres.connection import Database
@@ -56,7 +56,7 @@ def keys() -> Iterator[Path]:
 
 def encrypted(database: Database, folder: Path, keys: Path, tool: str) -> Backup:
     public = keys / (f"{OURS}.recipients" if tool == "age" else f"{OURS}.public")
-    return create(database, folder, encrypt_to=f"{tool}:{public}")
+    return create_backup(database, folder, encrypt_to=f"{tool}:{public}")
 
 
 @pytest.mark.parametrize("tool", ["age", "gpg"])
@@ -90,16 +90,16 @@ def test_without_the_key_its_sha256_is_compared_and_a_wrong_key_is_no_damage(
     marked: Database, keys: Path, tmp_path: Path
 ) -> None:
     made = encrypted(marked, tmp_path, keys, "age")
-    found = verify(made, now())
+    found = verify_backup(made, now())
     assert (found.problem, found.content_read) == (None, False)
     with pytest.raises(BackupError, match="cannot be decrypted"):
-        verify(made, now(), keys / f"{STRANGERS}.age")
-    found = verify(made, now(), keys / f"{OURS}.age")
+        verify_backup(made, now(), keys / f"{STRANGERS}.age")
+    found = verify_backup(made, now(), keys / f"{OURS}.age")
     assert (found.problem, found.content_read) == (None, True)
     content = bytearray(made.dump.read_bytes())
     content[len(content) // 2] ^= 1
     made.dump.write_bytes(content)
-    assert verify(made, now()).problem == "database.dump.age is not what was written: its SHA-256 differs"
+    assert verify_backup(made, now()).problem == "database.dump.age is not what was written: its SHA-256 differs"
 
 
 def test_what_was_no_dump_when_it_was_encrypted_is_damaged_not_locked(
@@ -112,7 +112,7 @@ def test_what_was_no_dump_when_it_was_encrypted_is_damaged_not_locked(
     digest = hashlib.sha256(made.dump.read_bytes()).hexdigest()
     manifest = (made.folder / "manifest.json").read_text()
     (made.folder / "manifest.json").write_text(manifest.replace(made.manifest.files[0].sha256, digest))
-    problem = verify(read(made.folder), now(), keys / f"{OURS}.age").problem
+    problem = verify_backup(read_backup(made.folder), now(), keys / f"{OURS}.age").problem
     assert problem is not None
     assert problem.startswith("pg_restore cannot read it: ")
 
@@ -123,5 +123,5 @@ def test_a_recipient_that_is_none_is_told_before_anything_is_written(
 ) -> None:
     monkeypatch.setenv("GNUPGHOME", str(tmp_path))
     with pytest.raises(BackupError, match=rf"cannot encrypt with {sealed_for}: .*\(exit code 10\)"):
-        create(database, tmp_path / "backups", encrypt_to=sealed_for)
+        create_backup(database, tmp_path / "backups", encrypt_to=sealed_for)
     assert list((tmp_path / "backups").iterdir()) == []

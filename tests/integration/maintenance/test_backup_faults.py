@@ -11,15 +11,15 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from backing_up import SCRIPT, TIMEOUT_SECONDS, dump_held_up, dumping, now, run, script, shown_by
+from backups import SCRIPT, TIMEOUT_SECONDS, dump_held_up, dumping, now, run, script, shown_by
 from processes import command_line, descendants, kill_all, postmaster
 from server_folders import server_folder
 from small_builds import SMALL
 from waiting import wait_until
 
 from pipelines.domain.maintenance.backups import RotationPolicy
-from pipelines.maintenance.backup import backups, rotate, verify
-from pipelines.maintenance.client_programs import programs_for
+from pipelines.maintenance.backup import list_backups, rotate_backups, verify_backup
+from pipelines.maintenance.client_programs import find_client_programs
 from pipelines.maintenance.restore import restore
 from pipelines.storage.maintenance.restored_databases import drop_database
 from pipelines.storage.models.generations import active_generation, publish
@@ -66,7 +66,7 @@ def test_a_server_killed_in_mid_dump_leaves_nothing_and_the_next_backup_is_whole
     assert list(tmp_path.iterdir()) == []
     server.restart_if_stopped()
     assert run(database, tmp_path)[0] == 0
-    tables = {one.table: one.rows for one in backups(tmp_path)[0].manifest.tables}
+    tables = {one.table: one.rows for one in list_backups(tmp_path)[0].manifest.tables}
     assert tables == {"public.held": 0, "public.long": 500_000}
 
 
@@ -111,19 +111,19 @@ def test_a_clock_that_went_back_loses_no_backup(database: Database, tmp_path: Pa
     assert run(database, folder)[0] == 0
     for _ in range(2):  # of one stamp, and older by it than the first
         assert run(database, folder, PATH=f"{clock}:{os.environ['PATH']}")[0] == 0
-    found = backups(folder)
+    found = list_backups(folder)
     name = database.parameters["dbname"]
     assert [one.folder.name for one in found[:2]] == [f"{name}-20200202T020202Z-2", f"{name}-20200202T020202Z"]
-    assert [verify(one, now()).problem for one in found] == [None, None, None]
+    assert [verify_backup(one, now()).problem for one in found] == [None, None, None]
     long_ago = found[-1].manifest.snapshot_at.replace(year=2019)
-    assert rotate(folder, RotationPolicy(0, 0, 0, 0, 3), long_ago).delete == ()
-    assert rotate(folder, RotationPolicy(1, 0, 0, 0, 1), long_ago).delete == ()
-    assert len(backups(folder)) == 3
+    assert rotate_backups(folder, RotationPolicy(0, 0, 0, 0, 3), long_ago).delete == ()
+    assert rotate_backups(folder, RotationPolicy(1, 0, 0, 0, 1), long_ago).delete == ()
+    assert len(list_backups(folder)) == 3
 
 
 def test_a_wrong_password_is_told_and_seen_by_nobody(mortal: tuple[EmbeddedServer, Database], tmp_path: Path) -> None:
     server, database = mortal
-    programs = programs_for(database.server_major)
+    programs = find_client_programs(database.server_major)
     with database.connect("test", None, autocommit=True) as connection:
         connection.execute("ALTER ROLE postgres PASSWORD 'the right one'")
         (server.data / "pg_hba.conf").write_text("local all all scram-sha-256\n")
@@ -161,9 +161,9 @@ def test_a_name_may_have_spaces(database: Database, tmp_path: Path) -> None:
     for _ in range(2):
         code, complaints = run(database, folder, "-n", "my backup")
         assert code == 0, complaints
-    assert {one.kept.series for one in backups(folder)} == {"my backup"}
-    assert [verify(one, now()).problem for one in backups(folder)] == [None, None]
-    rotate(folder, RotationPolicy(0, 0, 0, 0, 1), now())
+    assert {one.kept.series for one in list_backups(folder)} == {"my backup"}
+    assert [verify_backup(one, now()).problem for one in list_backups(folder)] == [None, None]
+    rotate_backups(folder, RotationPolicy(0, 0, 0, 0, 1), now())
     assert len(list(folder.iterdir())) == 1
 
 
@@ -197,7 +197,7 @@ def test_a_publication_during_the_dump_is_not_half_in_it(database: Database, bui
     name = f"{database.parameters['dbname']}_instant"
     restored = Database(database.url_for(name))
     try:
-        assert restore(database, backups(tmp_path)[0], name, now()).differences == ()
+        assert restore(database, list_backups(tmp_path)[0], name, now()).differences == ()
         for symbol, generation in old.items():
             with restored.connect("test", Role.READER) as connection:
                 assert active_generation(connection, symbol) == generation

@@ -13,7 +13,7 @@ from server_folders import server_folder
 from small_builds import build_generation
 
 from pipelines.errors import BackupError, NoDataError
-from pipelines.maintenance.point_in_time_recovery import base_folder, bases, drill_pitr, make_base, prune
+from pipelines.maintenance.point_in_time_recovery import base_folder, bases, create_base_backup, prune, run_pitr_drill
 from pipelines.settings import Settings, load_settings
 from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.embedded import EmbeddedServer
@@ -63,14 +63,14 @@ def test_a_given_second_is_restored_and_older_bases_go_with_their_log(
     database, archive = archiving
     folder = base_folder(settings)
     with pytest.raises(NoDataError, match="run `strikecast backup base`"):
-        drill_pitr(settings, database, now())
-    first = make_base(database, folder, now() - timedelta(days=1))
+        run_pitr_drill(settings, database, now())
+    first = create_base_backup(database, folder, now() - timedelta(days=1))
     with database.connect("test", None) as connection:
         connection.execute("SELECT historical_data.create_symbol_partitions('BTC')")
         connection.execute(
             "INSERT INTO historical_data.price_history VALUES ('BTC', '2024-01-01Z', 100, 101, 99, 100, 1)"
         )
-    done = drill_pitr(settings, database, now())
+    done = run_pitr_drill(settings, database, now())
     assert (done.base, done.marks) == (first.name, ("before",))
     assert done.ladders == 1, "by a bar that is in the log only"
     assert done.target_at.microsecond == 0
@@ -80,7 +80,7 @@ def test_a_given_second_is_restored_and_older_bases_go_with_their_log(
     )
     with psycopg.connect(database.url_for("postgres")) as connection:
         assert connection.execute("SELECT datname FROM pg_database WHERE datname LIKE '%pitr%'").fetchall() == []
-    second = make_base(database, folder, now())
+    second = create_base_backup(database, folder, now())
     before = sorted(path.name for path in archive.iterdir())
     decided = prune(settings, database)
     assert [name for name, _ in decided.delete] == [first.name]
@@ -88,7 +88,7 @@ def test_a_given_second_is_restored_and_older_bases_go_with_their_log(
     assert decided.wal_from is not None
     left = [path.name for path in archive.iterdir() if not path.suffix]  # PostgreSQL 15 leaves the tiny histories
     assert min(left) == decided.wal_from > before[0]
-    assert drill_pitr(settings, database, now()).base == second.name
+    assert run_pitr_drill(settings, database, now()).base == second.name
 
 
 @INSTALLED_SERVER
@@ -96,13 +96,13 @@ def test_a_flipped_bit_in_a_base_backup_is_found_before_anything_is_restored(
     archiving: tuple[Database, Path], settings: Settings
 ) -> None:
     database, _ = archiving
-    made = make_base(database, base_folder(settings), now())
+    made = create_base_backup(database, base_folder(settings), now())
     victim = max((made / "base").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
     victim.write_bytes(content)
     with pytest.raises(BackupError, match="pg_verifybackup ended with 1: .*checksum mismatch"):
-        drill_pitr(settings, database, now())
+        run_pitr_drill(settings, database, now())
 
 
 @INSTALLED_SERVER
@@ -111,10 +111,10 @@ def test_without_archiving_that_is_said(archiving: tuple[Database, Path], settin
     with server_folder() as folder, EmbeddedServer(folder / "pg").running() as url:
         plain = Database(Database(url).url_for("postgres"))
         with pytest.raises(BackupError, match="does not archive its log \\(archive_mode off"):
-            drill_pitr(settings, plain, now())
+            run_pitr_drill(settings, plain, now())
     elsewhere = settings.model_copy(update={"backup": type(settings.backup)(wal_archive=tmp_path / "nowhere")})
     with pytest.raises(BackupError, match="`wal_archive` in \\[backup\\] must name the folder"):
-        drill_pitr(elsewhere, database, now())
+        run_pitr_drill(elsewhere, database, now())
 
 
 def archive_file(

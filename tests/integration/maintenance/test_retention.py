@@ -9,11 +9,11 @@ import psycopg
 import pytest
 
 from pipelines.errors import AlreadyRunningError
-from pipelines.maintenance.backup import create
+from pipelines.maintenance.backup import create_backup
 from pipelines.maintenance.retention import plan, run
 from pipelines.settings import Settings, load_settings
 from pipelines.storage.live.ticks import create_day_partitions, upcoming_days
-from pipelines.storage.maintenance.runs import only_one
+from pipelines.storage.maintenance.runs import exclusive_run
 from pipelines.storage.models.generations import active_generation, roll_back
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.locks import MAINTENANCE_LOCK
@@ -133,7 +133,7 @@ def test_a_silent_session_becomes_crashed(database: Database, settings: Settings
 
 
 def test_a_session_that_came_back_since_the_plan_is_left_alone(database: Database, settings: Settings) -> None:
-    from pipelines.storage.maintenance.retention import crash_silent, delete_rows
+    from pipelines.storage.maintenance.retention import delete_rows, mark_crashed_sessions
 
     snapshots(database, "back", [60, 50], "running")
     snapshots(database, "again", [60, 50], "stopped")
@@ -143,7 +143,7 @@ def test_a_session_that_came_back_since_the_plan_is_left_alone(database: Databas
     snapshots(database, "back", [0], "running")
     snapshots(database, "again", [0], "running")
     with database.connect("test", Role.OWNER, autocommit=True) as connection:
-        assert crash_silent(connection, decided)["crashed_sessions"] == 0
+        assert mark_crashed_sessions(connection, decided)["crashed_sessions"] == 0
         assert delete_rows(connection, decided, lambda _: None)["session_snapshots"] == 0
     assert one(database, "SELECT count(*) FROM live_data.session_snapshots") == 6
 
@@ -228,7 +228,7 @@ def test_a_backup_made_while_days_go_is_whole(database: Database, settings: Sett
     done: list[int] = []
     thread = threading.Thread(target=lambda: done.append(run(settings, database, TODAY).rows["price_log"]))
     thread.start()
-    made = create(database, tmp_path)
+    made = create_backup(database, tmp_path)
     thread.join()
     assert done
     assert {one.rows for one in made.manifest.tables if one.table.startswith("live_data.price_log_")} == {50_000}
@@ -263,7 +263,7 @@ def test_old_generations_go_and_what_is_published_stays(database: Database, sett
 
 
 def test_two_never_run_at_once(database: Database, settings: Settings) -> None:
-    with only_one(database, "retention"), pytest.raises(AlreadyRunningError, match="retention is running already"):
+    with exclusive_run(database, "retention"), pytest.raises(AlreadyRunningError, match="retention is running already"):
         run(settings, database, TODAY)
 
 

@@ -14,7 +14,7 @@ from pipelines.maintenance.vacuum import drift, plan, run
 from pipelines.settings import Settings, load_settings
 from pipelines.storage.live.ticks import create_day_partitions, upcoming_days
 from pipelines.storage.maintenance import vacuum as stored
-from pipelines.storage.maintenance.runs import only_one
+from pipelines.storage.maintenance.runs import exclusive_run
 from pipelines.storage.maintenance.vacuum import VacuumStep, vacuum
 from pipelines.storage.postgres.connection import Database, Role
 
@@ -98,7 +98,7 @@ def test_whoever_holds_dead_rows_back_is_named(
             # A minute is long for a test.
             statement = stored.SQL["what_holds_back_vacuum"].replace("1 minute", "0 seconds")
             monkeypatch.setattr(stored, "SQL", {"what_holds_back_vacuum": statement})
-            found = stored.what_holds_back(connection)
+            found = stored.vacuum_blockers(connection)
     assert any("strikecast forgetful" in one for one in found)
 
 
@@ -155,7 +155,7 @@ def test_parents_of_partitions_get_statistics(database: Database, settings: Sett
 
 
 def test_two_never_run_at_once(database: Database, settings: Settings) -> None:
-    with only_one(database, "vacuum"), pytest.raises(AlreadyRunningError, match="vacuum is running already"):
+    with exclusive_run(database, "vacuum"), pytest.raises(AlreadyRunningError, match="vacuum is running already"):
         run(settings, database, datetime.now(UTC))
 
 
@@ -170,7 +170,7 @@ def test_a_run_gives_its_lock_back_before_its_connection_has_closed(
     monkeypatch.setattr(psycopg.Connection, "close", keep_open)
     try:
         for _ in range(2):
-            with only_one(database, "vacuum"):
+            with exclusive_run(database, "vacuum"):
                 pass
     finally:
         for connection in opened:

@@ -14,7 +14,7 @@ from waiting import wait_until
 from pipelines.domain.monitoring.audit.measurements import Measured, Unit, one
 from pipelines.domain.monitoring.audit.report import Kind
 from pipelines.domain.monitoring.audit.targets import State, judge
-from pipelines.maintenance.backup import create
+from pipelines.maintenance.backup import create_backup
 from pipelines.monitoring.audit import operations, work
 from pipelines.monitoring.audit.run import Gathered, collect, run, targets
 from pipelines.settings import Settings
@@ -119,7 +119,7 @@ def test_a_stale_backup_is_found_and_so_is_none_at_all(published: Database, sett
     with published.connect("test", None) as connection:
         connection.execute("UPDATE analytics.model_version SET created_at = created_at - interval '9 days'")
     assert state(1) is State.MISSED
-    create(published, settings.backups_dir)
+    create_backup(published, settings.backups_dir)
     assert (state(1), state(30)) == (State.MET, State.MISSED), "since the backup"
     kept = {one.name: one.value for one in work.kept(settings, datetime.now(UTC)).figures}
     assert 0 < kept["backup_of_database"] < 100

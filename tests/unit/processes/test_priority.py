@@ -9,7 +9,7 @@ from waiting import TIMEOUT_SECONDS
 
 from pipelines.processes.priority import in_background
 
-pytestmark = pytest.mark.usefixtures("giving_way")
+pytestmark = pytest.mark.usefixtures("lowered_priorities")
 
 #: Of the tests themselves, which may give way, too.
 USUAL = os.sched_getscheduler(0)

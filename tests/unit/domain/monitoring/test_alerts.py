@@ -1,4 +1,4 @@
-"""Alerts: what is wrong, which of it is news, and who is told."""
+"""Alerts: problems from facts, their transitions, and their delivery."""
 
 import json
 import os
@@ -17,60 +17,62 @@ from pipelines.domain.monitoring.alerts import (
     DiskFacts,
     Facts,
     FileFacts,
-    Heading,
     JobFacts,
     Problem,
+    RunbookHeading,
     problems,
 )
 from pipelines.domain.monitoring.audit.targets import Breach, Severity
 from pipelines.errors import SettingsError, StateError
-from pipelines.monitoring.alert_delivery import SERVER, maintenance_lock, read_state, tell
+from pipelines.monitoring.alert_delivery import SERVER_PROBLEM, alerts_lock, read_state, update_alerts
 from pipelines.settings import Settings, load_settings
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
-LONG_AGO = NOW - timedelta(days=60)
+MONTHS_AGO = NOW - timedelta(days=60)
 DAY = timedelta(hours=26)
-TROUBLE = Problem("disk the backups", "the disk of the backups has 1.0 GiB free, 3 %", Heading.STORAGE)
+DISK_PROBLEM = Problem("disk the backups", "the disk of the backups has 1.0 GiB free, 3 %", RunbookHeading.STORAGE)
 
 
 def keys(**facts: Any) -> list[str]:
-    return [one.key for one in problems(Facts(**({"watching_since": LONG_AGO} | facts)), AlertLimits(), NOW)]
+    return [one.key for one in problems(Facts(**({"watching_since": MONTHS_AGO} | facts)), AlertLimits(), NOW)]
 
 
 def job(name: str = "backup_database", hours: float | None = 10, failed: str | None = None) -> JobFacts:
     return JobFacts(name, None if hours is None else NOW - timedelta(hours=hours), DAY, failed)
 
 
-def test_when_all_is_well_nothing_is_said() -> None:
+def test_a_healthy_system_has_no_problems() -> None:
     disk = DiskFacts("the home folder", 50 * GIBIBYTE, 100 * GIBIBYTE)
     assert keys(jobs=[job()], files=[FileFacts("BTC", 0.5, ())], disks=[disk], days_ahead=3) == []
 
 
-def test_a_failed_a_late_and_a_never_run_job_are_problems_with_their_page() -> None:
-    facts = Facts(LONG_AGO, jobs=[job(failed="abc"), job("remove_what_is_old", 27), job("compress_logs", None)])
+def test_failed_late_and_never_run_jobs_are_problems_with_a_runbook_heading() -> None:
+    facts = Facts(MONTHS_AGO, jobs=[job(failed="abc"), job("remove_what_is_old", 27), job("compress_logs", None)])
     found = problems(facts, AlertLimits(), NOW)
     assert [(one.key, one.heading) for one in found] == [
-        ("failed backup_database", Heading.BACKUP),
-        ("late remove_what_is_old", Heading.JOB),
-        ("late compress_logs", Heading.JOB),
+        ("failed backup_database", RunbookHeading.BACKUP),
+        ("late remove_what_is_old", RunbookHeading.JOB),
+        ("late compress_logs", RunbookHeading.JOB),
     ]
     assert found[0].message == "job backup_database failed, run abc"
-    assert "last done 2026-03-30 09:00 UTC, wanted every 26 h" in found[1].message
+    assert "last success 2026-03-30 09:00 UTC, expected every 26 h" in found[1].message
 
 
-def test_a_target_that_audits_go_on_missing_is_a_problem_unless_it_can_wait() -> None:
+def test_a_repeatedly_missed_target_is_a_problem_unless_its_severity_is_p3() -> None:
     breaches = [Breach("tick to file", Severity.P1, "missed"), Breach("load", Severity.P3, "missed")]
-    found = problems(Facts(LONG_AGO, breaches=breaches), AlertLimits(), NOW)
-    assert [(one.key, one.heading) for one in found] == [("target tick to file", Heading.TARGET)]
+    found = problems(Facts(MONTHS_AGO, breaches=breaches), AlertLimits(), NOW)
+    assert [(one.key, one.heading) for one in found] == [("target tick to file", RunbookHeading.TARGET)]
 
 
-def test_nothing_is_late_on_a_system_that_is_new() -> None:
+def test_no_job_is_late_on_a_new_system() -> None:
     assert keys(watching_since=NOW - timedelta(hours=25), jobs=[job(hours=None)]) == []
     assert keys(watching_since=NOW - timedelta(hours=27), jobs=[job(hours=None)]) == ["late backup_database"]
 
 
-def test_files_disks_days_drills_and_the_database_are_watched() -> None:
-    assert keys(files=[FileFacts("BTC", 59, ()), FileFacts("ETH", 61, ("it hangs",)), FileFacts("SOL", None, ())]) == [
+def test_files_disks_partitions_drills_and_the_database_are_checked() -> None:
+    assert keys(
+        files=[FileFacts("BTC", 59, ()), FileFacts("ETH", 61, ("it stalled",)), FileFacts("SOL", None, ())]
+    ) == [
         "file ETH",
         "file SOL",
     ]
@@ -84,7 +86,7 @@ def test_files_disks_days_drills_and_the_database_are_watched() -> None:
 
 
 @pytest.fixture
-def said() -> list[str]:
+def logged() -> list[str]:
     return []
 
 
@@ -92,42 +94,42 @@ def lines(settings: Settings) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (settings.home / "logs" / "alerts.jsonl").read_text().splitlines()]
 
 
-def test_what_lasts_is_told_once_and_its_end_once(said: list[str]) -> None:
+def test_an_alert_is_delivered_once_when_it_starts_and_once_when_it_ends(logged: list[str]) -> None:
     settings = load_settings()
     for minutes in range(5):
-        lasting = tell(settings, [TROUBLE], NOW + timedelta(minutes=minutes), said.append)
-        assert [(one.key, one.began_at) for one in lasting] == [(TROUBLE.key, NOW)]
-    worse = Problem(TROUBLE.key, "0.5 GiB free", TROUBLE.heading)
-    tell(settings, [worse], NOW + timedelta(minutes=5), said.append)
-    assert tell(settings, [], NOW + timedelta(minutes=6), said.append) == []
-    tell(settings, [], NOW + timedelta(minutes=7), said.append)
-    assert [line.split(":")[1].strip() for line in said] == ["problem", "over"]
-    assert 'See docs/runbook.md, "Storage is growing".' in said[0]
+        active = update_alerts(settings, [DISK_PROBLEM], NOW + timedelta(minutes=minutes), logged.append)
+        assert [(one.key, one.began_at) for one in active] == [(DISK_PROBLEM.key, NOW)]
+    worse = Problem(DISK_PROBLEM.key, "0.5 GiB free", DISK_PROBLEM.heading)
+    update_alerts(settings, [worse], NOW + timedelta(minutes=5), logged.append)
+    assert update_alerts(settings, [], NOW + timedelta(minutes=6), logged.append) == []
+    update_alerts(settings, [], NOW + timedelta(minutes=7), logged.append)
+    assert [line.split(":")[1].strip() for line in logged] == ["problem", "resolved"]
+    assert 'See docs/runbook.md, "Storage is growing".' in logged[0]
     assert [one["ended_at"] is None for one in lines(settings)] == [True, False]
     assert {one["runbook"] for one in lines(settings)} == {"docs/runbook.md: Storage is growing"}
 
 
-def test_trouble_that_comes_again_is_news_again(said: list[str]) -> None:
+def test_a_recurring_problem_starts_a_new_alert(logged: list[str]) -> None:
     settings = load_settings()
-    for found in ([TROUBLE], [], [TROUBLE]):
-        tell(settings, found, NOW, said.append)
-    assert len(said) == 3
+    for found in ([DISK_PROBLEM], [], [DISK_PROBLEM]):
+        update_alerts(settings, found, NOW, logged.append)
+    assert len(logged) == 3
 
 
-def test_a_damaged_state_is_an_error_that_says_what_to_do(said: list[str]) -> None:
+def test_a_damaged_state_file_is_an_error_with_a_remedy(logged: list[str]) -> None:
     settings = load_settings()
-    tell(settings, [TROUBLE], NOW, said.append)
+    update_alerts(settings, [DISK_PROBLEM], NOW, logged.append)
     (settings.home / "alerts.json").write_text("{")
-    with pytest.raises(StateError, match=r"alerts.json cannot be read .*: delete it"):
+    with pytest.raises(StateError, match=r"alerts.json cannot be read: delete it"):
         read_state(settings, NOW)
 
 
 class Receiver(BaseHTTPRequestHandler):
     status = 200
-    taken: list[dict[str, Any]] = []  # noqa: RUF012
+    received: list[dict[str, Any]] = []  # noqa: RUF012
 
     def do_POST(self) -> None:
-        self.taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(type(self).status)
         self.end_headers()
 
@@ -137,116 +139,116 @@ class Receiver(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Receiver]]:
-    class Mine(Receiver):
-        taken: list[dict[str, Any]] = []  # noqa: RUF012
+    class OwnReceiver(Receiver):
+        received: list[dict[str, Any]] = []  # noqa: RUF012
 
-    with HTTPServer(("127.0.0.1", 0), Mine) as server:
+    with HTTPServer(("127.0.0.1", 0), OwnReceiver) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("STRIKECAST_ALERTS", json.dumps({"urls": [f"json://127.0.0.1:{server.server_port}/hook"]}))
-        yield Mine
+        yield OwnReceiver
         server.shutdown()
 
 
-def test_a_webhook_is_told_once_per_transition(webhook: type[Receiver], said: list[str]) -> None:
+def test_a_webhook_receives_one_message_per_transition(webhook: type[Receiver], logged: list[str]) -> None:
     settings = load_settings()
-    for found in ([TROUBLE], [TROUBLE], []):
-        tell(settings, found, NOW, said.append)
-    assert [one["title"] for one in webhook.taken] == [
+    for found in ([DISK_PROBLEM], [DISK_PROBLEM], []):
+        update_alerts(settings, found, NOW, logged.append)
+    assert [one["title"] for one in webhook.received] == [
         "strikecast: problem: disk the backups",
-        "strikecast: over: disk the backups",
+        "strikecast: resolved: disk the backups",
     ]
-    assert "1.0 GiB free" in webhook.taken[0]["message"]
+    assert "1.0 GiB free" in webhook.received[0]["message"]
 
 
-def test_what_a_webhook_refused_is_told_when_it_takes_it(webhook: type[Receiver], said: list[str]) -> None:
+def test_a_message_that_a_webhook_refused_is_delivered_later(webhook: type[Receiver], logged: list[str]) -> None:
     settings = load_settings()
     webhook.status = 500
-    tell(settings, [TROUBLE], NOW, said.append)
-    assert any("is tried again" in line for line in said)
-    assert len(read_state(settings, NOW).waiting) == 1
+    update_alerts(settings, [DISK_PROBLEM], NOW, logged.append)
+    assert any("will be retried" in line for line in logged)
+    assert len(read_state(settings, NOW).undelivered) == 1
     webhook.status = 200
-    tell(settings, [TROUBLE], NOW, said.append)
-    tell(settings, [TROUBLE], NOW, said.append)
-    assert read_state(settings, NOW).waiting == ()
-    assert len(webhook.taken) == 2, "once refused, once taken"
+    update_alerts(settings, [DISK_PROBLEM], NOW, logged.append)
+    update_alerts(settings, [DISK_PROBLEM], NOW, logged.append)
+    assert read_state(settings, NOW).undelivered == ()
+    assert len(webhook.received) == 2, "refused once, accepted once"
 
 
-def test_one_address_that_takes_nothing_makes_the_others_hear_nothing_twice(
-    webhook: type[Receiver], said: list[str], monkeypatch: pytest.MonkeyPatch
+def test_an_unreachable_url_repeats_no_message_to_the_others(
+    webhook: type[Receiver], logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (url,) = json.loads(os.environ["STRIKECAST_ALERTS"])["urls"]
-    monkeypatch.setenv("STRIKECAST_ALERTS", json.dumps({"urls": ["json://127.0.0.1:1/nobody", url]}))
+    monkeypatch.setenv("STRIKECAST_ALERTS", json.dumps({"urls": ["json://127.0.0.1:1/unreachable", url]}))
     settings = load_settings()
     for _ in range(3):
-        tell(settings, [TROUBLE], NOW, said.append)
-    assert len(webhook.taken) == 1
-    assert [one.addresses for one in read_state(settings, NOW).waiting] == [(0,)]
+        update_alerts(settings, [DISK_PROBLEM], NOW, logged.append)
+    assert len(webhook.received) == 1
+    assert [one.addresses for one in read_state(settings, NOW).undelivered] == [(0,)]
 
 
-def test_a_disk_that_is_full_is_told_all_the_same(webhook: type[Receiver], said: list[str]) -> None:
+def test_alerts_are_delivered_when_the_disk_is_full(webhook: type[Receiver], logged: list[str]) -> None:
     settings = load_settings()
-    tell(settings, [], NOW, said.append)
+    update_alerts(settings, [], NOW, logged.append)
     (settings.home / "logs").write_text("no folder")
     state = settings.home / "alerts.json"
     state.unlink()
-    tell(settings, [TROUBLE], NOW, said.append)
-    assert len(webhook.taken) == 1
-    assert any("cannot be written" in line for line in said)
+    update_alerts(settings, [DISK_PROBLEM], NOW, logged.append)
+    assert len(webhook.received) == 1
+    assert any("cannot be written" in line for line in logged)
 
 
-def test_what_may_be_over_in_a_moment_is_told_at_the_second_look(said: list[str]) -> None:
+def test_a_transient_problem_starts_an_alert_at_the_second_evaluation(logged: list[str]) -> None:
     settings = load_settings()
-    passing = Problem("file BTC", "it is 70 s old", Heading.SESSION, passing=True)
-    for found, news in (([passing], 0), ([], 0), ([passing], 0), ([passing], 1), ([passing], 1), ([], 2)):
-        tell(settings, found, NOW, said.append)
-        assert len(said) == news
+    transient = Problem("file BTC", "it is 70 s old", RunbookHeading.SESSION, transient=True)
+    for found, messages in (([transient], 0), ([], 0), ([transient], 0), ([transient], 1), ([transient], 1), ([], 2)):
+        update_alerts(settings, found, NOW, logged.append)
+        assert len(logged) == messages
 
 
-def test_the_server_is_looked_after_by_another(said: list[str]) -> None:
+def test_the_servers_problem_is_evaluated_separately(logged: list[str]) -> None:
     settings = load_settings()
-    gone = Problem(SERVER, "no server answers", Heading.SERVER)
-    tell(settings, [gone], NOW, said.append, server=True)
-    tell(settings, [TROUBLE], NOW, said.append)
-    assert set(read_state(settings, NOW).lasting) == {SERVER, TROUBLE.key}
-    tell(settings, [], NOW, said.append, server=True)
-    assert set(read_state(settings, NOW).lasting) == {TROUBLE.key}
+    unreachable = Problem(SERVER_PROBLEM, "no server answers", RunbookHeading.SERVER)
+    update_alerts(settings, [unreachable], NOW, logged.append, server=True)
+    update_alerts(settings, [DISK_PROBLEM], NOW, logged.append)
+    assert set(read_state(settings, NOW).active) == {SERVER_PROBLEM, DISK_PROBLEM.key}
+    update_alerts(settings, [], NOW, logged.append, server=True)
+    assert set(read_state(settings, NOW).active) == {DISK_PROBLEM.key}
 
 
-def test_what_was_seen_first_is_told_first(said: list[str]) -> None:
-    settings, looking = load_settings(), threading.Event()
+def test_evaluation_and_delivery_are_serialized(logged: list[str]) -> None:
+    settings, evaluating = load_settings(), threading.Event()
 
-    def look_and_tell() -> None:
-        with maintenance_lock(settings):
-            looking.set()
-            looked_later.join(0.3)  # who sees its end meanwhile must wait
-            tell(settings, [TROUBLE], NOW, said.append)
+    def evaluate_and_deliver() -> None:
+        with alerts_lock(settings):
+            evaluating.set()
+            later_evaluation.join(0.3)  # blocks while this evaluation holds the lock
+            update_alerts(settings, [DISK_PROBLEM], NOW, logged.append)
 
-    def see_the_end() -> None:
-        looking.wait()
-        with maintenance_lock(settings):
-            tell(settings, [], NOW, said.append)
+    def end_the_alert() -> None:
+        evaluating.wait()
+        with alerts_lock(settings):
+            update_alerts(settings, [], NOW, logged.append)
 
-    looked_later = threading.Thread(target=see_the_end)
-    looked_later.start()
-    look_and_tell()
-    looked_later.join()
-    assert read_state(settings, NOW).lasting == {}
-    assert [line.split(":")[1].strip() for line in said] == ["problem", "over"]
+    later_evaluation = threading.Thread(target=end_the_alert)
+    later_evaluation.start()
+    evaluate_and_deliver()
+    later_evaluation.join()
+    assert read_state(settings, NOW).active == {}
+    assert [line.split(":")[1].strip() for line in logged] == ["problem", "resolved"]
 
 
-def test_an_address_that_is_none_is_a_settings_error_without_the_secret(
-    monkeypatch: pytest.MonkeyPatch, said: list[str]
+def test_an_invalid_url_is_a_settings_error_without_the_secret(
+    monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
     monkeypatch.setenv("STRIKECAST_ALERTS", '{"urls": ["nonsense://user:hush-hush@x"]}')
     settings = load_settings()
     assert "hush-hush" not in repr(settings)
-    with pytest.raises(SettingsError, match=r"alerts.urls: address 1 is none") as raised:
-        tell(settings, [TROUBLE], NOW, said.append)
+    with pytest.raises(SettingsError, match=r"alerts.urls: URL 1 is invalid") as raised:
+        update_alerts(settings, [DISK_PROBLEM], NOW, logged.append)
     assert "hush-hush" not in str(raised.value)
-    assert len(lines(settings)) == 1, "the log has it all the same"
+    assert len(lines(settings)) == 1, "it is in the log nevertheless"
 
 
-def test_every_heading_is_in_the_runbook() -> None:
+def test_every_heading_exists_in_the_runbook() -> None:
     runbook = (Path(__file__).parents[4] / "docs" / "runbook.md").read_text()
-    for heading in Heading:
+    for heading in RunbookHeading:
         assert f"\n## {heading}\n" in runbook, heading

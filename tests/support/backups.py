@@ -12,7 +12,7 @@ from processes import command_line, descendants
 from psycopg import sql
 from waiting import wait_until
 
-from pipelines.maintenance.client_programs import programs_for, reaching
+from pipelines.maintenance.client_programs import client_environment, find_client_programs
 from pipelines.storage.postgres.connection import Database
 
 #: A backup gives way to everything else that wants the processor: beside busy processes it takes many times as long.
@@ -29,9 +29,9 @@ def script(
     database: Database, folder: Path, *options: str, programs: Path | None = None, **variables: str
 ) -> Iterator[subprocess.Popen[str]]:
     """The shell script as cron would run it; after the context the server has noticed that it is gone."""
-    with reaching(database) as environment:
+    with client_environment(database) as environment:
         child = subprocess.Popen(
-            ["sh", SCRIPT, "-p", programs or programs_for(database.server_major), *options, folder],
+            ["sh", SCRIPT, "-p", programs or find_client_programs(database.server_major), *options, folder],
             env={**environment, **variables},
             text=True,
             stdout=subprocess.PIPE,
