@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.cli.up import write_sample
 from pipelines.domain.prices import synthetic_bars as sample
+from pipelines.service.builds import write_synthetic_bars
 
 VARIABLE = "STRIKECAST_REAL_DATA"
 ROOT = Path(__file__).parents[1]
@@ -78,6 +78,6 @@ def generated_prices() -> Path:
         print(f"generating five years of bars into {folder}", flush=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
             for symbol in SYMBOLS:
-                write_sample(symbol, DAYS, 1, END, price_file(Path(unfinished) / "prices", symbol))
+                write_synthetic_bars(symbol, DAYS, 1, END, price_file(Path(unfinished) / "prices", symbol))
             (Path(unfinished) / "prices").rename(folder)
     return folder

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.service.log_setup import note
+from pipelines.service.log_setup import command_log
 
 if TYPE_CHECKING:  # polars and the models: half of the time that `--help` would take
     from pipelines.evaluation.parity import ImportReport, Parity
@@ -26,7 +26,7 @@ _STARTED = time.monotonic()
 
 def log(message: str) -> None:
     """A line of progress, with the seconds since the command began."""
-    note(message)
+    command_log.info("%s", message)
     progress.print(Text(f"{time.monotonic() - _STARTED:6.1f} s  ", style="dim") + Text(message))
 
 

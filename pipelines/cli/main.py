@@ -1,6 +1,5 @@
 """The `strikecast` command."""
 
-import logging
 import signal
 import sys
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from pipelines.deployment import configured_database, migrated_database, prepare
 from pipelines.domain.configuration.model import Profile
 from pipelines.errors import SettingsError, StrikecastError
 from pipelines.processes.priority import lower_priority
-from pipelines.service.log_setup import note
+from pipelines.service.log_setup import command_log
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,7 +30,7 @@ app = typer.Typer(
     "`strikecast ladder BTC --price 95000 --ttc 900 --momentum 0.02`, then `strikecast up`.",
 )
 export_app = typer.Typer(no_args_is_help=True, help="Write tables as files.")
-import_app = typer.Typer(no_args_is_help=True, help="Take over files of the original system.")
+import_app = typer.Typer(no_args_is_help=True, help="Import files of the original system.")
 app.add_typer(export_app, name="export")
 app.add_typer(import_app, name="import")
 app.add_typer(cli_live.app)
@@ -41,15 +40,15 @@ app.add_typer(cli_audit.app, name="audit")
 
 
 def main() -> None:
-    """Entry of the console command: errors of ours are one line and exit code 1; Ctrl-C is exit code 130."""
-    for ending in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
-        signal.signal(ending, _interrupt)
+    """Run the command line: a StrikecastError is printed as one line with exit code 1; Ctrl-C is exit code 130."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
+        signal.signal(number, _interrupt)
     if {" ".join(sys.argv[1:2]), " ".join(sys.argv[1:3])} & cli_maintenance.IN_THE_BACKGROUND:
         lower_priority()
     try:
         app()
     except StrikecastError as error:
-        note(str(error), level=logging.ERROR)
+        command_log.error("%s", error)
         console.progress.print(f"strikecast: {error}", style="bold red", markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
@@ -57,19 +56,19 @@ def main() -> None:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """End a command in order, whichever signal asks for it."""
+    """Stop a command in order, on SIGTERM as on SIGINT."""
     raise KeyboardInterrupt
 
 
 @app.command()
 def up(port: Annotated[int | None, typer.Option(help="Port of the UI; 0 takes any free one.")] = None) -> None:
-    """Run everything in the foreground: database, migrations, Dagster's UI and daemon, and through it the live session.
+    """Run the system in the foreground: database, migrations, Dagster's UI and daemon, and the live session.
 
-    Ctrl-C stops all of it. Example: `strikecast up --port 3001`
+    Ctrl-C stops everything. Example: `strikecast up --port 3001`
     """
-    from pipelines.cli import up as demo
+    from pipelines.cli import up as commands
 
-    demo.up(command_settings(overrides={} if port is None else {"ui_port": port}))
+    commands.up(command_settings(ui_port=port))
 
 
 @app.command()
@@ -79,24 +78,21 @@ def demo(
     port: Annotated[int | None, typer.Option(help="Port of the UI; 0 takes any free one.")] = None,
 ) -> None:
     """From nothing to live probabilities: prices, build, live refresh, UI. Example: `strikecast demo --once`"""
-    from pipelines.cli import up as demonstration
+    from pipelines.cli import up as commands
 
-    overrides: dict[str, object] = {} if port is None else {"ui_port": port}
-    if prices is not None:
-        overrides["prices"] = prices
-    demonstration.demo(command_settings(overrides=overrides), once=once)
+    commands.demo(command_settings(ui_port=port, prices=prices), once=once)
 
 
 @app.command()
 def migrate() -> None:
-    """Create or upgrade the database's schema, roles included."""
+    """Create or upgrade the database's schema and roles."""
     from pipelines.storage.postgres import schema
 
     settings = command_settings()
     with running_server(settings, console.log) as database:
-        found = schema.migrate(database)
-        done = "is current" if found.is_current else f"migrated from {found.found or 'nothing'} to {found.needed}"
-        console.result.print(f"schema of {database.describe()} {done}")
+        before = schema.migrate(database)
+        change = "is current" if before.is_current else f"migrated from {before.found or 'nothing'} to {before.needed}"
+        console.result.print(f"schema of {database.describe()} {change}")
 
 
 @app.command()
@@ -107,23 +103,23 @@ def ingest(
     ] = None,
     from_exchange: Annotated[
         bool,
-        typer.Option("--from-exchange", help="Fetch the minutes that are missing, up to the newest finished one."),
+        typer.Option("--from-exchange", help="Fetch missing minutes from the exchange, up to the newest complete one."),
     ] = False,
     since: Annotated[
-        datetime | None, typer.Option(help="With --from-exchange: all that are missing since then, UTC.")
+        datetime | None, typer.Option(help="With --from-exchange: fetch all minutes missing since then, UTC.")
     ] = None,
     accept_corrections: Annotated[
-        bool, typer.Option(help="Store files even where they contradict most of the stored bars.")
+        bool, typer.Option(help="Store files even when they contradict most of the stored bars.")
     ] = False,
 ) -> None:
-    """Store price files, or what the configured exchange has. Incremental: the same bars twice change nothing; refused
-    rows are kept with their reason; a minute that still runs is never stored.
+    """Ingest price files, or bars from the configured exchange. Incremental: ingesting the same bars again changes
+    nothing; rejected rows are quarantined with a reason; an incomplete minute is never stored.
 
     Examples: `strikecast ingest BTC ~/bars/btc_1m.parquet`, `strikecast ingest BTC --from-exchange --since 2026-07-01`
     """
     settings = command_settings([symbol])
     if bool(paths) == from_exchange or (since is not None and not from_exchange):
-        raise SettingsError("ingest takes either files or --from-exchange (with --since, if need be)")
+        raise SettingsError("ingest takes either files or --from-exchange (optionally with --since)")
     from pipelines.service.job_runner import run_job
 
     config: dict[str, object] = {
@@ -141,58 +137,58 @@ def sample(
     symbol: Symbol,
     days: Annotated[int, typer.Option(min=1, help="Days of bars, ending now.")] = 180,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bars for the same end.")] = 1,
-    until: Annotated[datetime | None, typer.Option(help="End of the bars, UTC; by default the running minute.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the file here and do not ingest it.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="End of the bars, UTC; by default now.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the bars to this file instead of ingesting them.")] = None,
 ) -> None:
-    """Generate bars whose truth is known (volatility that clusters, jumps, gaps, no drift), and ingest them.
+    """Generate synthetic bars (clustered volatility, jumps, gaps, no drift) and ingest them.
 
     Example: `strikecast sample BTC --days 180 --seed 1`
     """
     settings = command_settings([symbol])
-    from pipelines.cli import up as demonstration
+    from pipelines.service import builds
 
     end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
     if output is not None:
-        console.result.print(str(demonstration.write_sample(symbol, days, seed, end, output)))
+        console.result.print(str(builds.write_synthetic_bars(symbol, days, seed, end, output)))
         return
     with prepared_instance(settings, console.log):
-        demonstration.ingest_sample(settings, symbol, days, seed, end)
+        builds.ingest_synthetic_bars(settings, symbol, days, seed, end, console.log)
 
 
 @app.command()
 def build(
     symbols: Annotated[list[str] | None, typer.Argument(help="Symbols; by default all that have bars.")] = None,
     profile: Annotated[
-        Profile | None, typer.Option(help="sound is right; source gives the original's numbers.")
+        Profile | None, typer.Option(help="sound: the corrected method; source: the original's numbers.")
     ] = None,
 ) -> None:
-    """Rebuild momentum, fingerprints and lookup from the stored bars through Dagster, check and publish them.
+    """Rebuild momentum, fingerprints and lookups from the stored bars through Dagster; check and publish them.
 
     Example: `strikecast build BTC ETH --profile sound`
     """
     settings = command_settings(symbols)
-    from pipelines.cli import up as demonstration
+    from pipelines.service import builds
 
     with prepared_instance(settings, console.log) as database:
-        for symbol in symbols or demonstration.symbols_with_bars(settings, database):
-            demonstration.build_symbol(symbol, profile)
+        for symbol in symbols or builds.symbols_with_bars(settings, database):
+            builds.build_symbol(symbol, profile, console.log)
 
 
 @app.command()
 def rollback(
     symbol: Symbol,
-    model: Annotated[str | None, typer.Option(help="Model; without it the champion.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model; by default the champion.")] = None,
 ) -> None:
-    """Publish the generation before the published one, in one step. Example: `strikecast rollback BTC`"""
+    """Publish the previous generation again, in one step. Example: `strikecast rollback BTC`"""
     from pipelines.storage.models.champions import read_champion
     from pipelines.storage.models.generations import roll_back
     from pipelines.storage.postgres.connection import Role
 
     with migrated_database(command_settings([symbol]), console.log) as database:
         with database.connect("rollback", Role.PIPELINE) as connection:
-            of = model or read_champion(connection, symbol).champion
-            left, taken = roll_back(connection, symbol, of)
-        console.result.print(f"{symbol}: {of} generation {left} -> {taken}")
+            name = model or read_champion(connection, symbol).champion
+            previous, published = roll_back(connection, symbol, name)
+        console.result.print(f"{symbol}: {name} generation {previous} -> {published}")
 
 
 @app.command()
@@ -201,21 +197,22 @@ def score(
     start: Annotated[
         datetime | None, typer.Option("--from", help="First forecast, UTC; by default a year before the newest bar.")
     ] = None,
-    stop: Annotated[datetime | None, typer.Option("--to", help="No forecast from then on, UTC.")] = None,
+    stop: Annotated[datetime | None, typer.Option("--to", help="End of the forecasts (exclusive), UTC.")] = None,
     models: Annotated[
         list[str] | None,
-        typer.Option("--model", help="Model to score, again for another; momentum_source is the source profile."),
+        typer.Option("--model", help="Model to score; repeatable; momentum_source is the source profile."),
     ] = None,
     train_to: Annotated[
-        datetime | None, typer.Option(help="Fit once on what was known then, UTC, and renew nothing.")
+        datetime | None, typer.Option(help="Fit once on the bars up to then, UTC, and do not refit.")
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Minutes between forecasts.")] = 5,
     fold_months: Annotated[
-        int | None, typer.Option(min=1, help="Months per fold, each with a full fit at its start; else one fold.")
+        int | None,
+        typer.Option(min=1, help="Months per fold, each with a full refit at its start; by default one fold."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Score the models on stored bars that they had not seen: Brier, log loss, skill, calibration by volatility.
+    """Score the models out of sample on stored bars: Brier, log loss, skill, calibration by volatility.
 
     Example: `strikecast score BTC --from 2025-07-17 --to 2026-07-17`
     """
@@ -244,9 +241,9 @@ def score(
 @app.command()
 def promote(
     symbol: Symbol,
-    model: Annotated[str, typer.Option(help="Challenger that is to answer from now on.")],
+    model: Annotated[str, typer.Option(help="Challenger to promote.")],
 ) -> None:
-    """Make another model the champion, if outcomes that neither had seen say so; refused otherwise.
+    """Make another model the champion if it is better out of sample; refused otherwise.
 
     Example: `strikecast promote BTC --model student_t`
     """
@@ -261,7 +258,7 @@ def promote(
 
     with prepared_instance(settings, console.log):
         run_job("promote", symbol, {"champion_change": {"model": model}}, console.log)
-    console.result.print(f"{symbol}: {model} answers from now on")
+    console.result.print(f"{symbol}: {model} is the champion")
 
 
 @app.command()
@@ -270,18 +267,18 @@ def ladder(
     price: Annotated[float, typer.Option(min=0.0, help="Price now, USD.")],
     ttc: Annotated[float, typer.Option(min=0.0, help="Seconds to the market's close.")],
     momentum: Annotated[
-        float | None, typer.Option(help="Momentum score, percent; without it the baseline answers.")
+        float | None, typer.Option(help="Momentum score, percent; by default the baseline bucket.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Model: standardised, momentum, ...; without it the champion answers.")
+        str | None, typer.Option(help="Model: standardised, momentum, ...; by default the champion.")
     ] = None,
     sigma: Annotated[
         float | None,
-        typer.Option(help="Volatility, percent per square root of a minute; without it that after the newest bar."),
+        typer.Option(help="Volatility, percent per square root of a minute; by default that after the newest bar."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """The probability of each of 21 strikes.
+    """Print the probability of each of 21 strikes.
 
     Example: `strikecast ladder BTC --price 95000 --ttc 900 --momentum 0.02 --model momentum`
     """
@@ -319,10 +316,10 @@ def export_fingerprints(symbol: Symbol, folder: Annotated[Path, typer.Argument(h
 def import_fingerprints(
     symbol: Symbol,
     folder: Annotated[Path, typer.Argument(help="Folder of exported CSV files, 1 to 62 of them.")],
-    publish: Annotated[bool, typer.Option("--publish", help="Make them what readers see.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="Publish the generation.")] = False,
     json: Json = False,
 ) -> None:
-    """Store exported fingerprints as a generation, with a lookup, and report parity cell by cell.
+    """Store exported fingerprints as a generation with a lookup, and report parity cell by cell.
 
     Example: `strikecast import fingerprints BTC ./old`
     """
@@ -344,23 +341,26 @@ def import_fingerprints(
 @app.command()
 def status(json: Json = False) -> None:
     """Show settings (without secrets), symbols, generations and the live session."""
-    from pipelines.service.status import read_status, shown_settings
+    from pipelines.service.status import describe_settings, read_status
 
     settings = command_settings()
     if settings.database_url is None and not settings.embedded_dir.exists():
-        state: dict[str, object] = {"settings": shown_settings(settings), "database": "not created yet"}
+        state: dict[str, object] = {"settings": describe_settings(settings), "database": "not created yet"}
     else:
         with running_server(settings) as database:
             state = read_status(settings, database)
     if json:
         console.print_json(state)
-        return
-    console.print_status(state)
+    else:
+        console.print_status(state)
 
 
 @app.command()
 def env() -> None:
-    """Print the variables that Dagster's own commands need: `eval "$(strikecast env)"; dagster run list`"""
+    """Print the variables that Dagster's own commands need: `eval "$(strikecast env)"; dagster run list`
+
+    They need a running server; `strikecast dagster` starts the embedded one.
+    """
     import shlex
 
     from pipelines.deployment import dagster_environment
@@ -368,6 +368,21 @@ def env() -> None:
     settings = command_settings()
     for name, value in dagster_environment(settings, configured_database(settings)).items():
         console.result.print(f"export {name}={shlex.quote(value)}", soft_wrap=True)
+
+
+@app.command()
+def dagster(
+    arguments: Annotated[list[str], typer.Argument(metavar="-- ARGS...", help="A Dagster command and its options.")],
+) -> None:
+    """Run one of Dagster's own commands with the environment set and the embedded server running.
+
+    Examples: `strikecast dagster -- run list`, `strikecast dagster -- dev -p 3001` (from a checkout; not beside `up`)
+    """
+    from pipelines.service.supervisor import run_dagster_command
+
+    with prepared_instance(command_settings(), console.log):
+        code = run_dagster_command(arguments)
+    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

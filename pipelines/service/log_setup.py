@@ -1,7 +1,7 @@
-"""Our own logs: one JSON object a line in `logs/` of the home folder, readable words on the terminal.
+"""JSON logs in `logs/` of the home folder, one object a line; the terminal gets plain text.
 
-Many processes write into the same files, each line in one write; each looks before it writes whether its file was
-rotated away, so that rotation is a rename and loses nothing.
+Many processes append to the same files, each line in one write. Before each write a process checks whether its file
+was renamed, so that rotation by renaming loses no line.
 """
 
 import logging
@@ -12,30 +12,29 @@ from typing import Any
 
 from pipelines.settings import default_home
 
-COMMANDS = logging.getLogger("strikecast")
+#: The messages of commands; discarded until `open_command_log`.
+command_log = logging.getLogger("strikecast")
+command_log.addHandler(logging.NullHandler())
+command_log.setLevel(logging.INFO)
+command_log.propagate = False
 
 
-def _of_run(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Job and run of a line that a Dagster run wrote, and its words without Dagster's prefix."""
-    record: logging.LogRecord = event["_record"]
-    event["pid"] = record.process
-    meta = getattr(record, "dagster_meta", None)
-    if isinstance(meta, dict):
-        event["event"] = meta.get("orig_message") or event["event"]
-        event.update(job=meta.get("job_name"), run=meta.get("run_id"), step=meta.get("step_key"))
-    return event
+def open_command_log(home: Path) -> None:
+    """Write the messages of commands to `logs/commands.jsonl` from now on."""
+    if not any(isinstance(handler, JsonHandler) for handler in command_log.handlers):
+        command_log.addHandler(JsonHandler(home / "logs" / "commands.jsonl"))
 
 
 class JsonHandler(WatchedFileHandler):
-    """Appends to a file that may be renamed at any time; its folder is made with the first line."""
+    """Append records as JSON to a file that may be renamed at any time; the first record creates its folder."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8", delay=True)
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON."""
+        """Format a record as JSON."""
         if self.formatter is None:
-            self.formatter = _json_lines()
+            self.formatter = _json_formatter()
         return super().format(record)
 
     def _open(self) -> Any:
@@ -43,31 +42,28 @@ class JsonHandler(WatchedFileHandler):
         return super()._open()
 
 
-def _json_lines() -> logging.Formatter:
-    """Made with the first line: structlog takes a tenth of a second, and many commands say nothing."""
-    import structlog
-
-    before = [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), _of_run]
-    after = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()]
-    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=after)  # type: ignore[arg-type]
-
-
 class RunHandler(JsonHandler):
-    """What runs say, for `dagster.yaml`: the home folder is that of the environment."""
+    """Append the messages of Dagster runs to `logs/runs.jsonl`; named in `dagster.yaml`."""
 
     def __init__(self) -> None:
         super().__init__(default_home() / "logs" / "runs.jsonl")
 
 
-def log_commands(home: Path) -> None:
-    """Let what commands say go to `logs/commands.jsonl`, too."""
-    if not COMMANDS.handlers:
-        COMMANDS.addHandler(JsonHandler(home / "logs" / "commands.jsonl"))
-        COMMANDS.setLevel(logging.INFO)
-        COMMANDS.propagate = False
+def _json_formatter() -> logging.Formatter:
+    """Called for the first record: importing structlog takes a tenth of a second, and many commands log nothing."""
+    import structlog
+
+    before = [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), _add_run]
+    after = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()]
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=after)  # type: ignore[arg-type]
 
 
-def note(message: str, *, level: int = logging.INFO) -> None:
-    """A line in the log of commands, once there is one."""
-    if COMMANDS.handlers:
-        COMMANDS.log(level, "%s", message)
+def _add_run(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add the pid, and for a message of a Dagster run its job, run and step instead of Dagster's prefix."""
+    record: logging.LogRecord = event["_record"]
+    event["pid"] = record.process
+    meta = getattr(record, "dagster_meta", None)
+    if isinstance(meta, dict):
+        event["event"] = meta.get("orig_message") or event["event"]
+        event.update(job=meta.get("job_name"), run=meta.get("run_id"), step=meta.get("step_key"))
+    return event

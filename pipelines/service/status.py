@@ -1,32 +1,31 @@
-"""What `strikecast status` tells."""
+"""The state that `strikecast status` prints."""
 
 from typing import Any
 
-from pipelines.service.supervisor import ui_url
+from pipelines.processes.pid_file import running_ui_url
 from pipelines.settings import Settings, config_file
 from pipelines.storage.live.sessions import latest_session, symbol_status
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.schema import read_version
 
 
-def shown_settings(settings: Settings) -> dict[str, Any]:
+def describe_settings(settings: Settings) -> dict[str, Any]:
     """All settings as plain values; the database's URL without its password."""
-    shown: dict[str, Any] = settings.model_dump(mode="json", exclude={"database_url", "model"})
-    shown["output"] = str(settings.output_dir)
-    shown["database"] = (
-        "embedded" if settings.database_url is None else Database(settings.database_url.get_secret_value()).describe()
-    )
-    shown["model"] = settings.model.as_json()
-    shown["config_file"] = str(config_file()) if config_file().is_file() else f"{config_file()} (does not exist)"
-    return shown
+    values: dict[str, Any] = settings.model_dump(mode="json", exclude={"database_url", "model"})
+    url = settings.database_url
+    values["output"] = str(settings.output_dir)
+    values["database"] = "embedded" if url is None else Database(url.get_secret_value()).describe()
+    values["model"] = settings.model.as_json()
+    values["config_file"] = f"{config_file()}{'' if config_file().is_file() else ' (does not exist)'}"
+    return values
 
 
 def read_status(settings: Settings, database: Database) -> dict[str, Any]:
     """State of the database, of each symbol and of the live session. Raises ServerUnavailableError."""
     schema = read_version(database)
     state: dict[str, Any] = {
-        "settings": shown_settings(settings),
-        "ui": ui_url(settings),
+        "settings": describe_settings(settings),
+        "ui": running_ui_url(settings),
         "schema": {"found": schema.found, "needed": schema.needed},
         "symbols": [],
         "live_session": None,

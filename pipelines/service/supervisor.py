@@ -1,68 +1,89 @@
-"""Dagster's code server, web server and daemon as children of one process, and nothing left behind."""
+"""Run Dagster's code server, web server and daemon as child processes, and stop them with the runs they started."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from socket import AF_UNIX, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
+from socket import SO_REUSEADDR, SOL_SOCKET, socket
+from tempfile import TemporaryDirectory
+from typing import IO, Any
 
 import dagster as dg
 import psutil
 from filelock import FileLock, Timeout
-from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
-from pipelines.errors import AlreadyRunningError, ServerUnavailableError, SettingsError
+from pipelines.deployment import configured_database, restart_server_if_stopped
+from pipelines.domain.monitoring.alerts import Problem, RunbookHeading
+from pipelines.errors import AlreadyRunningError, DatabaseError, ServerUnavailableError, SettingsError, StrikecastError
 from pipelines.log import Log
+from pipelines.monitoring.alert_delivery import SERVER_PROBLEM, update_alerts
 from pipelines.orchestration.run_reaper import IN_PROGRESS
 from pipelines.processes.pid_file import process_tree, read_pid_file, remove_pid_file, write_pid_file
 from pipelines.resources import run_of_title
 from pipelines.settings import Settings
 
 LOCATION = "strikecast"
+#: Names of the child processes; the output of each is in logs/NAME.log.
+CODE_SERVER, WEB_SERVER, DAEMON, LOG_WRITER = "code_server", "webserver", "daemon", "log_writer"
 START_TIMEOUT_SECONDS = 120
 STOP_TIMEOUT_SECONDS = 15
-WATCH_SECONDS = 0.5
+POLL_SECONDS = 0.5
+SERVER_CHECK_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
-class Running:
-    """A system that is up: the address of its Dagster UI."""
+@dataclass
+class DagsterProcesses:
+    """Dagster's processes by name, and the address of its UI."""
 
+    settings: Settings
+    log: Log
     ui_url: str
-    children: tuple[psutil.Popen, ...]
-    #: Called again and again by `watch`: what else must not stay down.
-    look_after: Callable[[], None] = lambda: None
+    children: dict[str, psutil.Popen] = field(default_factory=dict)
+    _server_checked_at: float = -SERVER_CHECK_SECONDS
 
-    def dead_child(self) -> str | None:
-        """Name of a child that has ended, None while all live."""
-        for child in self.children:
-            if child.poll() is not None:
-                return f"{_name(child)} ended with exit code {child.returncode}"
-        return None
+    def supervise(self, seconds: float | None = None) -> None:
+        """Restart the embedded server when it dies, and alert when no server answers; for ever without `seconds`.
 
-    def watch(self, seconds: float | None = None) -> None:
-        """Wait until the time is up; raises ServerUnavailableError as soon as a child has ended."""
+        Raises ServerUnavailableError when a child has ended.
+        """
         deadline = None if seconds is None else time.monotonic() + seconds
         while deadline is None or time.monotonic() < deadline:
-            self.look_after()
-            dead = self.dead_child()
-            if dead is not None:
-                raise ServerUnavailableError(f"{dead}; see its log in the data folder's logs/")
-            time.sleep(WATCH_SECONDS)
+            restart_server_if_stopped(self.settings, self.log)
+            if time.monotonic() - self._server_checked_at >= SERVER_CHECK_SECONDS:
+                self._server_checked_at = time.monotonic()
+                _check_server(self.settings, self.log)
+            self._require_children()
+            time.sleep(POLL_SECONDS)
+
+    def wait_until(self, is_ready: Callable[[], bool], name: str) -> None:
+        """Wait until the child `name` is ready. Raises ServerUnavailableError on timeout, or when a child has ended."""
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while not is_ready():
+            self._require_children()
+            if time.monotonic() > deadline:
+                raise ServerUnavailableError(
+                    f"{name} is not ready after {START_TIMEOUT_SECONDS} s; see the logs in {self.settings.home}/logs"
+                )
+            time.sleep(0.1)
+
+    def _require_children(self) -> None:
+        for name, child in self.children.items():
+            if child.poll() is not None:
+                raise ServerUnavailableError(
+                    f"{name} ended with exit code {child.returncode}; see the logs in {self.settings.home}/logs"
+                )
 
 
 @contextmanager
 def exclusive(settings: Settings) -> Iterator[None]:
-    """Be the only `up` of this data folder. Raises AlreadyRunningError that names the other."""
+    """Hold the lock of the home folder's only `up` or `demo`. Raises AlreadyRunningError when another holds it."""
     settings.home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(settings.home / "up.lock")
     try:
@@ -70,7 +91,7 @@ def exclusive(settings: Settings) -> Iterator[None]:
     except Timeout:
         state = read_pid_file(settings)
         where = f" at {state['ui_url']} (process {state['pid']})" if state else ""
-        raise AlreadyRunningError(f"strikecast is already up{where}; data folder {settings.home}") from None
+        raise AlreadyRunningError(f"strikecast is already up{where}; home folder {settings.home}") from None
     try:
         yield
     finally:
@@ -78,112 +99,103 @@ def exclusive(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def dagster_processes(
-    settings: Settings, log: Log = lambda _: None, look_after: Callable[[], None] = lambda: None
-) -> Iterator[Running]:
-    """Dagster's code server, web server and daemon, ready for use; all ended on leaving, runs cancelled first.
+def dagster_processes(settings: Settings, log: Log = lambda _: None) -> Iterator[DagsterProcesses]:
+    """Run Dagster's code server, web server and daemon; on exit, cancel the runs in progress and stop everything.
 
-    DAGSTER_HOME and the rest of `runtime.environment` must be set. Raises SettingsError when the port is taken,
-    ServerUnavailableError when a process does not come up.
+    Call within `exclusive` and `prepared_instance`. Raises SettingsError when the UI's port is taken, and
+    ServerUnavailableError when a process does not start.
     """
-    _end_leftovers(settings, log)
+    _stop_leftovers(settings, log)
     port = _free_port(settings)
-    url = f"http://{settings.ui_host}:{port}"
-    logs = settings.home / "logs"
+    running = DagsterProcesses(settings, log, f"http://{settings.ui_host}:{port}")
+    # Not in the home folder: the path of a Unix socket is limited to about 100 bytes.
+    with TemporaryDirectory(prefix="strikecast-", ignore_cleanup_errors=True) as folder:
+        code_socket, workspace = Path(folder) / "code.sock", Path(folder) / "workspace.yaml"
+        workspace.write_text(
+            f"load_from:\n  - grpc_server:\n      socket: {code_socket}\n      location_name: {LOCATION}\n",
+            encoding="utf-8",
+        )
+        pipes = _start_log_writer(running, folder)
+
+        def start(name: str, *module: str | Path) -> None:
+            with pipes[name] as output:
+                running.children[name] = _spawn(folder, *module, stdout=output, stderr=output)
+
+        try:
+            log("starting the code server")
+            code = ["-m", "pipelines.definitions", "--location-name", LOCATION]
+            start(CODE_SERVER, "dagster", "api", "grpc", "--socket", code_socket, *code)
+            running.wait_until(code_socket.exists, CODE_SERVER)
+            log("starting the web server and the daemon")
+            start(WEB_SERVER, "dagster_webserver", "-h", settings.ui_host, "-p", str(port), "-w", workspace)
+            start(DAEMON, "dagster._daemon", "run", "-w", workspace)
+            write_pid_file(settings, running.ui_url, (running.children[name] for name in pipes))
+            running.wait_until(lambda: _answers(f"{running.ui_url}/server_info"), WEB_SERVER)
+            yield running
+        finally:
+            for pipe in pipes.values():
+                pipe.close()
+            with _ignored_signals():
+                log("stopping")
+                _stop_children(running.children)
+                remove_pid_file(settings)
+
+
+def run_dagster_command(arguments: Sequence[str]) -> int:
+    """Run one of Dagster's own commands, forward SIGINT and SIGTERM to it, and return its exit code.
+
+    Call within `prepared_instance`.
+    """
+    # A session of its own, or the command would get Ctrl-C twice: from the terminal and from here.
+    with subprocess.Popen([sys.executable, "-m", "dagster", *arguments], start_new_session=True) as command:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda received, _frame: command.send_signal(received))
+        code = command.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _start_log_writer(running: DagsterProcesses, folder: str) -> dict[str, IO[bytes]]:
+    """Start the process that writes the others' output to log files that can be rotated; return their pipes to it."""
+    logs = running.settings.home / "logs"
     logs.mkdir(exist_ok=True)
-    # Not in the data folder: the path of a Unix socket is limited to about 100 bytes.
-    scratch = Path(tempfile.mkdtemp(prefix="strikecast-"))
-    code_socket = scratch / "code.sock"
-    children: list[psutil.Popen] = []
-    program = [sys.executable, "-m"]
-    workspace = scratch / "workspace.yaml"
-    workspace.write_text(
-        f"load_from:\n  - grpc_server:\n      socket: {code_socket}\n      location_name: {LOCATION}\n",
-        encoding="utf-8",
+    pipes = {name: os.pipe() for name in (CODE_SERVER, WEB_SERVER, DAEMON)}
+    readers = {name: reading for name, (reading, _) in pipes.items()}
+    arguments = [f"{name}={reading}" for name, reading in readers.items()]
+    running.children[LOG_WRITER] = _spawn(
+        folder, "pipelines.maintenance.log_writer", logs, *arguments, pass_fds=list(readers.values())
     )
-    outputs, writer = _start_log_writer(logs, ("code_server", "webserver", "daemon"), scratch)
-    try:
-        log("starting the code server")
-        code = [
-            "dagster",
-            "api",
-            "grpc",
-            "--socket",
-            str(code_socket),
-            "-m",
-            "pipelines.definitions",
-            "--location-name",
-            LOCATION,
-        ]
-        children.append(_spawn([*program, *code], outputs["code_server"], scratch))
-        _wait(lambda: _accepts(code_socket), children, "the code server")
-        log("starting the web server and the daemon")
-        web = ["dagster_webserver", "-h", settings.ui_host, "-p", str(port), "-w", str(workspace)]
-        children.append(_spawn([*program, *web], outputs["webserver"], scratch))
-        daemon = ["dagster._daemon", "run", "-w", str(workspace)]
-        children.append(_spawn([*program, *daemon], outputs["daemon"], scratch))
-        write_pid_file(settings, url, children)
-        _wait(lambda: _answers(f"{url}/server_info"), children, "the web server")
-        yield Running(url, (*children, writer), look_after)
-    finally:
-        with _undisturbed():
-            _stop(children, log)
-            _end([writer], signal.SIGCONT)  # it ends by itself, when nobody is left to write
-        remove_pid_file(settings)
-        shutil.rmtree(scratch, ignore_errors=True)
+    for reading in readers.values():
+        os.close(reading)
+    return {name: os.fdopen(writing, "wb") for name, (_, writing) in pipes.items()}
+
+
+def _spawn(folder: str, *module: str | Path, **options: Any) -> psutil.Popen:
+    """Start `python -m MODULE...` in a session of its own: Ctrl-C reaches this process only, which stops the others."""
+    command = [sys.executable, "-m", *map(str, module)]
+    return psutil.Popen(command, stdin=subprocess.DEVNULL, cwd=folder, start_new_session=True, **options)
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hear no second Ctrl-C or SIGTERM: what it would cut short is the end of processes that nobody else ends."""
-    before = {ending: signal.signal(ending, signal.SIG_IGN) for ending in (signal.SIGINT, signal.SIGTERM)}
+def _ignored_signals() -> Iterator[None]:
+    """Ignore further signals during shutdown, so that every process is stopped."""
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for ending, handler in before.items():
-            signal.signal(ending, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
-def _start_log_writer(logs: Path, names: Sequence[str], folder: Path) -> tuple[dict[str, int], psutil.Popen]:
-    """The process that writes the others' output into files that can be rotated, and the pipes to it by name."""
-    pipes = {name: os.pipe() for name in names}
-    arguments = [f"{name}={reading}" for name, (reading, _) in pipes.items()]
-    writer = psutil.Popen(
-        [sys.executable, "-m", "pipelines.maintenance.log_writer", str(logs), *arguments],
-        stdin=subprocess.DEVNULL,
-        cwd=folder,
-        pass_fds=[reading for reading, _ in pipes.values()],
-        start_new_session=True,
-    )
-    for reading, _ in pipes.values():
-        os.close(reading)
-    return {name: writing for name, (_, writing) in pipes.items()}, writer
-
-
-def _spawn(command: Sequence[str], output: int, folder: Path) -> psutil.Popen:
-    """Start a process that writes to a pipe, and leave the pipe to it."""
-    try:
-        # A session of its own: Ctrl-C reaches this process alone, which then stops the others in order.
-        return psutil.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, start_new_session=True
-        )
-    finally:
-        os.close(output)
-
-
-def _stop(children: Sequence[psutil.Popen], log: Log) -> None:
-    """Daemon first, so that nothing new starts; then the runs; then the servers they need."""
-    if not children:
-        return
-    log("stopping")
-    code_server, others = children[0], children[1:]
-    for child in reversed(others[1:]):
-        _end([child], signal.SIGTERM)
-    with suppress(psutil.NoSuchProcess):
-        workers = [process for process in code_server.children(recursive=True) if _is_run_worker(process)]
+def _stop_children(children: dict[str, psutil.Popen]) -> None:
+    """Stop the daemon first, so that no run starts; then the runs, and then the servers that runs need."""
+    if DAEMON in children:
+        _stop([children[DAEMON]], signal.SIGTERM)
+    if CODE_SERVER in children:
+        run_workers = [process for process in process_tree(children[CODE_SERVER])[1:] if _is_run_worker(process)]
         _cancel_runs()
-        _end(workers, signal.SIGINT)
-    _end([*others[:1], code_server], signal.SIGTERM)
+        _stop(run_workers, signal.SIGINT)
+    _stop([children[name] for name in (WEB_SERVER, CODE_SERVER) if name in children], signal.SIGTERM)
+    _stop([children[LOG_WRITER]])  # it ends by itself when all pipes are closed
 
 
 def _is_run_worker(process: psutil.Process) -> bool:
@@ -193,7 +205,7 @@ def _is_run_worker(process: psutil.Process) -> bool:
 
 
 def _cancel_runs() -> None:
-    """Say that the runs in progress are being cancelled, so that they end as cancelled rather than failed."""
+    """Report the runs in progress as being canceled, so that they end as canceled rather than failed."""
     with dg.DagsterInstance.get() as instance:
         for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS)):
             if run.status is dg.DagsterRunStatus.QUEUED:
@@ -202,54 +214,48 @@ def _cancel_runs() -> None:
                 instance.report_run_canceling(run)
 
 
-def _end(processes: Sequence[psutil.Process], sign: signal.Signals) -> None:
-    families = [member for process in processes for member in process_tree(process)]
+def _stop(processes: Sequence[psutil.Process], number: signal.Signals | None = None) -> None:
+    """Signal processes, wait for their trees to end, and kill what is left after STOP_TIMEOUT_SECONDS."""
+    trees = [member for process in processes for member in process_tree(process)]
     for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(sign)
-    _, alive = psutil.wait_procs(families, timeout=STOP_TIMEOUT_SECONDS)
+        if number is not None:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+    _, alive = psutil.wait_procs(trees, timeout=STOP_TIMEOUT_SECONDS)
     for process in alive:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(alive, timeout=STOP_TIMEOUT_SECONDS)
 
 
-def _end_leftovers(settings: Settings, log: Log) -> None:
-    """End what an `up` that was killed left running; called with its lock held, so its parent is gone."""
-    state = read_pid_file(settings)
-    for pid, created in (state or {}).get("children", []):
+def _stop_leftovers(settings: Settings, log: Log) -> None:
+    """Stop the children and runs of an `up` that was killed; its lock is held, so it has ended."""
+    leftovers = []
+    for pid, created_at in (read_pid_file(settings) or {}).get("children", []):
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
-            if abs(process.create_time() - created) < 1.0:
-                log(f"ending process {pid}, left over from a strikecast that was killed")
-                _end([process], signal.SIGTERM)
-    _end_orphaned_runs(log)
-
-
-def _end_orphaned_runs(log: Log) -> None:
-    """End runs of this instance whose code server is gone already: they are nobody's children, and go on for ever."""
+            if abs(process.create_time() - created_at) < 1.0:
+                leftovers.append(process)
+    if leftovers:
+        log(f"ending {len(leftovers)} processes left by a killed strikecast")
+        _stop(leftovers, signal.SIGTERM)
     with dg.DagsterInstance.get() as instance:
-        ours = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))}
+        in_progress = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))}
+    # Runs whose code server was killed have no parent that could stop them.
     orphans = [
         process
         for process in psutil.process_iter(["cmdline"])
-        if run_of_title(" ".join(process.info["cmdline"] or ())) in ours
+        if run_of_title(" ".join(process.info["cmdline"] or ())) in in_progress
     ]
     if orphans:
-        log(f"ending {len(orphans)} runs, left over from a strikecast that was killed")
-        _end(orphans, signal.SIGINT)
-
-
-def ui_url(settings: Settings) -> str | None:
-    """Address of the UI that is up, None when none is."""
-    state = read_pid_file(settings)
-    pid = (state or {}).get("pid")
-    return str(state["ui_url"]) if state and isinstance(pid, int) and psutil.pid_exists(pid) else None
+        log(f"ending {len(orphans)} runs left by a killed strikecast")
+        _stop(orphans, signal.SIGINT)
 
 
 def _free_port(settings: Settings) -> int:
+    """The UI's port, or a free one for port 0. Raises SettingsError when it is taken."""
     with socket() as probe:
-        # As the web server does: or a restart fails for a minute on connections that the last one closed.
+        # As the web server does; otherwise connections of the previous one block the port for a minute.
         probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         try:
             probe.bind((settings.ui_host, settings.ui_port))
@@ -261,42 +267,21 @@ def _free_port(settings: Settings) -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait(ready: Callable[[], bool], children: Sequence[psutil.Popen], what: str) -> None:
-    def state() -> str | None:
-        ended = next((child for child in children if child.poll() is not None), None)
-        return (
-            "ready" if ready() else None if ended is None else f"{_name(ended)} ended with exit code {ended.returncode}"
-        )
-
-    waiting = Retrying(
-        retry=retry_if_not_result(bool),
-        wait=wait_fixed(0.1),
-        stop=stop_after_delay(START_TIMEOUT_SECONDS),
-        retry_error_callback=lambda _: f"{what} did not answer within {START_TIMEOUT_SECONDS} s",
-    )
-    outcome = waiting(state)
-    if outcome != "ready":
-        raise ServerUnavailableError(f"{outcome}; see its log in the data folder's logs/")
-
-
-def _accepts(path: Path) -> bool:
-    with socket(AF_UNIX, SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
-
-
 def _answers(url: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 (our own http address)
+        return bool(response.status == 200)
+    return False
+
+
+def _check_server(settings: Settings, log: Log) -> None:
+    """Report whether the server answers. The watchdog sensor cannot: the daemon needs the server."""
+    problems = []
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 (our own http address)
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _name(process: psutil.Popen) -> str:
-    command = " ".join(process.args if isinstance(process.args, list) else [str(process.args)])
-    names = {"webserver": "web server", "_daemon": "daemon", "log_writer": "log writer"}
-    return next((name for part, name in names.items() if part in command), "code server")
+        with configured_database(settings).connect("up", None):
+            pass
+    except DatabaseError as error:
+        problems = [Problem(SERVER_PROBLEM, str(error), RunbookHeading.SERVER)]
+    try:
+        update_alerts(settings, problems, datetime.now(UTC), log, server=True)
+    except StrikecastError as error:
+        log(str(error))

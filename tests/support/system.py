@@ -14,7 +14,7 @@ import pytest
 
 from pipelines.cli import console
 from pipelines.cli import main as cli
-from pipelines.service.log_setup import COMMANDS
+from pipelines.service.log_setup import JsonHandler, command_log
 from pipelines.settings import Settings
 from pipelines.storage.postgres.connection import Database
 
@@ -72,6 +72,7 @@ def as_a_process() -> Iterator[None]:
         os.environ.update(environment)
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for writer in COMMANDS.handlers[:]:
-            COMMANDS.removeHandler(writer)
-            writer.close()
+        for handler in command_log.handlers[:]:
+            if isinstance(handler, JsonHandler):
+                command_log.removeHandler(handler)
+                handler.close()

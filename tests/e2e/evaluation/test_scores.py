@@ -8,12 +8,12 @@ import pytest
 from system import System
 from waiting import avoid_hour_boundary
 
-from pipelines.cli.up import write_sample
 from pipelines.definitions import defs
 from pipelines.domain.evaluation import promotion
 from pipelines.errors import BuildError
 from pipelines.evaluation.calibration_report import report_path
 from pipelines.orchestration.schedules import daily_live_calibration, weekly_calibration
+from pipelines.service.builds import write_synthetic_bars
 from pipelines.service.job_runner import register_symbols, run_job
 from pipelines.storage.models.champions import read_champion
 from pipelines.storage.models.ladders import ladder_payload
@@ -140,7 +140,7 @@ def test_a_symbol_too_young_for_volatility_is_built_and_answered_by_momentum(
     in_system: System, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"SOL": {"strike_tier_usd": 1.0}}')  # nobody to borrow from
-    path = write_sample("SOL", 3, 4, datetime.now(UTC), in_system.home / "sol.parquet")
+    path = write_synthetic_bars("SOL", 3, 4, datetime.now(UTC), in_system.home / "sol.parquet")
     run_job("ingest_prices", "SOL", {"price_history": {"paths": [str(path)]}})
     run_job("build", "SOL")
     with in_system.database.connect("test", Role.READER) as connection:

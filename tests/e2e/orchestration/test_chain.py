@@ -6,12 +6,12 @@ import dagster as dg
 import pytest
 from system import System
 
-from pipelines.cli.up import write_sample
 from pipelines.definitions import defs
 from pipelines.errors import BuildError
 from pipelines.orchestration.jobs import live_refresh
 from pipelines.orchestration.sensors import live_supervisor
 from pipelines.resources import Strikecast
+from pipelines.service.builds import write_synthetic_bars
 from pipelines.service.job_runner import register_symbols, run_job
 from pipelines.storage.live.sessions import SESSION_LOCK
 from pipelines.storage.models.generations import active_generation, read_version
@@ -65,7 +65,7 @@ def test_new_prices_ask_for_a_rebuild_of_everything_that_depends_on_them(
 ) -> None:
     first = dg.evaluate_automation_conditions(defs=defs, instance=instance)
     assert first.total_requested == 0
-    path = write_sample("BTC", 1, 9, datetime.now(UTC) - timedelta(days=90), in_system.home / "more.parquet")
+    path = write_synthetic_bars("BTC", 1, 9, datetime.now(UTC) - timedelta(days=90), in_system.home / "more.parquet")
     run_job("ingest_prices", "BTC", {"price_history": {"paths": [str(path)]}})
     second = dg.evaluate_automation_conditions(defs=defs, instance=instance, cursor=first.cursor)
     for asset in ("price_gap", "momentum", "fingerprint", "lookup", "active_generation"):

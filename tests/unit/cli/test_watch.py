@@ -230,7 +230,7 @@ def test_where_output_is_no_terminal_the_ladder_is_printed_once(tmp_path: Path) 
     [
         ([], "there is no file for BTC yet: `strikecast up` writes it"),
         (["XRP"], "symbol 'XRP' is not configured"),
-        (["../BTC"], "'../BTC' is no symbol"),
+        (["../BTC"], "'../BTC' is not a symbol"),
     ],
 )
 def test_nothing_to_print_is_one_clear_line(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -134,8 +134,8 @@ def test_a_full_disk_holds_nobody_up_and_what_it_swallowed_is_counted(tmp_path: 
 def test_many_processes_write_into_one_file_that_is_rotated_and_every_line_is_json(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from pipelines.service import log_setup\n"
-        "log_setup.log_commands(Path(sys.argv[1]))\n"
-        "for n in range(2000): log_setup.note(f'{sys.argv[2]} {n} \\n not a new line')\n"
+        "log_setup.open_command_log(Path(sys.argv[1]))\n"
+        "for n in range(2000): log_setup.command_log.info(f'{sys.argv[2]} {n} \\n not a new line')\n"
     )
     children = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), name]) for name in "abc"]
     path = tmp_path / "logs" / "commands.jsonl"
