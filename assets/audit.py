@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.describe import OWNERS
-from assets.housekeeping import GROUP, fresh
+from assets.common import OWNERS
+from assets.ops import GROUP
 from pipelines.domain.monitoring.audit.document import summary
 from pipelines.domain.monitoring.audit.measurements import told
 from pipelines.domain.monitoring.audit.report import Kind
@@ -14,7 +14,7 @@ from pipelines.errors import DatabaseError
 from pipelines.monitoring.audit.render import markdown, picture
 from pipelines.monitoring.audit.report_files import paths
 from pipelines.monitoring.audit.run import run, targets
-from pipelines.resources import Strikecast
+from pipelines.resources import DatabaseResource, SettingsResource
 
 #: A target that should be looked at today fails its check; one that can wait warns.
 FAILS = {Severity.P0, Severity.P1}
@@ -32,22 +32,20 @@ class AuditConfig(dg.Config):
     kinds={"postgres", "html"},
     code_version="1",
     pool="audit",
-    freshness_policy=fresh("audit"),
     check_specs=[
         dg.AssetCheckSpec(target.check, asset="audit", description=f"{target.told} ({target.severity} if missed).")
         for target in targets()
     ],
 )
 def audit(
-    context: dg.AssetExecutionContext, config: AuditConfig, strikecast: Strikecast
+    context: dg.AssetExecutionContext, config: AuditConfig, settings: SettingsResource, database: DatabaseResource
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """What the system measured of itself: processes, machine, database, answers; targets met or missed, and findings.
 
     Each figure is stored with its samples in `ops.audit_figure`; the newest audit's page, JSON and metrics are files.
     """
-    settings, database = strikecast.settings(), strikecast.database()
     kind = Kind.FULL if config.full else Kind.QUICK
-    made = run(settings, database, kind, context.log.info, context.run.run_id)
+    made = run(settings.values, database.database, kind, context.log.info, context.run.run_id)
     done, read = made.audit, made.document
     if done.audit_id is None:
         raise DatabaseError("the audit could not be stored: see the log of this run; its page has been written")
@@ -55,7 +53,7 @@ def audit(
         metadata={
             "grade": done.scorecard.grade,
             **({} if done.scorecard.points is None else {"points": round(done.scorecard.points, 1)}),
-            "page": dg.MetadataValue.path(str(paths(settings).page)),
+            "page": dg.MetadataValue.path(str(paths(settings.values).page)),
             "report": dg.MetadataValue.md(markdown(summary(read)) + picture(read)),
             "everything": dg.MetadataValue.md(markdown(read)),
             "findings": len(done.findings),

@@ -1,113 +1,107 @@
-"""The only assembly of the Dagster project. Nothing is read from the environment or the network when it loads."""
+"""The assembly of the Dagster project. Nothing is read from the environment or the network when it loads."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
-from assets.audit import audit
-from assets.calibration import calibration, champion_change, live_calibration
-from assets.fingerprints import fingerprint
-from assets.housekeeping import autovacuum_as_declared, day_partitions, log_files, price_archive, retention, vacuum
-from assets.live import answer, live_probabilities, price_log
-from assets.lookups import active_generation, active_standardised_generation, lookup, standardised_lookup
-from assets.maintenance import backup, restores
-from assets.prices import momentum, price_files, price_gap, price_history
-from assets.volatility import standardised_fingerprint, volatility
-from pipelines.orchestration.jobs import (
-    archive_prices,
-    audit_system,
-    backup_database,
-    build,
-    calibrate,
-    compress_logs,
-    ingest_prices,
-    live_refresh,
-    make_partitions,
-    promote,
-    remove_what_is_old,
-    restore_drill,
-    score_live_answers,
-    vacuum_database,
-)
-from pipelines.orchestration.schedules import MAINTENANCE, backfill, daily_live_calibration, weekly_calibration
-from pipelines.orchestration.sensors import a_run_failed, live_supervisor, run_reaper, watchdog
-from pipelines.resources import Strikecast
+import assets
+from pipelines.domain.monitoring.alerts import FRESH_FOR
+from pipelines.orchestration import jobs, maintenance, schedules, sensors
+from pipelines.resources import default_resources
 
 # Dagster 1.13 warns of its own use of `owners` when it binds a resource to a sensor; remove when it does not.
 warnings.filterwarnings(
     "ignore", message="Parameter `owners` of initializer `SensorDefinition", category=dg.BetaWarning
 )
-
-
-# The handler of python_logs in dagster.yaml; remove when it is beta no more.
+# The handler of python_logs in dagster.yaml; remove when it is no longer beta.
 warnings.filterwarnings(
     "ignore", message="Handling yaml-defined logging configuration is currently in beta", category=dg.BetaWarning
 )
 
+#: Prices are delivered daily, and everything built from them follows at once.
+_PRICES = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
+#: How old each asset may become before its freshness policy fails.
+FRESHNESS = {
+    **dict.fromkeys(
+        [
+            "price_history",
+            "price_gap",
+            "momentum",
+            "volatility",
+            "fingerprint",
+            "lookup",
+            "active_generation",
+            "standardised_fingerprint",
+            "standardised_lookup",
+            "active_standardised_generation",
+        ],
+        _PRICES,
+    ),
+    "calibration": dg.FreshnessPolicy.time_window(fail_window=timedelta(days=8)),
+    "live_calibration": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26)),
+    # A session writes one materialization per symbol when it begins, on the hour.
+    "live_probabilities": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=2)),
+    **{
+        name: dg.FreshnessPolicy.time_window(fail_window=FRESH_FOR[name])
+        for name in ("backup", "price_archive", "audit")
+    },
+}
+
+rebuild_what_changed = dg.AutomationConditionSensorDefinition(
+    "rebuild_what_changed",
+    target=dg.AssetSelection.all(),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=30,
+    description="New or corrected prices rebuild everything that depends on them.",
+)
+
+
+def _with_freshness(spec: dg.AssetSpec) -> dg.AssetSpec:
+    policy = FRESHNESS.get(spec.key.to_user_string())
+    return spec if policy is None else spec.replace_attributes(freshness_policy=policy)
+
+
+def _load_assets() -> Sequence[Any]:
+    """All assets, with their freshness policies and references to their source code."""
+    loaded: Any = dg.load_assets_from_package_module(assets, include_specs=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # code references are beta in Dagster 1.13
+        return dg.with_source_code_references(dg.map_asset_specs(_with_freshness, loaded))
+
 
 def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """The definitions; `resources` replace those of the same name, for tests."""
+    """The definitions; `resources` replace those with the same key, for tests."""
     return dg.Definitions(
-        assets=[
-            price_files,
-            price_history,
-            price_gap,
-            momentum,
-            fingerprint,
-            lookup,
-            active_generation,
-            volatility,
-            standardised_fingerprint,
-            standardised_lookup,
-            active_standardised_generation,
-            calibration,
-            champion_change,
-            price_log,
-            answer,
-            live_probabilities,
-            live_calibration,
-            day_partitions,
-            retention,
-            vacuum,
-            price_archive,
-            log_files,
-            backup,
-            audit,
-        ],
-        asset_checks=[restores, autovacuum_as_declared],
+        assets=_load_assets(),
+        asset_checks=dg.load_asset_checks_from_package_module(assets),
         jobs=[
-            ingest_prices,
-            build,
-            calibrate,
-            score_live_answers,
-            promote,
-            live_refresh,
-            make_partitions,
-            remove_what_is_old,
-            vacuum_database,
-            archive_prices,
-            compress_logs,
-            backup_database,
-            restore_drill,
-            audit_system,
+            jobs.ingest_prices,
+            jobs.build,
+            jobs.calibrate,
+            jobs.score_live_answers,
+            jobs.promote,
+            jobs.live_refresh,
+            jobs.archive_prices,
+            jobs.backup_database,
+            jobs.restore_drill,
+            jobs.audit_system,
+            maintenance.make_partitions,
+            maintenance.retention,
+            maintenance.vacuum_database,
+            maintenance.rotate_logs,
         ],
-        schedules=[weekly_calibration, daily_live_calibration, backfill, *MAINTENANCE],
+        schedules=schedules.ALL,
         sensors=[
-            live_supervisor,
-            run_reaper,
-            watchdog,
-            a_run_failed,
-            dg.AutomationConditionSensorDefinition(
-                "rebuild_what_changed",
-                target=dg.AssetSelection.all(),
-                default_status=dg.DefaultSensorStatus.RUNNING,
-                minimum_interval_seconds=30,
-                description="New or corrected prices rebuild everything that depends on them.",
-            ),
+            sensors.live_supervisor,
+            sensors.run_reaper,
+            sensors.watchdog,
+            sensors.a_run_failed,
+            rebuild_what_changed,
         ],
-        resources={"strikecast": Strikecast(), **(resources or {})},
+        resources={**default_resources(), **(resources or {})},
         executor=dg.in_process_executor,
     )
 

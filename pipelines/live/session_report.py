@@ -1,21 +1,22 @@
-"""A live session as its run's page in the Dagster UI shows it."""
+"""A live session as metadata for the Dagster UI."""
 
-import base64
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import orjson
 
+from pipelines.atomic_files import atomic_write
 from pipelines.live.session import SessionReport
 
 PLOT_TIMEOUT_SECONDS = 20
 
 
-def session_metadata(report: SessionReport) -> Mapping[str, Any]:
-    """Counts, latencies by stage as a table, and their plot."""
+def session_metadata(report: SessionReport, reports_dir: Path) -> Mapping[str, Any]:
+    """Counts, latencies by stage as a table, and the path of their chart."""
     metrics = report.metrics
     latencies = metrics.latencies_ms()
     rows = [
@@ -35,12 +36,16 @@ def session_metadata(report: SessionReport) -> Mapping[str, Any]:
         "source_failures": counts["source_failures"],
         "latency": dg.MetadataValue.md(table),
         "with_sessions_before": dg.MetadataValue.json(dict(report.totals)),
-        **({} if not latencies else {"latency_plot": dg.MetadataValue.md(latency_plot(report))}),
+        **({"latency_chart": _chart_metadata(report, reports_dir)} if latencies else {}),
     }
 
 
-def latency_plot(report: SessionReport) -> str:
-    """Latency by percentile for each stage, and over the session's minutes, as an inline picture.
+def _chart_metadata(report: SessionReport, reports_dir: Path) -> dg.PathMetadataValue:
+    return dg.MetadataValue.path(str(save_latency_chart(report, reports_dir)))
+
+
+def save_latency_chart(report: SessionReport, reports_dir: Path) -> Path:
+    """Write latency by percentile for each stage, and over the session's minutes, as a PNG file.
 
     Drawn by another process: the session's own would keep the 30 MB that matplotlib takes.
     """
@@ -58,4 +63,8 @@ def latency_plot(report: SessionReport) -> str:
         check=True,
         timeout=PLOT_TIMEOUT_SECONDS,
     )
-    return f"![latency by stage](data:image/png;base64,{base64.b64encode(drawn.stdout).decode()})"
+    path = reports_dir / "charts" / "live_latency.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as partial:
+        partial.write_bytes(drawn.stdout)
+    return path

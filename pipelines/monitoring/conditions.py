@@ -18,15 +18,9 @@ from pipelines.storage.monitoring.audits import judged_since
 from pipelines.storage.postgres.connection import Database, Role
 
 #: Maintenance jobs and the asset that each materializes.
-ASSET_OF_JOB = {
-    "make_partitions": "day_partitions",
-    "vacuum_database": "vacuum",
-    "compress_logs": "log_files",
-    "remove_what_is_old": "retention",
-    "archive_prices": "price_archive",
-    "backup_database": "backup",
-    "audit_system": "audit",
-}
+ASSET_OF_JOB = {"archive_prices": "price_archive", "backup_database": "backup", "audit_system": "audit"}
+#: Maintenance jobs without an asset.
+OP_JOBS = ("make_partitions", "vacuum_database", "rotate_logs", "retention")
 DRILL_JOB = "restore_drill"
 RESTORE_CHECK = dg.AssetCheckKey(dg.AssetKey("backup"), "restores")
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
@@ -48,7 +42,11 @@ def collect_facts(settings: Settings, database: Database, instance: dg.DagsterIn
     return Facts(
         watching_since=read_state(settings, now).watching_since,
         database_error=error,
-        jobs=[*(_job(instance, job, asset) for job, asset in ASSET_OF_JOB.items()), drill],
+        jobs=[
+            *(_op_job(instance, job) for job in OP_JOBS),
+            *(_job(instance, job, asset) for job, asset in ASSET_OF_JOB.items()),
+            drill,
+        ],
         drill_problem=drill_problem,
         files=[_probability_file(settings, symbol, now) for symbol in published],
         disks=_disks(settings),
@@ -62,6 +60,13 @@ def _job(instance: dg.DagsterInstance, job: str, asset: str) -> JobFacts:
     event = instance.get_latest_materialization_event(dg.AssetKey(asset))
     succeeded_at = None if event is None else datetime.fromtimestamp(event.timestamp, UTC)
     return JobFacts(job, succeeded_at, FRESH_FOR[asset], _failed_run(instance, job, succeeded_at))
+
+
+def _op_job(instance: dg.DagsterInstance, job: str) -> JobFacts:
+    succeeded = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
+    newest = next(iter(instance.get_run_records(succeeded, limit=1)), None)
+    succeeded_at = None if newest is None else datetime.fromtimestamp(newest.end_time or 0.0, UTC)
+    return JobFacts(job, succeeded_at, FRESH_FOR[job], _failed_run(instance, job, succeeded_at))
 
 
 def _failed_run(instance: dg.DagsterInstance, job: str, succeeded_at: datetime | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Sensors: they look, request at most one run, and write down transitions."""
+"""Sensors: each checks the state, requests at most one run, and logs transitions."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,17 +10,18 @@ from pipelines.monitoring.alert_delivery import alerts_lock, update_alerts
 from pipelines.monitoring.conditions import collect_facts
 from pipelines.orchestration.jobs import LIVE_JOB, live_refresh
 from pipelines.orchestration.run_reaper import IN_PROGRESS, START_GRACE, fail, runs_without_process
-from pipelines.resources import Strikecast
+from pipelines.resources import DatabaseResource, SettingsResource
+from pipelines.settings import Settings
 from pipelines.storage.live.sessions import LockState, read_lock_state
 from pipelines.storage.models.champions import champion_generations
-from pipelines.storage.postgres.connection import Role
+from pipelines.storage.postgres.connection import Database, Role
 
 CHECK_SECONDS = 5
-#: Before the hour: a run takes ten seconds or so to start, and a first one may fail.
+#: Before the hour: a run takes about ten seconds to start, and the first one may fail.
 SUCCESSOR_EARLY = timedelta(seconds=60)
-#: A session says that it lives each second; this sensor looks each five.
+#: A session sends its heartbeat each second; this sensor checks every five.
 SILENT_SECONDS = 10.0
-#: Before everything else that waits for a place.
+#: Ahead of everything else in the queue.
 PRIORITY = "10"
 
 
@@ -28,22 +29,23 @@ PRIORITY = "10"
     job=live_refresh,
     minimum_interval_seconds=CHECK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Sees to it that there is a live session, and a minute before the hour its successor. A session is "
-    "alive while it holds its lock in the database, which a killed process loses at once, and while its heart beats.",
+    description="Keeps a live session running, and starts its successor a minute before the hour. A session is alive "
+    "while it holds its lock in the database, which a killed process loses at once, and sends its heartbeat.",
 )
-def live_supervisor(context: dg.SensorEvaluationContext, strikecast: Strikecast) -> dg.RunRequest | dg.SkipReason:
+def live_supervisor(
+    context: dg.SensorEvaluationContext, settings: SettingsResource, database: DatabaseResource
+) -> dg.RunRequest | dg.SkipReason:
     """Request a run of the live job when one is missing, unless one is starting or waiting already."""
-    settings = strikecast.settings()
     now = datetime.now(UTC)
     try:
-        with strikecast.database().connect("live supervisor", Role.PIPELINE) as connection:
+        with database.database.connect("live supervisor", Role.PIPELINE) as connection:
             state = read_lock_state(connection)
-            published = champion_generations(connection, list(settings.symbols))
+            published = champion_generations(connection, list(settings.values.symbols))
     except DatabaseError as error:
         return dg.SkipReason(str(error))
     if not published:
         return dg.SkipReason("no symbol has a published generation yet: run `strikecast build`")
-    wanted = wanted_because(state, now, hot_standby=settings.hot_standby)
+    wanted = wanted_because(state, now, hot_standby=settings.values.hot_standby)
     if wanted is None:
         return dg.SkipReason(f"live session {state.session} is running")
     records = context.instance.get_run_records(dg.RunsFilter(job_name=LIVE_JOB, statuses=IN_PROGRESS))
@@ -79,57 +81,61 @@ def wanted_because(state: LockState, now: datetime, *, hot_standby: bool) -> str
     return None
 
 
-WATCH_SECONDS = 30
+CHECK_FACTS_SECONDS = 30
 
 
 @dg.sensor(
-    minimum_interval_seconds=WATCH_SECONDS,
+    minimum_interval_seconds=CHECK_FACTS_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Fails runs whose process was killed, so that their pool is free: Dagster takes them for running for "
-    "ever. A run says that its process lives by a lock in the database; it is dead if two looks do not find the lock.",
+    description="Fails runs whose worker process has exited, which frees their pool: Dagster takes them for running. A "
+    "run's process holds a lock in the database; a run is failed when two checks in a row do not find its lock.",
 )
-def run_reaper(context: dg.SensorEvaluationContext, strikecast: Strikecast) -> dg.SkipReason:
-    """Fail the runs whose process was gone at the last look, too."""
+def run_reaper(context: dg.SensorEvaluationContext, database: DatabaseResource) -> dg.SkipReason:
+    """Fail the runs whose process was missing at the last check, too."""
     suspects = set((context.cursor or "").split())
     try:
-        dead = runs_without_process(context.instance, strikecast.database(), datetime.now(UTC))
+        missing = runs_without_process(context.instance, database.database, datetime.now(UTC))
     except DatabaseError as error:
         return dg.SkipReason(str(error))
-    gone = [run for run in dead if run.run_id in suspects]
-    for run in gone:
+    dead = [run for run in missing if run.run_id in suspects]
+    for run in dead:
         fail(context.instance, run, "the process of this run is gone: it was killed, or its machine was")
-    context.update_cursor(" ".join(run.run_id for run in dead if run not in gone))
-    return dg.SkipReason(f"failed {', '.join(run.run_id for run in gone)}" if gone else "every run has its process")
+    context.update_cursor(" ".join(run.run_id for run in missing if run not in dead))
+    return dg.SkipReason(f"failed {', '.join(run.run_id for run in dead)}" if dead else "every run has its process")
 
 
 @dg.sensor(
-    minimum_interval_seconds=WATCH_SECONDS,
+    minimum_interval_seconds=CHECK_FACTS_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Looks whether a job of maintenance failed or is late, a restore drill failed, a probability file is "
-    "stale, a disk is low, days are missing; what begins and what ends is told once, to all whom the settings name.",
+    description="Alerts when a maintenance job failed or is late, a restore drill failed, a probability file is "
+    "stale, a disk is low, or partitions are missing; each problem is delivered once when it begins and once when it "
+    "ends, to the addresses in the settings.",
 )
-def watchdog(context: dg.SensorEvaluationContext, strikecast: Strikecast) -> dg.SkipReason:
-    """Tell what began and what ended since the last look."""
-    return dg.SkipReason(_watch(context, strikecast))
+def watchdog(
+    context: dg.SensorEvaluationContext, settings: SettingsResource, database: DatabaseResource
+) -> dg.SkipReason:
+    """Deliver what began and what ended since the last check."""
+    return dg.SkipReason(_check(context, settings.values, database.database))
 
 
 @dg.run_failure_sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=WATCH_SECONDS,
-    description="When a run fails, the watchdog looks at once.",
+    minimum_interval_seconds=CHECK_FACTS_SECONDS,
+    description="When a run fails, evaluates the alert conditions at once.",
 )
-def a_run_failed(context: dg.RunFailureSensorContext, strikecast: Strikecast) -> None:
-    """As `watchdog`; a live session that failed is not news while another writes the files."""
-    _watch(context, strikecast)
+def a_run_failed(context: dg.RunFailureSensorContext, settings: SettingsResource, database: DatabaseResource) -> None:
+    """As `watchdog`; a failed live session is no problem while another one writes the files."""
+    _check(context, settings.values, database.database)
 
 
-def _watch(context: dg.SensorEvaluationContext | dg.RunFailureSensorContext, strikecast: Strikecast) -> str:
+def _check(
+    context: dg.SensorEvaluationContext | dg.RunFailureSensorContext, settings: Settings, database: Database
+) -> str:
     def log(text: str) -> None:
-        context.log.warning(text)  # to ask for the log is to make a file, so not at each look
+        context.log.warning(text)  # the first use of a sensor's log creates a file, so not at each tick
 
-    settings = strikecast.settings()
     with alerts_lock(settings):
         now = datetime.now(UTC)
-        facts = collect_facts(settings, strikecast.database(), context.instance, now)
+        facts = collect_facts(settings, database, context.instance, now)
         lasting = update_alerts(settings, problems(facts, settings.alerts, now), now, log)
-    return "; ".join(one.message for one in lasting) or "all is well"
+    return "; ".join(one.message for one in lasting) or "no problems"

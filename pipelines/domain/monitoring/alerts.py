@@ -13,9 +13,9 @@ MIN_DAYS_AHEAD = 3
 GRACE = timedelta(hours=2)
 #: Maximum age of the assets of maintenance.
 FRESH_FOR = {
-    "day_partitions": timedelta(days=1) + GRACE,
-    "vacuum": timedelta(days=1) + GRACE,
-    "log_files": timedelta(days=1) + GRACE,
+    "make_partitions": timedelta(days=1) + GRACE,
+    "vacuum_database": timedelta(days=1) + GRACE,
+    "rotate_logs": timedelta(days=1) + GRACE,
     "retention": timedelta(days=1) + GRACE,
     "price_archive": timedelta(days=31) + GRACE,
     "backup": timedelta(days=1) + GRACE,

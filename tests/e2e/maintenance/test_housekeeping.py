@@ -10,7 +10,6 @@ import psycopg
 import pytest
 from system import System
 
-from assets.housekeeping import SCHEDULED_TIME
 from pipelines.definitions import defs
 from pipelines.domain.maintenance.retention import RetentionPolicy
 from pipelines.maintenance.retention import run
@@ -65,7 +64,7 @@ def test_old_runs_go_with_their_events_and_logs_but_not_what_is_newest(
     assert before["events"] - after["events"] == report.rows["event_logs"] > 0
     assert report.rows["runs"] >= 2
     assert not logs.exists()
-    for asset in ("price_history", "lookup", "day_partitions"):
+    for asset in ("price_history", "lookup"):
         assert instance.get_latest_materialization_event(dg.AssetKey(asset)) is not None, asset
     assert instance.get_materialized_partitions(dg.AssetKey("lookup")) == {"BTC"}
     instance.report_run_failed(running)
@@ -81,12 +80,10 @@ def test_the_nightly_job_tells_what_it_did(in_system: System, instance: dg.Dagst
                 "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('BTC', %s, 1, 'test')",
                 [datetime(day.year, day.month, day.day, tzinfo=UTC)],
             )
-    done = defs.resolve_job_def("remove_what_is_old").execute_in_process(instance=instance)
+    done = defs.resolve_job_def("retention").execute_in_process(instance=instance)
     assert done.success
-    event = instance.get_latest_materialization_event(dg.AssetKey("retention"))
-    assert event is not None
-    assert event.asset_materialization is not None
-    metadata = event.asset_materialization.metadata
+    (output,) = [event for event in done.all_events if event.is_successful_output]
+    metadata = output.step_output_data.metadata
     assert "price_log | 1" in str(metadata["removed"].value)
     assert "older than 30 days" in str(metadata["plan"].value)
 
@@ -111,11 +108,11 @@ def test_a_scheduled_run_plans_for_its_time_which_is_never_to_come(scheduled: in
     from types import SimpleNamespace
     from typing import Any, cast
 
-    from assets.housekeeping import planning_time
+    from pipelines.resources import planning_time
 
     now = datetime.now(UTC)
-    tags = {SCHEDULED_TIME: (now + timedelta(days=scheduled)).isoformat()}
-    found = planning_time(cast("Any", SimpleNamespace(run=SimpleNamespace(tags=tags))))
+    tags = {"dagster/scheduled_execution_time": (now + timedelta(days=scheduled)).isoformat()}
+    found = planning_time(cast("Any", SimpleNamespace(tags=tags)))
     assert abs(found - (now + timedelta(days=taken))) < timedelta(minutes=1)
 
 

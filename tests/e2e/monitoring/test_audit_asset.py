@@ -23,7 +23,7 @@ from pipelines.monitoring.alert_delivery import read_state
 from pipelines.monitoring.audit.report_files import paths
 from pipelines.monitoring.audit.run import targets
 from pipelines.orchestration.sensors import watchdog
-from pipelines.resources import Strikecast
+from pipelines.resources import default_resources
 
 JOB = "audit_system"
 
@@ -100,7 +100,7 @@ def test_what_audit_after_audit_misses_is_told_and_one_miss_is_not(
     lived_in: System, in_system: System, instance: dg.DagsterInstance
 ) -> None:
     def told() -> dict[str, str]:
-        with dg.build_sensor_context(instance=instance, resources={"strikecast": Strikecast()}) as context:
+        with dg.build_sensor_context(instance=instance, resources=default_resources()) as context:
             watchdog(context)
         state = read_state(in_system.settings, datetime.now(UTC))
         return {key: one.message for key, one in state.active.items()}

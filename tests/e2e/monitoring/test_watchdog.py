@@ -15,7 +15,8 @@ from pipelines.live.file_writer import probabilities_path
 from pipelines.monitoring.alert_delivery import read_state
 from pipelines.monitoring.conditions import RESTORE_CHECK
 from pipelines.orchestration.sensors import a_run_failed, run_reaper, watchdog
-from pipelines.resources import Strikecast
+from pipelines.resources import DatabaseResource, default_resources
+from pipelines.settings import load_settings
 from pipelines.storage.postgres.locks import hold_run_lock, is_run_lock_held
 
 JOB = "make_partitions"
@@ -23,13 +24,13 @@ JOB = "make_partitions"
 
 def look(instance: dg.DagsterInstance) -> set[str]:
     """What one tick of the sensor finds wrong."""
-    with dg.build_sensor_context(instance=instance, resources={"strikecast": Strikecast()}) as context:
+    with dg.build_sensor_context(instance=instance, resources=default_resources()) as context:
         watchdog(context)
-    return set(lasting(Strikecast()))
+    return set(lasting())
 
 
-def lasting(strikecast: Strikecast) -> dict[str, str]:
-    state = read_state(strikecast.settings(), datetime.now(UTC))
+def lasting() -> dict[str, str]:
+    state = read_state(load_settings(), datetime.now(UTC))
     return {key: one.message for key, one in state.active.items()}
 
 
@@ -71,10 +72,10 @@ def test_a_failing_run_makes_the_watchdog_look_at_once(in_system: System, instan
         dagster_event=event,
         dagster_instance=instance,
         dagster_run=run,
-        resources={"strikecast": Strikecast()},
+        resources=default_resources(),
     ) as context:
         a_run_failed(context.for_run_failure())
-    assert f"failed {JOB}" in lasting(Strikecast())
+    assert f"failed {JOB}" in lasting()
     assert defs.resolve_job_def(JOB).execute_in_process(instance=instance).success
 
 
@@ -87,7 +88,7 @@ def test_a_database_that_is_gone_and_an_old_file_are_told(
     path.write_text(json.dumps(payload))
     assert "file BTC" not in look(instance), "it may be over in a moment"
     assert "file BTC" in look(instance)
-    assert re.search(r" 3\d\d s old", lasting(Strikecast())["file BTC"])
+    assert re.search(r" 3\d\d s old", lasting()["file BTC"])
     monkeypatch.setenv("STRIKECAST_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
     assert "database" in look(instance)
     monkeypatch.delenv("STRIKECAST_DATABASE_URL")
@@ -104,7 +105,7 @@ def test_a_failed_drill_is_told(in_system: System, instance: dg.DagsterInstance)
     away = backups.rename(backups.with_name("away"))
     drill()
     assert "restore drill" in look(instance)
-    assert "there is no backup" in lasting(Strikecast())["restore drill"]
+    assert "there is no backup" in lasting()["restore drill"]
     away.rename(backups)
     killed = instance.create_run_for_job(defs.resolve_job_def("restore_drill"), status=dg.DagsterRunStatus.STARTED)
     planned = dg.DagsterEvent(
@@ -118,7 +119,7 @@ def test_a_failed_drill_is_told(in_system: System, instance: dg.DagsterInstance)
     assert "restore drill" in look(instance), "while one runs, the one before it counts"
     instance.report_run_failed(killed, "killed, for a test")
     assert "failed restore_drill" in look(instance)
-    assert lasting(Strikecast())["restore drill"], "and a drill without a result is none"
+    assert lasting()["restore drill"], "and a drill without a result is none"
     drill()
     assert not look(instance) & {"restore drill", "failed restore_drill"}
 
@@ -141,9 +142,7 @@ def test_a_run_whose_process_was_killed_is_failed_at_the_second_look_and_one_tha
     with hold_run_lock(in_system.database, living.run_id):
         cursor = None
         for expected in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE):
-            with dg.build_sensor_context(
-                instance=instance, cursor=cursor, resources={"strikecast": Strikecast()}
-            ) as context:
+            with dg.build_sensor_context(instance=instance, cursor=cursor, resources=default_resources()) as context:
                 run_reaper(context)
                 cursor = context.cursor
             assert (status(dead), status(living)) == (expected, dg.DagsterRunStatus.STARTED)
@@ -155,11 +154,11 @@ def test_every_run_says_that_its_process_lives(in_system: System, instance: dg.D
     seen = []
 
     @dg.op
-    def look_around(context: dg.OpExecutionContext, strikecast: Strikecast) -> None:
-        with strikecast.database().connect("test", None) as connection:
+    def look_around(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
+        with database.database.connect("test", None) as connection:
             seen.append(is_run_lock_held(connection, context.run.run_id))
 
-    @dg.job(resource_defs={"strikecast": Strikecast()})
+    @dg.job(resource_defs=default_resources())
     def lives() -> None:
         look_around()
 

@@ -10,7 +10,7 @@ from pipelines.definitions import defs
 from pipelines.errors import BuildError
 from pipelines.orchestration.jobs import live_refresh
 from pipelines.orchestration.sensors import live_supervisor
-from pipelines.resources import Strikecast
+from pipelines.resources import default_resources
 from pipelines.service.builds import write_synthetic_bars
 from pipelines.service.job_runner import register_symbols, run_job
 from pipelines.storage.live.sessions import SESSION_LOCK
@@ -89,7 +89,7 @@ def test_momentum_of_another_profile_is_not_taken_for_ours(in_system: System) ->
 
 
 def test_a_failed_check_keeps_the_published_generation(in_system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    from assets import lookups
+    from assets import analytics
     from pipelines.domain.models.invariants import CheckResult
 
     before = published(in_system)
@@ -97,7 +97,7 @@ def test_a_failed_check_keeps_the_published_generation(in_system: System, monkey
         CheckResult(name, 1, 1, "made to fail")
         for name in ("cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes")
     ]
-    monkeypatch.setattr(lookups, "verify_lookup", lambda *_: broken)
+    monkeypatch.setattr(analytics, "verify_lookup", lambda *_: broken)
     said: list[str] = []
     with pytest.raises(BuildError):
         run_job("build", "BTC", log=said.append)
@@ -114,7 +114,7 @@ def test_a_lookup_asked_for_again_goes_into_a_generation_of_its_own(
         selection=["lookup", "active_generation"],
         partition_key="BTC",
         instance=instance,
-        resources={"strikecast": Strikecast()},
+        resources=default_resources(),
     )
     assert result.success
     assert published(in_system) > before
@@ -136,7 +136,7 @@ def test_the_sensor_starts_a_session_only_when_none_is_alive(
     in_system: System, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def evaluate() -> object:
-        with dg.build_sensor_context(instance=instance, resources={"strikecast": Strikecast()}) as context:
+        with dg.build_sensor_context(instance=instance, resources=default_resources()) as context:
             return live_supervisor(context)
 
     assert isinstance(evaluate(), dg.RunRequest)

@@ -6,34 +6,40 @@ import pytest
 from pipelines.definitions import build_defs, defs
 from pipelines.resources import SYMBOLS
 
+LIVE_SPECS = {"price_log", "answer", "live_probabilities"}
+LIVE_INPUTS = {"price_log", "active_generation", "active_standardised_generation", "volatility", "champion_change"}
 GRAPH = {
     "price_files": set(),
-    "price_history": {"price_files"},
+    "price_log": set(),
+    "price_history": {"price_files", "price_log"},
     "price_gap": {"price_history"},
     "momentum": {"price_history"},
-    "fingerprint": {"momentum"},
+    "fingerprint": {"price_history", "momentum"},
     "lookup": {"fingerprint"},
     "active_generation": {"lookup"},
     "volatility": {"price_history"},
-    "standardised_fingerprint": {"volatility"},
+    "standardised_fingerprint": {"price_history", "volatility"},
     "standardised_lookup": {"standardised_fingerprint"},
     "active_standardised_generation": {"standardised_lookup"},
     "calibration": {"price_history", "volatility"},
-    "champion_change": {"calibration", "active_generation", "active_standardised_generation"},
-    "answer": {"price_log", "active_generation", "active_standardised_generation"},
-    "live_calibration": {"answer"},
-    "price_log": set(),
-    "live_probabilities": {"price_log", "active_generation", "active_standardised_generation"},
+    "champion_change": {
+        "price_history",
+        "volatility",
+        "calibration",
+        "active_generation",
+        "active_standardised_generation",
+    },
+    "answer": LIVE_INPUTS,
+    "live_calibration": {"answer", "price_log"},
+    "live_probabilities": LIVE_INPUTS,
     "backup": set(),
-    "day_partitions": set(),
-    "retention": set(),
-    "vacuum": set(),
     "price_archive": {"price_history"},
-    "log_files": set(),
     "audit": set(),
 }
-#: What looks after the database, and knows of no symbol.
-MAINTENANCE = {"backup", "day_partitions", "retention", "vacuum", "price_archive", "log_files", "audit"}
+#: Assets of operations, which are not partitioned by symbol.
+OPERATIONS = {"backup", "price_archive", "audit"}
+#: Assets that nobody promises to be fresh: inputs, tables without events, and what is made on demand.
+WITHOUT_FRESHNESS = {"price_files", "price_log", "answer", "champion_change"}
 LOOKUP_CHECKS = {"cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes", "read_p95"}
 CHECKS = {
     "price_history": {"gap_share", "newest_bar_age"},
@@ -43,8 +49,8 @@ CHECKS = {
     "standardised_lookup": LOOKUP_CHECKS,
     "calibration": {"no_band_is_off", "better_than_momentum", "no_drift"},
     "backup": {"restores"},
-    "vacuum": {"autovacuum_as_declared"},
     "audit": {
+        "autovacuum_as_declared",
         "reading_a_ladders_rows_p95",
         "tick_to_file_p99",
         "longest_time_between_refreshes",
@@ -68,7 +74,6 @@ NOT_BLOCKING = {
     "newest_bar_age",
     "read_p95",
     "restores",
-    "autovacuum_as_declared",
     *CHECKS["calibration"],
     *CHECKS["audit"],
 }
@@ -93,9 +98,18 @@ def test_every_asset_can_be_read_in_the_ui() -> None:
         assert spec.kinds, name
 
 
+def test_everything_promised_to_be_fresh_has_a_freshness_policy() -> None:
+    assert {name for name, spec in specs().items() if spec.freshness_policy is None} == WITHOUT_FRESHNESS
+
+
+def test_materializable_assets_link_to_their_source_code() -> None:
+    for name, spec in specs().items():
+        assert ("dagster/code_references" in spec.metadata) == (name not in {"price_files", *LIVE_SPECS}), name
+
+
 def test_tables_are_partitioned_by_symbol_versioned_and_rebuilt_when_prices_change() -> None:
     tables = {name: spec for name, spec in specs().items() if name in GRAPH and spec.partitions_def is not None}
-    assert set(tables) == set(GRAPH) - {"price_files", "price_log", "answer", "live_probabilities"} - MAINTENANCE
+    assert set(tables) == set(GRAPH) - {"price_files", "price_log", "answer", "live_probabilities"} - OPERATIONS
     for name, spec in tables.items():
         assert spec.partitions_def == SYMBOLS, name
         assert spec.code_version, name
@@ -124,10 +138,10 @@ def test_jobs_and_sensors_are_these() -> None:
         "backup_database",
         "restore_drill",
         "make_partitions",
-        "remove_what_is_old",
+        "retention",
         "vacuum_database",
         "archive_prices",
-        "compress_logs",
+        "rotate_logs",
         "audit_system",
     }
     assert all(jobs.values())
@@ -150,9 +164,9 @@ def test_schedules_are_these_in_utc_and_on_by_default() -> None:
         "daily_partitions": ("30 1 * * *", "make_partitions"),
         "weekly_vacuum": ("0 1 * * 0", "vacuum_database"),
         "daily_urgent_vacuum": ("0 1 * * 1-6", "vacuum_database"),
-        "daily_logs": ("15 1 * * *", "compress_logs"),
+        "daily_logs": ("15 1 * * *", "rotate_logs"),
         "monthly_archive": ("30 2 1 * *", "archive_prices"),
-        "daily_retention": ("0 2 * * *", "remove_what_is_old"),
+        "daily_retention": ("0 2 * * *", "retention"),
         "nightly_backup": ("0 3 * * *", "backup_database"),
         "weekly_restore_drill": ("0 5 * * 0", "restore_drill"),
         "hourly_audit": ("40 0-2,4-23 * * *", "audit_system"),

@@ -47,12 +47,12 @@ def test_a_healthy_system_has_no_problems() -> None:
 
 
 def test_failed_late_and_never_run_jobs_are_problems_with_a_runbook_heading() -> None:
-    facts = Facts(MONTHS_AGO, jobs=[job(failed="abc"), job("remove_what_is_old", 27), job("compress_logs", None)])
+    facts = Facts(MONTHS_AGO, jobs=[job(failed="abc"), job("retention", 27), job("rotate_logs", None)])
     found = problems(facts, AlertLimits(), NOW)
     assert [(one.key, one.heading) for one in found] == [
         ("failed backup_database", RunbookHeading.BACKUP),
-        ("late remove_what_is_old", RunbookHeading.JOB),
-        ("late compress_logs", RunbookHeading.JOB),
+        ("late retention", RunbookHeading.JOB),
+        ("late rotate_logs", RunbookHeading.JOB),
     ]
     assert found[0].message == "job backup_database failed, run abc"
     assert "last success 2026-03-30 09:00 UTC, expected every 26 h" in found[1].message

@@ -1,5 +1,6 @@
-"""Bars, their gaps and their momentum."""
+"""Bars, their gaps, momentum and volatility."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -7,17 +8,23 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from assets.checks import MOST_MISSING_SHARE, OLDEST_NEWEST_BAR_HOURS, PRICE_HISTORY, warn
-from assets.describe import AUTOMATION, OWNERS, table_metadata
+from assets.common import AUTOMATION, OWNERS, table_metadata, warning, warning_result
 from pipelines.domain.configuration.model import Profile
 from pipelines.domain.models.invariants import find_gaps
 from pipelines.domain.prices.momentum import compute_momentum
+from pipelines.errors import NoDataError
+from pipelines.evaluation.model_charts import save_chart, season_chart
 from pipelines.ingestion.backfill import backfill_from_exchange, backfill_from_ticks
 from pipelines.ingestion.ingest import ingest
-from pipelines.resources import SYMBOLS, Strikecast, price_paths
+from pipelines.resources import SYMBOLS, DatabaseResource, ExchangeResource, SettingsResource
+from pipelines.storage.models.refit import update_volatility
 from pipelines.storage.prices.history import read_closes, summarize_bars, write_gaps, write_momentum
 
 GROUP = "historical_data"
+#: A history with more than this share of its minutes missing is reported.
+MOST_MISSING_SHARE = 0.01
+#: Prices delivered daily are at most this old.
+OLDEST_NEWEST_BAR_HOURS = 26
 Metadata = dict[str, int | str]
 
 price_files = dg.AssetSpec(
@@ -50,7 +57,7 @@ class NewPrices(dg.Config):
     since: str | None = None
 
 
-class Build(dg.Config):
+class BuildConfig(dg.Config):
     """How to build; by default with the configured profile."""
 
     profile: Profile | None = None
@@ -58,27 +65,37 @@ class Build(dg.Config):
 
 @dg.asset(
     partitions_def=SYMBOLS,
-    deps=[price_files],
+    deps=[price_files, "price_log"],
     group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres", "duckdb"},
-    check_specs=PRICE_HISTORY,
+    check_specs=[
+        warning(
+            "price_history",
+            "gap_share",
+            f"At most {MOST_MISSING_SHARE:.0%} of the minutes since the first bar are missing.",
+        ),
+        warning("price_history", "newest_bar_age", f"The newest bar is at most {OLDEST_NEWEST_BAR_HOURS} h old."),
+    ],
     code_version="1",
-    freshness_policy=dg.FreshnessPolicy.time_window(
-        fail_window=timedelta(hours=50), warn_window=timedelta(hours=OLDEST_NEWEST_BAR_HOURS)
-    ),
     pool="price_history",
 )
-def price_history(context: dg.AssetExecutionContext, config: NewPrices, strikecast: Strikecast) -> dg.MaterializeResult:
+def price_history(
+    context: dg.AssetExecutionContext,
+    config: NewPrices,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+) -> dg.MaterializeResult:
     """One-minute OHLCV bars in USD, UTC. A missing minute is absent; refused rows are in `quarantined_bar`."""
-    symbol = context.partition_key
-    now = datetime.now(UTC)
-    strikecast.settings().require_symbol(symbol)
+    symbol, now = context.partition_key, datetime.now(UTC)
+    settings.values.require_symbol(symbol)
     if config.origin is Origin.FILES:
-        metadata = _from_files(context, config, strikecast, now)
+        paths = [Path(path) for path in config.paths] or settings.price_paths(symbol)
+        metadata = _ingest_files(context, config, database, paths, now)
     else:
-        metadata = _from_elsewhere(context, config, strikecast, now)
-    with strikecast.pipeline("price_history") as connection:
+        metadata = _backfill(context, config, database, exchange, now)
+    with database.transaction("price_history") as connection:
         bars = summarize_bars(connection, symbol)
         table = table_metadata(connection, "historical_data.price_history", bars.bars)
     if bars.first_bar_at is None or bars.last_bar_at is None:
@@ -86,6 +103,7 @@ def price_history(context: dg.AssetExecutionContext, config: NewPrices, strikeca
     minutes = (bars.last_bar_at - bars.first_bar_at) // timedelta(minutes=1) + 1
     missing = 1 - bars.bars / minutes
     age_hours = (now - bars.last_bar_at) / timedelta(hours=1)
+    recent = age_hours <= OLDEST_NEWEST_BAR_HOURS
     return dg.MaterializeResult(
         metadata={
             **table,
@@ -94,27 +112,22 @@ def price_history(context: dg.AssetExecutionContext, config: NewPrices, strikeca
             "last_bar": dg.MetadataValue.timestamp(bars.last_bar_at),
         },
         check_results=[
-            warn("price_history", "gap_share", missing <= MOST_MISSING_SHARE, {"missing_pct": round(missing * 100, 4)}),
-            warn(
-                "price_history",
-                "newest_bar_age",
-                age_hours <= OLDEST_NEWEST_BAR_HOURS,
-                {"age_hours": round(age_hours, 2)},
+            warning_result(
+                "price_history", "gap_share", missing <= MOST_MISSING_SHARE, {"missing_pct": round(missing * 100, 4)}
             ),
+            warning_result("price_history", "newest_bar_age", recent, {"age_hours": round(age_hours, 2)}),
         ],
     )
 
 
-def _from_files(
-    context: dg.AssetExecutionContext, config: NewPrices, strikecast: Strikecast, now: datetime
+def _ingest_files(
+    context: dg.AssetExecutionContext, config: NewPrices, database: DatabaseResource, paths: list[Path], now: datetime
 ) -> Metadata:
-    symbol = context.partition_key
-    paths = [Path(path) for path in config.paths] or price_paths(strikecast.settings().prices, symbol)
     if not paths:
         return {"rows_read": 0}
     report = ingest(
-        strikecast.database(),
-        symbol,
+        database.database,
+        context.partition_key,
         paths,
         now,
         accept_corrections=config.accept_corrections,
@@ -131,16 +144,22 @@ def _from_files(
     }
 
 
-def _from_elsewhere(
-    context: dg.AssetExecutionContext, config: NewPrices, strikecast: Strikecast, now: datetime
+def _backfill(
+    context: dg.AssetExecutionContext,
+    config: NewPrices,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+    now: datetime,
 ) -> Metadata:
-    symbol, settings, database = context.partition_key, strikecast.settings(), strikecast.database()
-    since = None if config.since is None else datetime.fromisoformat(config.since)
+    symbol = context.partition_key
     if config.origin is Origin.TICKS:
-        report = backfill_from_ticks(database, symbol, now, context.log.info)
+        report = backfill_from_ticks(database.database, symbol, now, context.log.info)
     else:
-        market = settings.market_of(symbol)
-        report = backfill_from_exchange(database, symbol, settings.exchange, market, since, now, context.log.info)
+        since = None if config.since is None else datetime.fromisoformat(config.since)
+        market = exchange.market_of(symbol)
+        report = backfill_from_exchange(
+            database.database, symbol, exchange.exchange, market, since, now, context.log.info
+        )
     return {
         "origin": report.origin,
         "since": report.since.isoformat(),
@@ -162,10 +181,10 @@ def _from_elsewhere(
     code_version="1",
     automation_condition=AUTOMATION,
 )
-def price_gap(context: dg.AssetExecutionContext, strikecast: Strikecast) -> dg.MaterializeResult:
+def price_gap(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
     """Runs of missing minutes between a symbol's first and last bar: the gap report."""
     symbol = context.partition_key
-    with strikecast.pipeline("price_gap") as connection:
+    with database.transaction("price_gap") as connection:
         gaps = find_gaps(read_closes(connection, symbol).minutes)
         write_gaps(connection, symbol, gaps)
         table = table_metadata(connection, "historical_data.price_gap", len(gaps))
@@ -192,15 +211,18 @@ def price_gap(context: dg.AssetExecutionContext, strikecast: Strikecast) -> dg.M
     automation_condition=AUTOMATION,
     pool="momentum",
 )
-def momentum(context: dg.AssetExecutionContext, config: Build, strikecast: Strikecast) -> dg.MaterializeResult:
+def momentum(
+    context: dg.AssetExecutionContext, config: BuildConfig, settings: SettingsResource, database: DatabaseResource
+) -> dg.MaterializeResult:
     """Weighted recent return of each bar in percent, and its bucket -30..30 in basis points."""
     symbol = context.partition_key
-    model = strikecast.model_config_for(config.profile)
-    with strikecast.pipeline("momentum") as connection:
+    model = settings.model_for(config.profile)
+    close = [("price_history", "close"), ("price_history", "opened_at")]
+    lineage = {"momentum_score_pct": close, "momentum_bucket": close}
+    with database.transaction("momentum") as connection:
         closes = read_closes(connection, symbol)
-        scores = compute_momentum(closes, model)
-        report = write_momentum(connection, symbol, closes, scores)
-        table = table_metadata(connection, "historical_data.momentum", report.rows)
+        report = write_momentum(connection, symbol, closes, compute_momentum(closes, model))
+        table = table_metadata(connection, "historical_data.momentum", report.rows, lineage)
     return dg.MaterializeResult(
         metadata={
             **table,
@@ -208,5 +230,51 @@ def momentum(context: dg.AssetExecutionContext, config: Build, strikecast: Strik
             "rows_written": report.written,
             "rows_deleted": report.deleted,
             "bars_without_score": len(closes) - report.rows,
+        }
+    )
+
+
+class VolatilityConfig(dg.Config):
+    """How to update; by default by the new bars, and from all bars when the last fit is four weeks old."""
+
+    refit: bool = Field(default=False, description="Fit season, weights and momentum groups again from all bars.")
+
+
+@dg.asset(
+    partitions_def=SYMBOLS,
+    deps=[price_history],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "numpy", "polars"},
+    code_version="1",
+    automation_condition=AUTOMATION,
+    pool="volatility",
+    output_required=False,  # with too little history, models that need no volatility are built without it
+)
+def volatility(
+    context: dg.AssetExecutionContext, config: VolatilityConfig, settings: SettingsResource, database: DatabaseResource
+) -> Iterator[dg.MaterializeResult]:
+    """Season and decayed variances after each minute: the state from which volatility is forecast."""
+    symbol = context.partition_key
+    lenders = [other for other in settings.values.symbols if other != symbol]
+    columns = ("usual_return", "variance_3_min", "variance_10_min", "variance_60_min", "variance_720_min")
+    lineage = {column: [("price_history", "close")] for column in columns}
+    with database.transaction("volatility") as connection:
+        try:
+            update = update_volatility(connection, symbol, lenders, refit=config.refit)
+        except NoDataError as error:
+            context.log.warning(str(error))
+            return
+        table = table_metadata(connection, "historical_data.volatility_day", update.days, lineage)
+    chart = season_chart(update.parameters.volatility, symbol)
+    path = save_chart(chart, settings.values.reports_dir, f"{symbol.lower()}_season")
+    yield dg.MaterializeResult(
+        metadata={
+            **table,
+            "fit": update.fit or "none was due",
+            "borrowed_from": update.borrowed_from or "none",
+            "parameters_id": update.parameters_id,
+            "days_written": update.days_written,
+            "season_chart": dg.MetadataValue.path(str(path)),
         }
     )

@@ -1,25 +1,29 @@
-"""What the live session reads and writes. It is run by the job `live_refresh`, not by materialization."""
+"""What the live session reads and writes; the job `live_refresh` runs it, not materialization."""
 
 import dagster as dg
 
-from assets.describe import OWNERS
-from assets.lookups import active_generation, active_standardised_generation
+from assets.common import OWNERS
+
+GROUP = "live_data"
 
 price_log = dg.AssetSpec(
     "price_log",
-    description="Ticks as they arrive, from any producer: live_data.price_log.",
-    group_name="live_data",
+    description="Ticks of any producer as they arrive: live_data.price_log.",
+    group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres"},
     metadata={"dagster/table_name": "live_data.price_log"},
 )
 
+#: Tables that a live session reads.
+_READ = ["price_log", "active_generation", "active_standardised_generation", "volatility", "champion_change"]
+
 answer = dg.AssetSpec(
     "answer",
-    deps=[price_log, active_generation, active_standardised_generation],
+    deps=_READ,
     description="The live session's answers, one per symbol and minute with all strikes: live_data.answer, one "
     "partition per day; scored when their hour has passed.",
-    group_name="live_data",
+    group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres"},
     metadata={"dagster/table_name": "live_data.answer"},
@@ -27,10 +31,10 @@ answer = dg.AssetSpec(
 
 live_probabilities = dg.AssetSpec(
     "live_probabilities",
-    deps=[price_log, active_generation, active_standardised_generation],
+    deps=_READ,
     description="`{symbol}_live_probabilities.json`: the probability of each of 21 strikes, replaced every second "
     "by the job `live_refresh`.",
-    group_name="live_data",
+    group_name=GROUP,
     owners=OWNERS,
     kinds={"json", "file"},
 )

@@ -1,23 +1,19 @@
-"""How right the probabilities are: models scored on what they had not seen, and live answers on what happened."""
+"""Scores: models evaluated on data that they had not seen, and live answers compared with outcomes."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from assets.checks import CALIBRATION, warn
-from assets.describe import OWNERS, table_metadata
-from assets.lookups import active_generation, active_standardised_generation
-from assets.plots import inline
-from assets.prices import price_history
-from assets.volatility import volatility
+from assets.analytics import active_generation, active_standardised_generation
+from assets.common import OWNERS, table_metadata, warning, warning_result
+from assets.historical_data import price_history, volatility
 from pipelines.domain.evaluation.promotion import band_errors, evaluate_challenger
 from pipelines.domain.evaluation.score_report import ScoreRow, live_rows, merged_tallies
 from pipelines.domain.evaluation.scoring import brier_difference
-from pipelines.evaluation.calibration_report import COMPARED, write_report
-from pipelines.evaluation.charts import predicted_and_observed, reliability_by_band, skill_by_quarter, skill_by_ttc
+from pipelines.evaluation.calibration_report import write_report
 from pipelines.evaluation.score_runs import DEFAULT_MODELS, ScoreReport, read_history, score_symbol
-from pipelines.resources import SYMBOLS, Strikecast
+from pipelines.resources import SYMBOLS, DatabaseResource, SettingsResource
 from pipelines.storage.evaluation.scores import (
     LIVE,
     WALK_FORWARD,
@@ -29,55 +25,63 @@ from pipelines.storage.evaluation.scores import (
 from pipelines.storage.models.champions import change_champion, read_champion
 from pipelines.storage.models.generations import active_generation as published_generation
 
+GROUP = "scores"
 #: A champion that is off by more in any volatility band is reported.
 MOST_BAND_ERROR_POINTS = 3.0
-#: Skill may fall by so much against the run of a month ago.
+#: Largest drop in skill against the run of a month ago.
 MOST_DRIFT = 0.01
 DRIFT_AGE = timedelta(days=28)
-YARDSTICK = "momentum"
+BENCHMARK_MODEL = "momentum"
 
 
 @dg.asset(
     partitions_def=SYMBOLS,
     deps=[price_history, volatility],
-    group_name="scores",
+    group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres", "numpy", "html"},
-    check_specs=CALIBRATION,
+    check_specs=[
+        warning(
+            "calibration",
+            "no_band_is_off",
+            "In no tenth of hours by volatility the champion is off by more than 3 points (|move| >= 0.5 % in 60 "
+            "minutes).",
+        ),
+        warning(
+            "calibration",
+            "better_than_momentum",
+            "The champion's Brier score is better than momentum's, with the whole 95 % interval over weeks.",
+        ),
+        warning(
+            "calibration", "no_drift", "The champion's skill is at most a point lower than in the run of a month ago."
+        ),
+    ],
     code_version="1",
     pool="calibration",
 )
-def calibration(context: dg.AssetExecutionContext, strikecast: Strikecast) -> dg.MaterializeResult:
-    """Every model fitted on what was known and scored on what came after, over the newest year: analytics.score."""
-    symbol, now = context.partition_key, datetime.now(UTC)
-    settings = strikecast.settings()
-    with strikecast.pipeline("calibration") as connection:
-        history = read_history(connection, symbol, settings.model)
+def calibration(
+    context: dg.AssetExecutionContext, settings: SettingsResource, database: DatabaseResource
+) -> dg.MaterializeResult:
+    """Walk-forward scores of every model over the newest year: analytics.score, and a report with charts."""
+    symbol, now, model = context.partition_key, datetime.now(UTC), settings.values.model
+    with database.transaction("calibration") as connection:
+        history = read_history(connection, symbol, model)
         champion = read_champion(connection, symbol).champion
         earlier = previous_skills(connection, symbol, WALK_FORWARD, DRIFT_AGE)
-    models = [*DEFAULT_MODELS, champion]
-    report = score_symbol(history, symbol, models, settings.model, log=context.log.info)
-    with strikecast.pipeline("calibration") as connection:
+    report = score_symbol(history, symbol, [*DEFAULT_MODELS, champion], model, log=context.log.info)
+    with database.transaction("calibration") as connection:
         number = write_scores(
             connection, symbol, WALK_FORWARD, report.span, report.plan_as_json(), report.rows, context.run.run_id
         )
         table = table_metadata(connection, "analytics.score", len(report.rows))
-    path = write_report(report, settings.reports_dir, now)
-    shown = [model for model in DEFAULT_MODELS if model != "climatology"]
     pooled = {row.model: row for row in report.rows if row.dimension == "all"}
     return dg.MaterializeResult(
         metadata={
             **table,
             "score_run": number,
-            "report": dg.MetadataValue.path(str(path)),
+            "report": dg.MetadataValue.path(str(write_report(report, settings.values.reports_dir, now))),
             "champion": champion,
-            "scores": dg.MetadataValue.md(_table(list(pooled.values()))),
-            "reliability_by_volatility_band": inline(reliability_by_band(report.rows, COMPARED), "Reliability by band"),
-            "predicted_and_observed": inline(
-                predicted_and_observed(report.rows, COMPARED), "Predicted and observed by band"
-            ),
-            "skill_by_ttc": inline(skill_by_ttc(report.rows, shown), "Skill by time to close"),
-            "skill_by_quarter": inline(skill_by_quarter(report.rows, shown), "Skill over time"),
+            "scores": dg.MetadataValue.md(_score_table(list(pooled.values()))),
         },
         check_results=_checks(report, champion, pooled, earlier),
     )
@@ -89,23 +93,23 @@ def _checks(
     tallies = merged_tallies(report.folds)
     errors = band_errors(tallies[champion])
     worst = max(errors, key=lambda band: abs(errors[band]))
-    difference = brier_difference(tallies[champion], tallies[YARDSTICK])
+    difference = brier_difference(tallies[champion], tallies[BENCHMARK_MODEL])
     skill, before = pooled[champion].skill, earlier.get(champion)
     drift = None if skill is None or before is None else skill - before
     return [
-        warn(
+        warning_result(
             "calibration",
             "no_band_is_off",
             abs(errors[worst]) <= MOST_BAND_ERROR_POINTS,
             {"champion": champion, "worst_band": str(worst), "off_by_points": round(errors[worst], 3)},
         ),
-        warn(
+        warning_result(
             "calibration",
             "better_than_momentum",
-            champion == YARDSTICK or difference.high < 0.0,
+            champion == BENCHMARK_MODEL or difference.high < 0.0,
             {"brier_difference": difference.estimate, "low": difference.low, "high": difference.high},
         ),
-        warn(
+        warning_result(
             "calibration",
             "no_drift",
             drift is None or drift >= -MOST_DRIFT,
@@ -116,20 +120,19 @@ def _checks(
 
 @dg.asset(
     partitions_def=SYMBOLS,
-    deps=[dg.AssetKey("answer")],
-    group_name="scores",
+    deps=["answer", "price_log"],
+    group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres", "numpy"},
     code_version="1",
     pool="live_calibration",
 )
-def live_calibration(context: dg.AssetExecutionContext, strikecast: Strikecast) -> dg.MaterializeResult:
-    """Yesterday's sampled live answers against what happened: analytics.score, origin live."""
-    symbol = context.partition_key
-    now = datetime.now(UTC)
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    start, stop = today - timedelta(days=1), today
-    with strikecast.pipeline("live_calibration") as connection:
+def live_calibration(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
+    """Yesterday's sampled live answers compared with outcomes: analytics.score, origin live."""
+    symbol, now = context.partition_key, datetime.now(UTC)
+    stop = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    start = stop - timedelta(days=1)
+    with database.transaction("live_calibration") as connection:
         settled = settle_answers(connection, symbol, now)
         rows = [
             row
@@ -141,31 +144,31 @@ def live_calibration(context: dg.AssetExecutionContext, strikecast: Strikecast) 
         table = table_metadata(connection, "analytics.score", len(rows))
     pooled = [row for row in rows if row.dimension == "all"]
     return dg.MaterializeResult(
-        metadata={**table, "answers_settled": settled, "scores": dg.MetadataValue.md(_table(pooled))}
+        metadata={**table, "answers_settled": settled, "scores": dg.MetadataValue.md(_score_table(pooled))}
     )
 
 
 class Challenge(dg.Config):
-    """Who challenges the champion."""
+    """The model that challenges the champion."""
 
     model: str
 
 
 @dg.asset(
     partitions_def=SYMBOLS,
-    deps=[calibration, active_generation, active_standardised_generation],
-    group_name="scores",
+    deps=[price_history, volatility, calibration, active_generation, active_standardised_generation],
+    group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres"},
     code_version="1",
     pool="calibration",
 )
 def champion_change(
-    context: dg.AssetExecutionContext, config: Challenge, strikecast: Strikecast
+    context: dg.AssetExecutionContext, config: Challenge, settings: SettingsResource, database: DatabaseResource
 ) -> dg.MaterializeResult:
-    """Who answers for a symbol. A challenger is promoted only by outcomes that neither had seen; otherwise it fails."""
-    symbol, model = context.partition_key, strikecast.settings().model
-    with strikecast.pipeline("promotion") as connection:
+    """The model that answers for a symbol. A challenger must win on data that neither had seen, or this fails."""
+    symbol, model = context.partition_key, settings.values.model
+    with database.transaction("promotion") as connection:
         champion = read_champion(connection, symbol).champion
         published_generation(connection, symbol, config.model)
         history = read_history(connection, symbol, model)
@@ -174,36 +177,31 @@ def champion_change(
     report = score_symbol(history, symbol, [champion, config.model], model, log=context.log.info)
     tallies = merged_tallies(report.folds)
     decision = evaluate_challenger(tallies[config.model], tallies[champion])
-    reason = "; ".join(decision.reasons)
+    reason, evidence = "; ".join(decision.reasons), dg.MetadataValue.json(decision.evidence)
     if not decision.promote:
         raise dg.Failure(
             f"{config.model} is not promoted over {champion} for {symbol}: {reason}",
-            metadata={"evidence": dg.MetadataValue.json(decision.evidence)},
+            metadata={"evidence": evidence},
             allow_retries=False,
         )
-    with strikecast.pipeline("promotion") as connection:
+    with database.transaction("promotion") as connection:
         change_champion(connection, symbol, config.model, champion, reason, decision.evidence, context.run.run_id)
         table = table_metadata(connection, "analytics.champion_change", 1)
     return dg.MaterializeResult(
-        metadata={
-            **table,
-            "champion": config.model,
-            "challenger": champion,
-            "reason": reason,
-            "evidence": dg.MetadataValue.json(decision.evidence),
-        }
+        metadata={**table, "champion": config.model, "challenger": champion, "reason": reason, "evidence": evidence}
     )
 
 
-def _table(rows: Sequence[ScoreRow]) -> str:
+def _score_table(rows: Sequence[ScoreRow]) -> str:
     """Pooled scores as Markdown."""
-    lines = ["| model | cases | Brier | skill over climatology | shown | happened |", "|---|---:|---:|---|---:|---:|"]
+    lines = [
+        "| model | cases | Brier | skill over climatology | mean probability | observed frequency |",
+        "|---|---:|---:|---|---:|---:|",
+    ]
     for row in rows:
-        skill = (
-            ""
-            if row.skill is None or row.skill_low is None or row.skill_high is None
-            else (f"{100 * row.skill:.2f} % ({100 * row.skill_low:.2f} .. {100 * row.skill_high:.2f})")
-        )
+        skill = ""
+        if row.skill is not None and row.skill_low is not None and row.skill_high is not None:
+            skill = f"{100 * row.skill:.2f} % ({100 * row.skill_low:.2f} .. {100 * row.skill_high:.2f})"
         lines.append(
             f"| {row.model} | {row.n:,} | {row.brier:.5f} | {skill} | {100 * row.mean_probability:.2f} % "
             f"| {100 * row.observed_frequency:.2f} % |"

@@ -1,13 +1,12 @@
-"""Small pictures for the assets' metadata. Nothing is computed here."""
+"""Charts of fitted models, drawn from their tables and written as PNG files."""
 
-import base64
-import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import dagster as dg
 import numpy as np
 
+from pipelines.atomic_files import atomic_write
 from pipelines.domain.models.fingerprint import FingerprintSet
 from pipelines.domain.prices.volatility import QUARTERS_PER_DAY, VolatilityParameters
 from pipelines.evaluation.charts import new_chart
@@ -18,8 +17,17 @@ if TYPE_CHECKING:
 DPI = 96
 
 
-def baseline_heat_map(fingerprints: FingerprintSet, symbol: str) -> dg.MarkdownMetadataValue:
-    """P(move at least h within t) of the baseline: falls in green, rises in blue; TTC down, move across."""
+def save_chart(figure: "Figure", folder: Path, name: str) -> Path:
+    """Write a chart as `{folder}/charts/{name}.png`, replacing the old one in one step."""
+    path = folder / "charts" / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as partial:
+        figure.savefig(partial, format="png", dpi=DPI)
+    return path
+
+
+def baseline_heat_map(fingerprints: FingerprintSet, symbol: str) -> "Figure":
+    """P(move at least h within t) of the baseline: time to close down, move across."""
     table = fingerprints.index(None)
     moves = np.array(fingerprints.nodes) / 100
     percent = np.concatenate([fingerprints.negative[table][:, :0:-1], fingerprints.positive[table]], axis=1)
@@ -38,11 +46,11 @@ def baseline_heat_map(fingerprints: FingerprintSet, symbol: str) -> dg.MarkdownM
         title=f"{symbol}, all bars: percent of moves at or past a threshold", xlabel="move, %", ylabel="TTC, minutes"
     )
     figure.colorbar(image, ax=axes, label="%")
-    return inline(figure, f"Heat map of the {symbol} baseline")
+    return figure
 
 
-def bucket_lines(fingerprints: FingerprintSet, symbol: str, move_bps: int = 50) -> dg.MarkdownMetadataValue:
-    """P(move at least `move_bps` within 15 and 60 minutes), by momentum bucket, both directions."""
+def momentum_chart(fingerprints: FingerprintSet, symbol: str, move_bps: int = 50) -> "Figure":
+    """P(move at least `move_bps` within 15 and 60 minutes) by momentum bucket, both directions."""
     column = fingerprints.nodes.index(move_bps)
     buckets = [bucket for bucket in fingerprints.buckets if bucket is not None]
     tables = [fingerprints.index(bucket) for bucket in buckets]
@@ -50,44 +58,32 @@ def bucket_lines(fingerprints: FingerprintSet, symbol: str, move_bps: int = 50) 
     axes = figure.subplots()
     for minutes, style in ((15, "--"), (60, "-")):
         row = min(minutes, fingerprints.horizons) - 1
-        axes.plot(
-            buckets, fingerprints.positive[tables, row, column], style, color="tab:blue", label=f"rise, {row + 1} min"
-        )
-        axes.plot(
-            buckets, fingerprints.negative[tables, row, column], style, color="tab:orange", label=f"fall, {row + 1} min"
-        )
-    axes.set(
-        title=f"{symbol}: percent of moves of {move_bps / 100:.2f} % or more, by momentum bucket",
-        xlabel="momentum bucket",
-        ylabel="%",
-        ylim=(0, None),
-    )
+        rises, falls = (side[tables, row, column] for side in (fingerprints.positive, fingerprints.negative))
+        axes.plot(buckets, rises, style, color="tab:blue", label=f"rise, {row + 1} min")
+        axes.plot(buckets, falls, style, color="tab:orange", label=f"fall, {row + 1} min")
+    title = f"{symbol}: percent of moves of {move_bps / 100:.2f} % or more, by momentum bucket"
+    axes.set(title=title, xlabel="momentum bucket", ylabel="%", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend(ncols=2, fontsize=8)
-    return inline(figure, f"{symbol} by momentum bucket")
+    return figure
 
 
-def season_lines(parameters: VolatilityParameters, symbol: str) -> dg.MarkdownMetadataValue:
-    """Season by quarter-hour of the day (UTC), on weekdays and on weekends."""
+def season_chart(parameters: VolatilityParameters, symbol: str) -> "Figure":
+    """Seasonal factor of volatility by quarter-hour of the day (UTC), on weekdays and on weekends."""
     figure = new_chart(7.2, 2.8)
     axes = figure.subplots()
     hours = np.arange(QUARTERS_PER_DAY) / 4
     for label, part in (("weekday", slice(0, QUARTERS_PER_DAY)), ("weekend", slice(QUARTERS_PER_DAY, None))):
         axes.step(hours, np.sqrt(parameters.season[part]), where="post", label=label)
-    axes.set(
-        title=f"{symbol}: usual size of a minute's move, by quarter-hour",
-        xlabel="hour, UTC",
-        ylabel="1 = average",
-        xlim=(0, 24),
-        ylim=(0, None),
-    )
+    title = f"{symbol}: size of a minute's move by quarter-hour, 1 = average"
+    axes.set(title=title, xlabel="hour, UTC", ylabel="factor", xlim=(0, 24), ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    return inline(figure, f"Season of {symbol}")
+    return figure
 
 
-def standardised_lines(tables: Mapping[str, FingerprintSet], symbol: str) -> dg.MarkdownMetadataValue:
-    """P(a rise of at least z sigmas within 60 minutes), on a log scale, for each model of the standardised move."""
+def standardised_chart(tables: Mapping[str, FingerprintSet], symbol: str) -> "Figure":
+    """P(a rise of at least z sigmas within 60 minutes) on a log scale, for each model of the standardised move."""
     figure = new_chart(7.2, 3.0)
     axes = figure.subplots()
     for name, table in tables.items():
@@ -97,12 +93,4 @@ def standardised_lines(tables: Mapping[str, FingerprintSet], symbol: str) -> dg.
     axes.set(title=f"{symbol}: percent of rises of at least z sigmas within 60 minutes", xlabel="z", ylabel="%")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    return inline(figure, f"Distribution of the standardised move of {symbol}")
-
-
-def inline(figure: "Figure", alternative: str) -> dg.MarkdownMetadataValue:
-    """A chart as metadata that the UI shows as a picture."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return dg.MetadataValue.md(f"![{alternative}](data:image/png;base64,{encoded})")
+    return figure

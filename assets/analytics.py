@@ -1,0 +1,350 @@
+"""Fingerprints, lookups and the published generations: one generation per build and model."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+import numpy as np
+
+from assets.common import (
+    AUTOMATION,
+    OWNERS,
+    invariant,
+    invariant_results,
+    table_metadata,
+    warning,
+    warning_result,
+)
+from assets.historical_data import BuildConfig, momentum, price_history, volatility
+from pipelines.domain.models.climatology import ClimatologyModel, ClimatologyRule, baseline_of
+from pipelines.domain.models.fingerprint import compute_fingerprints
+from pipelines.domain.models.invariants import (
+    CheckResult,
+    bars_with_later_bar,
+    check_fingerprints,
+    check_n_adds_up,
+    check_tables,
+    merged,
+)
+from pipelines.domain.models.lookup import build_lookup_block
+from pipelines.domain.prices.momentum import compute_momentum
+from pipelines.errors import BuildError
+from pipelines.evaluation.model_charts import baseline_heat_map, momentum_chart, save_chart, standardised_chart
+from pipelines.resources import SYMBOLS, DatabaseResource, SettingsResource
+from pipelines.storage.models.generations import (
+    generation_to_fill,
+    judge,
+    latest_built_generation,
+    publish,
+    read_version,
+    record_generation,
+    span_of,
+    start_generation,
+)
+from pipelines.storage.models.refit import update_counts
+from pipelines.storage.models.tables import (
+    read_fingerprints,
+    time_reads,
+    verify_lookup,
+    write_fingerprints,
+    write_lookup,
+)
+from pipelines.storage.prices.history import read_closes, read_momentum, summarize_bars
+
+GROUP = "analytics"
+#: Models of moves, and models of standardised moves.
+BY_MOVE = ("momentum", "climatology")
+BY_STANDARDISED_MOVE = ("standardised", "student_t", "normal")
+LOOKUP_READ_SLO_MS = 10.0
+TIMED_READS = 200
+
+
+def _table_checks(asset: str, what: str) -> list[dg.AssetCheckSpec]:
+    return [
+        invariant(asset, "cells_complete", f"Every {what} has every horizon and every node."),
+        invariant(asset, "percent_0_to_100", "Every cell is between 0 and 100, none is NaN."),
+        invariant(asset, "monotone_in_move", "A larger move is never more probable than a smaller one."),
+    ]
+
+
+def _lookup_checks(asset: str) -> list[dg.AssetCheckSpec]:
+    return [
+        invariant(
+            asset, "cells_complete", "Every (TTC, bucket) has its row; a row without evidence is NULL on both sides."
+        ),
+        invariant(asset, "percent_0_to_100", "Every stored cell is between 0 and 100 %."),
+        invariant(asset, "monotone_in_move", "A strike further away is never more likely to be reached."),
+        invariant(
+            asset,
+            "equals_interpolation_at_nodes",
+            "Every stored cell equals the bilinear interpolation of its fingerprint.",
+        ),
+        warning(asset, "read_p95", f"95 of 100 reads of a row take under {LOOKUP_READ_SLO_MS:.0f} ms."),
+    ]
+
+
+@dg.asset(
+    partitions_def=SYMBOLS,
+    deps=[price_history, momentum],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "numpy"},
+    check_specs=[
+        *_table_checks("fingerprint", "bucket"),
+        invariant(
+            "fingerprint", "n_adds_up_to_the_bars", "The buckets' n add up to the bars that have a bar t minutes later."
+        ),
+    ],
+    code_version="1",
+    automation_condition=AUTOMATION,
+    pool="fingerprint",
+)
+def fingerprint(
+    context: dg.AssetExecutionContext, config: BuildConfig, settings: SettingsResource, database: DatabaseResource
+) -> dg.MaterializeResult:
+    """P(the price moves by 0.00..2.00 % or more within 1..60 minutes): the baseline and 61 momentum buckets."""
+    symbol = context.partition_key
+    model = settings.model_for(config.profile)
+    with database.transaction("fingerprint") as connection:
+        closes = read_closes(connection, symbol)
+        scores = read_momentum(connection, symbol, closes)
+        if not np.array_equal(scores.buckets, compute_momentum(closes, model).buckets):
+            raise BuildError(
+                f"{symbol}: momentum is not of these bars or not of profile {model.profile}: materialize it first"
+            )
+        started = time.perf_counter()
+        tables = compute_fingerprints(closes, scores, model)
+        seconds = time.perf_counter() - started
+        checks = [
+            *check_fingerprints(tables, model),
+            check_n_adds_up(tables, scores, closes, bars_with_later_bar(closes, model)),
+        ]
+        generation = start_generation(connection, symbol, model, closes=closes, run_id=context.run.run_id)
+        rows = write_fingerprints(connection, generation, tables)
+        baseline = record_generation(
+            connection,
+            symbol,
+            ClimatologyModel.name,
+            ClimatologyRule(model),
+            tables.nodes,
+            bars=span_of(closes),
+            run_id=context.run.run_id,
+        )
+        write_fingerprints(connection, baseline, baseline_of(tables))
+        if not all(check.holds for check in checks):
+            judge(connection, generation, complete=False)
+            judge(connection, baseline, complete=False)
+        metadata = table_metadata(connection, "analytics.fingerprint", rows, _fingerprint_lineage("momentum"))
+    charts = {"baseline": baseline_heat_map(tables, symbol), "momentum": momentum_chart(tables, symbol)}
+    return dg.MaterializeResult(
+        metadata={
+            **metadata,
+            "generation": generation,
+            "profile": str(model.profile),
+            "bars": len(closes),
+            "first_bar": dg.MetadataValue.timestamp(datetime.fromtimestamp(int(closes.minutes[0]) * 60, UTC)),
+            "last_bar": dg.MetadataValue.timestamp(datetime.fromtimestamp(int(closes.minutes[-1]) * 60, UTC)),
+            "n_baseline_60_min": int(tables.n[0, -1]),
+            "n_smallest_bucket_60_min": int(tables.n[1:, -1].min()),
+            "n_eff_smallest_bucket_60_min": float(tables.n_eff[1:, -1].min()),
+            "compute_seconds": round(seconds, 3),
+            **{
+                f"{name}_chart": dg.MetadataValue.path(
+                    str(save_chart(chart, settings.values.reports_dir, f"{symbol.lower()}_{name}"))
+                )
+                for name, chart in charts.items()
+            },
+        },
+        check_results=invariant_results(checks, "fingerprint"),
+    )
+
+
+def _fingerprint_lineage(bucket_of: str) -> dict[str, list[tuple[str, str]]]:
+    sources = [
+        ("price_history", "close"),
+        (bucket_of, "momentum_bucket" if bucket_of == "momentum" else "variance_10_min"),
+    ]
+    return {"positive": sources, "negative": sources}
+
+
+@dg.asset(
+    partitions_def=SYMBOLS,
+    deps=[price_history, volatility],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "numpy"},
+    check_specs=_table_checks("standardised_fingerprint", "group"),
+    code_version="1",
+    automation_condition=AUTOMATION,
+    pool="standardised_fingerprint",
+)
+def standardised_fingerprint(
+    context: dg.AssetExecutionContext, settings: SettingsResource, database: DatabaseResource
+) -> dg.MaterializeResult:
+    """P(the move is at least so many sigmas within 1..60 minutes) by momentum group, with its parametric relatives."""
+    symbol = context.partition_key
+    with database.transaction("standardised_fingerprint") as connection:
+        update = update_counts(connection, symbol)
+        generations, checks, bars = {}, [], summarize_bars(connection, symbol)
+        for fitted in update.fitted:
+            found = check_tables(fitted.tables)
+            generations[fitted.name] = record_generation(
+                connection,
+                symbol,
+                fitted.name,
+                fitted.rule,
+                fitted.tables.nodes,
+                bars=bars,
+                borrowed_from=update.borrowed_from,
+                run_id=context.run.run_id,
+            )
+            write_fingerprints(connection, generations[fitted.name], fitted.tables)
+            if not all(check.holds for check in found):
+                judge(connection, generations[fitted.name], complete=False)
+            checks += found
+        rows = sum(len(fitted.tables.buckets) * fitted.tables.horizons for fitted in update.fitted)
+        table = table_metadata(connection, "analytics.fingerprint", rows, _fingerprint_lineage("volatility"))
+    tables = {fitted.name: fitted.tables for fitted in update.fitted}
+    chart = standardised_chart(tables, symbol)
+    path = save_chart(chart, settings.values.reports_dir, f"{symbol.lower()}_standardised")
+    return dg.MaterializeResult(
+        metadata={
+            **table,
+            "generations": ", ".join(f"{name} {generation}" for name, generation in generations.items()),
+            "borrowed_from": update.borrowed_from or "none",
+            "base_rows_counted": update.rows_counted,
+            "weeks": update.weeks,
+            "n_eff_60_min": float(tables["standardised"].n_eff[0, -1]),
+            "distribution_chart": dg.MetadataValue.path(str(path)),
+        },
+        check_results=invariant_results(merged(checks), "standardised_fingerprint"),
+    )
+
+
+@dg.asset(
+    partitions_def=SYMBOLS,
+    deps=[fingerprint],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "numpy"},
+    check_specs=_lookup_checks("lookup"),
+    code_version="1",
+    automation_condition=AUTOMATION,
+    pool="lookup",
+)
+def lookup(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
+    """prob_within for every TTC (0..3600 s, step 5), move (0..200 bps, step 1) and bucket: 8,840,181 cells."""
+    return _build_lookups(context, database, "lookup", BY_MOVE)
+
+
+@dg.asset(
+    partitions_def=SYMBOLS,
+    deps=[standardised_fingerprint],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "numpy"},
+    check_specs=_lookup_checks("standardised_lookup"),
+    code_version="1",
+    automation_condition=AUTOMATION,
+    pool="standardised_lookup",
+)
+def standardised_lookup(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
+    """prob_within for every whole minute, standardised move (asinh(2 z) from 0 to 7, step 0.05) and momentum group."""
+    return _build_lookups(context, database, "standardised_lookup", BY_STANDARDISED_MOVE)
+
+
+def _build_lookups(
+    context: dg.AssetExecutionContext, database: DatabaseResource, asset: str, models: Sequence[str]
+) -> dg.MaterializeResult:
+    """Build, store and check the lookup of each model's newest generation."""
+    symbol = context.partition_key
+    started = time.perf_counter()
+    reports, generations, seconds = [], {}, []
+    checks: list[CheckResult] = []
+    source = "fingerprint" if asset == "lookup" else "standardised_fingerprint"
+    lineage = {f"prob_within_{side}_hundredths": [(source, side)] for side in ("positive", "negative")}
+    for model in models:
+        with database.transaction(asset) as connection:
+            generation = generation_to_fill(connection, symbol, context.run.run_id, model)
+            version = read_version(connection, generation)
+            tables = read_fingerprints(connection, version)
+            blocks = (build_lookup_block(tables, bucket, version.axes) for bucket in version.axes.buckets)
+            reports.append(write_lookup(connection, generation, blocks, version.axes))
+        with database.transaction(f"{asset} checks") as connection:
+            found = verify_lookup(connection, generation, tables, version.axes)
+            seconds += time_reads(connection, version, TIMED_READS)
+            judge(connection, generation, complete=all(check.holds for check in found))
+            rows = sum(report.rows for report in reports)
+            table = table_metadata(connection, "analytics.lookup", rows, lineage)
+        checks += found
+        generations[model] = generation
+    p95_ms = float(np.percentile(seconds, 95)) * 1000
+    timing: dict[str, float | str] = {"p95_ms": round(p95_ms, 3), "reads": float(len(seconds))}
+    return dg.MaterializeResult(
+        metadata={
+            **table,
+            "generation": generations[models[0]],
+            "generations": ", ".join(f"{model} {generation}" for model, generation in generations.items()),
+            "cells": reports[0].cells,
+            "cells_of_all_models": sum(report.cells for report in reports),
+            "bytes_on_disk": sum(report.bytes_on_disk for report in reports),
+            "sha256": reports[0].sha256,
+            "read_p95_ms": round(p95_ms, 3),
+            "build_seconds": round(time.perf_counter() - started, 3),
+        },
+        check_results=[
+            *invariant_results(merged(checks), asset),
+            warning_result(asset, "read_p95", p95_ms < LOOKUP_READ_SLO_MS, timing),
+        ],
+    )
+
+
+@dg.asset(
+    partitions_def=SYMBOLS,
+    deps=[lookup],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres"},
+    code_version="1",
+    automation_condition=AUTOMATION,
+)
+def active_generation(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
+    """The generation that readers see. Publishing is a one-row UPDATE; `strikecast rollback` goes back the same way."""
+    return _publish(context, database, BY_MOVE)
+
+
+@dg.asset(
+    partitions_def=SYMBOLS,
+    deps=[standardised_lookup],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres"},
+    code_version="1",
+    automation_condition=AUTOMATION,
+)
+def active_standardised_generation(
+    context: dg.AssetExecutionContext, database: DatabaseResource
+) -> dg.MaterializeResult:
+    """The generations of the standardised model and its relatives that readers see."""
+    return _publish(context, database, BY_STANDARDISED_MOVE)
+
+
+def _publish(
+    context: dg.AssetExecutionContext, database: DatabaseResource, models: Sequence[str]
+) -> dg.MaterializeResult:
+    """Publish the newest generation of each model in one transaction."""
+    symbol = context.partition_key
+    with database.transaction("publish") as connection:
+        versions = [publish(connection, latest_built_generation(connection, symbol, model)) for model in models]
+        table = table_metadata(connection, "analytics.active_generation", len(versions))
+    return dg.MaterializeResult(
+        metadata={
+            **table,
+            "generation": versions[0].generation,
+            "generations": ", ".join(f"{version.model} {version.generation}" for version in versions),
+            "profile": versions[0].profile,
+            "lookup_sha256": versions[0].lookup_sha256 or "",
+            "code_version": versions[0].code_version,
+        }
+    )

@@ -1,0 +1,131 @@
+"""Files that operations produce: backups and the price archive. Jobs without data are in `orchestration`."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from assets.common import OWNERS
+from pipelines.errors import BackupError, StrikecastError
+from pipelines.maintenance import archive
+from pipelines.maintenance.backup import create_backup, find_backup, list_backups, rotate_backups
+from pipelines.maintenance.backup_copies import rotate_copies
+from pipelines.maintenance.restore import drill
+from pipelines.maintenance.vacuum import drift
+from pipelines.resources import DatabaseResource, SettingsResource, markdown_table, planning_time
+
+GROUP = "ops"
+SHOWN_TABLES = 10
+
+
+@dg.asset(group_name=GROUP, owners=OWNERS, kinds={"postgres", "shell"}, code_version="1", pool="backup")
+def backup(
+    context: dg.AssetExecutionContext, settings: SettingsResource, database: DatabaseResource
+) -> Iterator[dg.MaterializeResult]:
+    """A dump of the whole database with its manifest, verified by reading it back; older backups are rotated.
+
+    Fails, after the backup is recorded, when the copy in the second place could not be made.
+    """
+    folder, policy, now = settings.values.backups_dir, settings.values.backup, datetime.now(UTC)
+    made = create_backup(
+        database.database,
+        folder,
+        context.log.info,
+        compression=policy.compression,
+        encrypt_to=policy.encrypt_to,
+        copy_to=policy.copy_to,
+    )
+    plan = rotate_backups(folder, policy, now, context.log.info)
+    manifest = made.manifest
+    largest = sorted(manifest.tables, key=lambda one: one.rows, reverse=True)[:SHOWN_TABLES]
+    rotation = [
+        *((name, "kept", why) for name, why in plan.keep),
+        *((name, "deleted", why) for name, why in plan.delete),
+    ]
+    yield dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(str(made.folder)),
+            "snapshot_at": dg.MetadataValue.timestamp(manifest.snapshot_at),
+            "bytes": manifest.bytes,
+            "database_bytes": manifest.server_size_bytes,
+            "rows": manifest.rows,
+            "seconds": manifest.seconds,
+            "compression": manifest.compression,
+            "encryption": manifest.encryption or "none",
+            "copied_to": policy.copy_to or "no second place is configured",
+            "tables": len(manifest.tables),
+            "largest_tables": markdown_table(("table", "rows"), [(one.table, one.rows) for one in largest]),
+            "rotation": markdown_table(("backup", "", "why"), rotation),
+            "backups": len(plan.keep),
+        }
+    )
+    if made.copy_problem is not None:
+        raise BackupError(made.copy_problem)
+    if policy.copy_to is not None:
+        rotate_copies(policy.copy_to, policy, now, context.log.info)
+
+
+@dg.asset_check(
+    asset=backup,
+    description="The newest backup restores into a scratch database, where every table has the rows and the content "
+    "that it had when the backup was made, and each published symbol answers a ladder.",
+    pool="backup",
+)
+def restores(
+    context: dg.AssetCheckExecutionContext, settings: SettingsResource, database: DatabaseResource
+) -> dg.AssetCheckResult:
+    """The restore drill."""
+    folder = settings.values.backups_dir
+    try:
+        report = drill(
+            settings.values, database.database, find_backup(folder, None), datetime.now(UTC), context.log.info
+        )
+    except StrikecastError as error:
+        return dg.AssetCheckResult(passed=False, metadata={"problem": str(error)})
+    differences = "\n".join(f"- {one}" for one in report.differences)
+    return dg.AssetCheckResult(
+        passed=not report.differences,
+        metadata={
+            "backup": report.backup,
+            "tables": report.tables,
+            "rows": report.rows,
+            "ladders_read": report.ladders,
+            "seconds": round(report.seconds, 1),
+            "backups": len(list_backups(folder)),
+            **({"differences": dg.MetadataValue.md(differences)} if differences else {}),
+        },
+    )
+
+
+@dg.asset(group_name=GROUP, owners=OWNERS, kinds={"parquet"}, code_version="1", pool="archive", deps=["price_history"])
+def price_archive(
+    context: dg.AssetExecutionContext, settings: SettingsResource, database: DatabaseResource
+) -> dg.MaterializeResult:
+    """Months of bars that are old enough, as Parquet files: read back, compared, and only then deleted."""
+    report = archive.run(
+        settings.values, database.database, planning_time(context.run), context.log.info, context.run.run_id
+    )
+    files = [(one.symbol, f"{one.month:%Y-%m}", one.rows, one.bytes, one.sha256) for one in report.months]
+    return dg.MaterializeResult(
+        metadata={
+            "folder": dg.MetadataValue.path(str(settings.values.archive_dir)),
+            "months": len(report.months),
+            "bars": sum(one.rows for one in report.months),
+            "files": markdown_table(("symbol", "month", "bars", "bytes", "SHA-256"), files),
+            "waiting": markdown_table(("why",), [(why,) for why in report.plan.kept]),
+        }
+    )
+
+
+@dg.asset_check(
+    asset="audit",
+    description="Every table has the autovacuum settings that `ops.autovacuum_setting` declares for it.",
+)
+def autovacuum_as_declared(database: DatabaseResource) -> dg.AssetCheckResult:
+    """Tables whose settings differ; the next vacuum job applies the declared ones."""
+    differing = [(one.table_name, ", ".join(one.options), ", ".join(one.declared)) for one in drift(database.database)]
+    return dg.AssetCheckResult(
+        passed=not differing,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"drifted": markdown_table(("table", "has", "declared"), differing)},
+    )
