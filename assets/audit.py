@@ -11,7 +11,7 @@ from pipelines.domain.monitoring.audit.measurements import told
 from pipelines.domain.monitoring.audit.report import Kind
 from pipelines.domain.monitoring.audit.targets import Judgement, Severity, State
 from pipelines.errors import DatabaseError
-from pipelines.monitoring.audit.render import markdown, picture
+from pipelines.monitoring.audit.render import markdown
 from pipelines.monitoring.audit.report_files import paths
 from pipelines.monitoring.audit.run import run, targets
 from pipelines.resources import DatabaseResource, SettingsResource
@@ -54,7 +54,7 @@ def audit(
             "grade": done.scorecard.grade,
             **({} if done.scorecard.points is None else {"points": round(done.scorecard.points, 1)}),
             "page": dg.MetadataValue.path(str(paths(settings.values).page)),
-            "report": dg.MetadataValue.md(markdown(summary(read)) + picture(read)),
+            "report": dg.MetadataValue.md(markdown(summary(read))),
             "everything": dg.MetadataValue.md(markdown(read)),
             "findings": len(done.findings),
             "figures": len(done.figures),

@@ -31,7 +31,7 @@ from benchmarks import month_data
 from benchmarks.live_processes import wait_for
 from benchmarks.results import replace_between_markers
 from pipelines.live.file_writer import FENCE, probabilities_path
-from pipelines.orchestration.schedules import MAINTENANCE
+from pipelines.orchestration.schedules import ALL
 from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.embedded import EmbeddedServer
 
@@ -272,11 +272,17 @@ class Month:
         return done.stdout
 
 
+#: Schedules that request a run per symbol.
+PER_SYMBOL = {"backfill", "weekly_calibration", "daily_live_calibration"}
+
+
 def due_on(day: date) -> list[tuple[datetime, Any]]:
     """What the schedules of maintenance have on a day, each with its time."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     due = []
-    for schedule in MAINTENANCE:
+    for schedule in ALL:
+        if schedule.name in PER_SYMBOL:
+            continue
         times = schedule_execution_time_iterator(midnight.timestamp() - 1, schedule.cron_schedule, "UTC")
         at = next(times)
         if at < midnight + timedelta(days=1):

@@ -41,8 +41,6 @@ def test_calibration_stores_scores_draws_them_and_writes_a_page(
 ) -> None:
     run_job("calibrate", "ETH")
     metadata = latest(instance, "calibration").metadata
-    for chart in ("reliability_by_volatility_band", "predicted_and_observed", "skill_by_ttc", "skill_by_quarter"):
-        assert "](data:image/png;base64,iVBORw0KGgo" in str(metadata[chart].value), chart
     assert metadata["champion"].value == "standardised"
     page = report_path(in_system.settings.reports_dir, "ETH").read_text()
     assert page.count("<svg") >= 3

@@ -1,6 +1,7 @@
 """The whole chain through Dagster, on its PostgreSQL storage."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -36,7 +37,7 @@ def published(system: System) -> int:
         ("price_history", {"rows_read", "inserted", "quarantined", "first_bar", "last_bar"}),
         ("price_gap", {"missing_minutes", "longest_gaps"}),
         ("momentum", {"profile", "rows_written"}),
-        ("fingerprint", {"generation", "n_baseline_60_min", "baseline_heat_map", "buckets_plot", "compute_seconds"}),
+        ("fingerprint", {"generation", "n_baseline_60_min", "baseline_chart", "momentum_chart", "compute_seconds"}),
         ("lookup", {"generation", "cells", "bytes_on_disk", "sha256", "read_p95_ms"}),
         ("active_generation", {"generation", "profile", "code_version"}),
     ],
@@ -54,9 +55,24 @@ def test_a_full_lookup_has_8_840_181_cells(instance: dg.DagsterInstance) -> None
     assert latest(instance, "lookup").metadata["dagster/row_count"].value == 43_981 + 721  # climatology
 
 
-def test_pictures_are_png(instance: dg.DagsterInstance) -> None:
-    for name in ("baseline_heat_map", "buckets_plot"):
-        assert "](data:image/png;base64,iVBORw0KGgo" in str(latest(instance, "fingerprint").metadata[name].value)
+def test_charts_are_png_files_and_only_their_paths_are_in_the_event_log(
+    in_system: System, instance: dg.DagsterInstance
+) -> None:
+    for name in ("baseline_chart", "momentum_chart"):
+        value = latest(instance, "fingerprint").metadata[name]
+        assert isinstance(value, dg.PathMetadataValue)
+        built = Path(value.path)  # where the system was built before it was copied for this module
+        assert (built.parts[-3:-1], built.suffix) == (("reports", "charts"), ".png")
+    charts = in_system.settings.reports_dir / "charts"
+    for chart in ("btc_baseline", "btc_momentum", "btc_season", "btc_standardised"):
+        assert (charts / f"{chart}.png").read_bytes().startswith(b"\x89PNG"), chart
+
+
+def test_tables_tell_which_columns_they_are_computed_from(instance: dg.DagsterInstance) -> None:
+    lineage = latest(instance, "lookup").metadata["dagster/column_lineage"].value
+    assert isinstance(lineage, dg.TableColumnLineage)
+    (source,) = lineage.deps_by_column["prob_within_positive_hundredths"]
+    assert (source.asset_key.to_user_string(), source.column_name) == ("fingerprint", "positive")
 
 
 @pytest.mark.filterwarnings("ignore:Parameter `include_sources` of function `AssetSelection.all`")
