@@ -1,46 +1,43 @@
-"""History that grows by itself: finished minutes from the exchange, or from the ticks of another producer.
+"""Backfill missing history: finished minutes from the exchange, or from the ticks of other producers.
 
-Both go through the ingestion of files, with its checks and its quarantine; each batch is stored before the next is
-asked for, so that a run that is killed goes on where it was.
+Candles pass the same validation and quarantine as files. Each batch is stored before the next one is requested, so that
+an interrupted run resumes where it stopped.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from pipelines.errors import FeedError
-from pipelines.ingestion.ingest import ingest
+from pipelines.ingestion.ingest import ingest_candles
 from pipelines.log import Log
 from pipelines.settings import ExchangeSettings
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.prices.history import Candle, bars_of_ticks, latest_bars, missing_ranges, newest_bar_at
 
 MINUTE = timedelta(minutes=1)
-#: How far back a symbol without any bars is filled when nobody says since when.
+#: Range filled for a symbol without bars when no start is given.
 FIRST_DAYS = 30
-#: Minutes that an exchange did not have when it was asked, it may have later.
+#: Exchanges sometimes deliver missing minutes later.
 LOOK_BACK = timedelta(days=1)
-#: Where an exchange does not tell how many candles it gives at once.
+#: Candles per request where ccxt does not know the exchange's limit.
 PAGE_MINUTES = 300
 BATCH_BARS = 6_000
 ATTEMPTS = 6
 BACKOFF = wait_random_exponential(multiplier=1.0, max=30.0)
 
 Range = tuple[datetime, datetime]
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class BackfillReport:
-    """What a backfill did between two instants (UTC): minutes asked for, bars stored, minutes still missing."""
+    """Result of a backfill between two instants (UTC): minutes requested, bars stored, minutes still missing."""
 
     origin: str
     since: datetime
@@ -61,25 +58,25 @@ def backfill_from_exchange(
     now: datetime,
     log: Log = lambda _: None,
 ) -> BackfillReport:
-    """Store the finished minutes that are missing since an instant, by default since a day before the newest bar.
+    """Store the finished minutes missing since an instant, by default since a day before the newest bar.
 
-    `now` (aware UTC) or the exchange's own clock, whichever is behind, says which minute still runs. Raises FeedError
-    when the exchange does not answer, however often it is asked, and what `ingest` raises; batches before stay stored.
+    The earlier of `now` (aware UTC) and the exchange's clock decides which minutes have finished. Raises FeedError when
+    the exchange fails after all retries, and the errors of `ingest_candles`; batches stored before stay stored.
     """
-    since = _floor(since or _look_back(database, symbol, now))
+    since = _floor(since or _default_start(database, symbol, now))
     return asyncio.run(_Backfill(database, symbol, exchange, market, log).run(since, now))
 
 
 def backfill_from_ticks(database: Database, symbol: str, now: datetime, log: Log = lambda _: None) -> BackfillReport:
-    """Make bars of the ticks of other producers since the newest bar; replayed ticks are no news.
+    """Store bars made from other producers' ticks since the newest bar; replayed ticks are ignored.
 
-    A minute counts when it has ticks in its first and in its last quarter. Volumes are zero: ticks have none.
+    A minute needs ticks in its first and in its last quarter. Volumes are zero, because ticks have none.
     """
-    since, until = _since(database, symbol, now), _floor(now)
+    since, until = _after_newest_bar(database, symbol, now), _floor(now)
     with database.connect("backfill", Role.PIPELINE) as connection:
         candles = bars_of_ticks(connection, symbol, since, until)
     counts = _store(database, symbol, f"ticks of {symbol}", candles, now, log) if candles else (0, 0, 0)
-    missing = sum(_minutes(one) for one in _missing(database, symbol, since, until))
+    missing = sum(_minutes(gap) for gap in _missing_ranges(database, symbol, since, until))
     return BackfillReport("ticks", since, until, max(0, _minutes((since, until))), *counts, missing)
 
 
@@ -92,29 +89,27 @@ class _Backfill:
     log: Log
 
     async def run(self, since: datetime, now: datetime) -> BackfillReport:
-        # ccxt weighs 80 MB, which other runs have no use for.
+        # ccxt takes 80 MB, which other runs do not need.
         from pipelines.ingestion.exchange import load_markets, new_client, require_market
 
         name = self.exchange.name
         client = new_client(self.exchange)
-        inserted = corrected = quarantined = 0
+        totals = (0, 0, 0)
         try:
-            await self._patiently(lambda: load_markets(client, name))
+            await self._retry(partial(load_markets, client, name))
             require_market(client, name, self.market)
             until = min(_floor(now), _floor(await self._exchange_time(client, now)))
-            ranges = _missing(self.database, self.symbol, since, until)
-            asked = sum(_minutes(one) for one in ranges)
-            self.log(f"{self.symbol}: {asked:,} minutes are missing since {since:%Y-%m-%d %H:%M} UTC")
+            ranges = _missing_ranges(self.database, self.symbol, since, until)
+            requested = sum(_minutes(gap) for gap in ranges)
+            self.log(f"{self.symbol}: {requested:,} minutes are missing since {since:%Y-%m-%d %H:%M} UTC")
             async for batch in self._batches(client, ranges):
                 label = f"{name} {self.market} from {batch[0][0]:%Y-%m-%d %H:%M}"
-                stored = await asyncio.to_thread(_store, self.database, self.symbol, label, batch, now, self.log)
-                inserted, corrected, quarantined = (
-                    a + b for a, b in zip((inserted, corrected, quarantined), stored, strict=True)
-                )
+                counts = await asyncio.to_thread(_store, self.database, self.symbol, label, batch, now, self.log)
+                totals = (totals[0] + counts[0], totals[1] + counts[1], totals[2] + counts[2])
         finally:
             await client.close()
-        missing = sum(_minutes(one) for one in _missing(self.database, self.symbol, since, until))
-        return BackfillReport(name, since, until, asked, inserted, corrected, quarantined, missing)
+        missing = sum(_minutes(gap) for gap in _missing_ranges(self.database, self.symbol, since, until))
+        return BackfillReport(name, since, until, requested, *totals, missing)
 
     async def _exchange_time(self, client: Any, now: datetime) -> datetime:
         from pipelines.ingestion.exchange import as_feed_error, utc_from_ms
@@ -122,11 +117,11 @@ class _Backfill:
         if not client.has.get("fetchTime"):
             return now
 
-        async def ask() -> datetime:
+        async def fetch_time() -> datetime:
             with as_feed_error(f"{self.exchange.name}: time"):
                 return utc_from_ms(await client.fetch_time()) or now
 
-        return await self._patiently(ask)
+        return await self._retry(fetch_time)
 
     async def _batches(self, client: Any, ranges: Sequence[Range]) -> AsyncIterator[list[Candle]]:
         batch: list[Candle] = []
@@ -140,11 +135,11 @@ class _Backfill:
             yield batch
 
     async def _pages(self, client: Any, start: datetime, stop: datetime) -> AsyncIterator[list[Candle]]:
-        """Pages of one range. A page without a candle of the range is passed: quiet, or further back than it goes."""
+        """Pages of one range, skipping those without candles: no trades, or older than the exchange's history."""
         limit = client.feature_value(self.market, "fetchOHLCV", "limit", PAGE_MINUTES)
         cursor = start
         while cursor < stop:
-            page = await self._patiently(partial(self._page, client, cursor, limit))
+            page = await self._retry(partial(self._page, client, cursor, limit))
             inside = sorted(candle for candle in page if cursor <= candle[0] < stop)
             if inside:
                 yield inside
@@ -162,61 +157,44 @@ class _Backfill:
                 for opened, o, h, low, c, v in candles
             ]
 
-    async def _patiently(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Ask again when the exchange fails: later and later, and not for ever."""
-        async for attempt in AsyncRetrying(
+    async def _retry(self, request: Callable[[], Awaitable[Result]]) -> Result:
+        """Repeat a request that raises FeedError, with exponential backoff, up to ATTEMPTS times."""
+        retrying = AsyncRetrying(
             retry=retry_if_exception_type(FeedError),
             wait=BACKOFF,
             stop=stop_after_attempt(ATTEMPTS),
             reraise=True,
             before_sleep=self._log_retry,
-        ):
-            with attempt:
-                return await ask()
-        raise AssertionError("the last attempt returns or raises")
+        )
+        return await retrying(request)
 
     def _log_retry(self, attempt: RetryCallState) -> None:
         assert attempt.outcome is not None
-        self.log(f"{attempt.outcome.exception()}; asking again")
+        self.log(f"{attempt.outcome.exception()}; retrying")
 
 
 def _store(
     database: Database, symbol: str, label: str, candles: Sequence[Candle], now: datetime, log: Log
 ) -> tuple[int, int, int]:
-    """Ingest candles as a file; bars inserted, corrected, quarantined."""
-    with _as_file(label, candles) as path:
-        report = ingest(database, symbol, [path], now, log=log)
+    """Ingest candles; return the numbers of bars inserted and corrected, and of rows quarantined."""
+    report = ingest_candles(database, symbol, label, candles, now, log)
     return report.inserted, report.corrected, report.quarantined
 
 
-@contextmanager
-def _as_file(label: str, candles: Sequence[Candle]) -> Iterator[Path]:
-    import polars as pl
-
-    names = ("timestamp", "open", "high", "low", "close", "volume")
-    columns = dict(zip(names, zip(*candles, strict=True), strict=True))
-    with TemporaryDirectory(prefix="strikecast-") as folder:
-        path = Path(folder) / f"{label.replace('/', '-').replace(':', '')}.parquet"
-        pl.DataFrame(columns).with_columns(pl.col("timestamp").cast(pl.Datetime("us", "UTC"))).write_parquet(path)
-        yield path
-
-
-def _since(database: Database, symbol: str, now: datetime) -> datetime:
-    """After the newest bar."""
+def _after_newest_bar(database: Database, symbol: str, now: datetime) -> datetime:
     with database.connect("backfill", Role.PIPELINE) as connection:
         newest = newest_bar_at(connection, symbol)
     return _floor(now - timedelta(days=FIRST_DAYS)) if newest is None else newest + MINUTE
 
 
-def _look_back(database: Database, symbol: str, now: datetime) -> datetime:
-    """A day before the newest bar, or from the first bar on."""
+def _default_start(database: Database, symbol: str, now: datetime) -> datetime:
+    """LOOK_BACK before the newest bar, but not before the first bar."""
     with database.connect("backfill", Role.PIPELINE) as connection:
         bars = latest_bars(connection, symbol, LOOK_BACK // MINUTE)
-    return max(bars[0].opened_at, bars[-1].opened_at - LOOK_BACK) if bars else _since(database, symbol, now)
+    return max(bars[0].opened_at, bars[-1].opened_at - LOOK_BACK) if bars else _after_newest_bar(database, symbol, now)
 
 
-def _missing(database: Database, symbol: str, since: datetime, until: datetime) -> list[Range]:
-    """Runs of minutes without a bar, [start, stop)."""
+def _missing_ranges(database: Database, symbol: str, since: datetime, until: datetime) -> list[Range]:
     if since >= until:
         return []
     with database.connect("backfill", Role.PIPELINE) as connection:

@@ -1,4 +1,4 @@
-"""An exchange through ccxt: its client, and its errors as ours."""
+"""Access an exchange through ccxt, with errors raised as FeedError."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +11,16 @@ from pipelines.errors import FeedError, SettingsError, single_line
 from pipelines.settings import ExchangeSettings
 
 Client = Any
-LONGEST_MESSAGE = 200
+MAX_MESSAGE_LENGTH = 200
 
 
 def new_client(settings: ExchangeSettings) -> Client:
-    """A client of the configured exchange, not connected yet. Raises SettingsError for an exchange unknown to ccxt."""
+    """Create an unconnected client. Raises SettingsError for an exchange or API path unknown to ccxt."""
     known = async_support.exchanges
     if settings.name not in known:
         raise SettingsError(f"ccxt knows no exchange {settings.name!r}; it knows {', '.join(known)}")
     maker = getattr(pro if settings.name in pro.exchanges else async_support, settings.name)
-    spot = {"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}}  # or Binance is asked for futures as well
+    spot = {"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}}  # otherwise Binance loads futures as well
     client = maker({"enableRateLimit": True, "timeout": int(settings.timeout_seconds * 1000), "options": spot})
     client.enableLastJsonResponse = True  # see `fetch_candles`
     for path, url in settings.urls.items():
@@ -35,29 +35,29 @@ def new_client(settings: ExchangeSettings) -> Client:
 
 
 @contextmanager
-def as_feed_error(what: str) -> Iterator[None]:
-    """Turn whatever goes wrong with an exchange into one line of ours.
+def as_feed_error(request: str) -> Iterator[None]:
+    """Raise any error of an exchange as a FeedError with one line.
 
-    ccxt raises its own errors for what an exchange says, and whatever Python raises for what nobody foresaw: an answer
-    of another shape ends as a KeyError or TypeError inside of it. All of them mean that there is no price to be had.
+    ccxt raises its own errors for errors that an exchange reports, and KeyError, TypeError and others for responses of
+    an unexpected shape. In all these cases no price is available.
     """
     try:
         yield
     except FeedError:
         raise
     except Exception as error:
-        said = single_line(str(error))[:LONGEST_MESSAGE]
-        raise FeedError(f"{what}: {type(error).__name__}{f': {said}' if said else ''}") from error
+        message = single_line(str(error))[:MAX_MESSAGE_LENGTH]
+        raise FeedError(f"{request}: {type(error).__name__}{f': {message}' if message else ''}") from error
 
 
 async def load_markets(client: Client, name: str) -> None:
-    """Learn the exchange's markets, once. Raises FeedError."""
+    """Load the exchange's markets, unless already loaded. Raises FeedError."""
     with as_feed_error(f"{name}: markets"):
         await client.load_markets()
 
 
 def require_market(client: Client, name: str, market: str) -> None:
-    """Raise FeedError unless the exchange has a market; its markets must be loaded."""
+    """Raise FeedError unless the exchange has the market; markets must be loaded."""
     if market not in client.markets:
         base = market.split("/", maxsplit=1)[0]
         near = sorted(known for known in client.markets if known.split("/")[0] == base and ":" not in known)
@@ -67,13 +67,13 @@ def require_market(client: Client, name: str, market: str) -> None:
 async def fetch_candles(client: Client, name: str, market: str, since: datetime, limit: int) -> list[list[float]]:
     """One-minute candles from an instant on: [milliseconds, open, high, low, close, volume]. Raises FeedError.
 
-    ccxt takes an answer that is no JSON, or of another shape, for one without candles; here that is an error, or the
-    minutes would be passed over.
+    ccxt returns no candles for a response that is not JSON or has another shape. That is an error here, because the
+    minutes would be skipped.
     """
     with as_feed_error(f"{name}: candles of {market}"):
         candles: list[list[float]] = await client.fetch_ohlcv(market, "1m", int(since.timestamp()) * 1000, limit)
         if not candles and not _holds_list(client.last_json_response):
-            raise ValueError(f"no list of candles in {str(client.last_http_response)[:60]!r}")
+            raise ValueError(f"expected a list of candles, received {str(client.last_http_response)[:60]!r}")
         return candles
 
 
@@ -82,5 +82,5 @@ def _holds_list(answer: object) -> bool:
 
 
 def utc_from_ms(milliseconds: float | None) -> datetime | None:
-    """ccxt's time, aware UTC."""
+    """A timestamp of ccxt as aware UTC."""
     return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,4 +1,4 @@
-"""Price files into `historical_data.price_history`: incremental, idempotent, all or nothing."""
+"""Store bars in `historical_data.price_history`: incremental, idempotent, in one transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,22 +6,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.errors import PriceFileError
-from pipelines.ingestion.price_files import MEMORY_LIMIT, StagedBars, stage_price_files
+from pipelines.ingestion.price_files import MEMORY_LIMIT, StagedBars, stage_candles, stage_price_files
 from pipelines.log import Log
 from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.prices import incoming_bars
+from pipelines.storage.prices.history import Candle
 
-#: A file that contradicts more than this share of the stored closes it overlaps is taken for another time zone,
-#: symbol or exchange; corrections touch a few bars.
-MOST_CORRECTED = 0.5
-LEAST_OVERLAP = 60
+#: A source that contradicts a larger share of the stored closes it overlaps is likely to be in another time zone, or of
+#: another symbol or exchange; corrections affect a few bars.
+MAX_CORRECTED_SHARE = 0.5
+MIN_OVERLAP = 60
 #: Recorded as the oldest change when a symbol's first bars are stored.
-EVERYTHING = datetime(1970, 1, 1, tzinfo=UTC)
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class IngestReport:
-    """Counts of the rows of some files: read = inserted + corrected + unchanged + quarantined."""
+    """Row counts of an ingestion: read = inserted + corrected + unchanged + quarantined."""
 
     symbol: str
     files: tuple[str, ...]
@@ -43,54 +44,63 @@ def ingest(
     memory_limit: str = MEMORY_LIMIT,
     log: Log = lambda _: None,
 ) -> IngestReport:
-    """Store the bars of files and folders; refused rows go to `quarantined_bar` with their reason.
+    """Store the bars of files and folders; rows that fail validation go to `quarantined_bar` with their reason.
 
-    One transaction: on any error nothing changes. The same file twice changes nothing; a bar with other values
-    replaces the stored one. Raises PriceFileError when a file cannot be read, or when it contradicts most of the
-    stored bars that it overlaps and `accept_corrections` is not set.
+    Runs in one transaction. Ingesting a file twice changes nothing; a bar with other values replaces the stored one.
+    Raises PriceFileError when a file cannot be read, or when it contradicts most of the stored bars that it overlaps
+    and `accept_corrections` is not set.
     """
     started_at = datetime.now(UTC)
     log(f"reading {len(paths)} path(s)")
     with stage_price_files(paths, now, memory_limit=memory_limit) as bars:
-        log(f"{bars.accepted:,} bars read, {bars.refused:,} rows refused; storing")
-        with database.connect("ingest", Role.PIPELINE) as connection:
-            return _store(connection, symbol, bars, started_at, accept_corrections=accept_corrections)
+        return _store(database, symbol, bars, started_at, log, accept_corrections=accept_corrections)
+
+
+def ingest_candles(
+    database: Database, symbol: str, name: str, candles: Sequence[Candle], now: datetime, log: Log = lambda _: None
+) -> IngestReport:
+    """Store candles held in memory, as `ingest` stores a file; `name` identifies them in records and quarantine."""
+    started_at = datetime.now(UTC)
+    with stage_candles(name, candles, now) as bars:
+        return _store(database, symbol, bars, started_at, log, accept_corrections=False)
 
 
 def _store(
-    connection: Connection, symbol: str, bars: StagedBars, started_at: datetime, *, accept_corrections: bool
+    database: Database, symbol: str, bars: StagedBars, started_at: datetime, log: Log, *, accept_corrections: bool
 ) -> IngestReport:
-    if incoming_bars.begin(connection, symbol):
-        inserted, corrected, first_changed_at = _merge(connection, symbol, bars, accept_corrections=accept_corrections)
-    else:
-        incoming_bars.insert_first(connection, symbol, bars.blocks())
-        inserted, corrected, first_changed_at = bars.accepted, 0, EVERYTHING if bars.accepted else None
-    if bars.refused:
-        incoming_bars.quarantine(connection, symbol, bars.refused_rows())
-    files = tuple(file.name for file in bars.files)
-    counts = {
-        "rows_read": bars.accepted + bars.refused,
-        "inserted": inserted,
-        "corrected": corrected,
-        "unchanged": bars.accepted - inserted - corrected,
-        "quarantined": bars.refused,
-    }
-    incoming_bars.record(connection, symbol, files, counts, started_at, first_changed_at)
+    log(f"{bars.accepted:,} bars read, {bars.quarantined:,} rows quarantined; storing")
+    with database.connect("ingest", Role.PIPELINE) as connection:
+        if incoming_bars.begin(connection, symbol):
+            inserted, corrected, first_changed_at = _merge(connection, symbol, bars, accept_corrections)
+        else:
+            incoming_bars.insert_first(connection, symbol, bars.blocks())
+            inserted, corrected, first_changed_at = bars.accepted, 0, BEGINNING if bars.accepted else None
+        if bars.quarantined:
+            incoming_bars.quarantine(connection, symbol, bars.quarantined_rows())
+        files = tuple(source.name for source in bars.sources)
+        counts = {
+            "rows_read": bars.accepted + bars.quarantined,
+            "inserted": inserted,
+            "corrected": corrected,
+            "unchanged": bars.accepted - inserted - corrected,
+            "quarantined": bars.quarantined,
+        }
+        incoming_bars.record(connection, symbol, files, counts, started_at, first_changed_at)
     return IngestReport(symbol, files, **counts, reasons=bars.reasons())
 
 
 def _merge(
-    connection: Connection, symbol: str, bars: StagedBars, *, accept_corrections: bool
+    connection: Connection, symbol: str, bars: StagedBars, accept_corrections: bool
 ) -> tuple[int, int, datetime | None]:
     found = incoming_bars.compare(connection, symbol, bars.blocks())
-    contradicts = found.overlap >= LEAST_OVERLAP and found.other_closes > MOST_CORRECTED * found.overlap
+    contradicts = found.overlap >= MIN_OVERLAP and found.other_closes > MAX_CORRECTED_SHARE * found.overlap
     if contradicts and not accept_corrections:
         hours, share = incoming_bars.best_shift(connection, symbol)
-        hint = f", but {share:.0%} agree when moved by {hours:+d} h" if hours and share >= MOST_CORRECTED else ""
+        hint = f", but {share:.0%} agree when moved by {hours:+d} h" if hours and share >= MAX_CORRECTED_SHARE else ""
         raise PriceFileError(
-            f"{', '.join(file.name for file in bars.files)} contradicts {found.other_closes:,} of the "
-            f"{found.overlap:,} stored {symbol} closes it overlaps{hint}; nothing was stored. Is it another time "
-            "zone, symbol or exchange? `strikecast ingest --accept-corrections` stores it all the same"
+            f"{', '.join(source.name for source in bars.sources)} contradicts {found.other_closes:,} of the "
+            f"{found.overlap:,} stored {symbol} closes it overlaps{hint}; nothing was stored. Check the time zone, "
+            "symbol and exchange of the file; `strikecast ingest --accept-corrections` stores it nevertheless"
         )
     incoming_bars.merge(connection)
     return found.inserted, found.corrected, found.first_changed_at

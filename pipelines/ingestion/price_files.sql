@@ -6,12 +6,12 @@ CREATE TABLE bar (
     minute BIGINT, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE, file_index INTEGER, source_row BIGINT
 )
 
--- name: create_refused
-CREATE TABLE refused (file_index INTEGER, source_row BIGINT, reason VARCHAR, raw VARCHAR)
+-- name: create_quarantined
+CREATE TABLE quarantined (file_index INTEGER, source_row BIGINT, reason VARCHAR, raw VARCHAR)
 
 -- name: read_csv_lines
--- Line by line, split here rather than by the CSV reader: a line that does not fit is one refused row with its right
--- number, and a quote that never closes swallows nothing. No price has a delimiter inside of quotes.
+-- Reads lines and splits them here rather than in the CSV reader: a malformed line is one quarantined row with its right
+-- number, and an unclosed quote does not swallow the lines after it. Prices contain no delimiter within quotes.
 CREATE OR REPLACE TEMP TABLE raw_csv AS
 WITH numbered AS (
     SELECT row_number() OVER () - $header_lines AS source_row, line
@@ -35,13 +35,13 @@ SELECT source_row,
     trim(field[$volume], $padding) AS volume
 FROM split
 
--- name: read_parquet_rows
-CREATE OR REPLACE TEMP VIEW raw_parquet AS
+-- name: number_rows
+CREATE OR REPLACE TEMP VIEW raw_columns AS
 SELECT row_number() OVER () AS source_row, false AS malformed, NULL::VARCHAR AS line, opened, open, high, low, close, volume
-FROM picked
+FROM selected_columns
 
 -- name: median_time
--- The time column's type, and the median of those that are numbers, if more than half of the first rows are.
+-- Type of the time column, and the median of its numbers if more than half of the first 1000 rows are numbers.
 SELECT any_value(typeof(opened)), CASE WHEN count(number) * 2 > count(*) THEN median(number) END
 FROM (SELECT opened, TRY_CAST(opened::VARCHAR AS DOUBLE) AS number FROM query_table($source) LIMIT 1000)
 
@@ -52,7 +52,7 @@ WITH typed AS (
         source_row,
         malformed,
         line,
-        -- PostgreSQL's jsonb holds no NUL.
+        -- jsonb cannot store NUL characters.
         {
             'opened': replace(opened::VARCHAR, chr(0), ''), 'open': replace(open::VARCHAR, chr(0), ''),
             'high': replace(high::VARCHAR, chr(0), ''), 'low': replace(low::VARCHAR, chr(0), ''),
@@ -69,13 +69,13 @@ WITH typed AS (
         TRY_CAST(volume AS DOUBLE) AS volume
     FROM query_table($source)
 ),
-judged AS (
+validated AS (
     SELECT
         *,
         CASE
             WHEN malformed THEN 'malformed'
             WHEN opened_us IS NULL THEN 'bad_time'
-            -- Bitcoin's first block, 2009-01-03: nothing this system serves traded before.
+            -- 2009-01-03, Bitcoin's first block: no supported asset traded before.
             WHEN opened_us < 1230940800000000 THEN 'implausible_time'
             WHEN opened_us > $now_us THEN 'future'
             WHEN opened_us + 60000000 > $now_us THEN 'still_forming'
@@ -94,16 +94,16 @@ SELECT
         WHEN reason = 'malformed' THEN to_json({'text': replace(line, chr(0), '')})::VARCHAR
         WHEN reason IS NOT NULL THEN to_json(row_raw)::VARCHAR
     END AS raw
-FROM judged
+FROM validated
 
--- name: keep_accepted
+-- name: insert_bars
 INSERT INTO bar SELECT minute, open, high, low, close, volume, $1, source_row FROM parsed WHERE reason IS NULL
 
--- name: keep_refused
-INSERT INTO refused SELECT $1, source_row, reason, raw FROM parsed WHERE reason IS NOT NULL
+-- name: insert_quarantined
+INSERT INTO quarantined SELECT $1, source_row, reason, raw FROM parsed WHERE reason IS NOT NULL
 
--- name: refuse_duplicates
-INSERT INTO refused
+-- name: quarantine_duplicates
+INSERT INTO quarantined
 SELECT file_index, source_row, 'duplicate',
     to_json({'minute': make_timestamp(minute * 60000000), 'open': open, 'high': high, 'low': low, 'close': close, 'volume': volume})::VARCHAR
 FROM bar
@@ -115,8 +115,9 @@ CREATE TABLE sorted_bar AS
 SELECT row_number() OVER (ORDER BY minute) - 1 AS "position", minute, open, high, low, close, volume
 FROM bar
 WHERE NOT EXISTS (
-    SELECT 1 FROM refused
-    WHERE refused.reason = 'duplicate' AND refused.file_index = bar.file_index AND refused.source_row = bar.source_row
+    SELECT 1 FROM quarantined
+    WHERE quarantined.reason = 'duplicate'
+        AND quarantined.file_index = bar.file_index AND quarantined.source_row = bar.source_row
 )
 ORDER BY minute
 
@@ -126,14 +127,14 @@ SELECT count(*) FROM parsed
 -- name: count_bars
 SELECT count(*) FROM sorted_bar
 
--- name: count_refused
-SELECT count(*) FROM refused
+-- name: count_quarantined
+SELECT count(*) FROM quarantined
 
 -- name: bar_block
 SELECT minute, open, high, low, close, volume FROM sorted_bar WHERE position >= $1 AND position < $2 ORDER BY position
 
--- name: refused_rows
-SELECT file_index, source_row, reason, raw FROM refused ORDER BY file_index, source_row
+-- name: quarantined_rows
+SELECT file_index, source_row, reason, raw FROM quarantined ORDER BY file_index, source_row
 
--- name: refused_reasons
-SELECT reason, count(*) FROM refused GROUP BY reason ORDER BY reason
+-- name: quarantined_reasons
+SELECT reason, count(*) FROM quarantined GROUP BY reason ORDER BY reason

@@ -1,4 +1,4 @@
-"""One symbol's closes, in a form in which thresholds can be compared exactly."""
+"""Bars of one symbol; closes are scaled to whole numbers so that comparisons with thresholds are exact."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ Floats = npt.NDArray[np.float64]
 
 SECONDS_PER_MINUTE = 60
 MAX_DECIMALS = 8
-#: Up to here a move is compared with its threshold exactly (see `fingerprint`): 2**53 / 200 bps is ten times this.
+#: Moves of scaled prices up to this size are compared exactly (see `fingerprint`): 2**53 / 200 bps is ten times this.
 MAX_SCALED_PRICE = 4.5e12
 
 
@@ -18,7 +18,7 @@ MAX_SCALED_PRICE = 4.5e12
 class Closes:
     """Closes of one symbol, oldest first.
 
-    `minutes`: int64[n], minutes since 1970-01-01 UTC of each bar's open, strictly rising; a missing minute is absent.
+    `minutes`: int64[n], open times in minutes since 1970-01-01 UTC, strictly increasing; missing minutes are absent.
     `scaled`: float64[n], close x `scale`, whole numbers. `scale`: a power of ten, USD -> whole numbers.
     """
 
@@ -35,7 +35,7 @@ class Closes:
         return self.scaled / self.scale
 
     def on_grid(self) -> tuple[Floats, Ints]:
-        """Closes on a gapless minute grid (NaN where a minute is missing), and the grid index of each bar."""
+        """Scaled closes on a gapless minute grid, NaN where a minute is missing, and the grid index of each bar."""
         rows = self.minutes - self.minutes[0]
         grid = np.full(int(rows[-1]) + 1, np.nan)
         grid[rows] = self.scaled
@@ -43,15 +43,15 @@ class Closes:
 
 
 def closes_from_usd(minutes: Ints, usd: Floats) -> Closes:
-    """Closes as whole numbers, at the coarsest power of ten that holds every one of them exactly.
+    """Scale closes by the smallest power of ten that makes all of them whole numbers.
 
-    Raises ValueError on unsorted or repeated minutes, on a price that is not finite and positive, and on prices that
-    are too large or too fine to compare exactly.
+    Raises ValueError for unsorted or repeated minutes, a price that is not finite and positive, and prices that are too
+    large or have too many decimals to compare exactly.
     """
     if len(minutes) != len(usd):
         raise ValueError(f"{len(minutes)} minutes for {len(usd)} closes")
     if len(minutes) > 1 and not (np.diff(minutes) > 0).all():
-        raise ValueError("minutes must rise strictly")
+        raise ValueError("minutes must be strictly increasing")
     if not (np.isfinite(usd) & (usd > 0)).all():
         raise ValueError("closes must be finite and positive")
     for decimals in range(MAX_DECIMALS + 1):
@@ -61,15 +61,15 @@ def closes_from_usd(minutes: Ints, usd: Floats) -> Closes:
             break
     else:
         finest = usd[scaled / scale != usd][0]
-        raise ValueError(f"close {finest!r} has more than {MAX_DECIMALS} decimals, which cannot be compared exactly")
+        raise ValueError(f"close {finest!r} has more than {MAX_DECIMALS} decimals and cannot be compared exactly")
     if len(usd) and scaled.max() > MAX_SCALED_PRICE:
-        raise ValueError(f"close {usd.max()} with {decimals} decimals is beyond exact comparison")
+        raise ValueError(f"close {usd.max()} with {decimals} decimals is too large for exact comparison")
     return Closes(minutes, scaled, scale)
 
 
 @dataclass(frozen=True)
 class BarBlock:
-    """Bars in order of time.
+    """A block of bars in chronological order.
 
     `minutes`: int64[n] since 1970-01-01 UTC; `values`: float64[5, n]: open, high, low, close in USD, volume in coins.
     """
@@ -80,7 +80,7 @@ class BarBlock:
 
 @dataclass(frozen=True)
 class QuarantinedRow:
-    """A refused row, `raw` as JSON text."""
+    """A row that failed validation; `raw` is its content as JSON text."""
 
     file_sha256: str
     file_name: str

@@ -1,4 +1,7 @@
-"""One symbol's history on a gapless minute grid, as models see it: at any instant only what had happened."""
+"""Price history of one symbol on a gapless minute grid, with access limited to what was known at an instant.
+
+Instants are minutes since 1970-01-01 UTC. A bar that opens at minute m closes at instant m + 1.
+"""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,14 +15,14 @@ from pipelines.domain.prices.momentum import PERCENT_PER_UNIT, Momentum
 @dataclass(frozen=True)
 class MarketHistory:
     """`scaled`: float64[n], closes x `scale` as whole numbers, NaN where a minute is missing; `score`: float64[n],
-    momentum as a fraction, NaN where there is none; `first_minute`: of the grid, since 1970 UTC.
+    momentum as a fraction, NaN where undefined; `first_minute`: of the grid, since 1970-01-01 UTC.
     """
 
     first_minute: int
     scaled: Floats
     scale: int
     score: Floats
-    #: What models computed on the way and share; keyed by their own names.
+    #: Intermediate results that models share, under keys of their own.
     cache: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -27,31 +30,31 @@ class MarketHistory:
 
     @cached_property
     def log_close(self) -> Floats:
-        """Logs of the closes in USD."""
+        """Logarithms of the closes in USD."""
         return np.log(self.scaled / self.scale)
 
     @property
     def end(self) -> int:
-        """The instant of the last close."""
+        """Instant of the last close."""
         return self.first_minute + len(self)
 
     def closed_rows(self, instant: int) -> int:
-        """Rows of the grid that had closed at `instant`."""
+        """Number of grid rows that had closed at `instant`."""
         return min(max(0, instant - self.first_minute), len(self))
 
     def until(self, instant: int) -> "MarketHistory":
-        """What was known at `instant`."""
+        """The history as known at `instant`."""
         n = self.closed_rows(instant)
         return MarketHistory(self.first_minute, self.scaled[:n], self.scale, self.score[:n])
 
     def closes(self) -> Closes:
-        """The bars that are there."""
+        """Closes of the bars that exist."""
         rows = np.flatnonzero(~np.isnan(self.scaled))
         return Closes(self.first_minute + rows, self.scaled[rows], self.scale)
 
 
 def market_history(closes: Closes, momentum: Momentum) -> MarketHistory:
-    """History of bars and of their momentum."""
+    """Place closes and their momentum on the minute grid."""
     grid, rows = closes.on_grid()
     score = np.full(len(grid), np.nan)
     score[rows] = momentum.score_pct / PERCENT_PER_UNIT

@@ -1,4 +1,4 @@
-"""Volatility of a symbol as its ticks come in: the state after the last whole minute, and the state at a tick."""
+"""Volatility state of one symbol, updated tick by tick."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,10 +9,10 @@ from pipelines.domain.prices.volatility import VolatilityParameters, VolatilityS
 
 
 class LiveVolatility:
-    """Goes on from a state after a bar. A tick at the very end of a minute belongs to that minute.
+    """Continues from the state after a bar. A tick exactly at the end of a minute belongs to that minute.
 
-    Instants are minutes since 1970 UTC, with fractions. The price of a minute is that of its last tick; a minute
-    without a tick is missing, and the state is held.
+    Instants are minutes since 1970-01-01 UTC, with fractions. The close of a minute is the price of its last tick; a
+    minute without ticks is missing, and the state stays unchanged.
     """
 
     def __init__(self, state: VolatilityState, parameters: VolatilityParameters) -> None:
@@ -21,12 +21,12 @@ class LiveVolatility:
         self._newest: tuple[float, float] | None = None
 
     def add_all(self, ticks: Iterable[tuple[float, float]]) -> None:
-        """Take in (instant, price), oldest first."""
+        """Add ticks as (instant, price), oldest first."""
         for instant, price in ticks:
             self.add(instant, price)
 
     def add(self, instant: float, price: float) -> None:
-        """Take in a tick; one before the state's own bar had closed changes nothing."""
+        """Add a tick; ticks out of order, or before the close of the initial state's bar, are ignored."""
         if instant <= self._closed.minute + 1 or (self._newest is not None and instant < self._newest[0]):
             return
         self._close_minutes_before(int(np.ceil(instant)) - 1)
@@ -37,12 +37,12 @@ class LiveVolatility:
         return self._closed if self._newest is None else self._closed.at(*self._newest, self._parameters)
 
     def _close_minutes_before(self, minute: int) -> None:
-        """Close the minute of the newest tick if it is over, and leave a gap up to `minute` if there is one."""
+        """Close the newest tick's minute if it is before `minute`, and mark the minutes in between as missing."""
         if self._newest is not None:
-            running = int(np.ceil(self._newest[0])) - 1
-            if running >= minute:
+            current = int(np.ceil(self._newest[0])) - 1
+            if current >= minute:
                 return
-            self._closed = self._closed.at(running + 1.0, self._newest[1], self._parameters)
+            self._closed = self._closed.at(current + 1.0, self._newest[1], self._parameters)
             self._newest = None
         if self._closed.minute < minute - 1:
             self._closed = replace(self._closed, minute=minute - 1, close=float("nan"))

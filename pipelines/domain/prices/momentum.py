@@ -1,4 +1,4 @@
-"""Momentum: the weighted recent return, and the bucket it falls into."""
+"""Momentum: the weighted mean of recent returns, and its bucket."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.domain.prices.bars import Closes, Floats
 
-#: Marks a row that belongs to no bucket.
+#: Bucket of a row without a bucket.
 NO_BUCKET = -128
 BPS_PER_UNIT = 10_000
 PERCENT_PER_UNIT = 100
@@ -17,10 +17,10 @@ HALF_DECIMALS = 9
 
 @dataclass(frozen=True)
 class Momentum:
-    """Momentum of each bar, in the order of the bars.
+    """Momentum of each bar, in bar order.
 
     `score_pct`: float64[n], S in percent, NaN where a lagged close is missing.
-    `buckets`: int8[n], -30..30, NO_BUCKET where there is none.
+    `buckets`: int8[n], -30..30, NO_BUCKET where undefined.
     """
 
     score_pct: Floats
@@ -41,11 +41,11 @@ def weighted_return(price: Floats, lagged: Floats, config: ModelConfig) -> Float
 def bucket_of(score: Floats, config: ModelConfig) -> npt.NDArray[np.int8]:
     """Bucket of each score (a fraction): S in basis points, rounded half to even.
 
-    `sound`: the outermost buckets are open-ended. `source`: a score beyond them has no bucket.
+    `sound`: the outermost buckets are open-ended. `source`: scores beyond them have no bucket.
     """
     bps = score * BPS_PER_UNIT
     if config.profile is Profile.SOUND:
-        # An exact half must be one: sums of quotients are off by a few units in the 16th digit.
+        # Sums of quotients are off by a few units in the 16th digit; an exact half must round as one.
         bps = bps.round(HALF_DECIMALS)
     bps = np.rint(bps)
     limit = config.bucket_limit
@@ -57,16 +57,16 @@ def bucket_of(score: Floats, config: ModelConfig) -> npt.NDArray[np.int8]:
 
 
 def compute_momentum(closes: Closes, config: ModelConfig) -> Momentum:
-    """Momentum of every bar.
+    """Compute the momentum of every bar.
 
-    `sound` looks up the close exactly k minutes earlier; `source` the close k rows earlier, across any gap.
+    `sound` takes the close exactly k minutes earlier; `source` takes the close k rows earlier, across any gap.
     """
     if config.profile is Profile.SOURCE:
         grid, rows = closes.scaled, np.arange(len(closes))
     else:
         grid, rows = closes.on_grid()
-    deepest = config.momentum_lags_minutes[-1]
-    padded = np.concatenate([np.full(deepest, np.nan), grid])
-    lagged = np.stack([padded[rows + deepest - lag] for lag in config.momentum_lags_minutes])
+    longest_lag = config.momentum_lags_minutes[-1]
+    padded = np.concatenate([np.full(longest_lag, np.nan), grid])
+    lagged = np.stack([padded[rows + longest_lag - lag] for lag in config.momentum_lags_minutes])
     score = weighted_return(closes.scaled, lagged, config)
     return Momentum(score * PERCENT_PER_UNIT, bucket_of(score, config))

@@ -1,17 +1,16 @@
-"""Generated minute bars whose truth is known, for demonstrations and tests.
+"""Synthetic minute bars from a known process, for demonstrations and tests.
 
-The log price moves each minute by sigma_t * z_t plus, rarely, a jump:
+The log price moves each minute by sigma_t * z_t plus occasional jumps:
 
 - sigma_t = sigma * exp(slow_t + fast_t) * season(minute of day), where `slow` and `fast` are Ornstein-Uhlenbeck
-  processes with half-lives of two days and of half an hour: volatility clusters, as it does in real markets;
-- season is a cosine over the day with its peak at 15:00 UTC, 0.35 deep in log terms;
-- jumps come at a constant rate and are normal with mean 0 (`SimulationParameters` holds each figure);
-- z_t is standard normal and independent of everything: there is no drift and no momentum to be found. A fingerprint of
-  these bars that shows a direction shows noise; one that shows wide buckets at -30 and 30 shows volatility.
+  processes with half-lives of two days and half an hour, so that volatility clusters as in real markets;
+- season is a cosine over the day with its peak at 15:00 UTC and an amplitude of 0.35 in log terms;
+- jumps arrive at a constant rate and are normal with mean 0 (`SimulationParameters` holds the values);
+- z_t is standard normal and independent of everything else: there is no drift and no momentum. Any direction in a
+  fingerprint of these bars is noise; wider distributions in buckets -30 and 30 reflect volatility.
 
-High and low are each drawn from the law of a Brownian bridge's extreme between open and close, independently of one
-another. Gaps remove whole runs
-of minutes; the price keeps moving through them.
+High and low are drawn independently from the distribution of a Brownian bridge's extremes between open and close. Gaps
+remove runs of minutes; the price keeps moving during a gap.
 """
 
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ MINUTES_PER_DAY = 1440
 
 @dataclass(frozen=True)
 class SimulationParameters:
-    """Parameters of the generator; all rates per day, sigmas as fractions per square root of a minute."""
+    """Parameters of the process: rates per day, sigmas as fractions per square root of a minute."""
 
     start_price_usd: float
     sigma_per_minute: float = 6.0e-4
@@ -43,13 +42,13 @@ class SimulationParameters:
     mean_gap_minutes: float = 45.0
 
 
-#: Start prices of the symbols that a demonstration begins with; any other symbol starts at 100 USD.
+#: Start prices of the demonstration symbols; other symbols start at 100 USD.
 START_PRICES_USD = {"BTC": 100_000.0, "ETH": 3_500.0}
 
 
 @dataclass(frozen=True)
 class SyntheticBars:
-    """Generated bars, oldest first.
+    """Synthetic bars, oldest first.
 
     `minutes`: int64[n] since 1970-01-01 UTC; prices: float64[n] USD, in whole cents; `volume`: float64[n], in coins.
     """
@@ -68,8 +67,8 @@ class SyntheticBars:
         return pl.DataFrame({"timestamp": timestamp, **prices})
 
 
-def generate_bars(truth: SimulationParameters, days: int, end_minute: int, seed: int) -> SyntheticBars:
-    """`days` days of bars up to the minute before `end_minute` (since 1970 UTC); the same seed gives the same bars.
+def generate_bars(parameters: SimulationParameters, days: int, end_minute: int, seed: int) -> SyntheticBars:
+    """Generate `days` days of bars up to the minute before `end_minute` (since 1970-01-01 UTC); the seed fixes them.
 
     Raises ValueError when `days` is not positive.
     """
@@ -78,28 +77,29 @@ def generate_bars(truth: SimulationParameters, days: int, end_minute: int, seed:
     rng = np.random.default_rng(seed)
     n = days * MINUTES_PER_DAY
     minutes = np.arange(end_minute - n, end_minute, dtype=np.int64)
-    sigma = _sigma(truth, minutes, rng)
-    jumps = np.where(rng.random(n) < truth.jumps_per_day / MINUTES_PER_DAY, rng.normal(0.0, truth.jump_sd, n), 0.0)
+    sigma = _sigma(parameters, minutes, rng)
+    has_jump = rng.random(n) < parameters.jumps_per_day / MINUTES_PER_DAY
+    jumps = np.where(has_jump, rng.normal(0.0, parameters.jump_sd, n), 0.0)
     steps = sigma * rng.standard_normal(n) + jumps
     log_close = np.cumsum(steps)
     log_open = np.concatenate([[0.0], log_close[:-1]])
     high, low = _bridge_extremes(log_open, log_close, sigma, rng)
-    cents = [np.round(truth.start_price_usd * np.exp(log), 2) for log in (log_open, high, low, log_close)]
-    volume = np.round(rng.lognormal(2.0, 0.7, n) * (1.0 + np.abs(steps) / truth.sigma_per_minute), 4)
-    kept = _outside_gaps(truth, n, rng)
+    cents = [np.round(parameters.start_price_usd * np.exp(log), 2) for log in (log_open, high, low, log_close)]
+    volume = np.round(rng.lognormal(2.0, 0.7, n) * (1.0 + np.abs(steps) / parameters.sigma_per_minute), 4)
+    kept = _outside_gaps(parameters, n, rng)
     opens, highs, lows, closes = (column[kept] for column in cents)
     return SyntheticBars(minutes[kept], opens, highs, lows, closes, volume[kept])
 
 
-def _sigma(truth: SimulationParameters, minutes: Ints, rng: np.random.Generator) -> Floats:
+def _sigma(parameters: SimulationParameters, minutes: Ints, rng: np.random.Generator) -> Floats:
     log_sigma = np.zeros(len(minutes))
     for sd, half_life in (
-        (truth.slow_log_sd, truth.slow_half_life_minutes),
-        (truth.fast_log_sd, truth.fast_half_life_minutes),
+        (parameters.slow_log_sd, parameters.slow_half_life_minutes),
+        (parameters.fast_log_sd, parameters.fast_half_life_minutes),
     ):
         log_sigma += _ornstein_uhlenbeck(sd, half_life, len(minutes), rng)
-    phase = 2 * np.pi * ((minutes % MINUTES_PER_DAY) - truth.season_peak_minute) / MINUTES_PER_DAY
-    return truth.sigma_per_minute * np.exp(log_sigma + truth.season_log_depth * np.cos(phase))
+    phase = 2 * np.pi * ((minutes % MINUTES_PER_DAY) - parameters.season_peak_minute) / MINUTES_PER_DAY
+    return parameters.sigma_per_minute * np.exp(log_sigma + parameters.season_log_depth * np.cos(phase))
 
 
 def _ornstein_uhlenbeck(sd: float, half_life: float, n: int, rng: np.random.Generator) -> Floats:
@@ -120,9 +120,9 @@ def _bridge_extremes(start: Floats, end: Floats, sigma: Floats, rng: np.random.G
     return start + (x + np.sqrt(x**2 + up)) / 2, start + (x - np.sqrt(x**2 + down)) / 2
 
 
-def _outside_gaps(truth: SimulationParameters, n: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+def _outside_gaps(parameters: SimulationParameters, n: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
     kept = np.ones(n, dtype=np.bool_)
-    for start in np.flatnonzero(rng.random(n) < truth.gaps_per_day / MINUTES_PER_DAY).tolist():
-        kept[start : start + int(rng.geometric(1.0 / truth.mean_gap_minutes))] = False
+    for start in np.flatnonzero(rng.random(n) < parameters.gaps_per_day / MINUTES_PER_DAY).tolist():
+        kept[start : start + int(rng.geometric(1.0 / parameters.mean_gap_minutes))] = False
     kept[[0, -1]] = True
     return kept

@@ -1,4 +1,4 @@
-"""Ticks of one symbol: which are taken, how far back they are kept, and what follows from them."""
+"""Ticks of one symbol: quote validation, recent history and the features computed from it."""
 
 from array import array
 from bisect import bisect_left, bisect_right
@@ -15,14 +15,14 @@ from pipelines.domain.prices.momentum import NO_BUCKET, PERCENT_PER_UNIT, bucket
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 MS_PER_MINUTE = 60_000
-#: A lagged price must be this young at its lag: feeds deliver at least once a minute, or momentum is not known.
+#: Maximum age of a lagged price at its lag. Feeds deliver at least once a minute; otherwise momentum is undefined.
 LAG_TOLERANCE_SECONDS = 90.0
-#: The changes that the contract names, whatever momentum is made of.
+#: Lags of the price changes in the output contract, independent of the lags of momentum.
 DELTA_LAGS_MINUTES = (1, 2, 3, 4, 15, 30)
 
 
 def minutes_of(instant: datetime) -> float:
-    """An instant (aware) in minutes since 1970 UTC, exact to the microsecond."""
+    """Minutes since 1970-01-01 UTC of an aware instant, exact to the microsecond."""
     return (instant - EPOCH) / timedelta(minutes=1)
 
 
@@ -35,17 +35,17 @@ class Tick:
 
     @property
     def minutes(self) -> float:
-        """The instant in minutes since 1970 UTC."""
+        """Minutes since 1970-01-01 UTC."""
         return minutes_of(self.at)
 
 
 @dataclass(frozen=True)
 class TickFeatures:
-    """What a tick looks like against those before it.
+    """Features of a tick, computed from the ticks before it.
 
-    `mean_1m_usd`: mean of the ticks of the last minute; `deltas_pct`: change over DELTA_LAGS_MINUTES, None without a
-    tick near the lag; `score_pct`: momentum score; where `missing_lags` (minutes) is not empty it is partial, made of
-    the lags that are known with their weights scaled to one, and None when none is.
+    `mean_1m_usd`: mean price over the last minute; `deltas_pct`: change over each of DELTA_LAGS_MINUTES, None without a
+    price at the lag; `score_pct`: momentum score. With `missing_lags` (minutes) the score is partial: it uses the known
+    lags, their weights scaled to sum to one, and is None when no lag is known.
     """
 
     mean_1m_usd: float
@@ -55,17 +55,17 @@ class TickFeatures:
 
 
 class TickHistory:
-    """The recent prices of one symbol, oldest first, to the millisecond, as far back as momentum looks."""
+    """Recent prices of one symbol, to the millisecond, as far back as the longest lag."""
 
     def __init__(self, config: ModelConfig) -> None:
         self._config = config
-        # Arrays, not objects: at 50 ticks a second half an hour is 100,000 of them.
+        # Arrays rather than objects: at 50 ticks per second, half an hour is 90,000 ticks.
         self._instants_ms = array("q")
         self._prices_usd = array("d")
         self._features: TickFeatures | None = None
 
     def use_config(self, config: ModelConfig) -> None:
-        """Compute momentum by another configuration from now on."""
+        """Replace the configuration of momentum."""
         self._config = config
         self._features = None
 
@@ -80,30 +80,30 @@ class TickHistory:
         return (self._tick(i) for i in range(first, len(self._instants_ms)))
 
     def add(self, tick: Tick) -> bool:
-        """Append a tick; one that is not newer than the newest is left out, and False returned."""
+        """Append a tick; return False, without adding it, unless it is newer than the newest."""
         instant = _ms(tick.at)
         if self._instants_ms and instant <= self._instants_ms[-1]:
             return False
         self._instants_ms.append(instant)
         self._prices_usd.append(tick.price_usd)
         self._features = None
-        deepest = max(*self._config.momentum_lags_minutes, *DELTA_LAGS_MINUTES)
-        outdated = bisect_left(self._instants_ms, instant - deepest * MS_PER_MINUTE - int(LAG_TOLERANCE_SECONDS * 1000))
-        if outdated > len(self._instants_ms) // 4:  # seldom, since it moves all that stays
+        longest = max(*self._config.momentum_lags_minutes, *DELTA_LAGS_MINUTES)
+        outdated = bisect_left(self._instants_ms, instant - longest * MS_PER_MINUTE - int(LAG_TOLERANCE_SECONDS * 1000))
+        if outdated > len(self._instants_ms) // 4:  # rarely, because deleting moves all remaining ticks
             del self._instants_ms[:outdated], self._prices_usd[:outdated]
         return True
 
     def features(self) -> TickFeatures | None:
-        """Features of the newest tick; None without ticks.
+        """Features of the newest tick, or None without ticks.
 
-        The price k minutes ago is the last one at or before that instant, if it is at most LAG_TOLERANCE_SECONDS older.
+        The price k minutes ago is the last one at or before that instant, at most LAG_TOLERANCE_SECONDS older.
         """
         if self._features is None and self._instants_ms:
             self._features = self._compute_features()
         return self._features
 
     def momentum(self) -> tuple[float | None, int | None]:
-        """Score in percent and bucket of the newest price; (None, None) while a lagged price is missing."""
+        """Score in percent and bucket of the newest tick; (None, None) while any lagged price is missing."""
         features = self.features()
         if features is None or features.score_pct is None or features.missing_lags:
             return None, None
@@ -132,10 +132,10 @@ class TickHistory:
         )
 
     def _change(self, newest: int, price: float, lag_minutes: int) -> float | None:
-        """Relative change since a lag; None without a tick near it."""
-        asked = newest - lag_minutes * MS_PER_MINUTE
-        index = bisect_right(self._instants_ms, asked) - 1
-        if index < 0 or asked - self._instants_ms[index] > LAG_TOLERANCE_SECONDS * 1000:
+        """Relative change over a lag, or None without a price at the lag."""
+        lagged = newest - lag_minutes * MS_PER_MINUTE
+        index = bisect_right(self._instants_ms, lagged) - 1
+        if index < 0 or lagged - self._instants_ms[index] > LAG_TOLERANCE_SECONDS * 1000:
             return None
         past = self._prices_usd[index]
         return (price - past) / past
@@ -154,74 +154,76 @@ def _ms(instant: datetime) -> int:
 
 @dataclass(frozen=True)
 class Quote:
-    """What a source says: a price in USD, and when it was made by the source's own clock (aware), if it says so."""
+    """A price in USD from a source; `quoted_at` (aware) is the source's own timestamp, if it provides one."""
 
     symbol: str
     price_usd: float
     quoted_at: datetime | None = None
 
 
-#: A price this far from the one before it is believed only when others confirm it.
+#: A larger change from the previous price is accepted only after CONFIRMATIONS further quotes within CONFIRMING_CHANGE.
 OUTLIER_CHANGE = 0.10
 CONFIRMING_CHANGE = 0.01
 CONFIRMATIONS = 2
-#: Between two machines that keep time.
+#: Between the clocks of two synchronised machines.
 TOLERATED_SKEW = timedelta(seconds=1)
 TOLERATED_DELAY = timedelta(seconds=5)
-#: Older than this is no price of today, or a time in another unit.
+#: An older timestamp belongs to no current price, or is in another unit.
 MAX_DELAY = timedelta(days=1)
 
 
 class QuoteValidator:
-    """Takes the quotes of one symbol from one source, in order; refuses what cannot be, and says why.
+    """Validates the quotes of one symbol from one source, in order of arrival, and turns them into ticks.
 
-    A tick bears the source's own time, so that what arrives late looks old; a quote that the source repeats is its
-    price as of now; a time ahead of our clock is replaced by ours.
+    A tick has the source's timestamp, so that delayed quotes count as old. A repeated quote confirms its price as of
+    now. A timestamp ahead of our clock is replaced by ours.
     """
 
     def __init__(self, last: Tick | None = None) -> None:
-        """`last`: the newest price that is known already."""
+        """`last`: the newest known price."""
         self._last = last
-        self._stated: datetime | None = None
-        self._suspect: tuple[float, int] | None = None
-        #: What is wrong with the newest quote, in plain words; None when nothing is.
+        self._quoted_at: datetime | None = None
+        self._outlier: tuple[float, int] | None = None
+        #: Description of the newest quote's problem; None without one.
         self.problem: str | None = None
 
     def validate(self, quote: Quote, now: datetime) -> Tick | None:
-        """The tick that a quote makes, None when it is refused; `now` (aware UTC) is when it arrived."""
-        self.problem = self._refusal(quote, now)
+        """Return the quote's tick, or None when the quote is rejected; `now` (aware UTC) is its time of arrival."""
+        self.problem = self._rejection(quote, now)
         if self.problem is not None:
             return None
-        stated = quote.quoted_at
-        if stated is not None and self._stated is not None and stated < self._stated:
-            return None  # overtaken on its way: no fault of the source
+        quoted_at = quote.quoted_at
+        if quoted_at is not None and self._quoted_at is not None and quoted_at < self._quoted_at:
+            return None  # delivered out of order, which is not an error of the source
         at = now
-        if stated is not None and stated != self._stated:
-            if stated - now > TOLERATED_SKEW:
-                self.problem = f"prices are dated {(stated - now).total_seconds():.1f} s ahead of this machine's clock"
-            elif now - stated > TOLERATED_DELAY:
-                self.problem = f"prices arrive {(now - stated).total_seconds():.1f} s after their time"
-            at = min(stated, now)
-        self._stated = stated or self._stated
+        if quoted_at is not None and quoted_at != self._quoted_at:
+            if quoted_at - now > TOLERATED_SKEW:
+                ahead_seconds = (quoted_at - now).total_seconds()
+                self.problem = f"prices are dated {ahead_seconds:.1f} s ahead of this machine's clock"
+            elif now - quoted_at > TOLERATED_DELAY:
+                self.problem = f"prices arrive {(now - quoted_at).total_seconds():.1f} s after their time"
+            at = min(quoted_at, now)
+        self._quoted_at = quoted_at or self._quoted_at
         if self._last is not None and at <= self._last.at:
             at = self._last.at + MILLISECOND
         self._last = Tick(at, quote.price_usd)
         return self._last
 
-    def _refusal(self, quote: Quote, now: datetime) -> str | None:
+    def _rejection(self, quote: Quote, now: datetime) -> str | None:
         price = quote.price_usd
         if not (isfinite(price) and price > 0):
-            return f"{price} is no price"
+            return f"{price} is not a valid price"
         if quote.quoted_at is not None and now - quote.quoted_at > MAX_DELAY:
-            return f"the newest price is of {quote.quoted_at:%Y-%m-%d %H:%M} UTC"
+            return f"the newest price is dated {quote.quoted_at:%Y-%m-%d %H:%M} UTC"
         if self._last is None or abs(price / self._last.price_usd - 1) <= OUTLIER_CHANGE:
-            self._suspect = None
+            self._outlier = None
             return None
         before = self._last.price_usd
-        suspect, seen = self._suspect or (price, 0)
-        confirmed = seen if abs(price / suspect - 1) <= CONFIRMING_CHANGE else 0
-        if confirmed >= CONFIRMATIONS:
-            self._suspect = None
+        outlier, repetitions = self._outlier or (price, 0)
+        confirmations = repetitions if abs(price / outlier - 1) <= CONFIRMING_CHANGE else 0
+        if confirmations >= CONFIRMATIONS:
+            self._outlier = None
             return None
-        self._suspect = price, confirmed + 1
-        return f"{price:g} is {100 * abs(price / before - 1):.0f} % from {before:g}: not believed until it is repeated"
+        self._outlier = price, confirmations + 1
+        change_pct = 100 * abs(price / before - 1)
+        return f"{price:g} differs from {before:g} by {change_pct:.0f} %: rejected until further quotes confirm it"

@@ -1,10 +1,11 @@
-"""How wild the next minutes will be: the volatility forecast that standardises moves.
+"""Short-horizon volatility forecast, by which the models standardise moves.
 
 Three steps, each from one-minute closes alone:
 
-1. season: how much a quarter-hour of the day usually moves, on weekdays and on weekends, with mean 1;
-2. state: exponentially weighted means of the squared one-minute return over its season, with several half-lives; held
-   over gaps; a return beyond 20 times its usual size counts as 20 times, so that one absurd tick does not last a day;
+1. season: the relative volatility of each quarter-hour of the day, on weekdays and on weekends, with mean 1;
+2. state: exponentially weighted means of the squared one-minute return over its season, with several half-lives. The
+   state is held over gaps, and a return counts at most 20 times the mean absolute return, so that the effect of one
+   wrong tick does not last a day;
 3. forecast: log variance per minute over the next t minutes = a constant plus weights times the logs of those means,
    both fitted per horizon by gamma regression (log link, iteratively reweighted least squares), times the mean season
    of those minutes.
@@ -23,32 +24,32 @@ from pipelines.domain.prices.bars import Floats, Ints
 HALF_LIVES_MINUTES = (3, 10, 60, 720)
 MEAN_ABS_RETURN_HALF_LIFE_MINUTES = 720
 CAP_IN_MEAN_ABS_RETURNS = 20.0
-#: What is usual is itself a mean, which one absurd tick must not move: a return counts as so many roots of the mean
-#: squared return of the fit at most.
-LARGEST_IN_TYPICAL_RETURNS = 50.0
-#: Up to so many of them a return counts in full whatever is usual: after a feed that froze for days nothing is, and
-#: a forecast would take hours to find back.
-FULL_IN_TYPICAL_RETURNS = 3.0
-#: Horizons whose weights are fitted; between them weights are interpolated in the log of the horizon.
+#: Upper limit of a return in the mean absolute return, in root mean squared returns of the fit: one wrong tick must not
+#: move that mean.
+MAX_IN_RMS_RETURNS = 50.0
+#: Returns up to this size, in root mean squared returns of the fit, are never capped. After a feed that froze for days
+#: the mean absolute return is near zero, and with its cap alone the forecast would take hours to recover.
+UNCAPPED_IN_RMS_RETURNS = 3.0
+#: Horizons with fitted weights; between them weights are interpolated in the log of the horizon.
 KNOTS_MINUTES = (1, 2, 5, 10, 15, 30, 45, 60)
 MINUTES_PER_DAY = 1440
 MINUTES_PER_WEEK = 7 * MINUTES_PER_DAY
 QUARTERS_PER_DAY = 96
 SEASON_MINUTES = 5
-#: Against the mean squared return: what a season adds to a variance before its logarithm, and the least variance.
+#: Relative to the mean squared return: the offset added to a variance before its logarithm, and the minimum variance.
 SEASON_OFFSET_SHARE = 3e-4
 FLOOR_SHARE = 2.5e-3
 FIT_DAYS = 730
 FIT_EVERY_MINUTES = 7
-#: Real bars take about 12 steps; a feed that froze for three hours in every nine takes 110.
+#: Real bars need about 12 steps; a feed that froze for three hours in every nine needs 110.
 FIT_ITERATIONS = 300
-#: The fit has converged when no logarithm of a forecast changes by more.
+#: The fit has converged when no log forecast changes by more than this.
 FIT_TOLERANCE = 1e-6
 FIT_CAP = 50.0
 
 
 def quarter_of_week(minutes: Ints) -> Ints:
-    """0..95 for the quarter-hours of a weekday, 96..191 of a Saturday or Sunday (UTC).
+    """Quarter-hour of each minute (UTC): 0..95 on weekdays, 96..191 on Saturdays and Sundays.
 
     >>> quarter_of_week(np.array([0, 15, 2 * 1440]))  # 1970-01-01 was a Thursday
     array([ 0,  1, 96])
@@ -59,11 +60,11 @@ def quarter_of_week(minutes: Ints) -> Ints:
 
 @dataclass(frozen=True)
 class VolatilityParameters:
-    """What is fitted seldom and then held.
+    """Fitted parameters, constant between fits.
 
     `season`: float64[192], mean 1 over the fitted bars; `coefficients`: float64[knots, half-lives + 1], the constant
-    last; `variance_floor`: least variance per minute, season taken out; `fitted_until`: instant, nothing at or after it
-    was used.
+    last; `variance_floor`: minimum variance per minute, deseasonalised; `fitted_until`: instant before which all bars
+    of the fit closed.
     """
 
     season: Floats
@@ -72,22 +73,22 @@ class VolatilityParameters:
     fitted_until: int
 
     @property
-    def largest_return(self) -> float:
-        """Most that an absolute return over the root of its season counts in what is usual."""
-        return LARGEST_IN_TYPICAL_RETURNS * self._typical_return
+    def max_return(self) -> float:
+        """Upper limit of a deseasonalised absolute return in the mean absolute return."""
+        return MAX_IN_RMS_RETURNS * self._rms_return
 
     @property
-    def full_return(self) -> float:
-        """Up to here an absolute return over the root of its season counts in full in the variances."""
-        return FULL_IN_TYPICAL_RETURNS * self._typical_return
+    def uncapped_return(self) -> float:
+        """Deseasonalised absolute returns up to this size are never capped in the variances."""
+        return UNCAPPED_IN_RMS_RETURNS * self._rms_return
 
     @property
-    def _typical_return(self) -> float:
+    def _rms_return(self) -> float:
         return float(np.sqrt(self.variance_floor / FLOOR_SHARE))
 
     @cached_property
     def season_by_minute(self) -> Floats:
-        """float64[10080]: season of each minute of the week that begins with minute 0 of 1970."""
+        """float64[10080]: season of each minute of the week that begins at 1970-01-01 00:00 UTC, a Thursday."""
         return self.season[quarter_of_week(np.arange(MINUTES_PER_WEEK))]
 
     @cached_property
@@ -96,7 +97,7 @@ class VolatilityParameters:
         return np.concatenate([[0.0], np.cumsum(twice)])
 
     def mean_season(self, instants: Floats | Ints, ttc_minutes: float) -> Floats:
-        """Mean season of the `ttc_minutes` (at most 60) that follow each instant, which may lie within a minute."""
+        """Mean season over the `ttc_minutes` (at most 60) after each instant; instants may lie within a minute."""
         start = np.asarray(instants, dtype=np.float64) % MINUTES_PER_WEEK
         return (self._season_until(start + ttc_minutes) - self._season_until(start)) / ttc_minutes
 
@@ -106,9 +107,9 @@ class VolatilityParameters:
         return sums[whole] + (position - whole) * (sums[np.minimum(whole + 1, len(sums) - 1)] - sums[whole])
 
     def log_variance(self, log_states: Floats, ttc_minutes: float) -> Floats:
-        """Log of the variance per minute over the next `ttc_minutes`, season taken out.
+        """Log of the deseasonalised variance per minute over the next `ttc_minutes`.
 
-        `log_states`: float64[half-lives, n]. Below one minute it is that of one minute.
+        `log_states`: float64[half-lives, n]. Horizons below one minute have the value of one minute.
         """
         knots = np.log(KNOTS_MINUTES)
         at = float(np.clip(np.log(max(ttc_minutes, 1.0)), knots[0], knots[-1]))
@@ -126,7 +127,7 @@ class VolatilityParameters:
         return np.sqrt(variance * self.mean_season(instants, ttc_minutes))
 
     def log_states(self, variances: Floats) -> Floats:
-        """Logs of the states, not below the floor."""
+        """Logs of the variances, which are raised to the floor."""
         return np.log(np.maximum(variances, self.variance_floor))
 
 
@@ -134,7 +135,7 @@ class VolatilityParameters:
 class VolatilityTrack:
     """State after each minute of a gapless grid; NaN until the first return, held where a minute is missing.
 
-    `first_minute`: of the grid; `mean_abs_return`: float64[n]; `variances`: float64[half-lives, n], season taken out.
+    `first_minute`: of the grid; `mean_abs_return`: float64[n]; `variances`: float64[half-lives, n]. Deseasonalised.
     """
 
     first_minute: int
@@ -143,12 +144,12 @@ class VolatilityTrack:
 
 
 def log_returns(log_closes: Floats) -> Floats:
-    """float64[n]: log return of each minute of a gapless grid, NaN where it or the minute before it is missing."""
+    """float64[n]: log return of each minute of a gapless grid, NaN where it or its predecessor is missing."""
     return np.concatenate([[np.nan], np.diff(log_closes)])
 
 
-def _decayed_mean(values: Floats, half_life: float, before: float) -> Floats:
-    import polars as pl  # 24 MB that a live session has no use for
+def _ewma(values: Floats, half_life: float, before: float) -> Floats:
+    import polars as pl  # 24 MB that a live session does not need
 
     series = pl.Series(np.concatenate([[before], values]), nan_to_null=True)
     means = series.ewm_mean(half_life=half_life, adjust=False, ignore_nulls=True).fill_null(strategy="forward")
@@ -158,9 +159,9 @@ def _decayed_mean(values: Floats, half_life: float, before: float) -> Floats:
 def track_volatility(
     log_closes: Floats, first_minute: int, parameters: VolatilityParameters, before: "VolatilityState | None" = None
 ) -> VolatilityTrack:
-    """States over a gapless grid of log closes that begins at `first_minute`, going on from `before` where given.
+    """Compute the states over a gapless grid of log closes that begins at `first_minute`.
 
-    Of the parameters only those that are fitted before any state matter: season and floor.
+    Continues from `before`, if given. Uses only the season and the floor of `parameters`.
     """
     opening = np.concatenate([[np.nan if before is None else np.log(before.close)], log_closes])
     if before is not None and before.minute != first_minute - 1:
@@ -168,13 +169,11 @@ def track_volatility(
     minutes = first_minute + np.arange(len(log_closes))
     scaled = np.abs(log_returns(opening)[1:]) / np.sqrt(parameters.season[quarter_of_week(minutes)])
     start = [np.nan] * (len(HALF_LIVES_MINUTES) + 1) if before is None else [before.mean_abs_return, *before.variances]
-    usual = _decayed_mean(np.minimum(scaled, parameters.largest_return), MEAN_ABS_RETURN_HALF_LIFE_MINUTES, start[0])
-    cap = np.maximum(CAP_IN_MEAN_ABS_RETURNS * np.concatenate([[start[0]], usual[:-1]]), parameters.full_return)
+    mean_abs = _ewma(np.minimum(scaled, parameters.max_return), MEAN_ABS_RETURN_HALF_LIFE_MINUTES, start[0])
+    cap = np.maximum(CAP_IN_MEAN_ABS_RETURNS * np.concatenate([[start[0]], mean_abs[:-1]]), parameters.uncapped_return)
     squared = np.square(np.where(scaled > cap, cap, scaled))
-    variances = [
-        _decayed_mean(squared, half_life, past) for half_life, past in zip(HALF_LIVES_MINUTES, start[1:], strict=True)
-    ]
-    return VolatilityTrack(first_minute, usual, np.stack(variances))
+    variances = [_ewma(squared, half_life, past) for half_life, past in zip(HALF_LIVES_MINUTES, start[1:], strict=True)]
+    return VolatilityTrack(first_minute, mean_abs, np.stack(variances))
 
 
 @dataclass(frozen=True)
@@ -187,11 +186,11 @@ class VolatilityState:
     variances: tuple[float, ...]
 
     def at(self, instant: float, price: float, parameters: VolatilityParameters) -> "VolatilityState":
-        """State at an instant after the close, up to one minute later, as if the minute ended with `price` there.
+        """State at an instant up to one minute after the close, as if the minute ended there with `price`.
 
-        A whole minute later it is the state after the next bar, exactly as `track_volatility` has it; before that each
-        mean decays by the elapsed part of its half-life. An instant more than a minute later leaves a gap: the state
-        is held. Raises ValueError for an instant before the close or a price that is not positive.
+        One minute later it equals the state that `track_volatility` computes for the next bar; before that, each mean
+        decays by the elapsed part of its half-life. An instant more than a minute later is after a gap, and the state
+        is held. Raises ValueError for an instant before the close and for a price that is not positive.
         """
         elapsed = instant - (self.minute + 1)
         if elapsed < 0 or not 0 < price < float("inf"):
@@ -201,7 +200,7 @@ class VolatilityState:
             return VolatilityState(max(minute, self.minute), price, self.mean_abs_return, self.variances)
         quarter = int(quarter_of_week(np.array([minute]))[0])
         scaled = abs(float(np.log(price) - np.log(self.close))) / float(np.sqrt(parameters.season[quarter]))
-        cap = np.maximum(CAP_IN_MEAN_ABS_RETURNS * self.mean_abs_return, parameters.full_return)
+        cap = np.maximum(CAP_IN_MEAN_ABS_RETURNS * self.mean_abs_return, parameters.uncapped_return)
         squared = min(scaled, float(cap)) ** 2 if cap == cap else scaled**2  # noqa: PLR0124  NaN before the first return
 
         def decayed(mean: float, value: float, half_life: float) -> float:
@@ -211,23 +210,23 @@ class VolatilityState:
             return kept * mean + (1.0 - kept) * value / elapsed
 
         variances = tuple(decayed(v, squared, h) for v, h in zip(self.variances, HALF_LIVES_MINUTES, strict=True))
-        usual = decayed(self.mean_abs_return, min(scaled, parameters.largest_return), MEAN_ABS_RETURN_HALF_LIFE_MINUTES)
-        return VolatilityState(minute, price, usual, variances)
+        mean_abs = decayed(self.mean_abs_return, min(scaled, parameters.max_return), MEAN_ABS_RETURN_HALF_LIFE_MINUTES)
+        return VolatilityState(minute, price, mean_abs, variances)
 
 
 def fit_season(returns: Floats, first_minute: int) -> tuple[Floats, float]:
     """Season float64[192] and the mean squared return, from one-minute log returns on a gapless grid.
 
-    The season of a quarter-hour is exp of the mean log of the variance of its fives of minutes, normalised to mean 1
-    over the bars; a quarter-hour without a bar takes 1. Single minutes would not do: a thin market repeats its price
-    for minutes, and the log of nothing would make its quiet hours far too quiet. A return beyond 20 times the mean size
-    counts as 20 times: one tick at ten times the price would else put the least variance above that of two quiet
+    The season of a quarter-hour is exp of the mean log variance of its five-minute intervals, normalised to mean 1 over
+    the bars; a quarter-hour without bars has 1. Intervals of one minute would bias thin markets: their price repeats
+    for minutes, and the log of zero variance would make quiet hours far too quiet. Returns are capped at 20 times their
+    mean size: otherwise one tick at ten times the price would raise the minimum variance above that of two quiet
     months. Raises ValueError when no return differs from zero.
     """
     known = ~np.isnan(returns)
     sizes = np.abs(returns[known])
     if not len(sizes):
-        raise ValueError("there is not one return: volatility cannot be fitted without bars a minute apart")
+        raise ValueError("there are no one-minute returns: volatility cannot be fitted without bars one minute apart")
     squared = np.zeros(len(returns))
     squared[known] = np.square(np.minimum(sizes, CAP_IN_MEAN_ABS_RETURNS * sizes.mean()))
     level = float(squared[known].mean())
@@ -236,11 +235,13 @@ def fit_season(returns: Floats, first_minute: int) -> tuple[Floats, float]:
     fives = (first_minute + np.arange(len(returns))) // SEASON_MINUTES
     fives -= fives[0]
     in_five = np.bincount(fives, known)
-    there = in_five > 0
-    variances = np.bincount(fives, squared)[there] / in_five[there]
-    quarters = quarter_of_week((first_minute // SEASON_MINUTES + np.flatnonzero(there)) * SEASON_MINUTES)
-    counts = np.bincount(quarters, in_five[there], 2 * QUARTERS_PER_DAY)
-    logs = np.bincount(quarters, in_five[there] * np.log(variances + SEASON_OFFSET_SHARE * level), 2 * QUARTERS_PER_DAY)
+    filled = in_five > 0
+    variances = np.bincount(fives, squared)[filled] / in_five[filled]
+    quarters = quarter_of_week((first_minute // SEASON_MINUTES + np.flatnonzero(filled)) * SEASON_MINUTES)
+    counts = np.bincount(quarters, in_five[filled], 2 * QUARTERS_PER_DAY)
+    logs = np.bincount(
+        quarters, in_five[filled] * np.log(variances + SEASON_OFFSET_SHARE * level), 2 * QUARTERS_PER_DAY
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         season = np.exp(logs / counts)
     season /= np.nansum(season * counts) / counts.sum()
@@ -248,7 +249,7 @@ def fit_season(returns: Floats, first_minute: int) -> tuple[Floats, float]:
 
 
 def fit_volatility(log_closes: Floats, first_minute: int) -> tuple[VolatilityParameters, VolatilityTrack]:
-    """Parameters from all bars of a gapless grid, and the states over it.
+    """Fit the parameters on all bars of a gapless grid, and compute the states over it.
 
     The weights are fitted on the newest FIT_DAYS days. Raises ValueError when the price never moves, when there are too
     few returns, or when the regression does not converge.
@@ -271,36 +272,35 @@ def fit_volatility(log_closes: Floats, first_minute: int) -> tuple[VolatilityPar
         n = counts[rows + 1 + horizon] - counts[rows + 1]
         seasons = empty.mean_season(first_minute + rows + 1, horizon)
         realised = (squares[rows + 1 + horizon] - squares[rows + 1])[n > 0] / n[n > 0] / seasons[n > 0]
-        # Without the floor, weights run away after a freeze: no forecast is low enough for a variance of zero.
+        # Without the floor the weights diverge after a frozen feed: no forecast is low enough for zero variance.
         coefficients.append(_gamma_regression(design[n > 0], np.maximum(realised, empty.variance_floor)))
     return VolatilityParameters(season, np.stack(coefficients), empty.variance_floor, end), track
 
 
 def _gamma_regression(design: Floats, response: Floats) -> Floats:
-    """Coefficients of log E[response], by iteratively reweighted least squares; outliers count FIT_CAP at most.
+    """Coefficients of log E[response], by iteratively reweighted least squares; ratios are capped at FIT_CAP.
 
-    `response` > 0. A step that would fit worse is halved until it does not. Raises ValueError when that does not
-    converge.
+    `response` > 0. Steps that increase the deviance are halved. Raises ValueError when the fit does not converge.
     """
     gram = design.T @ design + 1e-6 * len(design) * np.eye(design.shape[1])
     log_response, log_cap = np.log(response), np.log(FIT_CAP)
 
-    def misfit(fitted: Floats) -> float:
-        """Half the gamma deviance but for a constant; linear in the logarithm beyond the cap."""
-        surprise = log_response - fitted
-        capped = np.minimum(surprise, log_cap)
-        return float((fitted + np.exp(capped) + FIT_CAP * (surprise - capped)).sum())
+    def deviance(fitted: Floats) -> float:
+        """Half the gamma deviance, up to a constant; linear in the log ratio beyond the cap."""
+        log_ratio = log_response - fitted
+        capped = np.minimum(log_ratio, log_cap)
+        return float((fitted + np.exp(capped) + FIT_CAP * (log_ratio - capped)).sum())
 
     coefficients = np.zeros(design.shape[1])
-    coefficients[1] = 1.0  # the second half-life alone: the right order of magnitude to begin with
+    coefficients[1] = 1.0  # start from the second half-life alone: the right order of magnitude
     fitted = design @ coefficients
-    best = misfit(fitted)
+    best = deviance(fitted)
     for _ in range(FIT_ITERATIONS):
         ratio = np.exp(np.minimum(log_response - fitted, log_cap))
         step = np.linalg.solve(gram, design.T @ (ratio - 1.0))
-        while (tried := misfit(fitted + design @ step)) > best and np.abs(design @ step).max() > FIT_TOLERANCE:
+        while (trial := deviance(fitted + design @ step)) > best and np.abs(design @ step).max() > FIT_TOLERANCE:
             step = step / 2.0
-        coefficients, fitted, best = coefficients + step, fitted + design @ step, tried
+        coefficients, fitted, best = coefficients + step, fitted + design @ step, trial
         if np.abs(design @ step).max() <= FIT_TOLERANCE:
             return coefficients
     raise ValueError("the volatility regression does not converge on these bars")

@@ -167,7 +167,7 @@ def after_first_block(monkeypatch: pytest.MonkeyPatch, interrupt: Callable[[str]
     def interrupted(staged: StagedBars) -> Iterator[BarBlock]:
         for block in blocks(staged):
             yield block
-            interrupt(staged.files[0].name)
+            interrupt(staged.sources[0].name)
 
     monkeypatch.setattr(StagedBars, "blocks", interrupted)
 

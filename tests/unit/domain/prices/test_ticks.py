@@ -162,7 +162,7 @@ def test_prices_that_arrive_late_look_old_and_it_is_said() -> None:
 def test_what_is_no_price_is_refused(price: float) -> None:
     gate = QuoteValidator()
     assert gate.validate(Quote("BTC", price), NOW) is None
-    assert gate.problem == f"{price} is no price"
+    assert gate.problem == f"{price} is not a valid price"
     assert gate.validate(Quote("BTC", 100.0), NOW) is not None
     assert gate.problem is None
 
@@ -172,7 +172,7 @@ def test_an_absurd_price_is_not_believed(absurd: float) -> None:
     gate = QuoteValidator(Tick(NOW - seconds(1), 100.0))
     assert gate.validate(Quote("BTC", absurd), NOW) is None
     assert gate.problem is not None
-    assert "not believed until it is repeated" in gate.problem
+    assert "rejected until further quotes confirm it" in gate.problem
     assert gate.validate(Quote("BTC", 100.5), NOW + seconds(1)) == Tick(NOW + seconds(1), 100.5)
 
 
@@ -199,6 +199,6 @@ def test_a_quote_of_another_age_is_refused() -> None:
     for stated in (NOW - timedelta(days=2), datetime(1970, 1, 21, tzinfo=UTC)):
         gate = QuoteValidator()
         assert gate.validate(Quote("BTC", 100.0, stated), NOW) is None
-        assert gate.problem == f"the newest price is of {stated:%Y-%m-%d %H:%M} UTC"
+        assert gate.problem == f"the newest price is dated {stated:%Y-%m-%d %H:%M} UTC"
         assert gate.validate(Quote("BTC", 101.0, NOW), NOW) == Tick(NOW, 101.0)
         assert gate.problem is None
