@@ -50,7 +50,7 @@ from pipelines.storage.models.tables import (
     write_fingerprints,
     write_lookup,
 )
-from pipelines.storage.prices.history import read_closes, read_momentum, summarize_bars
+from pipelines.storage.prices.history import read_closes, require_current_momentum, summarize_bars
 
 GROUP = "analytics"
 #: Models of moves, and models of standardised moves.
@@ -108,11 +108,8 @@ def fingerprint(
     model = settings.model_for(config.profile)
     with database.transaction("fingerprint") as connection:
         closes = read_closes(connection, symbol)
-        scores = read_momentum(connection, symbol, closes)
-        if not np.array_equal(scores.buckets, compute_momentum(closes, model).buckets):
-            raise BuildError(
-                f"{symbol}: momentum is not of these bars or not of profile {model.profile}: materialize it first"
-            )
+        scores = compute_momentum(closes, model)
+        require_current_momentum(connection, symbol, scores, model.profile)
         started = time.perf_counter()
         tables = compute_fingerprints(closes, scores, model)
         seconds = time.perf_counter() - started

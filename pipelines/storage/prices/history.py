@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from psycopg.rows import class_row
 
+from pipelines.domain.configuration.model import Profile
 from pipelines.domain.models.invariants import Gap
 from pipelines.domain.prices.bars import Closes, Floats, Ints, closes_from_usd
-from pipelines.domain.prices.momentum import NO_BUCKET, Momentum
+from pipelines.domain.prices.momentum import Momentum
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.postgres.binary_copy import (
     HEADER,
@@ -168,22 +169,20 @@ def bars_of_ticks(connection: Connection, symbol: str, since: datetime, until: d
     return connection.execute(SQL["bars_of_ticks"], parameters).fetchall()
 
 
-def read_momentum(connection: Connection, symbol: str, closes: Closes) -> Momentum:
-    """Stored momentum in the order of `closes`: NaN and NO_BUCKET where a bar has none.
+def require_current_momentum(connection: Connection, symbol: str, momentum: Momentum, profile: Profile) -> None:
+    """Raise NoDataError unless as many scores are stored as `momentum` has, with the same sum of buckets.
 
-    Raises NoDataError when nothing is stored, or when rows belong to bars that are gone. Bars added or corrected since
-    are not noticed here; the asset `fingerprint` compares with momentum computed anew.
+    Momentum is computed from the closes (0.17 s for five years) because reading it back takes 1.3 s; this summary takes
+    0.25 s.
     """
-    minutes, scores, buckets = _read_stored_momentum(connection, symbol)
-    if not len(minutes):
-        raise NoDataError(f"{symbol} has no momentum: materialize `momentum`, or run `strikecast build {symbol}`")
-    at = np.searchsorted(closes.minutes, minutes)
-    if at[-1] >= len(closes) or not (closes.minutes[at] == minutes).all():
-        raise NoDataError(f"{symbol}: momentum belongs to other bars than price_history: materialize `momentum` again")
-    all_scores = np.full(len(closes), np.nan)
-    all_buckets = np.full(len(closes), NO_BUCKET, dtype=np.int8)
-    all_scores[at], all_buckets[at] = scores, buckets
-    return Momentum(all_scores, all_buckets)
+    row = connection.execute(SQL["momentum_summary"], [symbol]).fetchone()
+    has_score = ~np.isnan(momentum.score_pct)
+    expected = int(has_score.sum()), int(momentum.buckets[has_score].sum(dtype=np.int64))
+    if row != expected:
+        raise NoDataError(
+            f"{symbol}: stored momentum (scores, sum of buckets: {row}) is not that of the stored bars by profile "
+            f"{profile} ({expected}): materialize `momentum`, or run `strikecast build {symbol}`"
+        )
 
 
 def _read_stored_momentum(connection: Connection, symbol: str) -> tuple[Ints, Floats, npt.NDArray[np.int8]]:

@@ -28,6 +28,9 @@ FROM (
     SELECT opened_at, momentum_score_pct, momentum_bucket FROM historical_data.momentum WHERE symbol = %s ORDER BY opened_at
 ) AS scored
 
+-- name: momentum_summary
+SELECT count(*), coalesce(sum(momentum_bucket), 0) FROM historical_data.momentum WHERE symbol = %s
+
 -- name: copy_momentum_in
 COPY historical_data.momentum (symbol, opened_at, momentum_score_pct, momentum_bucket) FROM STDIN (FORMAT binary)
 

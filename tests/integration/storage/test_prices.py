@@ -17,7 +17,7 @@ from pipelines.storage.prices.history import (
     MomentumReport,
     newest_bar_at,
     read_closes,
-    read_momentum,
+    require_current_momentum,
     summarize_bars,
     write_gaps,
     write_momentum,
@@ -56,8 +56,17 @@ def refresh(database: Database, symbol: str, config: ModelConfig = CONFIG) -> Mo
 
 
 def reread(connection: Connection, symbol: str) -> tuple[Closes, Momentum]:
+    """Closes, and stored momentum in their order."""
     closes = read_closes(connection, symbol)
-    return closes, read_momentum(connection, symbol, closes)
+    stored = Momentum(np.full(len(closes), np.nan), np.full(len(closes), NO_BUCKET, dtype=np.int8))
+    rows = connection.execute(
+        "SELECT opened_at, momentum_score_pct, momentum_bucket FROM historical_data.momentum WHERE symbol = %s",
+        [symbol],
+    )
+    for opened_at, score_pct, bucket in rows:
+        at = np.flatnonzero(closes.minutes == int(opened_at.timestamp()) // 60)
+        stored.score_pct[at], stored.buckets[at] = score_pct, bucket
+    return closes, stored
 
 
 def written(database: Database, symbol: str) -> dict[int, tuple[str, float]]:
@@ -134,16 +143,31 @@ def test_a_write_that_fails_leaves_the_momentum_as_it_was(database: Database) ->
     assert written(database, "FAIL") == before
 
 
-@pytest.mark.parametrize("changed", ["missing", "newest deleted", "one deleted"])
-def test_momentum_of_other_bars_is_not_read(database: Database, changed: str) -> None:
+@pytest.mark.parametrize("changed", ["missing", "newest deleted", "one deleted", "one corrected"])
+def test_stored_momentum_of_other_bars_is_detected(database: Database, changed: str) -> None:
     symbol = changed.replace(" ", "").upper()
     store(database, symbol)
     if changed != "missing":
         refresh(database, symbol)
-    store(database, symbol, without={"newest deleted": 1439, "one deleted": 700}.get(changed))
-    with database.connect("test", Role.READER) as connection, pytest.raises(NoDataError, match="materialize") as raised:
-        reread(connection, symbol)
+    close = {700: BARS.close[700] + 1.0} if changed == "one corrected" else {}
+    store(database, symbol, close, without={"newest deleted": 1439, "one deleted": 700}.get(changed))
+    with database.connect("test", Role.READER) as connection:
+        momentum = compute_momentum(read_closes(connection, symbol), CONFIG)
+        with pytest.raises(NoDataError, match="materialize") as raised:
+            require_current_momentum(connection, symbol, momentum, CONFIG.profile)
     assert symbol in str(raised.value)
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_stored_momentum_of_another_profile_is_detected(database: Database, profile: Profile) -> None:
+    symbol, (other,) = f"BY{profile.upper()}", set(Profile) - {profile}
+    store(database, symbol, close={700: 110.0}, without=300)
+    refresh(database, symbol, ModelConfig(profile=profile))
+    with database.connect("test", Role.READER) as connection:
+        closes = read_closes(connection, symbol)
+        require_current_momentum(connection, symbol, compute_momentum(closes, ModelConfig(profile=profile)), profile)
+        with pytest.raises(NoDataError, match=f"by profile {other}"):
+            require_current_momentum(connection, symbol, compute_momentum(closes, ModelConfig(profile=other)), other)
 
 
 def test_symbols_do_not_mix(database: Database) -> None:
