@@ -29,7 +29,6 @@ from pipelines.domain.models.invariants import (
 )
 from pipelines.domain.models.lookup import build_lookup_block
 from pipelines.domain.prices.momentum import compute_momentum
-from pipelines.errors import BuildError
 from pipelines.evaluation.model_charts import baseline_heat_map, momentum_chart, save_chart, standardised_chart
 from pipelines.resources import SYMBOLS, DatabaseResource, SettingsResource
 from pipelines.storage.models.generations import (
