@@ -27,10 +27,10 @@ TICKS = 400
 SESSION = """
 import sys
 from pathlib import Path
-from pipelines.live.feeds.base import ExternalFeed
+from pipelines.live.feeds.base import Feed
 from pipelines.live.session import LiveSession
 from pipelines.storage.postgres.connection import Database
-LiveSession(Database(sys.argv[1]), Path(sys.argv[2]), {"BTC": 250.0, "ETH": 20.0}, lambda _: ExternalFeed()).run()
+LiveSession(Database(sys.argv[1]), Path(sys.argv[2]), {"BTC": 250.0, "ETH": 20.0}, lambda _: Feed()).run()
 """
 
 

@@ -31,7 +31,7 @@ def live(
         )
         with suppress(KeyboardInterrupt):
             session.run(once=once)
-        if once and not session.cycles:
+        if once and not session.metrics.cycles:
             raise NoDataError("nothing was refreshed: no symbol has a price")
 
 

@@ -1,44 +1,64 @@
-"""The cycle of all symbols: prices in, files out. One event loop, nothing shared with other threads."""
+"""The refresh loop of a live session: ticks and champions in, probability files out, in one event loop."""
 
 import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from pipelines.domain.prices.ticks import Tick
 from pipelines.errors import NoDataError, StrikecastError
+from pipelines.live.champions import load_new_champions
 from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.runner import SourceRunner
 from pipelines.live.metrics import SessionMetrics
-from pipelines.live.model_loading import load_new_champions
 from pipelines.live.symbol_refresher import SymbolRefresher
 from pipelines.log import Log
 from pipelines.storage.live.tick_writer import MAX_QUEUED, TickRecord, TickWriter
 from pipelines.storage.live.ticks import GENERATION_CHANNEL, Notification, notifications, read_new_ticks
 from pipelines.storage.postgres.connection import Database, DriverError, OperationalError, Role, full_message
 
-#: A file is renewed after this long without a tick: at least once a second, with room for 200 symbols' turns.
+#: A file is refreshed this long after the last time, even without a tick. It must be at least once a second; the rest
+#: is for the turns of up to 200 symbols.
 REFRESH_SECONDS = 0.65
-MOST_BETWEEN_REFRESHES_SECONDS = 1.0
-#: Should a NOTIFY have been lost.
-POLL_SECONDS = 1.0
+MAX_GAP_SECONDS = 1.0
+#: Ticks and champions are also polled, since a NOTIFY may be lost.
+TICK_POLL_SECONDS = 1.0
 CHAMPION_POLL_SECONDS = 5.0
-#: As far back as momentum and its tolerance reach.
+#: The longest lag of momentum, with its tolerance.
 HISTORY = timedelta(minutes=33)
-ROWS_AT_ONCE = 20_000
-#: Further ahead, a price is from a clock that is wrong.
-TOLERATED_FUTURE = timedelta(seconds=1)
+TICK_BATCH_SIZE = 20_000
+#: A tick that is further ahead comes from a wrong clock.
+MAX_CLOCK_SKEW = timedelta(seconds=1)
 FAILURES = (DriverError, OSError, ValueError, KeyError, ArithmeticError, NoDataError)
-#: Backoff with full jitter: up to 0.1, 0.2, 0.4 ... 5 s.
+#: Exponential backoff with full jitter: up to 0.1, 0.2, 0.4 ... 5 s.
 BACKOFF = wait_random_exponential(multiplier=0.1, max=5.0)
 
 
+@dataclass
+class _SymbolState:
+    """The loop's state of one symbol; `arrived_at` and `written_at` are by the performance counter."""
+
+    refresher: SymbolRefresher
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Arrival of the first tick that the file does not show yet.
+    arrived_at: float | None = None
+    written_at: float | None = None
+    #: Minute of the last answer that was stored.
+    stored_minute: datetime | None = None
+    #: The newest tick of the session's own feed while it waits for the leadership.
+    pending_tick: Tick | None = None
+    failure: str | None = None
+    clock_problem: str | None = None
+    champion_problem: str | None = None
+
+
 class RefreshLoop:
-    """What a session does over and over. Reads through a pool of its own; ticks and answers go through a TickWriter."""
+    """Refreshes the files of all symbols. Reads through its own pool; writes through the leader's TickWriter."""
 
     def __init__(
         self,
@@ -51,269 +71,253 @@ class RefreshLoop:
     ) -> None:
         self._database = database
         self._application = application
-        self._refreshers = refreshers
+        self._symbols = {symbol: _SymbolState(refresher) for symbol, refresher in refreshers.items()}
         self._metrics = metrics
         self._log = log
         self._on_first_file = on_first_file
-        #: Whether the session's prices are replayed; the ticks of the other kind are another market's.
+        #: Whether the session's prices are replayed. It ignores ticks of the other kind, which are another market's.
         self.replayed = False
         self.pool = database.async_pool(application, Role.LIVE)
-        self.runners: Sequence[SourceRunner] = ()
+        self.runners: list[SourceRunner] = []
+        #: None while this session waits for the leadership.
         self._tick_writer: TickWriter | None = None
-        self._began_at = datetime.max.replace(tzinfo=UTC)
-        self._wake = {symbol: asyncio.Event() for symbol in refreshers}
-        self._ticked = asyncio.Event()
-        self._published = asyncio.Event()
-        self._ticked_symbols: set[str] = set()
-        self._arrived: dict[str, float] = {}
-        self._written: dict[str, float] = {}
-        self._sampled: dict[str, datetime] = {}
-        self._failing: dict[str, str] = {}
-        #: What is wrong, by symbol: with the clock of its ticks, with its generation; and with reading ticks at all.
-        self._ahead: dict[str, str] = {}
-        self._unreadable: Mapping[str, str] = {}
-        self._deaf: str | None = None
-        #: While this session waits: the newest tick of our own feed, and ticks of others without features.
-        self._held: dict[str, Tick] = {}
-        self._bare: deque[TickRecord] = deque(maxlen=MAX_QUEUED)
+        self._leading_since = datetime.max.replace(tzinfo=UTC)
+        self._notified_symbols: set[str] = set()
+        self._ticks_notified = asyncio.Event()
+        self._champion_notified = asyncio.Event()
+        self._read_problem: str | None = None
+        #: Features of ticks of other producers, to be stored once this session leads.
+        self._unstored_features: deque[TickRecord] = deque(maxlen=MAX_QUEUED)
 
-    async def catch_up(self) -> None:
-        """Read the ticks of the last half hour, or what is new of them."""
-        while await self._try_read_ticks(list(self._refreshers)):
-            pass
-
-    async def begin(self, session: int, tick_writer: TickWriter, feed: Feed) -> None:
-        """From now on this session writes: catch up with the ticks, warm up the feed, write all files once."""
+    async def lead(self, session: int, tick_writer: TickWriter, feed: Feed) -> None:
+        """Become the writer: catch up with the ticks, warm up the feed, write all files."""
         self._tick_writer = tick_writer
-        self._arrived.clear()  # what came while the session before this one answered it
-        for refresher in self._refreshers.values():
-            refresher.session = session
+        for state in self._symbols.values():
+            state.refresher.session = session
+            state.arrived_at = None  # the previous leader has answered these ticks
         await self.catch_up()
-        tick_writer.add_features(list(self._bare))
-        self._began_at = datetime.now(UTC)
-        for symbol, refresher in self._refreshers.items():
-            await self._try_refresh(symbol)
-            warm = [self._described(symbol, t) for t in feed.warm_up(symbol, self._began_at) if refresher.take(t)]
-            tick_writer.add_ticks(warm)
-            if symbol in self._held:
-                await self.deliver([(symbol, self._held[symbol])], self._began_at)
-            if warm:
-                await self._try_refresh(symbol)
+        tick_writer.add_features(list(self._unstored_features))
+        self._leading_since = datetime.now(UTC)
+        for symbol, state in self._symbols.items():
+            await self._try_refresh(state)
+            warm_up = feed.warm_up(symbol, self._leading_since)
+            records = [self._record(state, tick) for tick in warm_up if state.refresher.add_tick(tick)]
+            tick_writer.add_ticks(records)
+            if state.pending_tick is not None:
+                self.deliver([(symbol, state.pending_tick)], self._leading_since)
+            if records:
+                await self._try_refresh(state)
 
-    def write_last(self, why: str) -> None:
-        """Say in every file that nobody will renew it."""
-        for refresher in self._refreshers.values():
-            refresher.write_last(datetime.now(UTC), why)
+    def write_final_files(self, reason: str) -> None:
+        """Write into every file that it will not be refreshed, and why."""
+        for state in self._symbols.values():
+            state.refresher.write_final(datetime.now(UTC), reason)
 
-    # Generations
+    # Champions
 
     async def load_champions(self) -> None:
-        """Take over generations that were published."""
-        used = {
-            symbol: None if one.champion is None else one.champion.version.generation
-            for symbol, one in self._refreshers.items()
+        """Use newly published champions."""
+        current = {
+            symbol: None if state.refresher.champion is None else state.refresher.champion.version.generation
+            for symbol, state in self._symbols.items()
         }
-        found = await asyncio.to_thread(
-            load_new_champions,
-            self._database,
-            self._application,
-            list(self._refreshers),
-            used,
-            replayed=self.replayed,
+        new = await asyncio.to_thread(
+            load_new_champions, self._database, self._application, current, replayed=self.replayed
         )
-        for symbol, champion in found.loaded.items():
-            self._refreshers[symbol].use(champion)
-            self._wake[symbol].set()
+        for symbol, champion in new.loaded.items():
+            self._symbols[symbol].refresher.use_champion(champion)
+            self._symbols[symbol].wake.set()
             self._log(f"{symbol}: generation {champion.version.generation}")
-        for symbol, problem in found.unreadable.items():
-            if self._unreadable.get(symbol) != problem:  # the one in use goes on
+        for symbol, state in self._symbols.items():
+            problem = new.problems.get(symbol)
+            if problem is not None and problem != state.champion_problem:  # the current champion stays in use
                 self._log(f"{symbol}: {problem}")
-        self._unreadable = found.unreadable
+            state.champion_problem = problem
 
-    async def look_for_champions(self) -> None:
-        """As `load_champions`, when one is announced, and now and then without: a NOTIFY may have been lost."""
+    async def watch_champions(self) -> None:
+        """Call `load_champions` when one is published, and every CHAMPION_POLL_SECONDS; forever."""
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CHAMPION_POLL_SECONDS):
-                    await self._published.wait()
-            self._published.clear()
+            await _wait(self._champion_notified, CHAMPION_POLL_SECONDS)
+            self._champion_notified.clear()
             try:
                 await self.load_champions()
-            except (StrikecastError, DriverError) as error:  # a lost server ends the session elsewhere
+            except (StrikecastError, DriverError) as error:  # the heartbeat ends a session that lost its server
                 self._log(f"published generations cannot be read: {full_message(error)}")
 
     # Ticks
 
     async def listen(self) -> None:
-        """Hear of ticks and generations, over a new connection whenever the last one broke."""
+        """Receive notifications of ticks and generations; reconnect when the connection breaks."""
         async for attempt in AsyncRetrying(retry=retry_if_exception_type(OperationalError), wait=BACKOFF):
             with attempt:
                 async for notification in notifications(self._database, self._application):
-                    self._hear(notification)
+                    self._on_notification(notification)
 
-    def _hear(self, notification: Notification) -> None:
+    def _on_notification(self, notification: Notification) -> None:
         if notification.channel == GENERATION_CHANNEL:
-            self._published.set()
-        elif self._tick_writer is not None and notification.pid == self._tick_writer.connection.info.backend_pid:
-            return  # our own ticks
-        elif notification.payload in self._refreshers:
-            self._arrived.setdefault(notification.payload, time.perf_counter())
-            self._ticked_symbols.add(notification.payload)
-            self._ticked.set()
+            self._champion_notified.set()
+            return
+        is_own = self._tick_writer is not None and notification.pid == self._tick_writer.connection.info.backend_pid
+        state = self._symbols.get(notification.payload)
+        if state is not None and not is_own:
+            state.arrived_at = state.arrived_at or time.perf_counter()
+            self._notified_symbols.add(notification.payload)
+            self._ticks_notified.set()
 
-    async def follow(self) -> None:
-        """Read the ticks of other producers as they are announced, and now and then without."""
+    async def follow_ticks(self) -> None:
+        """Read ticks of other producers when notified, and every TICK_POLL_SECONDS; forever."""
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS):
-                    await self._ticked.wait()
-            symbols = list(self._ticked_symbols) or list(self._refreshers)
-            self._ticked.clear()
-            self._ticked_symbols.clear()
+            await _wait(self._ticks_notified, TICK_POLL_SECONDS)
+            symbols = list(self._notified_symbols) or list(self._symbols)
+            self._ticks_notified.clear()
+            self._notified_symbols.clear()
             await self._try_read_ticks(symbols)
 
+    async def catch_up(self) -> None:
+        """Read all ticks of the last half hour that are not known yet."""
+        while await self._try_read_ticks(list(self._symbols)):
+            pass
+
     async def _try_read_ticks(self, symbols: Sequence[str]) -> bool:
-        """As `_read_ticks`; what fails is told in the files, and there is no more for now."""
+        """As `_read_ticks`; a failure is reported in the files, and returns False."""
         try:
             more = await self._read_ticks(symbols)
-        except FAILURES as error:  # `follow` tries again; a lost server ends the session elsewhere
-            self._deaf = f"ticks cannot be read: {full_message(error)}"
+        except FAILURES as error:  # the heartbeat ends a session that lost its server
+            self._read_problem = f"ticks cannot be read: {full_message(error)}"
             return False
-        self._deaf = None
+        self._read_problem = None
         return more
 
     async def _read_ticks(self, symbols: Sequence[str]) -> bool:
-        """Take in ticks that are newer than the newest; whether there are more."""
-        began, now = time.perf_counter(), datetime.now(UTC)
-        newest = {symbol: self._refreshers[symbol].ticks.latest for symbol in symbols}
+        """Read ticks newer than the newest known; return whether there are more."""
+        started, now = time.perf_counter(), datetime.now(UTC)
+        newest = {symbol: self._symbols[symbol].refresher.ticks.latest for symbol in symbols}
         since = [(symbol, now - HISTORY if tick is None else tick.at) for symbol, tick in newest.items()]
         async with self.pool.connection() as connection:
-            rows = await read_new_ticks(connection, since, ROWS_AT_ONCE, replayed=self.replayed)
-        read = time.perf_counter()
-        described, counted = [], Counter(row[0] for row in rows)
+            rows = await read_new_ticks(connection, since, TICK_BATCH_SIZE, replayed=self.replayed)
+        read_at = time.perf_counter()
+        records = []
         for symbol in symbols:
-            self._ahead.pop(symbol, None)
-        for symbol, ticked_at, price, received_at, bare in rows:
-            if ticked_at - now > TOLERATED_FUTURE:
+            self._symbols[symbol].clock_problem = None
+        for symbol, ticked_at, price, received_at, lacks_features in rows:
+            state, tick = self._symbols[symbol], Tick(ticked_at, price)
+            if ticked_at - now > MAX_CLOCK_SKEW:
                 ahead = (ticked_at - now).total_seconds()
-                self._ahead.setdefault(symbol, f"there are prices dated {ahead:.0f} s ahead of this machine's clock")
+                state.clock_problem = f"there are prices dated {ahead:.0f} s ahead of this machine's clock"
                 continue
-            tick = Tick(ticked_at, price)
-            if not self._refreshers[symbol].take(tick):
+            if not state.refresher.add_tick(tick):
                 continue
-            if bare:
-                described.append(self._described(symbol, tick))
-            if received_at > self._began_at:
+            if lacks_features:
+                records.append(self._record(state, tick))
+            if received_at > self._leading_since:
+                state.arrived_at = state.arrived_at or started
                 self._metrics.ticks += 1
                 self._metrics.record("feed", max(0.0, (received_at - ticked_at).total_seconds()))
-                self._metrics.record("read", read - self._arrived.setdefault(symbol, began))
-            self._wake[symbol].set()
+                self._metrics.record("read", read_at - state.arrived_at)
+            state.wake.set()
         for symbol in symbols:
-            if not self._wake[symbol].is_set():
-                self._arrived.pop(symbol, None)  # nothing new came of it
+            if not self._symbols[symbol].wake.is_set():
+                self._symbols[symbol].arrived_at = None  # the notification brought no new tick
         if self._tick_writer is None:
-            self._bare.extend(described)
+            self._unstored_features.extend(records)
         else:
-            self._tick_writer.add_features(described)
-        return any(count >= ROWS_AT_ONCE for count in counted.values())
+            self._tick_writer.add_features(records)
+        return any(count >= TICK_BATCH_SIZE for count in Counter(row[0] for row in rows).values())
 
-    async def deliver(self, ticks: Sequence[tuple[str, Tick]], arrived_at: datetime) -> None:
-        """Take in ticks of our own feed, have them stored and answered; while the session waits, keep the newest."""
+    def deliver(self, ticks: Sequence[tuple[str, Tick]], received_at: datetime) -> None:
+        """Add ticks of the session's own feed and store them. While it waits for the leadership, keep the newest."""
         if self._tick_writer is None:
-            self._held.update(ticks)
+            for symbol, tick in ticks:
+                self._symbols[symbol].pending_tick = tick
             return
-        arrived = time.perf_counter()
-        taken = [self._described(symbol, tick) for symbol, tick in ticks if self._refreshers[symbol].take(tick)]
-        if not taken:
-            return
-        self._tick_writer.add_ticks(taken)
-        self._metrics.ticks += len(taken)
-        for one in taken:
-            self._metrics.record("feed", max(0.0, (arrived_at - one.tick.at).total_seconds()))
-            self._metrics.record("read", time.perf_counter() - arrived)
-            self._arrived[one.symbol] = arrived
-            self._wake[one.symbol].set()
+        arrived_at = time.perf_counter()
+        for symbol, tick in ticks:
+            state = self._symbols[symbol]
+            if state.refresher.add_tick(tick):
+                self._tick_writer.add_ticks([self._record(state, tick)])
+                self._metrics.ticks += 1
+                self._metrics.record("feed", max(0.0, (received_at - tick.at).total_seconds()))
+                self._metrics.record("read", time.perf_counter() - arrived_at)
+                state.arrived_at = arrived_at
+                state.wake.set()
 
-    def _described(self, symbol: str, tick: Tick) -> TickRecord:
-        features = self._refreshers[symbol].ticks.features()
+    def _record(self, state: _SymbolState, tick: Tick) -> TickRecord:
+        """The newest tick with its features."""
+        features = state.refresher.ticks.features()
         assert features is not None
-        return TickRecord(symbol, tick, features)
+        return TickRecord(state.refresher.symbol, tick, features)
 
     # Files
 
     async def refresh_forever(self, symbol: str) -> None:
-        """Renew a symbol's file with each tick and at least once a second; what goes wrong is said and tried again."""
-        wake = self._wake[symbol]
+        """Refresh a symbol's file after each tick and at least once a second; retry failures."""
+        state = self._symbols[symbol]
+        retrying = AsyncRetrying(retry=retry_if_exception_type(FAILURES), wait=BACKOFF)
         while True:
-            left = REFRESH_SECONDS - (time.perf_counter() - self._written.get(symbol, 0.0))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, left) if symbol in self._written else REFRESH_SECONDS):
-                    await wake.wait()
-            wake.clear()
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(FAILURES), wait=BACKOFF, before_sleep=lambda s: self._retry(symbol, s)
-            ):
-                with attempt:
-                    await self._refresh(symbol)
-            if self._failing.pop(symbol, None) is not None:
+            elapsed = 0.0 if state.written_at is None else time.perf_counter() - state.written_at
+            await _wait(state.wake, max(0.0, REFRESH_SECONDS - elapsed))
+            state.wake.clear()
+            await retrying(self._refresh, state)
+            if state.failure is not None:
+                state.failure = None
                 self._log(f"{symbol}: refreshing again")
 
-    async def _try_refresh(self, symbol: str) -> None:
-        try:
-            await self._refresh(symbol)
-        except FAILURES as error:  # one symbol's failure is no other's
-            self._failed(symbol, error)
+    async def _try_refresh(self, state: _SymbolState) -> None:
+        with suppress(*FAILURES):  # reported; other symbols are not affected
+            await self._refresh(state)
 
-    async def _refresh(self, symbol: str) -> None:
-        refresher = self._refreshers[symbol]
-        arrived = self._arrived.pop(symbol, None)
-        status = await refresher.refresh(self.pool, datetime.now(UTC), self._problems(symbol))
+    async def _refresh(self, state: _SymbolState) -> None:
+        """Write the file. A failure is logged if it is new, written into the file, and raised."""
+        try:
+            await self._write_file(state)
+        except FAILURES as error:
+            symbol, failure = state.refresher.symbol, f"{type(error).__name__}: {full_message(error)}"
+            if failure != state.failure:
+                state.failure = failure
+                self._log(f"{symbol}: {failure}")
+            with suppress(OSError, ValueError):
+                state.refresher.write_failure(datetime.now(UTC), failure)
+                state.written_at = time.perf_counter()
+            raise
+
+    async def _write_file(self, state: _SymbolState) -> None:
+        arrived_at, state.arrived_at = state.arrived_at, None
+        status = await state.refresher.refresh(self.pool, datetime.now(UTC), self._problems(state))
         if status is None:
             return
-        written = time.perf_counter()
-        before = self._written.get(symbol)
-        self._written[symbol] = written
+        previous, state.written_at = state.written_at, time.perf_counter()
         self._metrics.cycles += 1
-        if arrived is not None:
-            self._metrics.record("total", written - arrived)
-        if before is None:
-            self._on_first_file(symbol)
+        if arrived_at is not None:
+            self._metrics.record("total", state.written_at - arrived_at)
+        if previous is None:
+            self._on_first_file(state.refresher.symbol)
         else:
-            gap = written - before
-            self._metrics.overruns += gap > MOST_BETWEEN_REFRESHES_SECONDS
+            gap = state.written_at - previous
+            self._metrics.overruns += gap > MAX_GAP_SECONDS
             self._metrics.longest_gap_seconds = max(self._metrics.longest_gap_seconds, gap)
             self._metrics.seconds_stale += gap if status == "stale" else 0.0
-        self._keep_answer(symbol)
+        self._store_answer(state)
 
-    def _keep_answer(self, symbol: str) -> None:
-        """Keep the first answer of each minute, to be scored when its hour has passed."""
-        answer = self._refreshers[symbol].answer
+    def _store_answer(self, state: _SymbolState) -> None:
+        """Store the first answer of each minute, for scoring after its hour."""
+        answer = state.refresher.answer
         if answer is None or self._tick_writer is None:
             return
         minute: datetime = answer["answered_at"].replace(second=0, microsecond=0)
-        if self._sampled.get(symbol) != minute:
+        if state.stored_minute != minute:
             self._tick_writer.add_answer(answer)
-            self._sampled[symbol] = minute
+            state.stored_minute = minute
 
-    def _problems(self, symbol: str) -> list[str]:
-        """What is wrong with a symbol's prices, in plain words."""
-        problems = [problem for runner in self.runners for problem in runner.problems(symbol)]
-        known = (self._ahead.get(symbol), self._unreadable.get(symbol), self._deaf)
-        problems += [problem for problem in known if problem is not None]
+    def _problems(self, state: _SymbolState) -> list[str]:
+        """Messages about a symbol's prices, for its file."""
+        problems = [problem for runner in self.runners for problem in runner.problems(state.refresher.symbol)]
+        others = (state.clock_problem, state.champion_problem, self._read_problem)
+        problems += [problem for problem in others if problem is not None]
         return problems if self._tick_writer is None else problems + self._tick_writer.problems
 
-    def _retry(self, symbol: str, attempt: RetryCallState) -> None:
-        assert attempt.outcome is not None
-        error = attempt.outcome.exception()
-        assert isinstance(error, Exception)
-        self._failed(symbol, error)
 
-    def _failed(self, symbol: str, error: Exception) -> None:
-        """Say the first failure of a row, and put each into the file."""
-        text = f"{type(error).__name__}: {full_message(error)}"
-        if self._failing.get(symbol) != text:
-            self._failing[symbol] = text
-            self._log(f"{symbol}: {text}")
-        with suppress(OSError, ValueError):
-            self._refreshers[symbol].write_failure(datetime.now(UTC), text)
-            self._written[symbol] = time.perf_counter()
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event for at most so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

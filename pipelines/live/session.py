@@ -1,15 +1,16 @@
-"""A live session: one process that refreshes the files of all symbols until its market closes and another takes over.
+"""A live session: one process that refreshes the files of all symbols until its market closes.
 
-Until it is its turn it waits, warm: it follows ticks and generations, and writes nothing. Then it holds the session
-lock (see `succession`), refreshes each file at least once a second, and keeps a record of itself.
+It starts as a standby: it reads ticks and champions, and writes nothing. Once it holds the session lock (see
+`leadership`) it leads: it refreshes each file at least once a second and sends heartbeats. It hands over to the next
+standby when its market closes.
 """
 
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,21 +22,15 @@ from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.factory import FeedFactory
 from pipelines.live.feeds.replay import REPLAY
 from pipelines.live.feeds.runner import SourceRunner
-from pipelines.live.file_writer import ProbabilityFileWriter, remove_leftovers
-from pipelines.live.leadership import Leadership, take_leadership, wait_for_leadership
-from pipelines.live.metrics import SessionMetrics, added
+from pipelines.live.file_writer import ProbabilityFileWriter
+from pipelines.live.leadership import Leadership, acquire_session_lock, take_leadership
+from pipelines.live.metrics import SessionMetrics
 from pipelines.live.refresh_loop import RefreshLoop
-from pipelines.live.session_state import crashed_state, live_state
+from pipelines.live.session_recorder import SessionRecorder, SessionReport, log_errors
 from pipelines.live.symbol_refresher import SymbolRefresher
 from pipelines.log import Log
-from pipelines.storage.live.sessions import (
-    end_session,
-    latest_totals,
-    leader_connection,
-    read_lock_state_async,
-    record_heartbeat,
-)
-from pipelines.storage.live.state_store import SnapshotType, save_state
+from pipelines.storage.live.sessions import end_session, leader_connection, read_lock_state_async, record_heartbeat
+from pipelines.storage.live.state_store import SnapshotType
 from pipelines.storage.live.tick_writer import TickWriter
 from pipelines.storage.postgres.connection import (
     AsyncConnection,
@@ -50,34 +45,21 @@ from pipelines.storage.postgres.connection import (
 APPLICATION = "live session"
 STATEMENT_TIMEOUT_SECONDS = 5
 HEARTBEAT_SECONDS = 1.0
-#: Between two looks whether a successor waits, once the market has closed.
+#: Interval at which a session whose market has closed looks for a standby.
 HAND_OVER_CHECK_SECONDS = 0.1
-#: A cancelled session has this long to say goodbye.
-LEAVE_SECONDS = 1.5
-REPORT_EVERY_MINUTES = 10
-HANDED_OVER = "its market closed and its successor waited"
-ONCE = "one refresh was asked for"
+SHUTDOWN_TIMEOUT_SECONDS = 1.5
+HANDED_OVER = "handed over when its market closed"
+REFRESHED_ONCE = "refreshed once"
 
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class SessionReport:
-    """A session so far; `ended`: why it ended, None while it runs; `totals`: counts with those of the ones before."""
-
-    session: int
-    feed: str
-    started_at: datetime
-    metrics: SessionMetrics
-    totals: Mapping[str, float]
-    ended: str | None
-
-
 class LiveSession:
-    """Refreshes the probability files of `tiers_usd`'s symbols (symbol -> distance of strikes in USD).
+    """Refreshes the probability files of the symbols in `tiers_usd` (symbol -> distance of its strikes in USD).
 
-    `period`: it hands over at each whole multiple of it, an hour for hourly markets.
-    `wait`: wait for the session that runs to end, rather than raise AlreadyRunningError.
+    `period`: the session hands over at whole multiples of it, an hour for hourly markets. `wait`: wait for the leader
+    to end instead of raising AlreadyRunningError. `on_start` is called once it leads, `on_report` every ten minutes and
+    at its end.
     """
 
     def __init__(
@@ -91,12 +73,12 @@ class LiveSession:
         period: timedelta = timedelta(hours=1),
         wait: bool = False,
         log: Log = _logger.info,
-        on_start: Callable[[Leadership], None] = lambda _: None,
+        on_start: Callable[[], None] = lambda: None,
         on_first_file: Log = lambda _: None,
         on_report: Callable[[SessionReport], None] = lambda _: None,
     ) -> None:
         self._database = replace(database, statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS)
-        self._make_feed = feed
+        self._feed_factory = feed
         self._run_id = run_id
         self._period = period
         self._wait = wait
@@ -105,45 +87,41 @@ class LiveSession:
         self._on_report = on_report
         self.metrics = SessionMetrics()
         self._files = ProbabilityFileWriter(output_dir)
-        self.refreshers = {
-            symbol: SymbolRefresher(symbol, tier, self._files, self.metrics) for symbol, tier in tiers_usd.items()
+        self._refreshers = {
+            symbol: SymbolRefresher(symbol, tier_usd, self._files, self.metrics)
+            for symbol, tier_usd in tiers_usd.items()
         }
-        self._refresh_loop = RefreshLoop(self._database, APPLICATION, self.refreshers, self.metrics, log, on_first_file)
+        self._refresh_loop = RefreshLoop(
+            self._database, APPLICATION, self._refreshers, self.metrics, log, on_first_file
+        )
         self._signal: signal.Signals | None = None
-        self._leaving = False
-        #: Counts of the sessions before; None while they are not known.
-        self._totals_before: Mapping[str, Any] | None = None
-        self._last_report: SessionReport | None = None
-
-    @property
-    def cycles(self) -> int:
-        """Refreshes so far, of all symbols together."""
-        return self.metrics.cycles
+        self._is_shutting_down = False
+        self._final_report: SessionReport | None = None
 
     def run(self, *, once: bool = False) -> None:
-        """Refresh until the hand-over or a signal, or one time.
+        """Refresh until the hand-over or a signal; with `once`, refresh once.
 
-        Raises AlreadyRunningError when another session runs and this one is not to wait, ServerUnavailableError when
-        there is no server or it goes away, SupersededError when another took over meanwhile. A signal is raised again
-        when everything is in order.
+        Raises AlreadyRunningError when another session leads and this one is not to wait, ServerUnavailableError when
+        the server is unavailable or becomes so, SupersededError when another session took over. SIGINT and SIGTERM are
+        raised again after an orderly shutdown.
         """
-        handlers = {sign: signal.getsignal(sign) for sign in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             try:
                 asyncio.run(self._main(once))
-            finally:  # the lock has been given back: a successor writes already
+            finally:  # the lock has been released: a successor writes already
                 with suppress(ValueError):  # not the main thread
-                    for sign, handler in handlers.items():
-                        signal.signal(sign, handler)
-                self._tell(self._last_report)
+                    for number, handler in handlers.items():
+                        signal.signal(number, handler)
+                if self._final_report is not None:
+                    with log_errors(self._log, "report"):
+                        self._on_report(self._final_report)
         except asyncio.CancelledError:
             if self._signal is None:
                 raise
             signal.raise_signal(self._signal)
-        except BaseExceptionGroup as group:
-            raise _first_of(group) from group
-        except OperationalError as error:
-            raise _lost(error) from error
+        except (BaseExceptionGroup, OperationalError) as error:
+            raise _root_error(error) from error
         finally:
             self._files.close()
 
@@ -151,205 +129,159 @@ class LiveSession:
         task = asyncio.current_task()
         assert task is not None
         repeat_lost_cancellations()
-        for sign in (signal.SIGINT, signal.SIGTERM):
-            with suppress(ValueError, RuntimeError):  # not the main thread: whoever owns that handles signals
-                asyncio.get_running_loop().add_signal_handler(sign, self._interrupt, sign, task)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(ValueError, RuntimeError):  # not the main thread
+                asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number, task)
         async with leader_connection(self._database, APPLICATION, self._run_id) as connection:
-            feed = await asyncio.to_thread(self._new_feed)
+            feed = await asyncio.to_thread(self._make_feed)
             self._refresh_loop.replayed = feed.name == REPLAY
             await self._refresh_loop.load_champions()
             async with self._refresh_loop.pool, asyncio.TaskGroup() as group:
                 await self._refresh_loop.catch_up()
-                background = [group.create_task(work) for work in self._waiting_work(feed)]
+                tasks = [group.create_task(coroutine) for coroutine in self._standby_tasks(feed)]
                 try:
                     await feed.prepare()
-                    self.metrics.ready()
-                    await wait_for_leadership(connection, self._database, APPLICATION, wait=self._wait, log=self._log)
-                    await self._serve(connection, feed, once)
+                    self.metrics.record_start()
+                    await acquire_session_lock(connection, self._database, APPLICATION, wait=self._wait, log=self._log)
+                    await self._lead(connection, feed, once)
                 finally:
-                    for one in background:
-                        one.cancel()
+                    for background in tasks:
+                        background.cancel()
                     await feed.close()
 
-    def _interrupt(self, sign: signal.Signals, task: "asyncio.Task[None]") -> None:
-        if self._signal is None and not self._leaving:
-            self._signal = sign
+    def _on_signal(self, number: signal.Signals, task: "asyncio.Task[None]") -> None:
+        """Cancel the session; ignore further signals, and all during the shutdown."""
+        if self._signal is None and not self._is_shutting_down:
+            self._signal = number
             task.cancel()
 
-    def _new_feed(self) -> Feed:
+    def _make_feed(self) -> Feed:
         with self._database.connect(APPLICATION, Role.LIVE) as connection:
-            return self._make_feed(connection)
+            return self._feed_factory(connection)
 
-    async def _serve(self, connection: AsyncConnection, feed: Feed, once: bool) -> None:
-        now = datetime.now(UTC)
-        hands_over_at = _next_multiple(now, self._period)
-        leadership = await take_leadership(connection, list(self.refreshers), self._run_id, feed.name, hands_over_at)
-        ended: str | None = None
+    async def _lead(self, connection: AsyncConnection, feed: Feed, once: bool) -> None:
+        """Record the session, refresh until the hand-over, and shut down."""
+        hands_over_at = _next_multiple(datetime.now(UTC), self._period)
+        leadership = await take_leadership(connection, list(self._refreshers), self._run_id, feed.name, hands_over_at)
         tick_writer = TickWriter(connection, feed.name)
+        config = {
+            "feed": feed.name,
+            "symbols": {symbol: refresher.tier_usd for symbol, refresher in self._refreshers.items()},
+            "dagster_run_id": self._run_id,
+        }
+        recorder = SessionRecorder(self._database, APPLICATION, leadership, feed.name, config, self.metrics, self._log)
+        reason = "unknown"
         try:
-            await self._try("counts of the sessions before", self._look_at_totals(leadership))
-            self._files.claim(leadership.session, leadership.identity)
-            self._log(f"session {leadership.session}: {', '.join(self.refreshers)}, prices by {feed.name}")
-            await self._refresh_loop.begin(leadership.session, tick_writer, feed)
+            await recorder.read_totals()
+            self._files.claim(leadership.session, leadership.database_id)
+            self._log(f"session {leadership.session}: {', '.join(self._refreshers)}, prices by {feed.name}")
+            await self._refresh_loop.lead(leadership.session, tick_writer, feed)
             if once:
-                ended = ONCE
+                reason = REFRESHED_ONCE
                 return
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work) for work in self._work(leadership, feed, tick_writer)]
-                ended = await self._until_hand_over(hands_over_at)
+                coroutines = self._leader_tasks(leadership, feed, tick_writer, recorder)
+                tasks = [group.create_task(coroutine) for coroutine in coroutines]
+                await self._wait_for_hand_over(hands_over_at)
+                reason = HANDED_OVER
                 for task in tasks:
                     task.cancel()
         except BaseException as error:
-            ended = self._reason(error)
+            reason = self._end_reason(error)
             raise
         finally:
-            self._leaving = True
-            await self._leave(leadership, feed, tick_writer, ended or "it failed")
+            self._is_shutting_down = True
+            await self._shut_down(recorder, tick_writer, reason)
 
-    def _waiting_work(self, feed: Feed) -> list[Coroutine[Any, Any, None]]:
-        """What goes on from the start, so that a session whose turn comes knows everything."""
+    def _standby_tasks(self, feed: Feed) -> list[Coroutine[Any, Any, None]]:
+        """The tasks that run from the start, so that a standby is up to date when it becomes the leader."""
+        loop = self._refresh_loop
         return [
-            *self._sources(feed, early=True),
-            self._refresh_loop.follow(),
-            self._refresh_loop.listen(),
-            self._refresh_loop.look_for_champions(),
+            *self._source_tasks(feed, early=True),
+            loop.follow_ticks(),
+            loop.listen(),
+            loop.watch_champions(),
         ]
 
-    def _work(self, leadership: Leadership, feed: Feed, tick_writer: TickWriter) -> list[Coroutine[Any, Any, None]]:
-        """What goes on once it is its turn."""
+    def _leader_tasks(
+        self, leadership: Leadership, feed: Feed, tick_writer: TickWriter, recorder: SessionRecorder
+    ) -> list[Coroutine[Any, Any, None]]:
         return [
-            *self._sources(feed, early=False),
-            *(self._refresh_loop.refresh_forever(symbol) for symbol in self.refreshers),
+            *self._source_tasks(feed, early=False),
+            *(self._refresh_loop.refresh_forever(symbol) for symbol in self._refreshers),
             tick_writer.run(),
-            self._beat(leadership),
-            self._keep_record(leadership, feed),
+            self._send_heartbeats(leadership),
+            recorder.run(self._on_report),
+            self._clean_up_after_others(),
         ]
 
-    def _sources(self, feed: Feed, *, early: bool) -> list[Coroutine[Any, Any, None]]:
-        gates = {symbol: QuoteValidator(one.ticks.latest) for symbol, one in self.refreshers.items()}
+    def _source_tasks(self, feed: Feed, *, early: bool) -> list[Coroutine[Any, Any, None]]:
+        validators = {symbol: QuoteValidator(refresher.ticks.latest) for symbol, refresher in self._refreshers.items()}
         runners = [
-            SourceRunner(one, gates, self.metrics, self._refresh_loop.deliver, self._log)
-            for one in feed.sources
-            if one.starts_early is early
+            SourceRunner(source, validators, self.metrics, self._refresh_loop.deliver, self._log)
+            for source in feed.sources
+            if source.starts_early is early
         ]
-        self._refresh_loop.runners = [*self._refresh_loop.runners, *runners]
+        self._refresh_loop.runners += runners
         return [runner.run() for runner in runners]
 
-    async def _until_hand_over(self, hands_over_at: datetime) -> str:
-        """Return once the market has closed and a successor waits; without one, go on: better late than a gap."""
-        while (left := (hands_over_at - datetime.now(UTC)).total_seconds()) > 0:
-            await asyncio.sleep(min(left, 60.0))  # by the clock, which may be set
-        said = False
+    async def _wait_for_hand_over(self, hands_over_at: datetime) -> None:
+        """Return once the market has closed and a standby waits. Without a standby the session goes on."""
+        while (remaining := (hands_over_at - datetime.now(UTC)).total_seconds()) > 0:
+            await asyncio.sleep(min(remaining, 60.0))  # the clock may be set meanwhile
+        is_logged = False
         while True:
-            waiting = 0
-            with suppress(DriverError):  # a lost server ends the session elsewhere
+            with suppress(DriverError):  # the heartbeat ends a session that lost its server
                 async with self._refresh_loop.pool.connection() as connection:
-                    waiting = (await read_lock_state_async(connection)).waiting
-            if waiting:
-                return HANDED_OVER
-            if not said:
-                said = True
+                    if (await read_lock_state_async(connection)).waiting:
+                        return
+            if not is_logged:
+                is_logged = True
                 self._log("its market closed, but no successor waits: the session goes on until one does")
             await asyncio.sleep(HAND_OVER_CHECK_SECONDS)
 
-    async def _beat(self, leadership: Leadership) -> None:
-        """Say that the session lives. Without its connection, or its row, it has been replaced, and ends."""
+    async def _send_heartbeats(self, leadership: Leadership) -> None:
+        """Send a heartbeat each second. Raises an error when the connection is lost or another session took over."""
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             try:
-                alive = await record_heartbeat(leadership.connection, leadership.session, self.metrics.cycles)
+                is_running = await record_heartbeat(leadership.connection, leadership.session, self.metrics.cycles)
             except OperationalError as error:
                 if leadership.connection.closed:
                     raise
                 self._log(f"heartbeat: {full_message(error)}")
                 continue
-            if not alive:
+            if not is_running:
                 raise NoDataError(f"session {leadership.session} is no longer recorded as running: it ends")
 
-    async def _keep_record(self, leadership: Leadership, feed: Feed) -> None:
-        """Snapshots and reports. None of them is worth a missed second: what fails is said, and done without."""
-        await self._try("the books of sessions before", self._close_books(leadership.dead, leadership.connection))
-        await self._try("snapshot", self._snapshot(leadership, feed, SnapshotType.INITIAL, "running"))
-        await self._try("what sessions before left", asyncio.to_thread(self._on_start, leadership))
-        await self._try("leftovers", asyncio.to_thread(remove_leftovers, self._files.folder))
-        minutes = 0
-        while True:
-            minute = datetime.now(UTC).replace(second=0, microsecond=0)
-            await asyncio.sleep((minute + timedelta(minutes=1) - datetime.now(UTC)).total_seconds())
-            self.metrics.close_minute(minute)
-            if self._totals_before is None:
-                await self._try("counts of the sessions before", self._look_at_totals(leadership))
-            await self._try("snapshot", self._snapshot(leadership, feed, SnapshotType.PERIODIC, "running"))
-            minutes += 1
-            if minutes == 1 or minutes % REPORT_EVERY_MINUTES == 0:
-                await asyncio.to_thread(self._tell, self._report(leadership, feed, None))
+    async def _clean_up_after_others(self) -> None:
+        with log_errors(self._log, "start callback"):
+            await asyncio.to_thread(self._on_start)
+        with log_errors(self._log, "removal of partial files"):
+            await asyncio.to_thread(self._files.remove_old_partials)
 
-    async def _try(self, what: str, work: Awaitable[None]) -> None:
+    async def _shut_down(self, recorder: SessionRecorder, tick_writer: TickWriter, reason: str) -> None:
+        """Write the final files, snapshot and rows, as far as the database and the disk allow."""
+        leadership = recorder.leadership
         try:
-            await work
-        except Exception as error:  # noqa: BLE001 (a lost connection ends the session by its heartbeat)
-            self._log(f"{what}: {type(error).__name__}: {full_message(error)}")
-
-    def _tell(self, report: SessionReport | None) -> None:
-        try:
-            if report is not None:
-                self._on_report(report)
-        except Exception as error:  # noqa: BLE001 (whoever listens has no say in prices)
-            self._log(f"report: {type(error).__name__}: {full_message(error)}")
-
-    async def _look_at_totals(self, leadership: Leadership) -> None:
-        """Go on from the counts of the sessions before."""
-        self._totals_before = await latest_totals(leadership.connection) or {}
-
-    async def _close_books(self, dead: Sequence[int], connection: AsyncConnection) -> None:
-        """Save a last snapshot of each session that died."""
-        for session in dead:
-            state = await asyncio.to_thread(crashed_state, self._database, APPLICATION, session)
-            if state is not None:
-                await save_state(connection, state, SnapshotType.ON_STOP)
-
-    async def _snapshot(self, leadership: Leadership, feed: Feed, kind: SnapshotType, status: str) -> None:
-        totals = self._totals()
-        config = {
-            "feed": feed.name,
-            "symbols": {symbol: one.tier_usd for symbol, one in self.refreshers.items()},
-            "dagster_run_id": self._run_id,
-            **self.metrics.as_saved(),
-        }
-        known = None if self._totals_before is None else totals
-        state = live_state(leadership.session, leadership.started_at, config, known, int(totals["cycles"]), status)
-        await save_state(leadership.connection, state, kind)
-
-    async def _leave(self, leadership: Leadership, feed: Feed, tick_writer: TickWriter, ended: str) -> None:
-        """Last words, as far as they still can be said."""
-        try:
-            async with asyncio.timeout(LEAVE_SECONDS):
-                if ended not in (HANDED_OVER, ONCE):
-                    self._refresh_loop.write_last(f"the live session ended: {ended}")
-                self.metrics.close_minute(datetime.now(UTC).replace(second=0, microsecond=0))
-                await self._snapshot(leadership, feed, SnapshotType.ON_STOP, "stopped")
-                await end_session(leadership.connection, leadership.session, self.metrics.cycles, ended)
+            async with asyncio.timeout(SHUTDOWN_TIMEOUT_SECONDS):
+                if reason not in (HANDED_OVER, REFRESHED_ONCE):
+                    self._refresh_loop.write_final_files(f"the live session ended: {reason}")
+                await recorder.save_snapshot(SnapshotType.ON_STOP, "stopped")
+                await end_session(leadership.connection, leadership.session, self.metrics.cycles, reason)
                 await tick_writer.flush()
                 for problem in tick_writer.problems:
                     self._log(problem)
         except (DriverError, TimeoutError, StrikecastError, OSError) as error:
-            self._log(f"session {leadership.session} could not say goodbye: {full_message(error)}")
-        self._last_report = self._report(leadership, feed, ended)
-        self._log(f"session {leadership.session} ended after {self.metrics.cycles} refreshes: {ended}")
+            self._log(f"session {leadership.session}: shutdown is incomplete: {full_message(error)}")
+        self._final_report = recorder.report(reason)
+        self._log(f"session {leadership.session} ended after {self.metrics.cycles} refreshes: {reason}")
 
-    def _report(self, leadership: Leadership, feed: Feed, ended: str | None) -> SessionReport:
-        return SessionReport(leadership.session, feed.name, leadership.started_at, self.metrics, self._totals(), ended)
-
-    def _totals(self) -> dict[str, float]:
-        return added(self.metrics.counters(), self._totals_before or {})
-
-    def _reason(self, error: BaseException) -> str:
+    def _end_reason(self, error: BaseException) -> str:
         if isinstance(error, asyncio.CancelledError) and self._signal is not None:
             return f"stopped by {self._signal.name}"
-        first = _first_of(error) if isinstance(error, BaseExceptionGroup) else error
-        return (
-            f"{type(first).__name__}: {full_message(first)}" if isinstance(first, Exception) else type(first).__name__
-        )
+        root = _root_error(error)
+        return f"{type(root).__name__}: {full_message(root)}" if isinstance(root, Exception) else type(root).__name__
 
 
 def _next_multiple(now: datetime, period: timedelta) -> datetime:
@@ -357,18 +289,23 @@ def _next_multiple(now: datetime, period: timedelta) -> datetime:
     return EPOCH + ((now - EPOCH) // period + 1) * period
 
 
-def _lost(error: OperationalError) -> ServerUnavailableError:
-    what = "lost the database" if is_connection_error(error) else "the database did not do it"
-    return ServerUnavailableError(f"{what}: {full_message(error)}")
+def _root_error(error: BaseException) -> BaseException:
+    """The cause among the errors of a group: a StrikecastError, else a database error, else the first.
+
+    A database error becomes a ServerUnavailableError.
+    """
+    leaves = list(_leaves(error))
+    for cause in (leaf for kind in (StrikecastError, OperationalError) for leaf in leaves if isinstance(leaf, kind)):
+        if isinstance(cause, OperationalError):
+            problem = "lost the database" if is_connection_error(cause) else "a database operation failed"
+            return ServerUnavailableError(f"{problem}: {full_message(cause)}")
+        return cause
+    return leaves[0]
 
 
-def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error behind a group of them; what the others say follows from it."""
-    leaves: Sequence[BaseException] = [group]
-    while any(isinstance(leaf, BaseExceptionGroup) for leaf in leaves):
-        leaves = [
-            inner for leaf in leaves for inner in (leaf.exceptions if isinstance(leaf, BaseExceptionGroup) else [leaf])
-        ]
-    ours = [leaf for leaf in leaves if isinstance(leaf, StrikecastError)]
-    lost = [leaf for leaf in leaves if isinstance(leaf, OperationalError)]
-    return ours[0] if ours else _lost(lost[0]) if lost else leaves[0]
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

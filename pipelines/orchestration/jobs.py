@@ -11,8 +11,8 @@ import dagster as dg
 
 from pipelines.live.feeds.factory import feed_factory
 from pipelines.live.file_writer import probabilities_path
-from pipelines.live.leadership import Leadership
-from pipelines.live.session import LiveSession, SessionReport
+from pipelines.live.session import LiveSession
+from pipelines.live.session_recorder import SessionReport
 from pipelines.live.session_report import session_metadata
 from pipelines.log import Log
 from pipelines.orchestration.run_reaper import fail, runs_without_process
@@ -72,11 +72,10 @@ audit_system = dg.define_asset_job(
 @dg.op(description="Refresh every symbol's probability file at least once a second, until its market closes.")
 def live_session(context: dg.OpExecutionContext, settings: SettingsResource, database: DatabaseResource) -> None:
     """Run one live session: wait for the leader to end, then refresh until a successor waits at the hour."""
-    output_dir, reports_dir = settings.values.output_dir, settings.values.reports_dir
+    output_dir = settings.values.output_dir
 
-    def fail_dead_runs(leadership: Leadership) -> None:
+    def fail_dead_runs() -> None:
         """Fail the runs of sessions whose process was killed."""
-        del leadership
         for run in runs_without_process(context.instance, database.database, datetime.now(UTC), LIVE_JOB):
             if run.run_id != context.run.run_id:
                 fail(context.instance, run, "the process of this live session died; another took over")
@@ -93,10 +92,9 @@ def live_session(context: dg.OpExecutionContext, settings: SettingsResource, dat
 
     def report_session(report: SessionReport) -> None:
         state = "so far" if report.ended is None else f"ended: {report.ended}"
-        metadata = session_metadata(report, reports_dir)
         context.log_event(
             dg.AssetObservation(
-                "live_probabilities", description=f"session {report.session} {state}", metadata=metadata
+                "live_probabilities", description=f"session {report.session} {state}", metadata=session_metadata(report)
             )
         )
 

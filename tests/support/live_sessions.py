@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from waiting import TIMEOUT_SECONDS, wait_until
 
-from pipelines.live.feeds.base import ExternalFeed, Feed
+from pipelines.live.feeds.base import Feed
 from pipelines.live.file_writer import probabilities_path
 from pipelines.live.session import LiveSession
 from pipelines.storage.live.sessions import session_lock_is_held
@@ -24,14 +24,14 @@ SESSION = """
 import sys
 from datetime import timedelta
 from pathlib import Path
-from pipelines.live.feeds.base import ExternalFeed
+from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.factory import replay_factory
 from pipelines.live.session import LiveSession
 from pipelines.storage.postgres.connection import Database
 url, output, feed, period, *symbols = sys.argv[1:]
 LiveSession(
     Database(url), Path(output), dict.fromkeys(symbols, 0.25),
-    replay_factory(symbols) if feed == "replay" else lambda _: ExternalFeed(),
+    replay_factory(symbols) if feed == "replay" else lambda _: Feed(),
     period=timedelta(seconds=float(period)), wait=True, log=lambda text: print(text, flush=True),
 ).run()
 """
@@ -101,7 +101,7 @@ def running_in_thread(live: LiveSession) -> Iterator[list[BaseException]]:
 
 def new_session(database: Database, output: Path, *symbols: str, **options: Any) -> LiveSession:
     def no_feed(_: object) -> Feed:
-        return ExternalFeed()
+        return Feed()
 
     return LiveSession(database, output, dict.fromkeys(symbols, 0.25), options.pop("feed", no_feed), **options)
 

@@ -18,12 +18,11 @@ TIER_USD = 250.0
 def ladder(
     price: float, at: datetime, *, price_at: datetime | None = None, problems: Sequence[str] = (), known: bool = True
 ) -> dict[str, Any]:
-    """What a session writes at an instant (aware); without `known` there is no evidence for any strike."""
+    """The payload that a session writes at an instant (aware). `known`: whether its strikes have probabilities."""
     strikes = ladder_strikes_usd(price, TIER_USD)
-    buffer = np.abs(strikes - price)
-    beyond = 48.0 * np.exp(-buffer / (3 * TIER_USD)) if known else np.full(len(strikes), np.nan)
+    beyond = 48.0 * np.exp(-np.abs(strikes - price) / (3 * TIER_USD)) if known else np.full(len(strikes), np.nan)
     reading = Reading(beyond, np.zeros(len(strikes), dtype=bool), 1_000.0, np.full(len(strikes), 500.0))
-    answers = LadderAnswers(strikes, buffer, buffer / price * 10_000, strikes > price, reading)
+    answers = LadderAnswers(price, strikes, reading)
     state = LiveState(
         now=at,
         tick=Tick(price_at or at, price),

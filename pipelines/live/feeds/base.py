@@ -1,68 +1,48 @@
-"""What a feed is."""
+"""Base classes of price feeds."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import ClassVar
 
 from pipelines.domain.prices.ticks import Quote, Tick
 
 
-class Source(Protocol):
-    """The part of a feed that fails on its own: it is retried on its own, and stops nobody else."""
+class Source(ABC):
+    """The part of a feed that fails, and is retried, independently of others.
 
-    @property
-    def name(self) -> str:
-        """For messages, such as `kraken BTC`."""
+    `name`: for messages, such as `kraken BTC`; `starts_early`: whether a session that waits for the leadership connects
+    already, so that its take-over causes no gap.
+    """
 
-    @property
-    def symbols(self) -> Sequence[str]:
-        """The symbols it has prices of."""
+    name: str
+    symbols: Sequence[str]
+    starts_early: ClassVar[bool] = False
 
-    @property
-    def starts_early(self) -> bool:
-        """Whether a session that waits for its turn connects already, so that there is no pause when it comes."""
-
+    @abstractmethod
     async def quotes(self) -> Sequence[Quote]:
-        """Wait for the next prices, as long as that takes. Raises FeedError when they cannot be had."""
+        """Wait for the next quotes, without a timeout. Raises FeedError when the source fails."""
 
-    async def reset(self) -> None:
-        """Begin anew after a failure: close what may have stalled."""
-
-
-class Feed(Protocol):
-    """All sources of prices of a session."""
-
-    @property
-    def name(self) -> str:
-        """Goes into `price_log.source`."""
-
-    @property
-    def sources(self) -> Sequence[Source]:
-        """Its independent parts."""
-
-    async def prepare(self) -> None:
-        """What takes time and can be done before prices are wanted; failures show when they are."""
-
-    def warm_up(self, symbol: str, now: datetime) -> Iterable[Tick]:
-        """Ticks before `now` (aware UTC) from which momentum is known at once, oldest first; may be none."""
-
-    async def close(self) -> None:
-        """Let go of connections."""
+    async def reset(self) -> None:  # noqa: B027 (optional)
+        """Close connections after a failure; `quotes` opens them again."""
 
 
-class ExternalFeed:
-    """Someone else inserts into `live_data.price_log`."""
+class Feed:
+    """All price sources of a session; without sources, as here, another program inserts into `live_data.price_log`.
 
-    name = "external"
+    `name`: the value of `price_log.source`.
+    """
+
+    name: str = "external"
     sources: Sequence[Source] = ()
 
     async def prepare(self) -> None:
-        """Nothing to do."""
+        """Do slow preparations before quotes are needed. A failure is reported by `Source.quotes`."""
 
     def warm_up(self, symbol: str, now: datetime) -> Iterable[Tick]:
-        """None."""
+        """Ticks before `now` (aware UTC), oldest first, that make momentum known at once; none by default."""
         del symbol, now
         return ()
 
     async def close(self) -> None:
-        """Nothing to do."""
+        """Close all connections."""

@@ -1,14 +1,14 @@
-"""The feed that the settings name."""
+"""The feed that the settings select."""
 
 from collections.abc import Callable, Sequence
 
-from pipelines.live.feeds.base import ExternalFeed, Feed
+from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.replay import LOOP_BARS, Recording, ReplayFeed
 from pipelines.settings import FeedKind, Settings
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.prices.history import latest_bars
 
-#: Makes a session's feed; the connection is there for stored history.
+#: Makes a session's feed; the connection reads stored bars.
 FeedFactory = Callable[[Connection], Feed]
 
 
@@ -16,21 +16,18 @@ def replay_factory(symbols: Sequence[str], speed: float = 1.0, ticks_per_second:
     """A replay of the newest stored day of each symbol that has bars."""
 
     def make(connection: Connection) -> Feed:
-        bars = {symbol: latest_bars(connection, symbol, LOOP_BARS) for symbol in symbols}
-        return ReplayFeed(
-            {
-                symbol: Recording(tuple(bar.open for bar in found), tuple(bar.close for bar in found), speed)
-                for symbol, found in bars.items()
-                if found
-            },
-            ticks_per_second,
-        )
+        recordings = {}
+        for symbol in symbols:
+            bars = latest_bars(connection, symbol, LOOP_BARS)
+            if bars:
+                recordings[symbol] = Recording(tuple(bar.open for bar in bars), tuple(bar.close for bar in bars), speed)
+        return ReplayFeed(recordings, ticks_per_second)
 
     return make
 
 
 def feed_factory(settings: Settings) -> FeedFactory:
-    """What the setting `feed` says."""
+    """The factory of the feed that `settings.feed` selects."""
     match settings.feed:
         case FeedKind.REPLAY:
             return replay_factory(list(settings.symbols), settings.replay.speed, settings.replay.ticks_per_second)
@@ -40,4 +37,4 @@ def feed_factory(settings: Settings) -> FeedFactory:
             markets = {symbol: settings.market_of(symbol) for symbol in settings.symbols}
             return lambda _: ExchangeFeed(settings.exchange, markets)
         case FeedKind.EXTERNAL:
-            return lambda _: ExternalFeed()
+            return lambda _: Feed()

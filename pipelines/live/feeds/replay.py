@@ -1,34 +1,34 @@
-"""The replay feed: stored history as if it happened now. The default, since it needs no network.
+"""The replay feed: stored history as live prices. It is the default, since it needs no network.
 
-A day of stored bars is played in a loop, the price moving from each bar's open to its close in even steps with a wobble
-in between; so replayed seconds are smoother than real ones. The price at an instant depends on the bars, the speed and
-the instant alone: a session that takes over goes on where the one before it ended.
+A day of stored bars plays in a loop. The price moves from each bar's open to its close in even steps, with a wobble, so
+replayed seconds are smoother than real ones. The price depends only on the bars, the speed and the instant: a successor
+continues where the previous session ended.
 """
 
 import asyncio
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 
 from pipelines.domain.prices.ticks import EPOCH, Quote, Tick
+from pipelines.live.feeds.base import Feed, Source
 
-#: What ticks are called in `price_log.source` that nobody traded at.
+#: `price_log.source` of replayed ticks.
 REPLAY = "replay"
 LOOP_BARS = 24 * 60
 #: Momentum looks back 30 minutes, with a tolerance of 90 s.
 WARM_UP_MINUTES = 32
-#: Share of a bar's move that the wobble inside of it may take.
+#: Amplitude of the wobble as a share of the bar's move.
 WOBBLE = 0.25
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A symbol's bars to replay: `opens` and `closes` in USD, oldest first. Raises ValueError when there are none.
+    """Bars of a symbol to replay: `opens` and `closes` in USD, oldest first. Raises ValueError when there are none.
 
     `speed`: minutes of history per minute.
     """
@@ -39,10 +39,10 @@ class Recording:
 
     def __post_init__(self) -> None:
         if not self.opens or len(self.opens) != len(self.closes):
-            raise ValueError(f"{len(self.opens)} opens and {len(self.closes)} closes are no bars to replay")
+            raise ValueError(f"cannot replay {len(self.opens)} opens and {len(self.closes)} closes")
 
     def tick_at(self, instant: datetime) -> Tick:
-        """The price at an instant (aware)."""
+        """The tick at an instant (aware)."""
         minutes, seconds = divmod((instant - EPOCH).total_seconds() * self.speed, 60.0)
         bar = int(minutes) % len(self.closes)
         start, end = self._levels[bar], self._levels[bar + 1]
@@ -51,59 +51,48 @@ class Recording:
         price = start + (end - start) * (share + wobble)
         return Tick(instant.astimezone(UTC), round(price, 2 if price >= 1 else 8))
 
-    def warm_up(self, now: datetime) -> Iterator[Tick]:
-        """One tick a minute for the half hour before `now`, from which momentum can be computed at once."""
-        for minutes in range(WARM_UP_MINUTES, 0, -1):
-            yield self.tick_at(now - timedelta(minutes=minutes))
-
     @cached_property
     def _levels(self) -> tuple[float, ...]:
         """Price at the start of each bar and at the end of the last.
 
-        Bars are chained by their returns, less the mean return: neither gaps nor the loop's end make a jump.
+        Bars are chained by their returns minus the mean return, so that neither gaps nor the end of the loop jump.
         """
         log_returns = np.log(np.array(self.closes) / np.array(self.opens))
         log_levels = np.concatenate([[0.0], np.cumsum(log_returns - log_returns.mean())])
         return tuple((self.closes[-1] * np.exp(log_levels)).tolist())
 
 
-@dataclass(frozen=True)
-class ReplayFeed:
-    """Recordings by symbol, all ticking together, at whole multiples of 1 / `ticks_per_second`."""
+class ReplaySource(Source):
+    """All recordings tick together, at whole multiples of 1 / `ticks_per_second`."""
 
-    recordings: Mapping[str, Recording]
-    ticks_per_second: float = 1.0
-    name: str = REPLAY
-    starts_early: ClassVar[bool] = False
+    name = REPLAY
 
-    @property
-    def symbols(self) -> Sequence[str]:
-        """The symbols it has prices of."""
-        return tuple(self.recordings)
+    def __init__(self, recordings: Mapping[str, Recording], ticks_per_second: float) -> None:
+        self.symbols = tuple(recordings)
+        self._recordings = recordings
+        self._ticks_per_second = ticks_per_second
 
-    @property
-    def sources(self) -> Sequence["ReplayFeed"]:
-        """Itself: one clock for all symbols."""
-        return (self,) if self.recordings else ()
-
-    async def quotes(self) -> Sequence[Quote]:
-        """The prices at the next instant at which it ticks."""
+    async def quotes(self) -> list[Quote]:
+        """Wait for the next instant, and return its prices."""
         now = datetime.now(UTC).timestamp()
-        due = (math.floor(now * self.ticks_per_second) + 1) / self.ticks_per_second
+        due = (math.floor(now * self._ticks_per_second) + 1) / self._ticks_per_second
         await asyncio.sleep(due - now)
-        instant = datetime.fromtimestamp(round(due, 3), UTC)
-        return [Quote(symbol, one.tick_at(instant).price_usd, instant) for symbol, one in self.recordings.items()]
+        at = datetime.fromtimestamp(round(due, 3), UTC)
+        return [Quote(symbol, recording.tick_at(at).price_usd, at) for symbol, recording in self._recordings.items()]
 
-    async def reset(self) -> None:
-        """Nothing to do."""
 
-    async def prepare(self) -> None:
-        """Nothing to do."""
+class ReplayFeed(Feed):
+    """A replay of recordings by symbol."""
+
+    name = REPLAY
+
+    def __init__(self, recordings: Mapping[str, Recording], ticks_per_second: float = 1.0) -> None:
+        self._recordings = recordings
+        self.sources = [ReplaySource(recordings, ticks_per_second)] if recordings else []
 
     def warm_up(self, symbol: str, now: datetime) -> Iterable[Tick]:
-        """Half an hour of one tick a minute."""
-        recording = self.recordings.get(symbol)
-        return () if recording is None else recording.warm_up(now)
-
-    async def close(self) -> None:
-        """Nothing to do."""
+        """One tick a minute for the last half hour."""
+        if symbol not in self._recordings:
+            return []
+        tick_at = self._recordings[symbol].tick_at
+        return [tick_at(now - timedelta(minutes=minutes)) for minutes in range(WARM_UP_MINUTES, 0, -1)]

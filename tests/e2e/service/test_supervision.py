@@ -144,7 +144,7 @@ def test_a_cancelled_run_stops_cleanly_with_a_last_snapshot(up: System, instance
     assert last == ("on_stop", "stopped")
     observed = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION).records
     metadata = observation(observed[-1])
-    assert {"ticks", "cycles", "overruns", "seconds_stale", "latency", "latency_chart", "cache_hit_rate_pct"} <= set(
+    assert {"ticks", "cycles", "overruns", "seconds_stale", "latency", "latency_p99_ms", "cache_hit_rate_pct"} <= set(
         metadata
     )
     assert metadata["cycles"].value > 0

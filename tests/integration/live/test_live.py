@@ -25,7 +25,7 @@ from pipelines.domain.models.ladder import LadderQuery, ladder_strikes_usd
 from pipelines.errors import AlreadyRunningError
 from pipelines.evaluation.fingerprint_files import read_fingerprint_files
 from pipelines.evaluation.parity import import_tables
-from pipelines.live.feeds.base import ExternalFeed, Feed
+from pipelines.live.feeds.base import Feed
 from pipelines.live.file_writer import ProbabilityFileWriter, probabilities_path
 from pipelines.live.session import LiveSession
 from pipelines.storage.models.generations import active_generation, read_version
@@ -36,7 +36,7 @@ Build = Callable[..., int]
 
 
 def no_feed(_: Connection) -> Feed:
-    return ExternalFeed()
+    return Feed()
 
 
 def test_a_tick_becomes_the_answers_of_the_published_lookup(database: Database, build: Build, tmp_path: Path) -> None:

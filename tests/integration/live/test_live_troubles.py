@@ -40,7 +40,7 @@ def test_a_report_that_fails_is_said_and_stops_nothing(database: Database, build
     build("TELL", seed=1)
     said: list[str] = []
 
-    def fails(_: object) -> None:
+    def fails(_: object = None) -> None:
         raise RuntimeError("nobody\nlistens")
 
     insert_tick(database, "TELL", 100.0)
@@ -50,7 +50,7 @@ def test_a_report_that_fails_is_said_and_stops_nothing(database: Database, build
         insert_tick(database, "TELL", 100.5)
         wait_until(payload_has(tmp_path, "TELL", current_price=100.5), "the session to go on")
     assert isinstance(raised[0], asyncio.CancelledError), "it ended when it was told to"
-    assert "what sessions before left: RuntimeError: nobody listens" in said
+    assert "start callback: RuntimeError: nobody listens" in said
 
 
 @pytest.mark.one_server
@@ -155,7 +155,7 @@ def test_more_ticks_than_are_read_at_once_leave_no_hole(
 ) -> None:
     build("MANY", seed=1)
     insert_half_an_hour_of_ticks(database, "MANY", 100.0)
-    monkeypatch.setattr(cycle, "ROWS_AT_ONCE", 5)
+    monkeypatch.setattr(cycle, "TICK_BATCH_SIZE", 5)
     insert_tick(database, "MANY", 100.25)
     with running_in_thread(new_session(database, tmp_path, "MANY")):
         wait_until(payload_has(tmp_path, "MANY", current_price=100.25), "the newest price in the first file")

@@ -99,7 +99,7 @@ def test_sessions_hand_over_in_turn(database: Database, build: Build, tmp_path: 
         numbers = [number for _, number in seen]
         assert numbers == sorted(numbers), "no session writes after its successor"
     first, second, third = rows(database, "OVER")
-    assert (first["status"], first["because"]) == ("stopped", "its market closed and its successor waited")
+    assert (first["status"], first["because"]) == ("stopped", "handed over when its market closed")
     assert second["status"] == "stopped"
     assert (second["before"], third["before"]) == (first["session"], second["session"])
     assert states(database, first["session"])[0] == ("initial", "running")
@@ -234,7 +234,7 @@ def test_a_session_that_was_overtaken_can_neither_write_nor_claim(tmp_path: Path
     new.claim(2, "here")
     with pytest.raises(SupersededError):
         old.write("X", {"session": 1, "late": True})
-    with pytest.raises(SupersededError, match="session 1 woke up after session 2"):
+    with pytest.raises(SupersededError, match="session 2 took over while session 1 was paused"):
         old.claim(1, "here")
     new.write("X", {"session": 2})
     assert orjson.loads(probabilities_path(tmp_path, "X").read_bytes()) == {"session": 2}

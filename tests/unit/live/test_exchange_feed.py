@@ -22,7 +22,7 @@ from pipelines.settings import ExchangeSettings, Transport
 pytestmark = pytest.mark.slow
 
 #: Short, so that failures do not take long; the circuit opens after three.
-PATIENCE = RetryPolicy(stall_seconds=1.5, failures=3, open_seconds=1, longest_wait_seconds=0.2)
+PATIENCE = RetryPolicy(stall_seconds=1.5, max_failures=3, open_seconds=1, max_wait_seconds=0.2)
 MARKETS = {"coinbaseexchange": "/USD", "kraken": "/USD", "binance": "/USDT"}
 
 
@@ -36,7 +36,7 @@ class Listening:
     metrics: SessionMetrics = field(default_factory=SessionMetrics)
     runners: list[SourceRunner] = field(default_factory=list)
 
-    async def deliver(self, ticks: Sequence[tuple[str, Tick]], _: datetime) -> None:
+    def deliver(self, ticks: Sequence[tuple[str, Tick]], _: datetime) -> None:
         self.ticks += ticks
 
     def prices(self, symbol: str = "BTC") -> list[float]:
@@ -218,7 +218,7 @@ def test_a_source_that_keeps_failing_is_left_alone_for_a_while(exchange: Exchang
 
     exchange.fail("/coinbase/products/BTC-USD/ticker", *[refuse] * 4)
     listening = listen(exchange, [has(100_000.0)])
-    told = [text for text in listening.said if "left alone for 1 s after 3 failures" in text]
+    told = [text for text in listening.said if "paused for 1 s after 3 failures" in text]
     assert told
     assert asked[3] - asked[2] >= 1.0, "nobody is asked while the circuit is open"
 
@@ -249,7 +249,7 @@ def test_a_socket_that_stalls_is_replaced(exchange: Exchange) -> None:
         [
             has(100_000.0),
             does(stalls),
-            lambda listening: any("nothing came for 1.5 s" in text for text in listening.said),
+            lambda listening: any("no quote for 1.5 s" in text for text in listening.said),
             does(lambda: setattr(exchange, "mute", False)),
             does(lambda: exchange.tick("BTC", 100_040.0)),
             has(100_040.0),
@@ -354,5 +354,5 @@ def test_a_ticker_without_a_price_is_an_error(exchange: Exchange) -> None:
 
 def test_without_a_websocket_an_exchange_is_polled() -> None:
     feed = ExchangeFeed(ExchangeSettings(name="bitbns", transport=Transport.WEBSOCKET), {"BTC": "BTC/USD"})
-    assert type(feed.sources[0]).__name__ == "_Polled"
+    assert type(feed.sources[0]).__name__ == "PollingSource"
     asyncio.run(feed.close())

@@ -1,15 +1,16 @@
-"""Loading a symbol's champion: everything that a published generation needs to answer."""
+"""Champions: the published generations that a live session answers from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pipelines.domain.configuration.model import MODEL_NAME
+from pipelines.domain.models.base import MarketStates, Rule
+from pipelines.domain.models.fingerprint import FingerprintSet
 from pipelines.domain.prices.live_volatility import LiveVolatility
 from pipelines.domain.prices.ticks import minutes_of
 from pipelines.errors import NoDataError, StrikecastError
-from pipelines.live.symbol_refresher import Champion
 from pipelines.storage.live.ticks import minute_closes
 from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.models.generations import ModelVersion, read_version
@@ -17,30 +18,50 @@ from pipelines.storage.models.tables import read_fingerprints
 from pipelines.storage.models.volatility import newest_state
 from pipelines.storage.postgres.connection import Connection, Database, DriverError, Role, full_message
 
-#: The longest half-life of volatility is half a day: what is older than this says nothing any more.
+#: The longest half-life of volatility is half a day: older ticks have no influence.
 LONGEST_LOOK_BACK = timedelta(days=3)
 
 
 @dataclass(frozen=True)
+class Champion:
+    """A published generation with its rule and what the rule needs.
+
+    `baseline`: answers for the momentum model while momentum is unknown; None for imported tables and other models.
+    `volatility`: updated with each tick; None for a rule that does not use it. `loaded_at` (aware UTC): later ticks are
+    not in `volatility` yet.
+    """
+
+    version: ModelVersion
+    rule: Rule
+    baseline: FingerprintSet | None
+    volatility: LiveVolatility | None
+    loaded_at: datetime
+
+    def market_states(self, now: datetime, momentum_score_pct: float | None) -> MarketStates:
+        """The one market state at `now` (aware)."""
+        variances = None if self.volatility is None else self.volatility.current_state().variances
+        return MarketStates.single(minutes_of(now), momentum_score_pct, variances)
+
+
+@dataclass(frozen=True)
 class NewChampions:
-    """What was published: champions by symbol, and why those of other symbols cannot be read."""
+    """Newly published champions by symbol, and by symbol why others cannot be read."""
 
     loaded: Mapping[str, Champion]
-    unreadable: Mapping[str, str]
+    problems: Mapping[str, str]
 
 
 def load_new_champions(
-    database: Database, application: str, symbols: Sequence[str], used: Mapping[str, int | None], *, replayed: bool
+    database: Database, application: str, current: Mapping[str, int | None], *, replayed: bool
 ) -> NewChampions:
-    """Champions of the symbols whose published generation is not the one in use (None: none yet).
+    """Load the champions whose published generation differs from the `current` one of the symbol (None: no champion).
 
-    `replayed`: whether prices are replayed; the ticks of the other kind are another market's.
+    `replayed` selects the ticks that update volatility: replayed or real ones.
     """
-    loaded, unreadable = {}, {}
+    loaded, problems = {}, {}
     with database.connect(application, Role.LIVE) as connection:
-        published = champion_generations(connection, symbols)
-        for symbol, generation in published.items():
-            if used.get(symbol) == generation:
+        for symbol, generation in champion_generations(connection, list(current)).items():
+            if current[symbol] == generation:
                 continue
             try:
                 with connection.transaction():
@@ -48,24 +69,23 @@ def load_new_champions(
             except (StrikecastError, DriverError, ValueError, KeyError, TypeError) as error:
                 if connection.closed:
                     raise
-                unreadable[symbol] = (
+                problems[symbol] = (
                     f"generation {generation} cannot be read: {type(error).__name__}: {full_message(error)}"
                 )
-    return NewChampions(loaded, unreadable)
+    return NewChampions(loaded, problems)
 
 
 def _load(connection: Connection, version: ModelVersion, replayed: bool) -> Champion:
-    """The volatility goes on from the newest bar through the ticks since."""
     rule, baseline, volatility = version.rule, None, None
     now = datetime.now(UTC)
     if version.model == MODEL_NAME:
-        with suppress(NoDataError):  # imported without one
+        with suppress(NoDataError):  # imported tables may have no baseline
             baseline = read_fingerprints(connection, version, baseline_only=True)
     if rule.volatility is not None:
         with suppress(NoDataError):
             state = newest_state(connection, version.symbol)
             volatility = LiveVolatility(state, rule.volatility)
             since = max(datetime.fromtimestamp((state.minute + 1) * 60, UTC), now - LONGEST_LOOK_BACK)
-            ticks = minute_closes(connection, version.symbol, since, replayed=replayed)
-            volatility.add_all((minutes_of(at), price) for at, price in ticks)
+            closes = minute_closes(connection, version.symbol, since, replayed=replayed)
+            volatility.add_all((minutes_of(at), price) for at, price in closes)
     return Champion(version, rule, baseline, volatility, now)
