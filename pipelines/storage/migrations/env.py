@@ -1,4 +1,4 @@
-"""Alembic's entry: runs each migration in a transaction of its own on the connection that `storage.schema` hands in."""
+"""Alembic's environment: run each migration in its own transaction, on the connection passed by `migrations.run`."""
 
 from alembic import context
 

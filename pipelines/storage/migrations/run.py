@@ -1,4 +1,4 @@
-"""Alembic at work on our schema; apart from `storage.schema`, since importing it takes longer than most commands."""
+"""Run migrations with Alembic; apart from `postgres.schema`, because its import takes longer than most commands."""
 
 from importlib import resources
 from pathlib import Path
@@ -15,7 +15,7 @@ SQL = Statements("pipelines.storage.postgres.schema")
 
 
 def upgrade(database: Database, revision: str = "head") -> None:
-    """Bring the schema to a revision, in one transaction."""
+    """Upgrade the schema to a revision."""
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://",
         creator=lambda: psycopg.connect(database.conninfo("migrate", None)),
@@ -30,9 +30,9 @@ def upgrade(database: Database, revision: str = "head") -> None:
 
 
 def run_migration_file(name: str, *, as_owner: bool = True) -> None:
-    """Run a migration's .sql file, of any number of statements, in the migration's transaction.
+    """Run all statements of a migration's .sql file in the migration's transaction.
 
-    `as_owner`: what it creates belongs to the owner role; otherwise to the login that migrates.
+    `as_owner`: the owner role owns the created objects; otherwise the login role that runs the migration does.
     """
     text = resources.files("pipelines.storage.migrations").joinpath("versions", name).read_text(encoding="utf-8")
     connection = op.get_bind().connection.driver_connection

@@ -1,7 +1,7 @@
-"""PostgreSQL's binary COPY format from numpy arrays, the fastest way in and out (docs/benchmarks.md).
+"""Encode and decode PostgreSQL's binary COPY format with numpy arrays (timings in docs/benchmarks.md).
 
-Binary COPY casts nothing, so each column states its PostgreSQL type. All rows of a block have the same width, which
-makes a block one structured numpy array: no Python loop over rows.
+Binary COPY does not cast, so each column has a PostgreSQL type. All rows of a block have the same width, so a block is
+one structured numpy array, without a Python loop over rows.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + b"\x00" * 8
 TRAILER = b"\xff\xff"
-#: PostgreSQL counts microseconds from 2000-01-01.
+#: PostgreSQL's epoch is 2000-01-01.
 EPOCH_2000_MINUTES = 946_684_800 // 60
 MICROSECONDS_PER_MINUTE = 60_000_000
 INT2_OID, FLOAT4_OID, FLOAT8_OID = 21, 700, 701
@@ -23,7 +23,7 @@ ARRAY_HEADER_INTS = 5
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a block: `payload` is a numpy dtype without padding, `values` its n payloads."""
+    """A column of a block: `values` are n items of the unpadded dtype `payload`."""
 
     payload: np.dtype[np.void] | np.dtype[np.generic]
     values: npt.NDArray[np.generic]
@@ -31,37 +31,37 @@ class Column:
 
 def int2(values: npt.ArrayLike) -> Column:
     """A smallint column."""
-    return Column(np.dtype(">i2"), np.asarray(values).astype(">i2"))
+    return _column(values, ">i2")
 
 
 def int4(values: npt.ArrayLike) -> Column:
     """An integer column."""
-    return Column(np.dtype(">i4"), np.asarray(values).astype(">i4"))
+    return _column(values, ">i4")
 
 
 def int8(values: npt.ArrayLike) -> Column:
     """A bigint column."""
-    return Column(np.dtype(">i8"), np.asarray(values).astype(">i8"))
+    return _column(values, ">i8")
 
 
 def float4(values: npt.ArrayLike) -> Column:
     """A real column."""
-    return Column(np.dtype(">f4"), np.asarray(values).astype(">f4"))
+    return _column(values, ">f4")
 
 
 def float8(values: npt.ArrayLike) -> Column:
     """A double precision column."""
-    return Column(np.dtype(">f8"), np.asarray(values).astype(">f8"))
+    return _column(values, ">f8")
 
 
 def date_of_days(days: npt.NDArray[np.int64]) -> Column:
     """A date column from days since 1970-01-01."""
-    return Column(np.dtype(">i4"), (days - EPOCH_2000_MINUTES // 1440).astype(">i4"))
+    return int4(days - EPOCH_2000_MINUTES // 1440)
 
 
 def timestamptz_of_minutes(minutes: npt.NDArray[np.int64]) -> Column:
     """A timestamptz column from minutes since 1970-01-01 UTC."""
-    return Column(np.dtype(">i8"), ((minutes - EPOCH_2000_MINUTES) * MICROSECONDS_PER_MINUTE).astype(">i8"))
+    return int8((minutes - EPOCH_2000_MINUTES) * MICROSECONDS_PER_MINUTE)
 
 
 def text_constant(value: str, n: int) -> Column:
@@ -85,6 +85,10 @@ def float8_array(values: npt.ArrayLike) -> Column:
     return _array(np.asarray(values), FLOAT8_OID, ">f8")
 
 
+def _column(values: npt.ArrayLike, payload: str) -> Column:
+    return Column(np.dtype(payload), np.asarray(values).astype(payload))
+
+
 def _array(values: npt.NDArray[Any], oid: int, element: str) -> Column:
     n, k = values.shape
     payload = np.dtype(
@@ -104,7 +108,7 @@ def _array(values: npt.NDArray[Any], oid: int, element: str) -> Column:
 
 
 def encode_rows(columns: Sequence[Column | None]) -> bytes:
-    """The rows of a block, without header and trailer; None stands for a column of NULLs."""
+    """Encode the rows of a block, without header and trailer; None is a column of NULLs."""
     fields: list[tuple[str, np.dtype[np.generic]] | tuple[str, str]] = [("count", ">i2")]
     for i, column in enumerate(columns):
         fields.append((f"length{i}", ">i4"))
@@ -121,10 +125,10 @@ def encode_rows(columns: Sequence[Column | None]) -> bytes:
 
 
 def decode_array(data: bytes | None, payload: str) -> npt.NDArray[np.generic]:
-    """Elements of a one-dimensional array in binary form, of one fixed width and without NULLs; None is empty.
+    """Decode a one-dimensional binary array without NULLs, whose elements have the dtype `payload`; None is empty.
 
-    An `array_agg` comes out of the server twice as fast as rows do: no message and no Python object per row.
-    Raises ValueError when the data is of another shape.
+    Reading an `array_agg` is twice as fast as reading rows: no message and no Python object per row.
+    Raises ValueError when the data has another shape.
     """
     if data is None:
         return np.empty(0, dtype=payload)
@@ -132,13 +136,13 @@ def decode_array(data: bytes | None, payload: str) -> npt.NDArray[np.generic]:
     element = np.dtype([("length", ">i4"), ("value", payload)])
     body = len(data) - header.nbytes
     if header[0] != 1 or header[1] != 0 or body != int(header[3]) * element.itemsize:
-        raise ValueError(f"{len(data)} bytes are no array of {payload} without NULLs")
+        raise ValueError(f"{len(data)} bytes are not an array of {payload} without NULLs")
     elements = np.frombuffer(data, dtype=element, offset=header.nbytes)
     return np.asarray(elements["value"])
 
 
 def stack_arrays(arrays: Sequence[bytes | None], payload: str, missing: int) -> npt.NDArray[np.generic]:
-    """n arrays of one length in binary form as [n, k]; a NULL array becomes a row of `missing`."""
+    """Decode n binary arrays of k elements as [n, k]; a NULL array becomes a row of `missing`."""
     element = np.dtype([("length", ">i4"), ("value", payload)])
     header = np.dtype(("V", ARRAY_HEADER_INTS * 4))
     width = max((len(array) - header.itemsize for array in arrays if array is not None), default=element.itemsize)

@@ -1,4 +1,4 @@
-"""What the database says about its own tables."""
+"""Descriptions of tables from the system catalog."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ SQL = Statements(__name__)
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column, with its comment."""
+    """A column and its comment."""
 
     name: str
     type: str
@@ -19,5 +19,5 @@ class TableColumn:
 
 
 def table_columns(connection: Connection, table: str) -> list[TableColumn]:
-    """Columns of `schema.table`, in order."""
+    """Columns of `table` (with its schema), in order; empty when it does not exist."""
     return read_rows(connection, TableColumn, SQL["table_columns"], [table])

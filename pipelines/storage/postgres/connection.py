@@ -1,12 +1,12 @@
-"""Connections: every one names its application, its role, and how long it may take."""
+"""Connections with an application name, a role and timeouts, and one error for each way in which they fail."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from weakref import WeakKeyDictionary
 
 import psycopg
@@ -18,17 +18,19 @@ from pipelines.errors import DatabaseError, ServerUnavailableError, single_line
 Connection = psycopg.Connection[tuple[Any, ...]]
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 AsyncPool = AsyncConnectionPool[AsyncConnection]
-#: What the driver raises, for the live session, which must tell a lost server from a refused statement.
+#: The driver's errors, for the live session, which tells a lost connection from a rejected statement.
 DriverError = psycopg.Error
 OperationalError = psycopg.OperationalError
 
 CONNECT_TIMEOUT_SECONDS = 10
 MINIMUM_SERVER_VERSION = 150_000
+MIGRATE = "run `strikecast migrate`"
 IDLE_IN_TRANSACTION_TIMEOUT_SECONDS = 600
+POOL_OPTIONS: dict[str, Any] = {"min_size": 1, "kwargs": {"autocommit": True}, "open": False}
 
 
 class Role(StrEnum):
-    """What a connection may do; the roles are made by the migrations."""
+    """Privileges of a connection; migrations create the roles."""
 
     OWNER = "strikecast_owner"
     PIPELINE = "strikecast_pipeline"
@@ -40,7 +42,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, repr=False)
 class Database:
-    """Where the database is. `url` may hold a password, so it is not shown by `repr`; use `described`."""
+    """Address and timeouts of the database. `url` may contain a password: `repr` omits it, `describe` too."""
 
     url: str
     statement_timeout_seconds: int = 600
@@ -48,7 +50,7 @@ class Database:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The URL's parts, by libpq's names."""
+        """Connection parameters by libpq's names. Raises DatabaseError for a malformed URL."""
         try:
             return conninfo.conninfo_to_dict(self.url)
         except psycopg.ProgrammingError:
@@ -62,40 +64,40 @@ class Database:
         return f"{where}{port}/{parts.get('dbname') or parts.get('user') or ''}"
 
     def url_for(self, database: str) -> str:
-        """URL of another database on the same server."""
-        parts = {key: str(value) for key, value in self.parameters.items() if value is not None}
-        user, password = parts.pop("user", ""), parts.pop("password", "")
-        host, port = parts.pop("host", ""), parts.pop("port", "")
-        parts.pop("dbname", None)
-        options = dict(parts)
-        if host.startswith("/"):
-            options["host"], host = host, ""
-        login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
-        query = "&".join(f"{key}={quote(value, safe='/')}" for key, value in options.items())
-        address = f"{login}@{host}" if login else host
-        return f"postgresql://{address}{f':{port}' if port else ''}/{database}{f'?{query}' if query else ''}"
+        """URL of another database on the same server.
+
+        >>> Database("postgresql://ann:s3%2F@[::1]:5433/a?sslmode=require").url_for("b")
+        'postgresql://ann:s3%2F@[::1]:5433/b?sslmode=require'
+        """
+        options = {key: str(value) for key, value in self.parameters.items() if value is not None and key != "dbname"}
+        user, password = (quote(options.pop(name, ""), safe="") for name in ("user", "password"))
+        login = f"{user}:{password}" if password else user
+        host = "" if options.get("host", "").startswith("/") else options.pop("host", "")
+        address = f"{login}@" if login else ""
+        address += f"[{host}]" if ":" in host else host
+        if port := options.pop("port", ""):
+            address += f":{port}"
+        query = urlencode(options, safe="/", quote_via=quote)
+        return f"postgresql://{address}/{database}{f'?{query}' if query else ''}"
 
     def conninfo(self, application: str, role: Role | None) -> str:
-        """Connection string of a task: its name, role and timeouts."""
+        """Connection string with an application name, a role and timeouts."""
         given = self.parameters
-        options = [str(given.get("options") or "")]
-        options += [f"-c {name}={value}" for name, value in self._session(role).items()]
+        settings = {
+            **({"role": str(role)} if role else {}),
+            "statement_timeout": f"{self.statement_timeout_seconds}s",
+            "lock_timeout": f"{self.lock_timeout_seconds}s",
+            "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_SECONDS}s",
+            "idle_session_timeout": "0",  # a session-level lock marks its process as alive, however idle
+            "timezone": "UTC",
+        }
+        options = [str(given.get("options") or ""), *(f"-c {name}={value}" for name, value in settings.items())]
         return conninfo.make_conninfo(
             self.url,
             application_name=f"strikecast {application}",
             connect_timeout=given.get("connect_timeout") or CONNECT_TIMEOUT_SECONDS,
             options=" ".join(part for part in options if part),
         )
-
-    def _session(self, role: Role | None) -> Mapping[str, str]:
-        return {
-            **({"role": str(role)} if role else {}),
-            "statement_timeout": f"{self.statement_timeout_seconds}s",
-            "lock_timeout": f"{self.lock_timeout_seconds}s",
-            "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_SECONDS}s",
-            "idle_session_timeout": "0",  # locks of a session say that its process lives, however idle it is
-            "timezone": "UTC",
-        }
 
     @property
     def server_major(self) -> int:
@@ -105,54 +107,40 @@ class Database:
 
     @contextmanager
     def connect(self, application: str, role: Role | None, *, autocommit: bool = False) -> Iterator[Connection]:
-        """A connection that commits when left without an error, and rolls back otherwise.
+        """A connection that commits on exit, and rolls back on an error.
 
-        Raises ServerUnavailableError with one line when there is no server.
+        Raises ServerUnavailableError when no server answers, and DatabaseError as `translate_errors` does.
         """
-        with (
-            translate_errors(self),
-            psycopg.connect(self.conninfo(application, role), autocommit=autocommit) as connection,
-        ):
+        conninfo = self.conninfo(application, role)
+        with translate_errors(self), psycopg.connect(conninfo, autocommit=autocommit) as connection:
             yield connection
 
     def open(self, application: str) -> Connection:
-        """An autocommit connection for the caller to close; no firewall forgets it. Raises ServerUnavailableError."""
+        """An autocommit connection with TCP keepalives; the caller closes it. Raises ServerUnavailableError."""
         with translate_errors(self):
             return psycopg.connect(self.conninfo(application, None), autocommit=True, keepalives_idle=60)
 
     def pool(self, application: str, role: Role, *, maximum: int = 4) -> ConnectionPool[Connection]:
-        """A pool of autocommit connections; each is tested after idling, so that a restarted server goes unnoticed."""
-        return ConnectionPool(
-            self.conninfo(application, role),
-            min_size=1,
-            max_size=maximum,
-            kwargs={"autocommit": True},
-            check=_check_if_idle,
-            open=False,
-        )
+        """A pool of autocommit connections; idle ones are checked, so that a restart of the server is transparent."""
+        conninfo = self.conninfo(application, role)
+        return ConnectionPool(conninfo, max_size=maximum, check=_check_if_idle, **POOL_OPTIONS)
 
     def async_pool(self, application: str, role: Role, *, maximum: int = 4) -> AsyncPool:
         """As `pool`, for asyncio."""
-        return AsyncConnectionPool(
-            self.conninfo(application, role),
-            min_size=1,
-            max_size=maximum,
-            kwargs={"autocommit": True},
-            check=_check_if_idle_async,
-            open=False,
-        )
+        conninfo = self.conninfo(application, role)
+        return AsyncConnectionPool(conninfo, max_size=maximum, check=_check_if_idle_async, **POOL_OPTIONS)
 
 
-#: No server restarts faster than this, so a connection used more lately needs no test. A test is a round trip, as long
-#: as the read of a ladder itself.
+#: No server restarts faster, so a connection used within this time needs no check: a check is a round trip, as long as
+#: reading a ladder.
 RECENTLY_SECONDS = 0.25
-_last_given: WeakKeyDictionary[object, float] = WeakKeyDictionary()
+_last_used: WeakKeyDictionary[object, float] = WeakKeyDictionary()
 
 
 def _was_idle(connection: object) -> bool:
     now = time.monotonic()
-    before = _last_given.get(connection)
-    _last_given[connection] = now
+    before = _last_used.get(connection)
+    _last_used[connection] = now
     return before is None or now - before > RECENTLY_SECONDS
 
 
@@ -168,48 +156,44 @@ async def _check_if_idle_async(connection: AsyncConnection) -> None:
 
 @contextmanager
 def translate_errors(database: Database) -> Iterator[None]:
-    """Turn a driver's connection errors into one clear line; any other error passes."""
+    """Raise a DatabaseError of one line, with the remedy, for the driver's errors that a user can act upon."""
+    name = database.describe()
     try:
         yield
-    except (psycopg.errors.UndefinedObject, psycopg.errors.InvalidParameterValue) as error:
-        if "role" in str(error) and "strikecast_" in str(error):
-            raise DatabaseError(
-                f"{database.describe()} has no strikecast roles yet: run `strikecast migrate`"
-            ) from error
-        raise
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
-        raise DatabaseError(
-            f"{database.describe()} lacks tables of strikecast ({primary_message(error)}): run `strikecast migrate`"
-        ) from error
+        raise DatabaseError(f"{name} lacks tables of strikecast ({primary_message(error)}): {MIGRATE}") from error
     except psycopg.errors.LockNotAvailable as error:
         raise DatabaseError(
-            f"{database.describe()}: another process is at the same work and did not finish within "
-            f"{database.lock_timeout_seconds} s: try again when it is done"
+            f"{name}: another process holds a lock and did not release it within {database.lock_timeout_seconds} s: "
+            "try again when it has finished"
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
-        raise DatabaseError(f"{database.describe()} denies it: {primary_message(error)}") from error
-    except psycopg.OperationalError as error:
-        if not is_connection_error(error):
+        raise DatabaseError(f"{name} denies permission: {primary_message(error)}") from error
+    except psycopg.Error as error:
+        if _is_missing_role(error):
+            raise DatabaseError(f"{name} has no strikecast roles yet: {MIGRATE}") from error
+        if not isinstance(error, psycopg.OperationalError) or not is_connection_error(error):
             raise
-        if 'role "strikecast_' in str(error) and "does not exist" in str(error):
-            raise DatabaseError(
-                f"{database.describe()} has no strikecast roles yet: run `strikecast migrate`"
-            ) from error
-        raise ServerUnavailableError(
-            f"cannot use the database at {database.describe()}: {full_message(error)}"
-        ) from error
+        raise ServerUnavailableError(f"cannot use the database at {name}: {full_message(error)}") from error
+
+
+def _is_missing_role(error: psycopg.Error) -> bool:
+    undefined = isinstance(error, psycopg.errors.UndefinedObject | psycopg.errors.InvalidParameterValue)
+    if isinstance(error, psycopg.OperationalError):  # at connection time, without an SQLSTATE
+        undefined = "does not exist" in str(error)
+    return undefined and "role" in str(error) and "strikecast_" in str(error)
 
 
 def is_connection_error(error: psycopg.OperationalError) -> bool:
-    """Whether the server or the connection is gone, rather than one statement refused."""
+    """Whether the server or the connection is lost, rather than one statement rejected."""
     return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "3D", "28"))
 
 
 def primary_message(error: Exception) -> str:
-    """First line of a driver's message."""
+    """First line of a driver's message: the server's primary message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def full_message(error: Exception) -> str:
-    """A driver's message without its line breaks."""
+    """A driver's message without line breaks."""
     return single_line(str(error)) or type(error).__name__

@@ -11,9 +11,9 @@ from pipelines.storage.postgres.statements import Statements
 
 SQL = Statements(__name__)
 
-#: Backups, publications, migrations and the removal of tables exclude each other by this lock.
+#: Excludes backups, publications, migrations and dropping of tables from each other.
 MAINTENANCE_LOCK = 7_319_001
-#: Held with the hash of a Dagster run's id by the process of that run, whether it waits or writes.
+#: Held, with the hash of a Dagster run's id, by the process of that run.
 RUN_LOCK = 7_319_003
 
 
@@ -23,7 +23,7 @@ def lock_symbol(connection: Connection, writer: str, symbol: str) -> None:
 
 
 def acquire(connection: Connection, lock: int) -> None:
-    """Wait for a session-level lock."""
+    """Acquire a session-level lock; waits for it."""
     connection.execute(SQL["advisory_lock"], [lock])
 
 
@@ -40,7 +40,7 @@ def release(connection: Connection, lock: int) -> None:
 def release_all(connection: Connection) -> None:
     """Release every session-level lock of a connection.
 
-    The locks of a closed connection end when its server process notices, which may be after the next run has started.
+    After closing a connection, its locks last until its server process notices; the next run may have started by then.
     """
     connection.execute(SQL["release_advisory_locks"])
 
@@ -51,28 +51,25 @@ async def release_all_async(connection: AsyncConnection) -> None:
 
 
 async def acquire_run_lock(connection: AsyncConnection, run_id: str) -> None:
-    """Mark the process of a Dagster run as alive for as long as the connection lives."""
+    """Mark a Dagster run as alive for as long as the connection lives."""
     await connection.execute(SQL["try_run_lock"], [RUN_LOCK, run_id])
 
 
 @contextmanager
 def hold_run_lock(database: Database, run_id: str) -> Iterator[None]:
-    """Mark the process of a Dagster run as alive while the context lasts; without a database, go on unmarked."""
+    """Mark a Dagster run as alive within the context; without effect when no server answers for 10 s."""
+    retrying = Retrying(
+        retry=retry_if_exception_type(DatabaseError), wait=wait_fixed(0.5), stop=stop_after_delay(10), reraise=True
+    )
     with ExitStack() as stack:
         with suppress(DatabaseError):
-            trying = Retrying(
-                retry=retry_if_exception_type(DatabaseError),
-                wait=wait_fixed(0.5),
-                stop=stop_after_delay(10),
-                reraise=True,
-            )
-            # Closed, not committed: the run must not fail when the server went away meanwhile.
-            connection = stack.enter_context(closing(trying(database.open, "run")))
+            # Closed, not committed: the run must not fail when the server has stopped meanwhile.
+            connection = stack.enter_context(closing(retrying(database.open, "run")))
             connection.execute(SQL["try_run_lock"], [RUN_LOCK, run_id])
         yield
 
 
 def is_run_lock_held(connection: Connection, run_id: str) -> bool:
-    """Whether the process of a Dagster run holds its lock."""
+    """Whether a process holds the lock of a Dagster run."""
     row = connection.execute(SQL["run_lock_is_held"], {"class": RUN_LOCK, "run_id": run_id}).fetchone()
     return bool(row and row[0])

@@ -1,7 +1,7 @@
-"""Named SQL statements in files: one file for each repository, beside its module.
+"""Named SQL statements, in one file for each repository, with the name of its module.
 
-A file holds statements that each begin with a line `-- name: NAME`. It is part of the program, so its text is as
-trusted as a literal.
+Each statement begins with a line `-- name: NAME`. The files belong to the program, so their text is as trusted as a
+literal.
 """
 
 import re
@@ -19,7 +19,7 @@ _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
 class Statements:
-    """The statements of `{module}.sql`, by name; the file is read when the first one is used.
+    """The statements of `{module}.sql` by name; the file is read on first use.
 
     >>> Statements("pipelines.storage.models.champions")["champion"].split()[0]
     'SELECT'
@@ -49,6 +49,6 @@ def _read(module: str) -> dict[str, LiteralString]:
 def read_rows(
     connection: Connection, kind: type[Row], statement: LiteralString, parameters: Params | None = None
 ) -> list[Row]:
-    """All rows of a statement, each as a `kind`, whose fields are named like its columns."""
+    """Rows of a statement as instances of `kind`, whose fields have the names of the columns."""
     with connection.cursor(row_factory=class_row(kind)) as cursor:
         return cursor.execute(statement, parameters).fetchall()
