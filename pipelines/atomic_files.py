@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all."""
+"""Replace files atomically."""
 
 import os
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` in one step; after an error `path` is as it was.
+    """Yield a temporary path to write to; it replaces `path` on exit, and is removed after an error.
 
-    `durable`: once this is left, it outlives a loss of power, and so do its folder and the one above.
+    `durable`: on exit, the file and its entry in the folder have been written to disk.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -26,7 +26,7 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def fsync(path: Path) -> None:
-    """Let a file, or the names in a folder, reach the disk."""
+    """Write a file's content, or a folder's entries, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,9 +1,8 @@
-"""The running system around a task: a server that answers, a current schema, Dagster's home."""
+"""Provide what a task needs: a running server, a current schema, and a Dagster instance."""
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import resources
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from pipelines.atomic_files import atomic_write
@@ -18,39 +17,31 @@ DAGSTER_URL_VARIABLE = "STRIKECAST_DAGSTER_URL"
 
 
 def configured_database(settings: Settings) -> Database:
-    """The database that the settings name; the embedded one when they name none."""
-    if settings.database_url is not None:
-        url = settings.database_url.get_secret_value()
-    else:
-        url = EmbeddedServer(settings.embedded_dir).url()
+    """The database of `settings.database_url`, or of the embedded server when that is unset."""
+    configured = settings.database_url
+    url = EmbeddedServer(settings.embedded_dir).url() if configured is None else configured.get_secret_value()
     return Database(url, settings.statement_timeout_seconds, settings.lock_timeout_seconds)
 
 
 @contextmanager
 def running_server(settings: Settings, log: Log = lambda _: None) -> Iterator[Database]:
-    """A server that answers, for as long as the context lasts; starts the embedded one where it is the one to use.
-
-    Raises ServerUnavailableError.
-    """
-    database = configured_database(settings)
-    if settings.database_url is not None:
-        yield database
-        return
-    with EmbeddedServer(settings.embedded_dir, log).running():
-        yield database
+    """Run the embedded server within the context, if that is the configured one. Raises ServerUnavailableError."""
+    embedded = settings.database_url is None
+    with EmbeddedServer(settings.embedded_dir, log).running() if embedded else nullcontext():
+        yield configured_database(settings)
 
 
 def restart_server_if_stopped(settings: Settings, log: Log) -> None:
-    """Start the embedded server again if it died; inside of `running_server`. Raises ServerUnavailableError."""
+    """Start the embedded server again if it has died; within `running_server`. Raises ServerUnavailableError."""
     if settings.database_url is None:
         EmbeddedServer(settings.embedded_dir, log).restart_if_stopped()
 
 
 @contextmanager
 def migrated_database(settings: Settings, log: Log = lambda _: None) -> Iterator[Database]:
-    """A running server whose schema is this code's, migrated if need be on the embedded one.
+    """Run the server with a current schema. Raises ServerUnavailableError, SchemaVersionError.
 
-    A server of the user's own is migrated by `strikecast migrate` or `up` only; raises SchemaVersionError otherwise.
+    The embedded server is migrated if necessary; any other one only by `strikecast migrate` and `prepared_instance`.
     """
     with running_server(settings, log) as database:
         if settings.database_url is None:
@@ -62,11 +53,11 @@ def migrated_database(settings: Settings, log: Log = lambda _: None) -> Iterator
 
 @contextmanager
 def prepared_instance(settings: Settings, log: Log = lambda _: None) -> Iterator[Database]:
-    """All that Dagster needs: server, schema, Dagster's database, its home folder and the environment for children."""
+    """Run the server with a current schema, Dagster's database, DAGSTER_HOME, and the environment for children."""
     with running_server(settings, log) as database:
-        found = migrate(database)
-        if not found.is_current:
-            log(f"database schema {found.found or 'none'} -> {found.needed}")
+        before = migrate(database)
+        if not before.is_current:
+            log(f"database schema {before.found or 'none'} -> {before.needed}")
         ensure_database(database, settings.dagster_database)
         write_dagster_home(settings)
         os.environ.update(dagster_environment(settings, database))
@@ -74,7 +65,7 @@ def prepared_instance(settings: Settings, log: Log = lambda _: None) -> Iterator
 
 
 def dagster_environment(settings: Settings, database: Database) -> dict[str, str]:
-    """Variables that let any Dagster program use this system; one holds the database's password, if it has one."""
+    """Environment variables for Dagster's programs; one of them contains the database's password, if there is one."""
     variables = {
         "DAGSTER_HOME": str(settings.dagster_home),
         DAGSTER_URL_VARIABLE: database.url_for(settings.dagster_database).replace(
@@ -88,17 +79,11 @@ def dagster_environment(settings: Settings, database: Database) -> dict[str, str
 
 
 def write_dagster_home(settings: Settings) -> None:
-    """Put dagster.yaml into DAGSTER_HOME, replacing an older one in one step."""
+    """Write dagster.yaml to DAGSTER_HOME. Raises SettingsError when that folder is a project."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     if (settings.dagster_home / "pyproject.toml").exists():
         raise SettingsError(f"{settings.dagster_home} is a project: DAGSTER_HOME must lie outside of it")
+    here = Path(__file__).parent  # the wheel contains dagster.yaml in this folder, a checkout in the one above
+    source = next(path for path in (here / "dagster.yaml", here.parent / "dagster.yaml") if path.is_file())
     with atomic_write(settings.dagster_home / "dagster.yaml") as partial:
-        partial.write_text(_instance_configuration(), encoding="utf-8")
-
-
-def _instance_configuration() -> str:
-    """dagster.yaml: beside this module in an installed wheel, at the top of the repository otherwise."""
-    packaged = resources.files("pipelines").joinpath("dagster.yaml")
-    if packaged.is_file():
-        return packaged.read_text(encoding="utf-8")
-    return (Path(__file__).parents[1] / "dagster.yaml").read_text(encoding="utf-8")
+        partial.write_bytes(source.read_bytes())

@@ -1,27 +1,22 @@
-"""Every error that strikecast raises on purpose.
+"""Errors that strikecast raises deliberately.
 
 StrikecastError
-├── SettingsError         a setting is missing, unknown or out of range
-├── DatabaseError         the database cannot be used
-│   ├── ServerUnavailableError   no server answers, or it is not ready
-│   └── SchemaVersionError       the schema is older or newer than the code
-├── PriceFileError        a price file cannot be read as one
-├── FingerprintFileError  a fingerprint file is not in the exported shape
-├── NoDataError           what was asked for has not been built or stored yet
-├── StateError            a session's state cannot be stored as it is
-├── FeedError             a price source does not deliver
-├── BackupError           a backup cannot be made, is damaged, or does not restore
-├── BuildError            a build cannot go on, or its result broke an invariant
-├── SupersededError       another session has taken over
-└── AlreadyRunningError   another process holds what may exist only once
+├── SettingsError
+├── DatabaseError
+│   ├── ServerUnavailableError
+│   └── SchemaVersionError
+├── PriceFileError
+├── FingerprintFileError
+├── NoDataError
+├── StateError
+├── FeedError
+├── BackupError
+├── BuildError
+├── AlreadyRunningError
+└── SupersededError
 
-A message says what failed, what was observed, what was expected and what to do, in one line.
+A message is one line: what failed, what was observed, what was expected, and what to do.
 """
-
-
-def single_line(text: str) -> str:
-    """A text of someone else's on one line, without what would steer a terminal."""
-    return "".join(character for character in " ".join(text.split()) if character.isprintable())
 
 
 class StrikecastError(Exception):
@@ -37,7 +32,7 @@ class DatabaseError(StrikecastError):
 
 
 class ServerUnavailableError(DatabaseError):
-    """No server answers, or it is not ready for connections."""
+    """No server answers, or it accepts no connections yet."""
 
 
 class SchemaVersionError(DatabaseError):
@@ -49,32 +44,37 @@ class PriceFileError(StrikecastError):
 
 
 class FingerprintFileError(StrikecastError):
-    """A fingerprint file is not in the exported shape."""
+    """A fingerprint file does not have the exported format."""
 
 
 class NoDataError(StrikecastError):
-    """What was asked for has not been built or stored yet."""
+    """The requested data has not been built or stored yet."""
 
 
 class StateError(StrikecastError):
-    """A session's state holds what cannot be stored, or lacks a field."""
+    """A session's or the alerts' state cannot be stored or read."""
 
 
 class FeedError(StrikecastError):
-    """A price source does not deliver, or delivers what is no price."""
+    """A price source does not deliver, or delivers invalid prices."""
 
 
 class BackupError(StrikecastError):
-    """A backup could not be made, is damaged, or does not restore to what it was."""
+    """A backup cannot be made, is damaged, or cannot be restored."""
 
 
 class BuildError(StrikecastError):
-    """A build cannot go on, or its result broke an invariant."""
+    """A build failed, or its result violates an invariant."""
 
 
 class AlreadyRunningError(StrikecastError):
-    """Another process holds what may exist only once."""
+    """Another process holds an exclusive lock."""
 
 
 class SupersededError(StrikecastError):
-    """Another session has taken over; this one may not write any more."""
+    """Another live session has taken over; this one must not write any more."""
+
+
+def single_line(text: str) -> str:
+    """Collapse white space and drop control characters, to print text from another program on one line."""
+    return "".join(character for character in " ".join(text.split()) if character.isprintable())

@@ -1,16 +1,16 @@
-"""Settings: environment variables named STRIKECAST_*, and one optional TOML file; one validated, frozen value.
+"""Settings from environment variables STRIKECAST_* and an optional TOML file, as one validated, frozen value.
 
-The environment wins over the file. The file is named by STRIKECAST_CONFIG, by default `strikecast.toml` in the home
-folder; nested values are tables in the file (`[symbols.BTC]`) and JSON in the environment.
+The environment takes precedence. STRIKECAST_CONFIG names the file, by default `strikecast.toml` in the home folder.
+Nested values are tables in the file (`[symbols.BTC]`) and JSON in the environment.
 """
 
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
@@ -24,23 +24,25 @@ from pipelines.domain.maintenance.vacuum import VacuumPolicy
 from pipelines.domain.monitoring.alerts import AlertLimits
 from pipelines.errors import SettingsError
 
+FROZEN = ConfigDict(frozen=True, extra="forbid")
+AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 CONFIG_FILE_VARIABLE = "STRIKECAST_CONFIG"
 HOME_VARIABLE = "STRIKECAST_HOME"
 
 
 class SymbolSettings(BaseModel):
-    """What is known of a symbol beforehand."""
+    """Settings of a symbol."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = FROZEN
 
-    #: Distance of neighbouring strikes of its hourly markets, USD.
+    #: Distance between neighbouring strikes of its hourly markets, USD.
     strike_tier_usd: float = Field(gt=0, allow_inf_nan=False)
-    #: Its market on the exchange, such as BTC/USDT; by default the symbol against the exchange's `quote`.
+    #: Market on the exchange, such as BTC/USDT; by default SYMBOL/`exchange.quote`.
     market: str | None = Field(default=None, pattern=r"^[A-Z0-9]+/[A-Z0-9]+$")
 
 
 class FeedKind(StrEnum):
-    """Where the live session's prices come from."""
+    """Source of the live session's prices: stored history, an exchange, or inserts by another program."""
 
     REPLAY = "replay"
     EXCHANGE = "exchange"
@@ -48,9 +50,9 @@ class FeedKind(StrEnum):
 
 
 class ReplaySettings(BaseModel):
-    """How stored history is replayed."""
+    """Replay of stored history."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = FROZEN
 
     #: Minutes of history per minute.
     speed: float = Field(default=1.0, gt=0, le=10_000, allow_inf_nan=False)
@@ -58,105 +60,93 @@ class ReplaySettings(BaseModel):
 
 
 class Transport(StrEnum):
-    """How an exchange is listened to: `websocket` where it and the free ccxt offer one, else `polling`."""
+    """`websocket` falls back to `polling` for an exchange without a websocket in the free ccxt."""
 
     WEBSOCKET = "websocket"
     POLLING = "polling"
 
 
 class ExchangeSettings(BaseModel):
-    """An exchange by its ccxt name."""
+    """Exchange, by its ccxt name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = FROZEN
 
     name: str = Field(default="coinbaseexchange", pattern=r"^[a-z0-9]+$")
     quote: str = Field(default="USD", pattern=r"^[A-Z0-9]+$")
     transport: Transport = Transport.WEBSOCKET
-    #: Between two requests for one symbol; the exchange's own rate limit holds besides.
+    #: Interval between requests for a symbol; the exchange's rate limit applies as well.
     poll_seconds: float = Field(default=1.0, gt=0, le=60, allow_inf_nan=False)
     timeout_seconds: float = Field(default=5.0, gt=0, le=60, allow_inf_nan=False)
-    #: Another address for each of its APIs (`public`, `ws`, ... by ccxt's names), for a proxy.
+    #: Base URLs that replace those of its APIs (`public`, `ws`, ... by ccxt's names), for a proxy.
     urls: dict[str, str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class BackupSettings(RotationPolicy):
-    """How backups are made, and which are kept; see `strikecast backup rotate --dry-run`."""
+    """Creation and rotation of backups; `strikecast backup rotate --dry-run` shows the effect."""
 
-    #: A tool and a public key: age:age1..., gpg:0123ABCD, or age:FILE or gpg:FILE with the recipients or the key in it.
+    #: Tool and public key: age:age1..., gpg:0123ABCD, or age:FILE (recipients) or gpg:FILE (key).
     encrypt_to: str | None = Field(default=None, pattern=r"^(age|gpg):.+")
-    #: What decrypts: a key file of age, or the folder of a gpg keyring.
-    identity: Path | None = None
-    #: As pg_dump takes it, such as zstd:3 or gzip:6; by default zstd:3 where pg_dump can, else gzip:1.
+    #: For decryption: an age identity file, or the folder of a gpg keyring.
+    identity: AbsolutePath | None = None
+    #: As for pg_dump, such as zstd:3 or gzip:6; by default zstd:3 if pg_dump supports it, else gzip:1.
     compression: str | None = Field(default=None, pattern=r"^(gzip|zstd|lz4)(:[0-9]+)?$")
-    #: A second place: a directory by its whole path, or an rclone remote.
+    #: Second location: an absolute path, or an rclone remote.
     copy_to: str | None = Field(default=None, pattern=r"^(/|[A-Za-z0-9_.-]+:).*")
-
-    #: For point-in-time recovery: where the server's archive_command puts its log, and how many base backups are kept.
-    wal_archive: Path | None = None
+    #: For point-in-time recovery: the folder that the server's archive_command writes to.
+    wal_archive: AbsolutePath | None = None
+    #: Base backups to keep.
     keep_base: int = Field(default=2, ge=1)
-
-    @field_validator("identity", "wal_archive")
-    @classmethod
-    def _absolute(cls, path: Path | None) -> Path | None:
-        return None if path is None else path.expanduser().absolute()
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class AlertSettings(AlertLimits):
-    """When something is wrong, and who is told; `strikecast alerts --test` tries the addresses."""
+    """Limits and recipients of alerts; `strikecast alerts --test` sends a test message."""
 
-    #: Addresses as apprise takes them: mailtos://user:password@example.org, json://host/path, ...
+    #: URLs as for apprise: mailtos://user:password@example.org, json://host/path, ...
     urls: tuple[SecretStr, ...] = ()
 
 
 def default_home() -> Path:
-    """Where data goes unless STRIKECAST_HOME says otherwise."""
+    """STRIKECAST_HOME, or the user's data folder of the platform."""
     return Path(os.environ.get(HOME_VARIABLE) or platformdirs.user_data_path("strikecast"))
 
 
 class Settings(BaseSettings):
-    """All settings. Paths are absolute; secrets stay out of `repr`."""
+    """All settings. Paths are absolute; `repr` omits secrets."""
 
     model_config = SettingsConfigDict(
         env_prefix="STRIKECAST_", env_nested_delimiter="__", env_ignore_empty=True, frozen=True, extra="forbid"
     )
 
-    home: Path = Field(default_factory=default_home, description="data of the program: database, Dagster, output")
-    database_url: SecretStr | None = Field(default=None, description="a PostgreSQL 15+ server; empty: the embedded one")
+    home: AbsolutePath = Field(default_factory=default_home, description="folder of all data")
+    database_url: SecretStr | None = Field(default=None, description="PostgreSQL 15+; default: embedded")
     dagster_database: str = Field(
         default="dagster", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="Dagster's storage"
     )
-    prices: Path | None = Field(default=None, description="folder of price files, {symbol}_1m.* or {symbol}/")
-    backups: Path | None = Field(default=None, description="where backups go; default: home/backups")
-    backup: BackupSettings = Field(default=BackupSettings(), description="how backups are made and kept")
-    retention: RetentionPolicy = Field(default=RetentionPolicy(), description="how long rows are kept")
-    vacuum: VacuumPolicy = Field(default=VacuumPolicy(), description="when tables are vacuumed")
-    archive: ArchivePolicy = Field(default=ArchivePolicy(), description="which months of bars become files")
-    logs: LogPolicy = Field(default=LogPolicy(), description="how long logs are kept")
-    alerts: AlertSettings = Field(default=AlertSettings(), description="when something is wrong, and who is told")
-    output: Path | None = Field(default=None, description="where the probability files go; default: home/output")
+    prices: AbsolutePath | None = Field(default=None, description="folder of price files: {symbol}_1m.* or {symbol}/")
+    backups: AbsolutePath | None = Field(default=None, description="folder of backups; default: home/backups")
+    backup: BackupSettings = Field(default=BackupSettings(), description="creation and rotation of backups")
+    retention: RetentionPolicy = Field(default=RetentionPolicy(), description="retention of rows")
+    vacuum: VacuumPolicy = Field(default=VacuumPolicy(), description="vacuum policy")
+    archive: ArchivePolicy = Field(default=ArchivePolicy(), description="archiving of old bars to files")
+    logs: LogPolicy = Field(default=LogPolicy(), description="retention of logs")
+    alerts: AlertSettings = Field(default=AlertSettings(), description="limits and recipients of alerts")
+    output: AbsolutePath | None = Field(default=None, description="folder of the files; default: home/output")
     ui_host: str = Field(default="127.0.0.1", description="address of the Dagster UI")
     ui_port: int = Field(default=3000, ge=0, le=65535, description="port of the Dagster UI; 0: any free one")
-    feed: FeedKind = Field(
-        default=FeedKind.REPLAY, description="prices of the live session: replay, exchange, external"
-    )
-    replay: ReplaySettings = Field(default=ReplaySettings(), description="how stored history is replayed")
-    exchange: ExchangeSettings = Field(default=ExchangeSettings(), description="the exchange of feed and backfill")
-    hot_standby: bool = Field(default=False, description="keep a second live session waiting, always")
+    feed: FeedKind = Field(default=FeedKind.REPLAY, description="price source of the live session")
+    replay: ReplaySettings = Field(default=ReplaySettings(), description="replay of stored history")
+    exchange: ExchangeSettings = Field(default=ExchangeSettings(), description="exchange of the feed and of backfills")
+    hot_standby: bool = Field(default=False, description="keep a second live session as a hot standby")
     symbols: dict[str, SymbolSettings] = Field(
         default={"BTC": SymbolSettings(strike_tier_usd=250.0), "ETH": SymbolSettings(strike_tier_usd=20.0)},
         min_length=1,
-        description="symbols and the distance of their strikes",
+        description="symbols and the distance between their strikes",
     )
     model: ModelConfig = Field(default=ModelConfig(), description="configuration of fingerprints and lookups")
-    statement_timeout_seconds: int = Field(default=600, ge=1, description="longest statement of a build")
-    lock_timeout_seconds: int = Field(default=10, ge=1, description="longest wait for a lock")
-
-    @field_validator("home", "prices", "output", "backups")
-    @classmethod
-    def _absolute(cls, path: Path | None) -> Path | None:
-        return None if path is None else path.expanduser().absolute()
+    statement_timeout_seconds: int = Field(default=600, ge=1, description="statement timeout of builds")
+    lock_timeout_seconds: int = Field(default=10, ge=1, description="lock timeout")
 
     @field_validator("symbols")
     @classmethod
@@ -182,52 +172,52 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Explicit values, then the environment, then the file."""
+        """Precedence: explicit values, the environment, the file."""
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
 
     @property
     def reports_dir(self) -> Path:
-        """Where reports go."""
+        """Folder of reports."""
         return self.home / "reports"
 
     @property
     def output_dir(self) -> Path:
-        """Where the probability files go."""
+        """Folder of the probability files."""
         return self.output or self.home / "output"
 
     @property
     def backups_dir(self) -> Path:
-        """Where backups go."""
+        """Folder of backups."""
         return self.backups or self.home / "backups"
 
     @property
     def archive_dir(self) -> Path:
-        """Where old months of bars go, a folder per symbol."""
+        """Folder of archived bars, with one folder per symbol."""
         return self.home / "archive"
 
     @property
     def dagster_home(self) -> Path:
-        """DAGSTER_HOME of the program."""
+        """DAGSTER_HOME."""
         return self.home / "dagster"
 
     @property
     def embedded_dir(self) -> Path:
-        """The embedded server's files."""
+        """Folder of the embedded server."""
         return self.home / "postgres"
 
     @property
     def tiers_usd(self) -> dict[str, float]:
-        """Distance of strikes of each symbol."""
+        """Distance between strikes by symbol, USD."""
         return {symbol: known.strike_tier_usd for symbol, known in self.symbols.items()}
 
     def tier_usd(self, symbol: str) -> float:
-        """Distance of a symbol's strikes; raises SettingsError for a symbol that is not configured."""
+        """Distance between a symbol's strikes, USD. Raises SettingsError when the symbol is not configured."""
         self.require_symbol(symbol)
         return self.symbols[symbol].strike_tier_usd
 
     def market_of(self, symbol: str) -> str:
-        """A symbol's market on the exchange, such as BTC/USD."""
+        """A symbol's market on the exchange, such as BTC/USD. Raises SettingsError when it is not configured."""
         self.require_symbol(symbol)
         return self.symbols[symbol].market or f"{symbol}/{self.exchange.quote}"
 
@@ -235,35 +225,35 @@ class Settings(BaseSettings):
         """Raise SettingsError unless `symbol` is configured."""
         if symbol not in self.symbols:
             raise SettingsError(
-                f"symbol {symbol!r} is not configured (there are {', '.join(self.symbols)}): add [symbols.{symbol}] "
+                f"symbol {symbol!r} is not configured (configured: {', '.join(self.symbols)}): add [symbols.{symbol}] "
                 f"with strike_tier_usd to {config_file()}"
             )
 
 
 def config_file() -> Path:
-    """The settings file, whether it exists or not."""
+    """Path of the settings file, which may not exist."""
     named = os.environ.get(CONFIG_FILE_VARIABLE)
     return Path(named).expanduser().absolute() if named else default_home() / "strikecast.toml"
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings of this process; raises SettingsError that names every value that is wrong."""
+    """Load and validate the settings of this process. Raises SettingsError that names every invalid value."""
     named = os.environ.get(CONFIG_FILE_VARIABLE)
     if named and not config_file().is_file():
         raise SettingsError(f"{CONFIG_FILE_VARIABLE} names {named}, which is not a file")
     unknown = _unknown_variables()
     if unknown:
-        raise SettingsError(f"unknown settings {', '.join(unknown)}: `strikecast status` lists those there are")
+        raise SettingsError(f"unknown settings {', '.join(unknown)}: `strikecast status` lists the known ones")
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        problems = (f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+        problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
         raise SettingsError("; ".join(problems)) from None
-    except ValueError as error:  # TOML that does not parse, JSON in the environment that does not
+    except ValueError as error:  # malformed TOML, or malformed JSON in the environment
         raise SettingsError(f"settings cannot be read from {config_file()} or the environment: {error}") from error
 
 
-#: Variables with our prefix that are not fields of Settings.
+#: Variables with the prefix STRIKECAST_ that are not fields of Settings.
 _OTHER_VARIABLES = {
     CONFIG_FILE_VARIABLE,
     "STRIKECAST_DAGSTER_URL",

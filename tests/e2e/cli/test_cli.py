@@ -68,7 +68,7 @@ def test_a_ladder_for_people_fits_80_columns(system: System) -> None:
     [
         (
             ["build", "XRP"],
-            "symbol 'XRP' is not configured (there are BTC, ETH): add [symbols.XRP] with strike_tier_usd",
+            "symbol 'XRP' is not configured (configured: BTC, ETH): add [symbols.XRP] with strike_tier_usd",
         ),
         (["build", "btc"], "'btc' is not a symbol: use capital letters and digits, such as BTC"),
         (
