@@ -14,7 +14,7 @@ PYTEST ?=
 # Two processes more than there are processors: many tests mostly wait.
 WORKERS ?= $(shell expr $$(nproc) + 2)
 
-.PHONY: demo test test-fast check bench lock clean
+.PHONY: demo test test-fast check bench screenshots lock clean
 
 demo: $(READY)
 	@STRIKECAST_HOME="$(DEMO_HOME)" $(BIN)/strikecast demo $(if $(PRICES),--prices "$(PRICES)") $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
@@ -34,6 +34,11 @@ check: $(DEV_READY)
 
 bench: $(DEV_READY)
 	@$(BIN)/python -m benchmarks
+
+# The README's pictures, of a demonstration system in headless Chromium.
+screenshots: $(DEV_READY)
+	@$(BIN)/python tests/support/programs.py install
+	@$(BIN)/python docs/screenshots.py
 
 $(READY): $(LOCKED) pyproject.toml
 	@"$(BIN)/uv" pip install --quiet --python "$(BIN)/python" --offline --no-deps --no-build-isolation --editable .

@@ -1,0 +1,67 @@
+"""Take the README's screenshots of a demonstration system: `make screenshots`.
+
+Starts `strikecast demo` and `strikecast serve` in a home folder of their own, opens the page and the asset graph in
+headless Chromium, writes `docs/images/page.png` and `docs/images/asset-graph.png`, and stops both.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "docs" / "images"
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from programs import chromium  # noqa: E402 (the tests' way to find it)
+
+
+@contextmanager
+def running(home: Path, pattern: str, *arguments: str) -> Iterator[str]:
+    """A command of the CLI, up to the line of its output that matches; yields the match, and stops it at the end."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", *arguments],
+        env={**os.environ, "STRIKECAST_HOME": str(home), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert child.stdout is not None
+        found = next((match for line in child.stdout if (match := re.search(pattern, line))), None)
+        if found is None:
+            raise SystemExit(f"strikecast {' '.join(arguments)} ended with {child.wait()}")
+        yield found.group(1)
+    finally:
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=120)
+
+
+def main() -> None:
+    """Take both screenshots."""
+    IMAGES.mkdir(exist_ok=True)
+    with (
+        TemporaryDirectory(prefix="strikecast-") as folder,
+        running(Path(folder), r"Dagster UI: (\S+)", "demo", "--port", "0") as dagster_ui,
+        running(Path(folder), r"(http\S+)", "serve", "--port", "0") as page_url,
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"]) as browser,
+    ):
+        page = browser.new_page(viewport={"width": 1280, "height": 860})
+        page.goto(page_url)
+        page.wait_for_timeout(60_000)  # a minute of prices to draw
+        page.screenshot(path=IMAGES / "page.png")
+        graph = browser.new_page(viewport={"width": 1600, "height": 900})
+        graph.goto(f"{dagster_ui}/asset-groups")
+        graph.wait_for_timeout(20_000)
+        graph.screenshot(path=IMAGES / "asset-graph.png")
+
+
+if __name__ == "__main__":
+    main()
