@@ -83,3 +83,21 @@ def test_the_lock_has_hashes_and_no_addresses() -> None:
 def test_the_formatter_decides_the_layout_everywhere() -> None:
     pragma = "fmt: " + "(skip|off)"
     assert [str(path) for path in ours() if re.search(rf"# {pragma}", path.read_text())] == []
+
+
+def test_modules_are_in_rooms() -> None:
+    def loose(folder: str) -> list[str]:
+        return sorted(path.name for path in (ROOT / folder).glob("*.py") if path.name != "__init__.py")
+
+    assert len(loose("pipelines")) <= 7, loose("pipelines")
+    assert loose("pipelines/domain") == loose("pipelines/storage") == []
+
+
+@pytest.mark.parametrize("tier", ["unit", "integration", "e2e"])
+def test_tests_are_in_the_rooms_of_what_they_test(tier: str) -> None:
+    rooms = {path.name for path in (ROOT / "pipelines").iterdir() if path.is_dir()}
+    folders = {path.name for path in (ROOT / "tests" / tier).iterdir() if path.is_dir()} - {"__pycache__"}
+    assert folders <= rooms | {"support"}
+    if tier == "unit":
+        inner = {path.name for path in (ROOT / "tests/unit/domain").iterdir() if path.is_dir()} - {"__pycache__"}
+        assert inner <= {path.name for path in (ROOT / "pipelines/domain").iterdir() if path.is_dir()}
