@@ -45,21 +45,21 @@ $(READY): $(LOCKED) pyproject.toml
 	@touch $(READY)
 
 # From nothing, so that what a lock no longer lists is gone.
-$(LOCKED): requirements.lock
+$(LOCKED): .ci/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "strikecast needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + ": name another, as in make PYTHON=python3.12")'
 	@echo "setting up $(VENV) (once)"
-	@$(PYTHON) .ci/install.py --clear $(VENV) requirements.lock
+	@$(PYTHON) .ci/install.py --clear $(VENV) .ci/requirements.lock
 	@touch $(LOCKED)
 
-$(DEV_READY): $(READY) requirements-dev.lock
-	@$(PYTHON) .ci/install.py "$(VENV)" requirements-dev.lock
+$(DEV_READY): $(READY) .ci/requirements-dev.lock
+	@$(PYTHON) .ci/install.py "$(VENV)" .ci/requirements-dev.lock
 	@touch $(DEV_READY)
 
 # Hashes, but no addresses: the lock serves whichever index pip is set up with.
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 lock: $(READY)
-	@$(LOCK) pyproject.toml --group setup --output-file requirements.lock
-	@$(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	@$(LOCK) pyproject.toml --group setup --output-file .ci/requirements.lock
+	@$(LOCK) --group dev --constraint .ci/requirements.lock --output-file .ci/requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .strikecast

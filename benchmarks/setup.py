@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[1]
-LOCK = ROOT / "requirements.lock"
+LOCK = ROOT / ".ci" / "requirements.lock"
 
 
 def measured(*command: str | Path) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / ".ci" / "install.py"
-LOCKS = (ROOT / "requirements.lock", ROOT / "requirements-dev.lock")
+LOCKS = (ROOT / ".ci" / "requirements.lock", ROOT / ".ci" / "requirements-dev.lock")
 
 
 @pytest.fixture(scope="module")
