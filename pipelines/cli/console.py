@@ -183,7 +183,7 @@ def print_status(state: Mapping[str, Any]) -> None:
         result.print("no live session yet")
     else:
         alive = Text("alive", style="green") if session["alive"] else Text("not running", style="yellow")
-        work = f", {session['cycles']:,} refreshes, last sign of life {_cell(session['heartbeat_at'])}"
+        work = f", {session['cycles']:,} refreshes, last heartbeat {_cell(session['heartbeat_at'])}"
         result.print(Text(f"live session {session['session_id']}: ") + alive + Text(work))
 
 

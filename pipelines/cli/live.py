@@ -1,4 +1,4 @@
-"""The commands around the live session: refreshing the probability files, and seeing them."""
+"""Commands of the live session: refresh, watch and serve the probability files."""
 
 from contextlib import suppress
 from typing import Annotated
@@ -15,10 +15,8 @@ app = typer.Typer()
 
 @app.command()
 def live(
-    once: Annotated[bool, typer.Option("--once", help="One refresh, then stop.")] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for the session that runs, and take over from it.")
-    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="Refresh once, then stop.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the running session to end, and take over.")] = False,
 ) -> None:
     """Refresh the probability files in the foreground, without Dagster. Example: `strikecast live --once`"""
     from pipelines.live.feeds.factory import feed_factory
@@ -41,10 +39,10 @@ def watch(
         str | None, typer.Argument(help="Symbol in capitals; by default the first configured one that has a file.")
     ] = None,
 ) -> None:
-    """Watch a ladder in the terminal, refreshed each second, until Ctrl-C; needs the files only, no database.
+    """Watch a ladder in the terminal, refreshed each second, until Ctrl-C; reads the files only, no database.
 
-    Ages are told by this machine's clock, so a file that nobody writes never looks fresh. Where standard output is not
-    a terminal, the ladder is printed once. Example: `strikecast watch BTC`
+    Ages are by this machine's clock, so a file that is not written never looks fresh. Without a terminal, the ladder is
+    printed once. Example: `strikecast watch BTC`
     """
     from pipelines.cli import watch as watching
     from pipelines.live.file_reader import first_with_file
@@ -56,8 +54,8 @@ def watch(
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback is open to others.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 8321,
+    host: Annotated[str, typer.Option(help="Address to listen on; loopback serves this machine only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 selects a free one.")] = 8321,
 ) -> None:
     """Serve a read-only page of the ladders, JSON, server-sent events and `/health`, until Ctrl-C.
 

@@ -1,1 +1,1 @@
-"""`strikecast serve`: a read-only page of the ladders, JSON endpoints, and the truth about their health."""
+"""`strikecast serve`: a read-only page of the ladders, JSON endpoints, events and a health report."""

@@ -1,10 +1,10 @@
-"""The application: routes, security headers, one source of everything that its clients share.
+"""The web application: routes, security headers, and the data that all clients share.
 
-It only reads: the files, and as the reader role what the database knows. Without a database the page and the endpoints
-of the files go on; `/health` and the history say what is missing.
+It only reads: the probability files, and the database by the reader role. Without a database it serves the page and the
+files; `/health` and the history report what is unavailable.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from functools import partial
@@ -29,9 +29,11 @@ from pipelines.errors import DatabaseError
 from pipelines.live.file_reader import (
     STALE_AFTER_SECONDS,
     UNWRITTEN_AFTER_SECONDS,
+    View,
     age_text,
     clock_text,
     first_with_file,
+    iso,
     read_bytes,
     read_view,
     view_of,
@@ -43,12 +45,12 @@ from pipelines.storage.postgres.connection import Database
 from pipelines.web.health import health_report
 from pipelines.web.single_flight import FileWatcher, SingleFlightCache
 
-#: `/health` answers within 2 s, whatever the database does; the page does not wait that long for it.
-HEALTH_PATIENCE_SECONDS = 1.5
-PAGE_PATIENCE_SECONDS = 0.3
+#: `/health` responds within 2 s, whatever the database does; the page waits less for it.
+HEALTH_TIMEOUT_SECONDS = 1.5
+PAGE_TIMEOUT_SECONDS = 0.3
 KEEP_ALIVE_SECONDS = 10
 RECONNECT_MILLISECONDS = 1_000
-#: Everything comes from this server, and nothing is kept: it is outdated after a second.
+#: Everything comes from this server. Nothing is cached, since it is outdated after a second.
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -56,7 +58,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-#: An audit's page is one file: its styles are in it.
+#: An audit's page is one file that contains its styles.
 AUDIT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
@@ -64,8 +66,8 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FOLDER = Path(__file__).parent
 
 
-class Pages:
-    """The endpoints. `clock` tells the time, aware; `symbols`: those configured, the only ones that are ever read."""
+class Endpoints:
+    """The request handlers. `symbols`: the configured ones, the only ones that are served; `clock`: the time, aware."""
 
     def __init__(
         self,
@@ -79,11 +81,12 @@ class Pages:
         self._folder = output_dir
         self._audit = audit
         self._clock = clock
-        self._feeds = {symbol: FileWatcher(probabilities_path(output_dir, symbol)) for symbol in symbols}
-        hasty = with_timeouts(database)
-        self._found = SingleFlightCache(partial(read_health, hasty, self._symbols), fresh_seconds=0.5)
-        self._hours = {
-            symbol: SingleFlightCache(partial(self._read_hour, hasty, symbol), fresh_seconds=1.0) for symbol in symbols
+        self._watchers = {symbol: FileWatcher(probabilities_path(output_dir, symbol)) for symbol in symbols}
+        database = with_timeouts(database)
+        self._health = SingleFlightCache(partial(read_health, database, self._symbols), fresh_seconds=0.5)
+        self._histories = {
+            symbol: SingleFlightCache(partial(self._read_history, database, symbol), fresh_seconds=1.0)
+            for symbol in symbols
         }
         self._page = jinja2.Environment(
             loader=jinja2.FileSystemLoader(FOLDER / "templates"),
@@ -94,18 +97,19 @@ class Pages:
         ).get_template("page.html")
 
     def close(self) -> None:
-        """End all streams of events."""
-        for feed in self._feeds.values():
-            feed.close()
+        """End all event streams."""
+        for watcher in self._watchers.values():
+            watcher.close()
 
     async def page(self, request: Request) -> Response:
-        """The page of `?symbol=`, by default of the first symbol that has a file, with the values of this moment."""
-        asked = request.query_params.get("symbol") or first_with_file(self._folder, self._symbols)
-        symbol = self._known(asked)
-        report = await self._report(PAGE_PATIENCE_SECONDS)
+        """The page of `?symbol=`, by default of the first symbol with a file, with the current values."""
+        symbol = self._require_symbol(
+            request.query_params.get("symbol") or first_with_file(self._folder, self._symbols)
+        )
+        report = await self._health_report(PAGE_TIMEOUT_SECONDS)
         return HTMLResponse(
             self._page.render(
-                view=read_view(self._folder, symbol, self._clock()),
+                view=self._views([symbol])[0],
                 symbols=self._symbols,
                 health=report,
                 age_text=age_text,
@@ -116,9 +120,7 @@ class Pages:
         )
 
     async def symbols(self, _: Request) -> Response:
-        """Each symbol with its status and ages."""
-        now = self._clock()
-        views = [read_view(self._folder, symbol, now) for symbol in self._symbols]
+        """Status and ages of each symbol."""
         return json_response(
             [
                 {
@@ -129,47 +131,46 @@ class Pages:
                     "file_age_seconds": view.file_age_seconds,
                     "price_age_seconds": view.price_age_seconds,
                 }
-                for view in views
+                for view in self._views(self._symbols)
             ]
         )
 
     async def ladder(self, request: Request) -> Response:
-        """The symbol's file as it is."""
-        symbol = self._known(request.path_params["symbol"])
+        """The symbol's file, unchanged."""
+        symbol = self._require_symbol(request.path_params["symbol"])
         content = read_bytes(self._folder, symbol)
         if content is None:
             raise HTTPException(404, f"there is no file for {symbol} yet: `strikecast up` writes it")
         return Response(content, media_type="application/json")
 
     async def history(self, request: Request) -> Response:
-        """This hour's prices of a symbol, at most one per second: [[time, USD], ...], oldest first."""
-        symbol = self._known(request.path_params["symbol"])
+        """Prices of a symbol in the current hour, at most one per second: [[time, USD], ...], oldest first."""
+        symbol = self._require_symbol(request.path_params["symbol"])
         try:
-            prices = await self._hours[symbol].get(HEALTH_PATIENCE_SECONDS)
+            return json_response(await self._histories[symbol].get(HEALTH_TIMEOUT_SECONDS))
         except DatabaseError as error:
             raise HTTPException(503, str(error)) from error
-        return json_response(prices)
 
     async def events(self, request: Request) -> Response:
         """Server-sent events: one at once, then one for each new file, with the server's time of sending."""
-        symbol = self._known(request.path_params["symbol"])
-        return EventSourceResponse(self._ladders(symbol), ping=KEEP_ALIVE_SECONDS, sep="\n")
+        symbol = self._require_symbol(request.path_params["symbol"])
+        return EventSourceResponse(self._ladder_events(symbol), ping=KEEP_ALIVE_SECONDS, sep="\n")
 
     async def health(self, _: Request) -> Response:
-        """200 if the probabilities may be relied upon, else 503; the body has each check with its figure."""
-        report = await self._report(HEALTH_PATIENCE_SECONDS)
+        """The health report; status 200 if healthy, else 503."""
+        report = await self._health_report(HEALTH_TIMEOUT_SECONDS)
         return json_response(report, HTTPStatus.OK if report["healthy"] else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def audit(self, _: Request) -> Response:
         """The page of the newest audit."""
-        return HTMLResponse(_content(self._audit.page), headers={"content-security-policy": AUDIT_POLICY})
+        return HTMLResponse(_read_report(self._audit.page), headers={"content-security-policy": AUDIT_POLICY})
 
     async def metrics(self, _: Request) -> Response:
-        """What the newest audit measured, in Prometheus' text format."""
-        return Response(_content(self._audit.metrics), media_type=METRICS_TYPE)
+        """The measurements of the newest audit in Prometheus' text format."""
+        return Response(_read_report(self._audit.metrics), media_type=METRICS_TYPE)
 
-    async def _ladders(self, symbol: str) -> AsyncIterator[ServerSentEvent]:
-        async with aclosing(self._feeds[symbol].contents()) as contents:
+    async def _ladder_events(self, symbol: str) -> AsyncIterator[ServerSentEvent]:
+        async with aclosing(self._watchers[symbol].contents()) as contents:
             async for content in contents:
                 now = self._clock()
                 view = view_of(symbol, content, now)
@@ -177,60 +178,53 @@ class Pages:
                 event = orjson.dumps({**data, "payload": view.payload}).decode()
                 yield ServerSentEvent(data=event, event="ladder", retry=RECONNECT_MILLISECONDS)
 
-    async def _report(self, patience_seconds: float) -> dict[str, Any]:
-        found: DatabaseHealth | DatabaseError
+    async def _health_report(self, timeout_seconds: float) -> dict[str, Any]:
+        database: DatabaseHealth | DatabaseError
         try:
-            found = await self._found.get(patience_seconds)
+            database = await self._health.get(timeout_seconds)
         except DatabaseError as error:
-            found = error
-        now = self._clock()
-        return health_report([read_view(self._folder, symbol, now) for symbol in self._symbols], found, now)
+            database = error
+        return health_report(self._views(self._symbols), database, self._clock())
 
-    def _read_hour(self, database: Database, symbol: str) -> list[tuple[str, float]]:
+    def _views(self, symbols: Sequence[str]) -> list[View]:
+        now = self._clock()
+        return [read_view(self._folder, symbol, now) for symbol in symbols]
+
+    def _read_history(self, database: Database, symbol: str) -> list[tuple[str, float]]:
         now = self._clock()
         start = now.replace(minute=0, second=0, microsecond=0)
         return [(iso(at), price) for at, price in read_prices(database, symbol, start, now)]
 
-    def _known(self, symbol: str) -> str:
-        """A configured symbol, from the configuration itself; raises 404 otherwise."""
-        for known in self._symbols:
-            if known == symbol:
-                return known
-        raise HTTPException(404, f"there is no such symbol; there are {', '.join(self._symbols)}")
+    def _require_symbol(self, symbol: str) -> str:
+        """Raise 404 unless the symbol is configured."""
+        if symbol not in self._symbols:
+            raise HTTPException(404, f"there is no such symbol; there are {', '.join(self._symbols)}")
+        return symbol
 
 
-def create_app(pages: Pages) -> Starlette:
-    """The ASGI application of these pages."""
+def create_app(endpoints: Endpoints) -> Starlette:
+    """The ASGI application with these endpoints."""
     return Starlette(
         routes=[
-            Route("/", pages.page),
-            Route("/health", pages.health),
-            Route("/audit", pages.audit),
-            Route("/metrics", pages.metrics),
-            Route("/api/symbols", pages.symbols),
-            Route("/api/{symbol}", pages.ladder),
-            Route("/api/{symbol}/history", pages.history),
-            Route("/events/{symbol}", pages.events),
+            Route("/", endpoints.page),
+            Route("/health", endpoints.health),
+            Route("/audit", endpoints.audit),
+            Route("/metrics", endpoints.metrics),
+            Route("/api/symbols", endpoints.symbols),
+            Route("/api/{symbol}", endpoints.ladder),
+            Route("/api/{symbol}/history", endpoints.history),
+            Route("/events/{symbol}", endpoints.events),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
         middleware=[Middleware(SecurityHeaders)],
-        exception_handlers={HTTPException: _told},
+        exception_handlers={HTTPException: _error_response},
     )
 
 
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise HTTPException(
-            404, "there is no audit yet: `strikecast audit run`, or wait for the next hour's"
-        ) from error
-
-
 class SecurityHeaders:
-    """Puts HEADERS on every response, but for what it sets itself.
+    """Adds HEADERS to every response, except those that it sets itself.
 
-    Plain ASGI: Starlette's base class would hold up the end of streams.
+    Plain ASGI: Starlette's base class would delay the end of streams.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -249,16 +243,22 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-async def _told(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return json_response({"error": error.detail}, error.status_code, error.headers)
-
-
-def json_response(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(content: object, status: int = 200) -> Response:
     """A JSON response."""
-    return Response(orjson.dumps(content), status, headers, media_type="application/json")
+    return Response(orjson.dumps(content), status, media_type="application/json")
 
 
-def iso(instant: datetime) -> str:
-    """An instant (UTC) as the files write it: milliseconds, and Z."""
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+async def _error_response(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    response = json_response({"error": error.detail}, error.status_code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _read_report(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise HTTPException(
+            404, "there is no audit yet: run `strikecast audit run`, or wait for the next hour's"
+        ) from error

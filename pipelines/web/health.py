@@ -1,72 +1,75 @@
-"""Whether the probabilities may be relied upon now, and if not, why."""
+"""The health report: whether the probabilities can be relied upon, and if not, why."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from pipelines.errors import DatabaseError
-from pipelines.live.file_reader import Status, View, age_text
-from pipelines.storage.live.health_queries import DatabaseHealth, SessionRecord
+from pipelines.live.file_reader import Status, View, age_text, iso
+from pipelines.storage.live.health_queries import DatabaseHealth
 
 HEARTBEAT_LIMIT_SECONDS = 10.0
 
 
-def health_report(views: Sequence[View], found: DatabaseHealth | DatabaseError, now: datetime) -> dict[str, Any]:
-    """Every check with its figure; `healthy` only if all that must hold does.
+def health_report(views: Sequence[View], database: DatabaseHealth | DatabaseError, now: datetime) -> dict[str, Any]:
+    """All checks with their measurements at `now` (aware UTC); `healthy` if there are no problems.
 
-    A symbol without a published generation is shown and not required; without the database nobody knows which have one.
+    A symbol without a published generation is reported but not required. When the database is unavailable, all symbols
+    are required.
     """
     problems = []
-    if isinstance(found, DatabaseError):
-        database: dict[str, Any] = {"ok": False, "error": str(found)}
-        session: dict[str, Any] = {"ok": False, "reasons": ["not known"]}
-        symbols = {view.symbol: _symbol(view, None, True) for view in views}
-        problems.append(f"database: {found}")
+    if isinstance(database, DatabaseError):
+        database_check: dict[str, Any] = {"ok": False, "error": str(database)}
+        session_check: dict[str, Any] = {"ok": False, "reasons": ["not known"]}
+        symbol_checks = {view.symbol: _symbol_check(view, None, True) for view in views}
+        problems.append(f"database: {database}")
     else:
-        database = {"ok": True, "error": None}
-        session = _session(found)
-        published = found.generations
-        symbols = {view.symbol: _symbol(view, published.get(view.symbol), view.symbol in published) for view in views}
-        problems += [f"session: {reason}" for reason in session["reasons"]]
-        if not published:
+        database_check = {"ok": True, "error": None}
+        session_check = _session_check(database)
+        generations = database.generations
+        symbol_checks = {
+            view.symbol: _symbol_check(view, generations.get(view.symbol), view.symbol in generations) for view in views
+        }
+        problems += [f"session: {reason}" for reason in session_check["reasons"]]
+        if not generations:
             problems.append("no symbol has a published generation: run `strikecast build`")
-    for symbol, check in symbols.items():
+    for symbol, check in symbol_checks.items():
         problems += [] if check["ok"] else [f"{symbol}: {reason}" for reason in check["reasons"]]
     return {
         "healthy": not problems,
-        "at": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "at": iso(now),
         "problems": problems,
-        "checks": {"database": database, "session": session, "symbols": symbols},
+        "checks": {"database": database_check, "session": session_check, "symbols": symbol_checks},
     }
 
 
-def _session(found: DatabaseHealth) -> dict[str, Any]:
-    record: SessionRecord | None = found.session
-    if record is None:
-        return {"ok": False, "reasons": ["no live session has run yet"], "lock_held": found.lock_is_held}
-    age = round(record.heartbeat_age_seconds, 3)
-    reasons = [] if found.lock_is_held else ["no live session runs: nobody holds its lock"]
+def _session_check(database: DatabaseHealth) -> dict[str, Any]:
+    session = database.session
+    if session is None:
+        return {"ok": False, "reasons": ["no live session has run yet"], "lock_held": database.lock_is_held}
+    age = round(session.heartbeat_age_seconds, 3)
+    reasons = [] if database.lock_is_held else ["no live session is running"]
     if age > HEARTBEAT_LIMIT_SECONDS:
-        reasons.append(f"the last sign of life of session {record.session_id} is {age_text(age)} old")
+        reasons.append(f"the last heartbeat of session {session.session_id} is {age_text(age)} old")
     return {
         "ok": not reasons,
         "reasons": reasons,
-        "lock_held": found.lock_is_held,
-        "session_id": record.session_id,
-        "status": record.status,
+        "lock_held": database.lock_is_held,
+        "session_id": session.session_id,
+        "status": session.status,
         "heartbeat_age_seconds": age,
-        "cycles": record.cycles,
+        "cycles": session.cycles,
     }
 
 
-def _symbol(view: View, generation: int | None, required: bool) -> dict[str, Any]:
-    fine = view.status is Status.OK
+def _symbol_check(view: View, generation: int | None, required: bool) -> dict[str, Any]:
+    is_ok = view.status is Status.OK
     return {
-        "ok": fine or not required,
+        "ok": is_ok or not required,
         "required": required,
         "generation": generation,
         "status": str(view.status),
-        "reasons": list(view.reasons) or ([] if fine else [f"status {view.status}"]),
+        "reasons": list(view.reasons) or ([] if is_ok else [f"status {view.status}"]),
         "file_age_seconds": _rounded(view.file_age_seconds),
         "price_age_seconds": _rounded(view.price_age_seconds),
     }

@@ -1,4 +1,4 @@
-"""Uvicorn around the application."""
+"""Serve the web application by Uvicorn."""
 
 import os
 from contextlib import ExitStack, suppress
@@ -14,19 +14,19 @@ from pipelines.errors import SettingsError, StrikecastError
 from pipelines.log import Log
 from pipelines.monitoring.audit.report_files import paths
 from pipelines.settings import Settings
-from pipelines.web.app import Pages, create_app
+from pipelines.web.app import Endpoints, create_app
 
-#: For requests under way at the end.
+#: Time for requests in progress at the end.
 GRACE_SECONDS = 1
 
 
 def serve(settings: Settings, host: str, port: int, log: Log) -> None:
-    """Serve until interrupted. Raises SettingsError when the address cannot be used.
+    """Serve until SIGINT or SIGTERM. Raises SettingsError when the address cannot be used.
 
-    The embedded database is started where it exists; without one, and when it fails, the files are served all the same.
+    Starts the embedded database if it has been created. Without a usable database, only the files are served.
     """
-    # Uvicorn ends in order when interrupted, and then raises the interrupt again.
-    with suppress(KeyboardInterrupt), _listening(host, port) as listening, ExitStack() as stack:
+    # After an orderly end, Uvicorn raises the interrupt again.
+    with suppress(KeyboardInterrupt), _bind(host, port) as bound, ExitStack() as stack:
         if settings.database_url is None and not settings.embedded_dir.exists():
             log("there is no database yet: no history, and /health says so; `strikecast up` creates it")
         else:
@@ -35,43 +35,44 @@ def serve(settings: Settings, host: str, port: int, log: Log) -> None:
             except StrikecastError as error:
                 log(f"serving the files only: {error}")
         database = configured_database(settings)
-        pages = Pages(list(settings.symbols), settings.output_dir, paths(settings), database, lambda: datetime.now(UTC))
-        bound = listening.getsockname()[1]
-        log(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
+        endpoints = Endpoints(
+            list(settings.symbols), settings.output_dir, paths(settings), database, lambda: datetime.now(UTC)
+        )
+        log(f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}")
         if not _is_loopback(host):
-            log(f"{host} is open to whoever reaches it: the page has no login")
+            log(f"{host} can be reached from other machines: the page has no login")
         config = uvicorn.Config(
-            create_app(pages),
+            create_app(endpoints),
             access_log=False,
             log_level="warning",
             lifespan="off",
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
-        _Server(config, pages).run(sockets=[listening])
+        _Server(config, endpoints).run(sockets=[bound])
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams of events itself when asked to end.
+    """Ends the event streams at shutdown.
 
-    The library's own way looks twice a second and then breaks them off, which Uvicorn reports as an error.
+    sse-starlette polls twice a second and then aborts them, which Uvicorn reports as an error.
     """
 
-    def __init__(self, config: uvicorn.Config, pages: Pages) -> None:
+    def __init__(self, config: uvicorn.Config, endpoints: Endpoints) -> None:
         super().__init__(config)
-        self._pages = pages
+        self._endpoints = endpoints
         AppStatus.enable_automatic_graceful_drain = False
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        self._pages.close()
+        self._endpoints.close()
         await super().shutdown(sockets)
 
 
-def _listening(host: str, port: int) -> socket:
+def _bind(host: str, port: int) -> socket:
     try:
         return create_server((host, port), family=AF_INET6 if ":" in host else AF_INET)
     except OSError as error:
-        # A name that does not resolve has a number of its own kind, below zero.
+        # A failed name resolution has a negative number of its own.
         reason = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
         raise SettingsError(
             f"cannot serve at {host}:{port}: {reason}; choose another with --port (0: any free one) or --host"

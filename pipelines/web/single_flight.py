@@ -1,66 +1,60 @@
-"""What many clients ask at once, done once: questions to the database, and watching a file."""
+"""Work that many clients share: a single-flight cache of database queries, and a file watcher."""
 
 import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from concurrent import futures
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from pipelines.errors import ServerUnavailableError
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 POLL_SECONDS = 0.1
 
 
-class SingleFlightCache(Generic[Answer]):
-    """A blocking question, asked in a thread of its own, one at a time; its answer serves all who ask meanwhile, and
-    for `fresh_seconds` after.
+class SingleFlightCache(Generic[Result]):
+    """Runs a blocking call in a thread, one at a time; callers share its result, until it is `fresh_seconds` old.
 
-    The thread is a daemon: one that hangs delays neither an answer nor the program's end.
+    The thread is a daemon: one that hangs delays neither the callers nor the end of the program.
     """
 
-    def __init__(self, ask: Callable[[], Answer], *, fresh_seconds: float) -> None:
-        self._ask = ask
+    def __init__(self, call: Callable[[], Result], *, fresh_seconds: float) -> None:
+        self._call = call
         self._fresh_seconds = fresh_seconds
-        self._future: asyncio.Future[Answer] | None = None
-        self._answered_at = 0.0
+        self._future: asyncio.Future[Result] | None = None
+        self._completed_at = 0.0
 
-    async def get(self, patience_seconds: float) -> Answer:
-        """The answer, or the error it raised; raises ServerUnavailableError when it takes longer than the patience."""
+    async def get(self, timeout_seconds: float) -> Result:
+        """The result, or the error that was raised. Raises ServerUnavailableError after `timeout_seconds`."""
         future = self._future
-        if future is None or (future.done() and time.monotonic() - self._answered_at > self._fresh_seconds):
-            future = self._future = asyncio.get_running_loop().create_future()
-            threading.Thread(target=self._work, args=(future,), daemon=True, name="question").start()
-        done, _ = await asyncio.wait([future], timeout=patience_seconds)
+        if future is None or (future.done() and time.monotonic() - self._completed_at > self._fresh_seconds):
+            source: futures.Future[Result] = futures.Future()
+            future = self._future = asyncio.wrap_future(source)
+            future.add_done_callback(self._on_done)
+            threading.Thread(target=self._run, args=(source,), daemon=True, name="single flight").start()
+        done, _ = await asyncio.wait([future], timeout=timeout_seconds)
         if not done:
-            raise ServerUnavailableError(f"the database has not answered within {patience_seconds:g} s")
+            raise ServerUnavailableError(f"the database has not answered within {timeout_seconds:g} s")
         return future.result()
 
-    def _work(self, future: "asyncio.Future[Answer]") -> None:
-        settle: Callable[[], None]
+    def _run(self, source: "futures.Future[Result]") -> None:
         try:
-            answer = self._ask()
-        except Exception as error:  # noqa: BLE001 (whoever asked gets it)
-            failure = error
-            settle = lambda: future.set_exception(failure)  # noqa: E731
-        else:
-            settle = lambda: future.set_result(answer)  # noqa: E731
-        with suppress(RuntimeError):  # the loop has ended, and with it whoever asked
-            future.get_loop().call_soon_threadsafe(self._settle, future, settle)
+            source.set_result(self._call())
+        except Exception as error:  # noqa: BLE001 (the callers receive it)
+            source.set_exception(error)
 
-    def _settle(self, future: "asyncio.Future[Answer]", settle: Callable[[], None]) -> None:
-        self._answered_at = time.monotonic()
-        settle()
-        future.exception()  # marked as seen: nobody may be left to see it
+    def _on_done(self, future: "asyncio.Future[Result]") -> None:
+        self._completed_at = time.monotonic()
+        future.exception()  # marks it as retrieved: all callers may have timed out
 
 
 class FileWatcher:
-    """Tells its listeners each time a file is replaced, by one task for all of them, while there are any.
+    """Notifies its listeners of each replacement of a file, by one task while there are listeners.
 
-    It looks ten times a second rather than asking the kernel: that works before the file or its folder exist, after
-    the folder was made anew, and on any file system.
+    It polls ten times a second instead of subscribing to the kernel's events: polling works before the file or its
+    folder exist, after the folder was created again, and on every file system.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,25 +67,25 @@ class FileWatcher:
         self._closed = False
 
     def close(self) -> None:
-        """End what every listener listens to, for good."""
+        """End the iteration of every listener."""
         self._closed = True
         self._changed.set()
 
     async def contents(self) -> AsyncGenerator[bytes | None, None]:
-        """The file's content at once, then each time it was replaced; None while there is no file.
+        """The file's content now, and after each replacement; None while there is no file.
 
-        A slow listener misses what was replaced meanwhile, never the newest.
+        A slow listener may miss versions, but never the newest.
         """
         self._listeners += 1
         try:
             if self._task is None:
-                self._look(stamp := self._stamp())
-                self._task = asyncio.create_task(self._poll(stamp))
-            seen = None
+                self._read(signature := self._signature())
+                self._task = asyncio.create_task(self._poll(signature))
+            seen_version = None
             while not self._closed:
                 changed = self._changed
-                if seen != self._version:
-                    seen = self._version
+                if seen_version != self._version:
+                    seen_version = self._version
                     yield self._content
                 else:
                     await changed.wait()
@@ -101,26 +95,26 @@ class FileWatcher:
                 self._task.cancel()
                 self._task = None
 
-    async def _poll(self, stamp: object) -> None:
+    async def _poll(self, signature: object) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            found = self._stamp()
-            if found != stamp:
-                stamp = found
-                self._look(found)
+            current = self._signature()
+            if current != signature:
+                signature = current
+                self._read(current)
 
-    def _look(self, stamp: object) -> None:
+    def _read(self, signature: object) -> None:
         try:
-            self._content = None if stamp is None else self._path.read_bytes()
+            self._content = None if signature is None else self._path.read_bytes()
         except OSError:
             self._content = None
         self._version += 1
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _stamp(self) -> tuple[int, int, int] | None:
+    def _signature(self) -> tuple[int, int, int] | None:
         try:
-            found = self._path.stat()
+            status = self._path.stat()
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return status.st_ino, status.st_mtime_ns, status.st_size

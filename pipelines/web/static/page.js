@@ -13,10 +13,10 @@ const SVG = "http://www.w3.org/2000/svg";
 let symbol = body.dataset.symbol;
 let events = null;
 let latest = null;      // the last event
-let offset = 0;         // the server's clock less this one's, ms: ages are told by the server's
+let offset = 0;         // server clock minus local clock, ms: ages are by the server clock
 let lostAt = null;      // when the connection was lost
 let prices = [];        // [ms, USD] of this hour, oldest first
-let historyProblem = "";
+let historyNote = "";
 
 const serverNow = () => Date.now() + offset;
 const money = (value) => value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
@@ -32,18 +32,18 @@ function ageText(seconds) {
   return seconds < 172800 ? Math.round(seconds / 3600) + " h" : Math.round(seconds / 86400) + " d";
 }
 
-// The same judgement as the server's, made again as time passes: a file that stops changing must not look fresh.
-function judge(payload, now) {
+// The same assessment as in live/file_reader.py, repeated as time passes: a file that stops changing must not look fresh.
+function assess(payload, now) {
   const ages = { file: (now - Date.parse(payload.timestamp)) / 1000, price: (now - Date.parse(payload.price_timestamp)) / 1000 };
-  const said = payload.reasons;
+  const reasons = payload.reasons;
   if (lostAt !== null) return ["no connection", ["the server has not answered for " + ageText((Date.now() - lostAt) / 1000)], ages];
-  if (ages.file > unwrittenAfter) return ["not written", ["no session writes this file: it is " + ageText(ages.file) + " old", ...said], ages];
+  if (ages.file > unwrittenAfter) return ["not written", ["no session writes this file: it is " + ageText(ages.file) + " old", ...reasons], ages];
   const old = Object.entries(ages).filter(([, age]) => age > staleAfter).map(([name, age]) => "the " + name + " is " + ageText(age) + " old");
   const ahead = Object.entries(ages).filter(([, age]) => age < -staleAfter)
     .map(([name, age]) => "the " + name + " is " + ageText(-age) + " ahead of the server's clock: its age is not known");
-  if (old.length || ahead.length) return ["stale", [...old, ...ahead, ...said], ages];
-  if (payload.status === "stale") return ["stale", [...said, "its session will not renew it"], ages];
-  return [payload.status === "ok" ? "ok" : "degraded", said, ages];
+  if (old.length || ahead.length) return ["stale", [...old, ...ahead, ...reasons], ages];
+  if (payload.status === "stale") return ["stale", [...reasons, "its session will not renew it"], ages];
+  return [payload.status === "ok" ? "ok" : "degraded", reasons, ages];
 }
 
 function showState(status, reasons) {
@@ -71,7 +71,7 @@ function tick() {
     return;
   }
   const now = serverNow();
-  const [status, reasons, ages] = judge(payload, now);
+  const [status, reasons, ages] = assess(payload, now);
   showState(status, reasons);
   put(byId("price-age"), ageText(ages.price));
   put(byId("file-age"), ageText(ages.file));
@@ -123,7 +123,7 @@ function showEvent(event) {
   const rungs = payload === null ? [] : rungsOf(payload);
   put(byId("price"), payload === null ? "–" : money(payload.current_price));
   put(byId("sigma"), payload === null || payload.sigma === null ? "–" : payload.sigma.toFixed(4));
-  put(byId("momentum"), payload === null ? "–" : payload.momentum_score === null ? "not known" : signed(payload.momentum_score, 4));
+  put(byId("momentum"), payload === null ? "–" : payload.momentum_score === null ? "unknown" : signed(payload.momentum_score, 4));
   put(byId("model"), payload === null ? "–" : payload.model ?? "none");
   put(byId("generation"), String(payload?.model_version ?? "–"));
   if (payload === null) ["ttc", "price-age", "file-age"].forEach((id) => put(byId(id), "–"));
@@ -198,7 +198,7 @@ function drawCurve(payload, rungs) {
 
 function drawHour(payload) {
   const svg = byId("hour");
-  put(byId("history-note"), historyProblem);
+  put(byId("history-note"), historyNote);
   const start = hourStart();
   const shown = prices.filter(([at]) => at >= start);
   if (payload === null || shown.length === 0 || svg.clientWidth === 0) { svg.replaceChildren(); return; }
@@ -242,22 +242,22 @@ function niceStep(rough) {
   return power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
 }
 
-// ---- what the server tells
+// ---- requests and events
 
 async function loadHistory() {
-  const asked = symbol;
+  const requested = symbol;
   try {
-    const response = await fetch(`/api/${asked}/history`);
-    const told = await response.json();
-    if (asked !== symbol) return;
-    historyProblem = response.ok ? "" : "(only since this page was opened: the database does not answer)";
+    const response = await fetch(`/api/${requested}/history`);
+    const rows = await response.json();
+    if (requested !== symbol) return;
+    historyNote = response.ok ? "" : "(since this page was opened: the database is unavailable)";
     if (response.ok) {
-      const stored = told.map(([at, price]) => [Date.parse(at), price]);
+      const stored = rows.map(([at, price]) => [Date.parse(at), price]);
       const newest = stored.length ? stored.at(-1)[0] : 0;
       prices = [...stored, ...prices.filter(([at]) => at > newest)];
     }
   } catch {
-    historyProblem = "";
+    historyNote = "";
   }
   if (latest !== null) drawHour(latest.payload);
 }
@@ -278,10 +278,10 @@ async function loadHealth() {
   showList(byId("problems"), report.problems);
   const { database, session, symbols } = report.checks;
   const check = (name, text) => put(document.querySelector(`[data-check="${name}"]`), text);
-  check("database", database.ok ? "answers" : "does not answer");
+  check("database", database.ok ? "available" : "unavailable");
   check("session", String(session.session_id ?? "–"));
   check("heartbeat", session.heartbeat_age_seconds === undefined ? "–" : ageText(session.heartbeat_age_seconds));
-  Object.entries(symbols).forEach(([name, found]) => check(name, found.status));
+  Object.entries(symbols).forEach(([name, view]) => check(name, view.status));
 }
 
 function listen() {
@@ -292,7 +292,7 @@ function listen() {
   source.addEventListener("error", () => {
     lostAt ??= Date.now();
     tick();
-    // The browser tries again after a broken connection, but not after an error from whatever answers instead.
+    // The browser reconnects after a broken connection, but not after an HTTP error.
     if (source.readyState === EventSource.CLOSED) setTimeout(() => { if (source === events) listen(); }, 2000);
   });
   source.addEventListener("ladder", (message) => {
@@ -303,7 +303,7 @@ function listen() {
   });
 }
 
-function choose(next) {
+function selectSymbol(next) {
   symbol = next;
   prices = [];
   latest = null;
@@ -322,10 +322,10 @@ document.querySelector("nav").addEventListener("click", (click) => {
   if (link === null || click.ctrlKey || click.metaKey || click.shiftKey || click.button !== 0) return;
   click.preventDefault();
   history.pushState({ symbol: link.textContent }, "", link.href);
-  choose(link.textContent);
+  selectSymbol(link.textContent);
 });
 history.replaceState({ symbol }, "");
-window.addEventListener("popstate", (change) => choose(change.state.symbol));
+window.addEventListener("popstate", (change) => selectSymbol(change.state.symbol));
 
 let redraw = 0;
 new ResizeObserver(() => {

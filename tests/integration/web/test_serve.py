@@ -26,7 +26,7 @@ from waiting import TIMEOUT_SECONDS, avoid_hour_boundary, wait_until
 from pipelines.live.file_writer import probabilities_path
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.schema import migrate
-from pipelines.web.app import HEALTH_PATIENCE_SECONDS
+from pipelines.web.app import HEALTH_TIMEOUT_SECONDS
 
 NOBODY = "postgresql://nobody@127.0.0.1:1/none"
 
@@ -95,7 +95,7 @@ def test_health_follows_the_session_and_the_feed(database: Database, build: Call
             for minutes in range(32, 0, -1):
                 insert_tick(database, "BTC", 100.0, now() - timedelta(minutes=minutes))
             live.kill()
-            wait_until(lambda: "session: no live session runs: nobody holds its lock" in served.problems(), "the death")
+            wait_until(lambda: "session: no live session is running" in served.problems(), "the death")
         with ticking(database, "BTC", 100.1) as feed, session(database, output, "BTC") as live:
             wait_until(lambda: reports.append(served.health()) or reports[-1][0] == 200, "health")
             report = reports[-1][1]
@@ -114,7 +114,7 @@ def test_health_follows_the_session_and_the_feed(database: Database, build: Call
 
             live.send_signal(signal.SIGSTOP)
             wait_until(lambda: any("no session writes this file" in p for p in served.problems()), "its absence")
-            wait_until(lambda: any("last sign of life of session" in p for p in served.problems()), "its silence")
+            wait_until(lambda: any("last heartbeat of session" in p for p in served.problems()), "its silence")
             assert not any("lock" in problem for problem in served.problems())
 
 
@@ -168,7 +168,7 @@ def test_a_database_that_hangs_delays_neither_health_nor_the_end(tmp_path: Path,
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
         with serving(tmp_path, database_url=url) as served:
-            given_up = f"database: the database has not answered within {HEALTH_PATIENCE_SECONDS:g} s"
+            given_up = f"database: the database has not answered within {HEALTH_TIMEOUT_SECONDS:g} s"
             wait_until(lambda: given_up in served.problems(), "an answer before the connection was given up")
             assert "95,100.00" in served.client.get("/").text
             served.process.send_signal(signal.SIGTERM)

@@ -84,7 +84,7 @@ def test_the_probability_of_closing_at_or_above_falls_with_the_strike_and_lies_i
         assert rung.below is not None
         assert rung.low < rung.at_or_above < rung.high
         assert rung.at_or_above + rung.below == pytest.approx(100)
-        assert rung.reach == min(rung.at_or_above, rung.below)
+        assert rung.beyond == min(rung.at_or_above, rung.below)
         assert (rung.move_pct > 0) == (rung.strike > 95_100)
 
 
@@ -99,7 +99,7 @@ def test_what_is_no_probability_file_is_told_as_such(content: bytes) -> None:
     view = view_of("BTC", content, NOW)
     assert view.status is Status.UNREADABLE
     assert view.payload is None
-    assert "no probability file" in view.reasons[0]
+    assert "is not a probability file" in view.reasons[0]
 
 
 def test_no_file_is_told_as_such(tmp_path: Path) -> None:

@@ -70,10 +70,10 @@ def test_a_symbol_without_a_generation_is_not_required() -> None:
 @pytest.mark.parametrize(
     ("found", "problem"),
     [
-        (DatabaseHealth({"BTC": 7}, False, ALIVE), "session: no live session runs: nobody holds its lock"),
+        (DatabaseHealth({"BTC": 7}, False, ALIVE), "session: no live session is running"),
         (
             DatabaseHealth({"BTC": 7}, True, SessionRecord(4, "running", 1, 12.0)),
-            "session: the last sign of life of session 4 is 12 s old",
+            "session: the last heartbeat of session 4 is 12 s old",
         ),
         (DatabaseHealth({"BTC": 7}, False, None), "session: no live session has run yet"),
         (DatabaseHealth({}, True, ALIVE), "no symbol has a published generation: run `strikecast build`"),
