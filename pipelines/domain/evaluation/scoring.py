@@ -1,7 +1,7 @@
-"""How good probability forecasts are: proper scores, calibration, and intervals that respect dependence in time.
+"""Proper scores and calibration of probability forecasts, with block bootstrap intervals.
 
-A case is (base row, TTC, signed move): a forecast probability and whether it happened. Years of cases do not fit in
-memory, so a `Tally` keeps sums only, and every figure comes out of these.
+A case is (base row, TTC, signed move): a forecast probability and a binary outcome. Years of cases do not fit in
+memory, so a `Tally` keeps only sums, from which every score is computed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ Bools = npt.NDArray[np.bool_]
 
 DEFAULT_TTCS_MINUTES = (1, 2, 5, 10, 15, 30, 45, 60)
 DEFAULT_MOVES_BPS = (5, 10, 20, 30, 50, 75, 100, 150, -5, -10, -20, -30, -50, -75, -100, -150)
-#: Dimensions of the cases themselves; all others are labels of base rows.
+#: Dimensions of the cases; all others are labels of base rows.
 TTC = "ttc_minutes"
 MOVE = "move_bps"
 WEEK = "week"
 VOLATILITY_BAND = "volatility_band"
-#: One forecast of 0 for what then happens costs 13.8, not infinity.
+#: Limits the log loss of a forecast of 0 for an event that occurs to 13.8.
 LOG_LOSS_CLIP = 1e-6
 RELIABILITY_BINS = 20
-#: Rows summed at a time, a day of 5-minute rows: 8 TTCs x 24 events x 6 statistics are 2.7 MB. A year of them (13.5
-#: million cases, 5 dimensions of 152 levels) took 1.6 s on 2 cores; 2.0 s with 144 rows, 1.6 s with 512.
+#: Rows summed at a time, one day of 5-minute rows: with 8 TTCs, 24 events and 6 statistics 2.7 MB. A year (13.5 million
+#: cases, 5 dimensions of 152 levels) took 1.6 s on 2 cores; 2.0 s with 144 rows, 1.6 s with 512.
 BLOCK_ROWS = 288
 #: Axis 1 of a tally's sums.
 STATISTICS = ("n", "p", "y", "p_squared", "squared_error", "log_loss")
@@ -34,11 +34,11 @@ _N, _P, _Y, _P_SQUARED, _SQUARED_ERROR, _LOG_LOSS = range(len(STATISTICS))
 
 @dataclass(frozen=True)
 class ScoreGrid:
-    """Which cases a tally holds, and by which labels of the base row it can be cut.
+    """Cases of a tally, and the labels of base rows by which it can be sliced.
 
     `ttcs_minutes`: [t]. `moves_bps`: [k], signed: h > 0 means P(move >= h), h < 0 means P(move <= h).
-    `levels`: row dimension -> number of levels, labelled 0 .. levels - 1; "week" (7-day blocks, counted from one start
-    for all tallies that are compared or merged) must be among them. Raises ValueError when a value cannot be meant.
+    `levels`: row dimension -> number of levels, labelled 0 .. levels - 1. It must contain "week": 7-day blocks, counted
+    from the same start in all tallies that are compared or merged. Raises ValueError for invalid values.
     """
 
     ttcs_minutes: tuple[int, ...] = DEFAULT_TTCS_MINUTES
@@ -62,27 +62,27 @@ class ScoreGrid:
 
     @property
     def sizes_bps(self) -> tuple[int, ...]:
-        """|move| of every move, rising."""
+        """The distinct |move|, ascending."""
         return tuple(sorted({abs(move) for move in self.moves_bps}))
 
     @property
     def two_sided_bps(self) -> tuple[int, ...]:
-        """|move| of the moves that are there with both signs, rising."""
+        """The |move| that occur with both signs, ascending."""
         return tuple(size for size in self.sizes_bps if {size, -size} <= set(self.moves_bps))
 
 
 class Tally:
-    """Sums over the cases of one model; mutable.
+    """Mutable sums over the cases of one model.
 
-    `totals`: float64[l, stats, t, k + b], `l` the levels of all row dimensions (by name) one after the other, `stats`
-    as in `STATISTICS`, `b` the events |move| >= h of `two_sided_bps`, events of their own (p = sum of both sides).
+    `totals`: float64[l, stats, t, k + b], with `l` the concatenated levels of all row dimensions (by name), `stats` as
+    in `STATISTICS`, and `b` the two-sided events |move| >= h of `two_sided_bps` (p = sum of both sides).
     `bins`: float64[bands, 20, 3], sums of 1, p, y over the one-sided cases, by volatility band (one band when the grid
     has no such dimension) and by bin of p: [0, 0.05), [0.05, 0.10), ..., [0.95, 1].
     """
 
     def __init__(self, grid: ScoreGrid) -> None:
         self.grid = grid
-        names = sorted(grid.levels)  # equal grids may list them in different orders, and their sums are added
+        names = sorted(grid.levels)  # equal grids may list them in different orders
         edges = np.cumsum([0, *(grid.levels[name] for name in names)]).tolist()
         self._spans = {name: slice(*edges[i : i + 2]) for i, name in enumerate(names)}
         self._upward = [grid.moves_bps.index(size) for size in grid.two_sided_bps]
@@ -91,19 +91,18 @@ class Tally:
         self.totals: Floats = np.zeros((edges[-1], len(STATISTICS), len(grid.ttcs_minutes), events))
         self.bins: Floats = np.zeros((grid.levels.get(VOLATILITY_BAND, 1), RELIABILITY_BINS, 3))
 
-    def add(self, probabilities: Floats, happened: Bools, known: Bools, labels: Mapping[str, Ints]) -> None:
-        """Count a chunk of cases in.
+    def add(self, probabilities: Floats, outcomes: Bools, known: Bools, labels: Mapping[str, Ints]) -> None:
+        """Add a chunk of cases.
 
-        `probabilities`: float64[n, t, k], fractions. `happened`: bool[n, t, k]. `known`: bool[n, t]; where False the
-        case does not count, and `probabilities` may be anything. `labels`: int64[n] for each row dimension; where no
-        case of a row counts, its labels may be anything. Raises ValueError, having counted nothing, on shapes, names,
-        probabilities or labels that do not fit.
+        `probabilities`: float64[n, t, k], fractions. `outcomes`: bool[n, t, k]. `known`: bool[n, t], False for cases to
+        ignore. `labels`: int64[n] for each row dimension; rows without known cases may have any labels. Raises
+        ValueError, without adding anything, for shapes, names, probabilities or labels that do not match the grid.
         """
-        self._require_shapes(probabilities, happened, known, labels)
+        self._require_shapes(probabilities, outcomes, known, labels)
         rows = np.flatnonzero(known.any(axis=1))
         known = known[rows]
         p = np.where(known[:, :, None], probabilities[rows], 0.0).astype(np.float64, copy=False)
-        y = happened[rows] & known[:, :, None]
+        y = outcomes[rows] & known[:, :, None]
         kept = {name: values[rows] for name, values in labels.items()}
         if len(rows):
             self._require_values(p, kept)
@@ -113,7 +112,7 @@ class Tally:
             self._add_block(p[block], y[block], known[block], of_block)
 
     def by_level(self, dimension: str, *, two_sided: bool = False) -> Floats:
-        """Sums of a row dimension: float64[levels, stats, t, k], or [.., b]; raises ValueError on an unknown name."""
+        """Sums by level: float64[levels, stats, t, k], or [.., b] if two-sided. Raises ValueError for unknown names."""
         if dimension not in self._spans:
             raise ValueError(f"no row dimension {dimension!r}, expected one of {sorted(self._spans)}")
         moves = len(self.grid.moves_bps)
@@ -139,7 +138,7 @@ class Tally:
         given = np.clip(np.where(y, p, 1.0 - p), LOG_LOSS_CLIP, 1.0 - LOG_LOSS_CLIP)
         statistics[:, _LOG_LOSS] = -np.log(given) * known[:, :, None]
 
-        # One matrix product sums over the rows of every level of every dimension; only levels that occur get a row.
+        # One matrix product sums the rows of every level of every dimension; levels that do not occur have no row.
         flat = np.stack([self._spans[name].start + labels[name] for name in self._spans])
         present, position = np.unique(flat, return_inverse=True)
         membership = np.zeros((len(present), len(p)))
@@ -148,11 +147,11 @@ class Tally:
 
     def _require_shapes(self, p: Floats, y: Bools, known: Bools, labels: Mapping[str, Ints]) -> None:
         cases = (len(p) if p.ndim else 0, len(self.grid.ttcs_minutes), len(self.grid.moves_bps))
-        shapes = [("probabilities", p.shape, cases), ("happened", y.shape, cases), ("known", known.shape, cases[:2])]
+        shapes = [("probabilities", p.shape, cases), ("outcomes", y.shape, cases), ("known", known.shape, cases[:2])]
         shapes += [(f"labels[{name!r}]", np.shape(values), cases[:1]) for name, values in labels.items()]
         problems = [f"{name} has shape {found}, expected {wanted}" for name, found, wanted in shapes if found != wanted]
         if y.dtype.kind != "b" or known.dtype.kind != "b":
-            problems.append(f"happened and known are {y.dtype} and {known.dtype}, expected bool")
+            problems.append(f"outcomes and known are {y.dtype} and {known.dtype}, expected bool")
         if set(labels) != set(self.grid.levels):
             problems.append(f"labels are {sorted(labels)}, expected {sorted(self.grid.levels)}")
         if problems:
@@ -175,10 +174,10 @@ class Tally:
 
 @dataclass(frozen=True)
 class Slice:
-    """Scores of the `n` cases of one level; all figures are means over these cases, probabilities as fractions.
+    """Scores of the `n` cases of one level: means over these cases, probabilities as fractions.
 
-    `brier`: mean (p - y)^2 (Brier 1950). `log_loss`: mean -ln of the probability given to what happened, clipped to
-    1e-6 .. 1 - 1e-6. `calibration`: mean p - mean y (calibration in the large). `sharpness`: variance of p.
+    `observed_frequency`: mean outcome. `brier`: mean (p - y)^2 (Brier 1950). `log_loss`: mean -ln of the probability of
+    the outcome, clipped to 1e-6 .. 1 - 1e-6. `calibration`: mean p - mean y. `sharpness`: variance of p.
     """
 
     dimension: str
@@ -194,11 +193,11 @@ class Slice:
 
 @dataclass(frozen=True)
 class BrierDecomposition:
-    """Parts of the Brier score: brier = reliability - resolution + uncertainty + within_bin.
+    """Decomposition of the Brier score: brier = reliability - resolution + uncertainty + within_bin.
 
     `reliability`: mean over cases of (bin's mean p - bin's mean y)^2, 0 is best. `resolution`: of (bin's mean y -
-    mean y)^2. `uncertainty`: mean y (1 - mean y) (Murphy 1973). `within_bin`: what the bins hide, the variance of p
-    within bins less twice its covariance with y (Stephenson, Coelho and Jolliffe 2008).
+    mean y)^2. `uncertainty`: mean y (1 - mean y) (Murphy 1973). `within_bin`: variance of p within bins minus twice
+    its covariance with y (Stephenson, Coelho and Jolliffe 2008).
     """
 
     reliability: float
@@ -209,7 +208,7 @@ class BrierDecomposition:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """`n` cases whose forecasts fell into one bin: their mean forecast and the share that happened, as fractions."""
+    """Mean forecast and observed frequency of the `n` cases in one bin of the forecast, as fractions."""
 
     n: int
     mean_probability: float
@@ -226,7 +225,7 @@ class Interval:
 
 
 def merge(tallies: Sequence[Tally]) -> Tally:
-    """One tally of the cases of all (folds of one model); raises ValueError on none, and on different grids."""
+    """Merge the tallies of one model's folds. Raises ValueError without tallies and for different grids."""
     if not tallies:
         raise ValueError("no tallies to merge, expected at least 1")
     merged = Tally(tallies[0].grid)
@@ -238,14 +237,14 @@ def merge(tallies: Sequence[Tally]) -> Tally:
 
 
 def pooled(tally: Tally) -> Slice:
-    """Scores over all one-sided cases; raises ValueError when there are none."""
+    """Scores over all one-sided cases. Raises ValueError without cases."""
     return _slice("all", "all", _by_week(tally).sum(axis=(0, 2, 3)))
 
 
 def slices(tally: Tally, dimension: str) -> list[Slice]:
-    """Scores per level of a row dimension, of "ttc_minutes", or of "move_bps" (|move|, both sides' cases together).
+    """Scores by level of a row dimension, of "ttc_minutes", or of "move_bps" (|move|, cases of both sides).
 
-    Levels without cases are left out. Raises ValueError on an unknown dimension, and when there are no cases at all.
+    Levels without cases are omitted. Raises ValueError for an unknown dimension and without cases.
     """
     by_week = _by_week(tally)
     levels: Sequence[int]
@@ -264,26 +263,26 @@ def slices(tally: Tally, dimension: str) -> list[Slice]:
 
 
 def two_sided_slices(tally: Tally, dimension: str, ttc_minutes: int, move_bps: int) -> list[Slice]:
-    """Scores of the event |move| >= `move_bps` after `ttc_minutes`, per level of a row dimension.
+    """Scores of the event |move| >= `move_bps` after `ttc_minutes`, by level of a row dimension.
 
-    The forecast is the sum of both sides' probabilities (above 1 if they contradict each other), `n` counts base rows,
-    and every figure is that of the two-sided event. Levels without cases are left out. Raises ValueError on a dimension
-    or cell that the grid lacks, and when the tally has no cases at all.
+    The forecast is the sum of both sides' probabilities (above 1 if they are inconsistent), and `n` counts base rows.
+    Levels without cases are omitted. Raises ValueError for a dimension, TTC or move that the grid lacks and without
+    cases.
     """
     _by_week(tally)
     grid = tally.grid
     if ttc_minutes not in grid.ttcs_minutes or move_bps not in grid.two_sided_bps:
-        wanted = f"{TTC} of {grid.ttcs_minutes} and two-sided moves of {grid.two_sided_bps}"
-        raise ValueError(f"no cell of {ttc_minutes} minutes and +-{move_bps} bps, expected {wanted}")
+        expected = f"{TTC} of {grid.ttcs_minutes} and two-sided moves of {grid.two_sided_bps}"
+        raise ValueError(f"no cell of {ttc_minutes} minutes and +-{move_bps} bps, expected {expected}")
     ttc, move = grid.ttcs_minutes.index(ttc_minutes), grid.two_sided_bps.index(move_bps)
     sums = tally.by_level(dimension, two_sided=True)[:, :, ttc, move]
     return _slices(dimension, range(len(sums)), sums)
 
 
 def reliability(tally: Tally, band: int | None = None) -> list[ReliabilityBin]:
-    """Forecast against outcome in 20 equal bins of p, of one volatility band or (None) of all cases.
+    """Reliability in 20 equal bins of p, for one volatility band or (None) for all cases.
 
-    Empty bins are left out. Raises ValueError on a band that the grid lacks, and when the tally has no cases at all.
+    Empty bins are omitted. Raises ValueError for a band that the grid lacks and without cases.
     """
     _by_week(tally)
     bands = tally.grid.levels.get(VOLATILITY_BAND, 0)
@@ -294,48 +293,49 @@ def reliability(tally: Tally, band: int | None = None) -> list[ReliabilityBin]:
 
 
 def brier_decomposition(tally: Tally) -> BrierDecomposition:
-    """The Brier score of all one-sided cases, taken apart over the 20 bins of p; raises ValueError without cases."""
+    """Decompose the Brier score of all one-sided cases over the 20 bins of p. Raises ValueError without cases."""
     total = pooled(tally)
     n, p, y = tally.bins.sum(axis=0).T
     filled = n > 0
     share, p, y = n[filled] / total.n, p[filled] / n[filled], y[filled] / n[filled]
-    reliable = float(share @ (p - y) ** 2)
-    resolved = float(share @ (y - total.observed_frequency) ** 2)
-    uncertain = total.observed_frequency * (1.0 - total.observed_frequency)
-    return BrierDecomposition(reliable, resolved, uncertain, total.brier - (reliable - resolved + uncertain))
+    reliability_term = float(share @ (p - y) ** 2)
+    resolution_term = float(share @ (y - total.observed_frequency) ** 2)
+    uncertainty = total.observed_frequency * (1.0 - total.observed_frequency)
+    within_bin = total.brier - (reliability_term - resolution_term + uncertainty)
+    return BrierDecomposition(reliability_term, resolution_term, uncertainty, within_bin)
 
 
 def skill(tally: Tally, reference: Tally) -> float:
-    """Brier skill score 1 - brier / brier of the reference, on the same cases: 1 is perfect, below 0 is worse.
+    """Brier skill score 1 - brier / brier of the reference: 1 is perfect, below 0 is worse than the reference.
 
-    Raises ValueError on different grids or cases, no cases, and a reference without error.
+    Raises ValueError for different grids or cases, without cases, and for a reference without error.
     """
     _, errors, reference_errors = _paired_weeks(tally, reference)
     return float(_skill(errors, reference_errors))
 
 
-def brier_difference(model: Tally, yardstick: Tally, *, resamples: int = 2000, seed: int = 1) -> Interval:
-    """Brier score of the model less that of the yardstick (below 0: the model is better), with its 95 % interval.
+def brier_difference(model: Tally, reference: Tally, *, resamples: int = 2000, seed: int = 1) -> Interval:
+    """Brier score of the model minus that of the reference, with its 95 % interval; below 0 the model is better.
 
-    The interval is the percentile interval (Efron and Tibshirani 1993) over `resamples` draws, with replacement, of the
-    7-day blocks that have cases; cases of one hour, and hours of one week, are far from independent. Each draw takes
-    the same weeks of both. Raises ValueError on different grids or cases, and on fewer than 2 weeks.
+    The interval is the percentile interval (Efron and Tibshirani 1993) of a block bootstrap: `resamples` paired draws,
+    with replacement, of the 7-day blocks that have cases, because cases of one week are far from independent. Raises
+    ValueError for different grids or cases, and for fewer than 2 weeks.
     """
-    n, errors, yardstick_errors = _paired_weeks(model, yardstick)
+    n, errors, reference_errors = _paired_weeks(model, reference)
     draws = _draw_weeks(len(n), resamples, seed)
-    more = errors - yardstick_errors
-    return _interval(more.sum() / n.sum(), more[draws].sum(axis=1) / n[draws].sum(axis=1))
+    excess = errors - reference_errors
+    return _interval(excess.sum() / n.sum(), excess[draws].sum(axis=1) / n[draws].sum(axis=1))
 
 
 def skill_interval(model: Tally, reference: Tally, *, resamples: int = 2000, seed: int = 1) -> Interval:
-    """Brier skill score with its 95 % interval, by the draws of `brier_difference`; raises as this and `skill`."""
+    """Brier skill score with its 95 % block bootstrap interval; draws and errors as in `brier_difference`."""
     _, errors, reference_errors = _paired_weeks(model, reference)
     draws = _draw_weeks(len(errors), resamples, seed)
     return _interval(_skill(errors, reference_errors), _skill(errors[draws], reference_errors[draws]))
 
 
 def _by_week(tally: Tally) -> Floats:
-    """One-sided sums by week, from which everything pooled is taken; raises ValueError when the tally is empty."""
+    """One-sided sums by week. Raises ValueError when the tally is empty."""
     sums = tally.by_level(WEEK)
     if not sums[:, _N].any():
         raise ValueError("no cases in the tally, expected at least 1")
@@ -354,7 +354,7 @@ def _slice(dimension: str, level: str | int, sums: Floats) -> Slice:
         brier=squared_error / n,
         log_loss=log_loss / n,
         calibration=mean_p - mean_y,
-        sharpness=max(p_squared / n - mean_p**2, 0.0),  # rounding can leave -1e-17 where p is constant
+        sharpness=max(p_squared / n - mean_p**2, 0.0),  # rounding gives -1e-17 for constant p
     )
 
 
@@ -368,12 +368,12 @@ def _require_same_grid(one: Tally, other: Tally) -> None:
 
 
 def _paired_weeks(model: Tally, other: Tally) -> tuple[Floats, Floats, Floats]:
-    """Cases, and both tallies' summed squared errors: float64[weeks that have cases] each."""
+    """Cases and both tallies' summed squared errors: float64[weeks with cases] each."""
     _require_same_grid(model, other)
     of_model, of_other = _by_week(model), _by_week(other)
     if not np.array_equal(of_model[:, [_N, _Y]], of_other[:, [_N, _Y]]):
         counts = [int(sums[:, _N].sum()) for sums in (of_model, of_other)]
-        raise ValueError(f"tallies of different cases ({counts}), expected the same: score both where both are known")
+        raise ValueError(f"tallies of different cases ({counts}), expected the same cases")
     n = of_model[:, _N].sum(axis=(1, 2))
     filled = n > 0
     errors, other_errors = (sums[filled, _SQUARED_ERROR].sum(axis=(1, 2)) for sums in (of_model, of_other))
@@ -387,10 +387,10 @@ def _draw_weeks(weeks: int, resamples: int, seed: int) -> Ints:
 
 
 def _skill(errors: Floats, reference_errors: Floats) -> Floats:
-    """Brier skill score over the weeks on the last axis."""
+    """Brier skill score; weeks are on the last axis."""
     reference_error = reference_errors.sum(axis=-1)
     if not np.all(reference_error):
-        raise ValueError("the reference's Brier score is 0, expected above 0: no skill can be told against it")
+        raise ValueError("the reference's Brier score is 0, expected above 0: skill is undefined")
     return np.asarray(1.0 - errors.sum(axis=-1) / reference_error)
 
 

@@ -1,8 +1,8 @@
-"""Models fitted on what was known, scored on what came after.
+"""Walk-forward evaluation: models are fitted on past bars and scored on later ones.
 
-A fold begins with a fit on everything known at its start; then each day the models that renew daily are renewed, and
-every k-th minute of the day is a base row: the instant of its close is a multiple of k minutes. A model sees, at its
-instant, only base rows whose longest horizon had passed: the purge of the longest horizon is built in.
+Each fold starts with a fit on all earlier bars; models with daily updates are then updated each day. A bar is a base
+row when the instant of its close is a multiple of k minutes. A fit uses only base rows whose longest horizon had
+passed, so that training and scored cases do not overlap.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,14 +25,14 @@ from pipelines.domain.prices.volatility import MINUTES_PER_DAY, MINUTES_PER_WEEK
 
 VOLATILITY_BANDS = 10
 BAND_SIGMA_MINUTES = 60
-#: |S| in basis points between the momentum bands.
+#: Limits of |S| between the momentum bands, in basis points.
 MOMENTUM_EDGES_BPS = (2.0, 5.0, 10.0, 20.0, 30.0)
 HOURS = 24
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model as it takes part. `label`: what its scores are called."""
+    """A model to evaluate. `label`: name of its scores."""
 
     label: str
     model: str
@@ -40,7 +40,7 @@ class Candidate:
 
 
 def candidates(names: Sequence[str], config: ModelConfig) -> list[Candidate]:
-    """Models by name; `momentum_source` is momentum in the source profile."""
+    """Candidates by model name; `momentum_source` is momentum in the source profile. Raises ValueError."""
     found = []
     for name in names:
         source = name == "momentum_source"
@@ -51,10 +51,10 @@ def candidates(names: Sequence[str], config: ModelConfig) -> list[Candidate]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is scored. Instants are minutes since 1970 UTC: bars that close at `start` to `stop` - 1 are base rows.
+    """Range and cases of an evaluation. Base rows close from `start` to `stop` - 1, in minutes since 1970-01-01 UTC.
 
-    `fold_months`: a full fit at the start of each fold; None for one fold. `train_to`: everything is fitted once on
-    what was known then, and nothing is renewed; None for fits at each fold's start and daily renewals.
+    `fold_months`: length of a fold; None for one fold. `train_to`: instant of a single fit without updates; None for a
+    fit at the start of each fold and daily updates. Raises ValueError for invalid values.
     """
 
     start: int
@@ -67,16 +67,16 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.stop <= self.start:
-            raise ValueError("nothing to score: the end is not after the start")
+            raise ValueError("the range to score is empty: its end is not after its start")
         if self.every_minutes < 1:
             raise ValueError(f"every_minutes must be 1 or more, not {self.every_minutes}")
         if self.fold_months is not None and self.fold_months < 1:
             raise ValueError(f"fold_months must be 1 or more, not {self.fold_months}")
         if self.train_to is not None and self.train_to > self.start:
-            raise ValueError("train_to lies after the first forecast")
+            raise ValueError("train_to is after the first forecast")
 
     def folds(self) -> list[tuple[int, int]]:
-        """Start and stop of each fold; the last may be shorter."""
+        """Start and stop of each fold; the last one may be shorter."""
         starts = [self.start]
         if self.fold_months is not None:
             first = np.datetime64(self.start, "m")
@@ -88,7 +88,7 @@ class Plan:
         return list(pairwise([*starts, self.stop]))
 
     def grid(self) -> ScoreGrid:
-        """Dimensions of the tallies of one fold or of all."""
+        """Dimensions of the tallies."""
         weeks = (self.stop - self.start) // MINUTES_PER_WEEK + 1
         levels = {
             "volatility_band": VOLATILITY_BANDS,
@@ -101,7 +101,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Fold:
-    """Tallies of one fold by the candidates' labels; `start` and `stop` are its instants."""
+    """Tallies of one fold by candidate label; `start` and `stop` are instants."""
 
     start: int
     stop: int
@@ -109,28 +109,28 @@ class Fold:
 
 
 def walk_forward(
-    history: MarketHistory, taking_part: Sequence[Candidate], plan: Plan, log: Callable[[str], None] = lambda _: None
+    history: MarketHistory, models: Sequence[Candidate], plan: Plan, log: Callable[[str], None] = lambda _: None
 ) -> list[Fold]:
-    """Score every entrant on every fold. Raises ValueError when too little was known at a fold's start."""
+    """Score every candidate on every fold. Raises ValueError when a fold's start has too little history."""
     folds = []
     for start, stop in plan.folds():
-        fold = Fold(start, stop, {entrant.label: Tally(plan.grid()) for entrant in taking_part})
+        fold = Fold(start, stop, {candidate.label: Tally(plan.grid()) for candidate in models})
         rows_by_day = _base_rows(history, start, stop, plan.every_minutes)
         fit_at = start if plan.train_to is None else plan.train_to
         bands = _volatility_bands(history, fit_at, np.concatenate([rows for _, rows in rows_by_day]))
-        for entrant in taking_part:
+        for candidate in models:
             days = [instant if plan.train_to is None else fit_at for instant, _ in rows_by_day]
-            walk = model_named(entrant.model).walk(history, days, entrant.config)
+            walk = model_named(candidate.model).walk(history, days, candidate.config)
             for fitted, (_, rows) in zip(walk, rows_by_day, strict=True):
-                _score_day(fold.tallies[entrant.label], fitted, history, rows, bands, plan)
-            log(f"{entrant.label} scored")
+                _score_day(fold.tallies[candidate.label], fitted, history, rows, bands, plan)
+            log(f"{candidate.label} scored")
         history.cache.clear()
         folds.append(fold)
     return folds
 
 
 def _base_rows(history: MarketHistory, start: int, stop: int, every: int) -> list[tuple[int, Ints]]:
-    """Days as (instant at which models are renewed, base rows that close from then on)."""
+    """Days as (instant of the daily update, base rows that close from then on)."""
     days = []
     for instant in range(start, stop, MINUTES_PER_DAY):
         until = min(instant + MINUTES_PER_DAY, stop)
@@ -141,18 +141,18 @@ def _base_rows(history: MarketHistory, start: int, stop: int, every: int) -> lis
         if len(rows):
             days.append((instant, rows))
     if not days:
-        raise ValueError("there are no bars with momentum in the time to score")
+        raise ValueError("there are no bars with momentum in the range to score")
     return days
 
 
 def _volatility_bands(history: MarketHistory, start: int, rows: Ints) -> Callable[[Ints], Ints]:
-    """Tenths of the scored rows by forecast volatility of 60 minutes, calmest first."""
+    """Deciles of the scored rows by 60-minute volatility forecast, calmest first."""
     parameters, track = shared_parameters(history, start)
     sigma = sigma_of_rows(parameters.volatility, track, rows, BAND_SIGMA_MINUTES)
     edges = np.quantile(sigma, np.arange(1, VOLATILITY_BANDS) / VOLATILITY_BANDS)
 
-    def band(of: Ints) -> Ints:
-        return np.searchsorted(edges, sigma_of_rows(parameters.volatility, track, of, BAND_SIGMA_MINUTES))
+    def band(rows: Ints) -> Ints:
+        return np.searchsorted(edges, sigma_of_rows(parameters.volatility, track, rows, BAND_SIGMA_MINUTES))
 
     return band
 
@@ -160,16 +160,16 @@ def _volatility_bands(history: MarketHistory, start: int, rows: Ints) -> Callabl
 def outcomes(
     history: MarketHistory, rows: Ints, ttc_minutes: int, moves_bps: Ints
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """(bool[n, k]: the close is at or past the move, exact ties included; bool[n]: the bar is there)."""
+    """bool[n, k]: the later close is at or past the move, ties included; bool[n]: the later bar exists."""
     later = rows + ttc_minutes
     inside = later < len(history)
     close = np.where(inside, history.scaled[np.minimum(later, len(history) - 1)], np.nan)
     base = history.scaled[rows]
-    # Whole numbers on both sides, so that a tie is a tie.
+    # Both sides are whole numbers, so that ties compare as equal.
     change = (close - base)[:, None] * BPS_PER_UNIT
-    asked = base[:, None] * moves_bps[None, :]
+    threshold = base[:, None] * moves_bps[None, :]
     with np.errstate(invalid="ignore"):
-        return np.where(moves_bps > 0, change >= asked, change <= asked), ~np.isnan(close)
+        return np.where(moves_bps > 0, change >= threshold, change <= threshold), ~np.isnan(close)
 
 
 def _score_day(
@@ -186,8 +186,8 @@ def _score_day(
     unanswered = int((np.isnan(probabilities).any(axis=2) & known).sum())
     if unanswered:
         raise ValueError(
-            f"{fitted.name} has no answer for {unanswered} cases of a day: too little was known at the fit for every "
-            "state to have evidence"
+            f"{fitted.name} has no probability for {unanswered} cases of a day: the fit had too little history for "
+            "some states"
         )
     instants = history.first_minute + rows + 1
     labels = {

@@ -1,29 +1,29 @@
-"""Months of bars as Parquet files: written, read back by another program, compared, and only then gone from the
-table.
+"""Archive months of bars as Parquet files, and query stored and archived bars together.
 
-A file is `{folder}/{SYMBOL}/{symbol}_1m_{year}-{month}.parquet`, in the shape that ingestion reads; beside it, as
-.json, its rows and SHA-256.
+Bars are deleted from the table only after DuckDB has read the new file back with equal values. A file is
+`{folder}/{SYMBOL}/{symbol}_1m_{year}-{month}.parquet`, in the shape that ingestion reads; a .json file records
+its row count and SHA-256.
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
+import numpy as np
 import orjson
 import polars as pl
 
 from pipelines.atomic_files import atomic_write
 from pipelines.domain.maintenance.archive import StoredMonth
 from pipelines.errors import BuildError, NoDataError, single_line
+from pipelines.storage.postgres.binary_copy import minutes_of_timestamptz
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.postgres.locks import lock_symbol
 from pipelines.storage.postgres.statements import Statements, read_rows
+from pipelines.storage.prices.history import read_arrays
 
 SQL = Statements(__name__)
 
@@ -36,7 +36,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 
 @dataclass(frozen=True)
 class ArchivedMonth:
-    """A file of the archive: `rows` in it, `removed` from the table by this run; times are UTC."""
+    """A file of the archive: `rows` in the file, `removed` from the table by this run. Months are in UTC."""
 
     symbol: str
     month: date
@@ -48,7 +48,7 @@ class ArchivedMonth:
 
 
 def stored_months(connection: Connection, symbols: list[str], before: datetime) -> list[StoredMonth]:
-    """Months of bars in the database that began before a time."""
+    """Months of the table's bars that began before an instant."""
     return [
         month
         for symbol in symbols
@@ -57,10 +57,10 @@ def stored_months(connection: Connection, symbols: list[str], before: datetime) 
 
 
 def archive_month(connection: Connection, folder: Path, month: StoredMonth) -> ArchivedMonth:
-    """Move one symbol's month from the table to its file, in a transaction of the caller's connection.
+    """Move one symbol's month from the table to its file, in one transaction.
 
-    A file that is there keeps the bars that the table does not have. Raises BuildError, with nothing removed, when what
-    is read back is not what was written.
+    An existing file keeps the bars that the table lacks. Raises BuildError, without deleting anything, when the file
+    does not read back as written.
     """
     first, after = _span(month.month)
     between = [month.symbol, first, after]
@@ -77,7 +77,7 @@ def archive_month(connection: Connection, folder: Path, month: StoredMonth) -> A
         connection.execute(SQL["delete_momentum_between"], between)
         if removed != len(rows):
             raise BuildError(
-                f"{path.name} holds {len(rows)} bars of the table, which has {removed}: nothing was removed"
+                f"{path.name} contains {len(rows)} bars of the table, which has {removed}: nothing was removed"
             )
     made = ArchivedMonth(month.symbol, month.month, str(path), len(bars), removed, path.stat().st_size, digest)
     with atomic_write(path.with_suffix(".json")) as partial:
@@ -91,51 +91,48 @@ def _span(month: date) -> tuple[datetime, datetime]:
 
 
 def _write(bars: pl.DataFrame, path: Path) -> str:
-    """Write bars so that a reader sees the old file or the new one; its SHA-256. Raises BuildError as said above."""
+    """Replace a file atomically and return its SHA-256. Raises BuildError unless DuckDB reads back equal bars."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, durable=True) as partial:  # the bars are gone from the table once it is there
+    with atomic_write(path, durable=True) as partial:  # the bars are deleted next
         bars.write_parquet(partial, compression="zstd")
-        _require_same(bars, partial, path.name)
+        with duckdb.connect() as reader:
+            reader.execute(SQL["set_utc"])
+            written = reader.execute(SQL["read_archived_month"], {"path": str(partial)}).fetchall()
+        if written != bars.select(COLUMNS).rows():
+            raise BuildError(f"{path.name} was not read back as it was written: nothing was removed from the database")
         with partial.open("rb") as finished:
             digest = hashlib.file_digest(finished, "sha256").hexdigest()
     return digest
 
 
-def _require_same(bars: pl.DataFrame, written: Path, name: str) -> None:
-    """Raise BuildError unless what another program reads is what was written."""
-    with duckdb.connect() as reader:
-        reader.execute(SQL["set_utc"])
-        back = reader.execute(SQL["read_archived_month"], {"path": str(written)}).fetchall()
-    if back != bars.select(COLUMNS).rows():
-        raise BuildError(f"{name} was not read back as it was written: nothing was removed from the database")
-
-
 def query_prices(connection: Connection, folder: Path, question: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Column names and rows of a SELECT on the view `price`: every bar of the database and of the archive, once.
+    """Run a SELECT on the view `price`, every stored or archived bar once, and return column names and rows.
 
-    Columns symbol, opened_at (UTC), open, high, low, close, volume, archived. Raises NoDataError with why not.
+    Columns: symbol, opened_at (UTC), open, high, low, close, volume, archived. Raises NoDataError for a failing query.
     """
-    with _all_prices(connection, folder) as prices:
-        try:
-            answer = prices.execute(question)
-            return [column[0] for column in answer.description or []], answer.fetchall()
-        except duckdb.Error as error:
-            raise NoDataError(f"the question cannot be answered: {single_line(str(error))}") from error
-
-
-@contextmanager
-def _all_prices(connection: Connection, folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with TemporaryDirectory(prefix="strikecast-") as scratch, duckdb.connect() as prices:
-        stored = Path(scratch) / "stored.csv"
-        with stored.open("wb") as file, connection.cursor().copy(SQL["copy_bars_out"]) as copy:
-            for block in copy:
-                file.write(block)
+    with duckdb.connect() as prices:
         prices.execute(SQL["set_utc"])
-        prices.execute(SQL["create_stored_price"], {"path": str(stored)})
+        prices.execute(SQL["create_stored_price"])
+        _load_stored_bars(connection, prices)
         files = sorted(str(path) for path in folder.glob("*/*.parquet"))
         if files:
-            prices.execute(SQL["create_archived_price"], {"files": files})
-        else:
-            prices.execute(SQL["create_no_archived_price"])
-        prices.execute(SQL["create_price_view"])
-        yield prices
+            prices.read_parquet(files, filename=True).create_view("archive_file")
+        prices.execute(SQL["create_price_view" if files else "create_price_view_without_archive"])
+        try:
+            result = prices.execute(question)
+            return [column[0] for column in result.description or []], result.fetchall()
+        except duckdb.Error as error:
+            raise NoDataError(f"the query failed: {single_line(str(error))}") from error
+
+
+def _load_stored_bars(connection: Connection, prices: duckdb.DuckDBPyConnection) -> None:
+    """Copy the table's bars into DuckDB as arrays, by symbol and year: 60 MB at a time."""
+    for symbol, first, last in connection.execute(SQL["stored_ranges"]).fetchall():
+        for year in range(first.year, last.year + 1):
+            span = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
+            opened_at, *values = read_arrays(connection, SQL["bars_as_arrays"], [symbol, *span], (">i8", *[">f8"] * 5))
+            minutes = minutes_of_timestamptz(opened_at).astype("datetime64[m]")
+            columns = [minutes.astype("datetime64[s]"), *(each.astype(np.float64) for each in values)]
+            prices.register("bar", dict(zip(COLUMNS, columns, strict=True)))
+            prices.execute(SQL["insert_stored_price"], [symbol])
+            prices.unregister("bar")

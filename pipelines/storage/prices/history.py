@@ -1,8 +1,9 @@
-"""Reading and writing what belongs to a symbol's history: closes, momentum, gaps."""
+"""Read and write the price history of symbols: bars, momentum, gaps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import LiteralString
 
 import numpy as np
 import numpy.typing as npt
@@ -32,14 +33,13 @@ SQL = Statements(__name__)
 
 COPY_ROWS = 262_144
 
-
-#: Minute's open (aware UTC), open, high, low, close in USD, volume in coins.
+#: Start of the minute (aware UTC), open, high, low, close in USD, volume in coins.
 Candle = tuple[datetime, float, float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Bar:
-    """Start of the minute (UTC), and its first and last price in USD."""
+    """Start of the minute (UTC), and its open and close in USD."""
 
     opened_at: datetime
     open: float
@@ -48,7 +48,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class BarSummary:
-    """How many bars a symbol has, and from when to when (UTC; None without bars)."""
+    """Number of a symbol's bars, and start of the first and last (UTC; None without bars)."""
 
     bars: int
     first_bar_at: datetime | None
@@ -57,7 +57,7 @@ class BarSummary:
 
 @dataclass(frozen=True)
 class MomentumReport:
-    """Rows of `momentum` after a write, and how many of them it wrote and deleted."""
+    """Rows of `momentum` after a write, and the numbers of rows written and deleted."""
 
     rows: int
     written: int
@@ -84,22 +84,22 @@ def newest_bar_at(connection: Connection, symbol: str) -> datetime | None:
 
 
 def quarantine_counts(connection: Connection, symbol: str) -> dict[str, int]:
-    """Refused rows of a symbol by reason."""
+    """Number of a symbol's quarantined rows by reason."""
     return dict(connection.execute(SQL["quarantine_summary"], [symbol]).fetchall())
 
 
 def read_closes(connection: Connection, symbol: str) -> Closes:
     """All closes of a symbol, oldest first.
 
-    Raises NoDataError when there are none, BuildError when they are too fine or too large to compare exactly.
+    Raises NoDataError when there are none, and BuildError when they cannot be compared exactly.
     """
-    return _closes(symbol, *_read_arrays(connection, "closes_as_arrays", [symbol], (">i8", ">f8")))
+    return _closes(symbol, *read_arrays(connection, SQL["closes_as_arrays"], [symbol], (">i8", ">f8")))
 
 
 def read_closes_since(connection: Connection, symbol: str, minute: int) -> Closes:
-    """As `read_closes`, of bars that open at or after a minute since 1970 UTC."""
+    """As `read_closes`, for bars that open at or after a minute since 1970-01-01 UTC."""
     parameters = [symbol, _instant(max(minute, 0))]
-    return _closes(symbol, *_read_arrays(connection, "closes_since_as_arrays", parameters, (">i8", ">f8")))
+    return _closes(symbol, *read_arrays(connection, SQL["closes_since_as_arrays"], parameters, (">i8", ">f8")))
 
 
 def _closes(symbol: str, opened_at: npt.NDArray[np.generic], usd: npt.NDArray[np.generic]) -> Closes:
@@ -114,9 +114,9 @@ def _closes(symbol: str, opened_at: npt.NDArray[np.generic], usd: npt.NDArray[np
 
 
 def write_momentum(connection: Connection, symbol: str, closes: Closes, momentum: Momentum) -> MomentumReport:
-    """Make `historical_data.momentum` equal to `momentum`, writing only rows that differ; needs a transaction.
+    """Make `historical_data.momentum` equal to `momentum`, writing only rows that differ; requires a transaction.
 
-    Bars without a score have no row. A bar without a bucket (source profile) keeps its score under bucket NO_BUCKET.
+    Bars without a score have no row. A score without a bucket (source profile) is stored with NO_BUCKET.
     """
     lock_symbol(connection, "strikecast.momentum", symbol)
     stored_minutes, stored_scores, stored_buckets = _read_stored_momentum(connection, symbol)
@@ -129,8 +129,8 @@ def write_momentum(connection: Connection, symbol: str, closes: Closes, momentum
         same = present & (stored_scores[at] == scores) & (stored_buckets[at] == buckets)
     else:
         present = same = np.zeros(len(minutes), dtype=np.bool_)
-    replaced, gone = minutes[present & ~same], np.setdiff1d(stored_minutes, minutes, assume_unique=True)
-    stale = np.concatenate([replaced, gone])
+    replaced, deleted = minutes[present & ~same], np.setdiff1d(stored_minutes, minutes, assume_unique=True)
+    stale = np.concatenate([replaced, deleted])
     for first in range(0, len(stale), COPY_ROWS):
         instants = [_instant(minute) for minute in stale[first : first + COPY_ROWS].tolist()]
         connection.execute(SQL["delete_momentum"], [symbol, instants])
@@ -143,7 +143,7 @@ def write_momentum(connection: Connection, symbol: str, closes: Closes, momentum
             copy.write(encode_rows([*columns, float8(scores[part]), int2(buckets[part])]))
         copy.write(TRAILER)
     analyze_symbol(connection, symbol)
-    return MomentumReport(len(minutes), len(changed), len(gone))
+    return MomentumReport(len(minutes), len(changed), len(deleted))
 
 
 def latest_bars(connection: Connection, symbol: str, count: int) -> list[Bar]:
@@ -155,15 +155,15 @@ def latest_bars(connection: Connection, symbol: str, count: int) -> list[Bar]:
 def missing_ranges(
     connection: Connection, symbol: str, since: datetime, until: datetime
 ) -> list[tuple[datetime, datetime]]:
-    """Runs of minutes without a bar in [since, until), each as [start, stop), aware UTC."""
+    """Ranges of minutes without a bar in [since, until), each as [start, stop), aware UTC."""
     parameters = {"symbol": symbol, "since": since, "until": until}
     return [(row[0], row[1]) for row in connection.execute(SQL["missing_ranges"], parameters).fetchall()]
 
 
 def bars_of_ticks(connection: Connection, symbol: str, since: datetime, until: datetime) -> list[Candle]:
-    """Bars made of real ticks for the minutes of [since, until) without a bar; volumes are zero: ticks have none.
+    """Bars made from ticks in (since, until], replayed ticks excluded; volumes are zero, because ticks have none.
 
-    A minute counts when it has ticks in its first and in its last quarter.
+    A minute needs ticks in its first and in its last quarter.
     """
     parameters = {"symbol": symbol, "since": since, "until": until}
     return connection.execute(SQL["bars_of_ticks"], parameters).fetchall()
@@ -186,12 +186,12 @@ def require_current_momentum(connection: Connection, symbol: str, momentum: Mome
 
 
 def _read_stored_momentum(connection: Connection, symbol: str) -> tuple[Ints, Floats, npt.NDArray[np.int8]]:
-    opened_at, scores, buckets = _read_arrays(connection, "momentum_as_arrays", [symbol], (">i8", ">f8", ">i2"))
+    opened_at, scores, buckets = read_arrays(connection, SQL["momentum_as_arrays"], [symbol], (">i8", ">f8", ">i2"))
     return minutes_of_timestamptz(opened_at), scores.astype(np.float64), buckets.astype(np.int8)
 
 
 def write_gaps(connection: Connection, symbol: str, gaps: Sequence[Gap]) -> None:
-    """Replace a symbol's gap report; needs a transaction."""
+    """Replace a symbol's gap report; requires a transaction."""
     connection.execute(SQL["delete_gaps"], [symbol])
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -207,10 +207,11 @@ def _instant(minute: int) -> datetime:
     return datetime.fromtimestamp(minute * 60, UTC)
 
 
-def _read_arrays(
-    connection: Connection, statement: str, parameters: Sequence[object], payloads: Sequence[str]
+def read_arrays(
+    connection: Connection, statement: LiteralString, parameters: Sequence[object], payloads: Sequence[str]
 ) -> list[npt.NDArray[np.generic]]:
+    """The array columns of a statement's only row; `payloads`: numpy type of each in binary form. NULL is empty."""
     cursor = connection.cursor(binary=True)
-    result = cursor.execute(SQL[statement], parameters).pgresult
+    result = cursor.execute(statement, parameters).pgresult
     assert result is not None
     return [decode_array(result.get_value(0, i), payload) for i, payload in enumerate(payloads)]

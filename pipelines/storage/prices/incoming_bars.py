@@ -1,4 +1,4 @@
-"""Bars and refused rows on their way into `historical_data`: compared, merged, quarantined, recorded."""
+"""Write bars and quarantined rows to `historical_data`, and record the ingestion."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ SQL = Statements(__name__)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Incoming bars against stored ones.
+    """Incoming bars compared with the stored ones.
 
-    `inserted`: minutes that are new; `corrected`: minutes with other values; `other_closes`: minutes with another
-    close; `total`: all incoming bars; `first_changed_at`: the first minute that is new or other, aware UTC.
+    `inserted`: new minutes; `corrected`: minutes with other values; `other_closes`: minutes with another close;
+    `total`: all incoming bars; `first_changed_at`: first minute inserted or corrected, aware UTC.
     """
 
     inserted: int
@@ -40,26 +40,26 @@ class Comparison:
 
     @property
     def overlap(self) -> int:
-        """Incoming bars whose minute is stored already."""
+        """Number of incoming bars whose minute is already stored."""
         return self.total - self.inserted
 
 
 def begin(connection: Connection, symbol: str) -> bool:
-    """Make the symbol's partitions and exclude its other ingestions until the transaction ends; whether it has bars."""
+    """Create the symbol's partitions, lock out its other ingestions until commit, and return whether it has bars."""
     connection.execute(SQL["create_symbol_partitions"], [symbol])
-    connection.commit()  # or other symbols' ingestions would wait for this one's end
+    connection.commit()  # otherwise other symbols' ingestions would wait for this one
     lock_symbol(connection, "strikecast.ingest", symbol)
     row = connection.execute(SQL["has_bars"], [symbol]).fetchone()
     return row is not None and bool(row[0])
 
 
 def insert_first(connection: Connection, symbol: str, blocks: Iterable[BarBlock]) -> None:
-    """Store the bars of a symbol that has none."""
+    """Store the bars of a symbol without bars."""
     _copy(connection, SQL["copy_price_history_in"], symbol, blocks)
 
 
 def compare(connection: Connection, symbol: str, blocks: Iterable[BarBlock]) -> Comparison:
-    """Load bars into a temporary table and compare them with the stored ones."""
+    """Copy bars to a temporary table and compare them with the stored ones."""
     connection.execute(SQL["create_incoming_bar"])
     _copy(connection, SQL["copy_incoming_bar_in"], symbol, blocks)
     connection.execute(SQL["analyze_incoming_bar"])
@@ -69,23 +69,23 @@ def compare(connection: Connection, symbol: str, blocks: Iterable[BarBlock]) -> 
 
 
 def best_shift(connection: Connection, symbol: str) -> tuple[int, float]:
-    """The shift in hours under which most of the compared bars agree with the stored ones, and their share."""
+    """The shift in hours for which most of the incoming closes equal the stored ones, and the equal share."""
     row = connection.execute(SQL["best_shift_of_incoming"], [symbol]).fetchone()
     return (0, 0.0) if row is None else (row[0], float(row[1]))
 
 
 def merge(connection: Connection) -> None:
-    """Store the compared bars that are new or have other values."""
+    """Store the compared bars that are new or corrected."""
     connection.execute(SQL["merge_incoming_bars"])
 
 
 def quarantine(connection: Connection, symbol: str, rows: Iterable[QuarantinedRow]) -> None:
-    """Store refused rows with their reasons, each once."""
-    connection.execute(SQL["create_incoming_refusal"])
-    with connection.cursor().copy(SQL["copy_incoming_refusal_in"]) as copy:
+    """Store quarantined rows, each once."""
+    connection.execute(SQL["create_incoming_quarantined_bar"])
+    with connection.cursor().copy(SQL["copy_incoming_quarantined_bar_in"]) as copy:
         for row in rows:
             copy.write_row((row.file_sha256, row.source_row, row.reason, row.file_name, row.raw))
-    connection.execute(SQL["merge_incoming_refusals"], [symbol])
+    connection.execute(SQL["merge_incoming_quarantined_bars"], [symbol])
 
 
 def record(
@@ -98,14 +98,8 @@ def record(
 ) -> None:
     """Record an ingestion. `counts`: rows_read, inserted, corrected, unchanged, quarantined."""
     analyze_symbol(connection, symbol)
-    parameters = {
-        "symbol": symbol,
-        "files": list(files),
-        **counts,
-        "started_at": started_at,
-        "first_changed_at": first_changed_at,
-    }
-    connection.execute(SQL["record_ingestion"], parameters)
+    times = {"started_at": started_at, "first_changed_at": first_changed_at}
+    connection.execute(SQL["record_ingestion"], {"symbol": symbol, "files": list(files), **counts, **times})
 
 
 def _copy(connection: Connection, statement: LiteralString, symbol: str, blocks: Iterable[BarBlock]) -> None:

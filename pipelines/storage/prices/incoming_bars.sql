@@ -33,7 +33,7 @@ FROM incoming_bar AS incoming
 LEFT JOIN historical_data.price_history AS stored ON stored.symbol = %s AND stored.opened_at = incoming.opened_at
 
 -- name: best_shift_of_incoming
--- By how many hours the incoming closes would have to move to agree best with the stored ones, from 500 of them.
+-- The shift in hours for which most of a sample of 500 incoming closes equal the stored ones.
 SELECT shift.hours, avg((stored.close = picked.close)::integer) AS agreeing
 FROM (SELECT opened_at, close FROM incoming_bar ORDER BY hashtext(opened_at::text) LIMIT 500) AS picked
 CROSS JOIN generate_series(-14, 14) AS shift (hours)
@@ -56,16 +56,16 @@ ORDER BY incoming.opened_at
 ON CONFLICT (symbol, opened_at) DO UPDATE
 SET open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close, volume = excluded.volume
 
--- name: create_incoming_refusal
-CREATE TEMPORARY TABLE incoming_refusal (file_sha256 text, source_row bigint, reason text, source_file text, raw jsonb)
+-- name: create_incoming_quarantined_bar
+CREATE TEMPORARY TABLE incoming_quarantined_bar (file_sha256 text, source_row bigint, reason text, source_file text, raw jsonb)
 ON COMMIT DROP
 
--- name: copy_incoming_refusal_in
-COPY incoming_refusal (file_sha256, source_row, reason, source_file, raw) FROM STDIN
+-- name: copy_incoming_quarantined_bar_in
+COPY incoming_quarantined_bar (file_sha256, source_row, reason, source_file, raw) FROM STDIN
 
--- name: merge_incoming_refusals
+-- name: merge_incoming_quarantined_bars
 INSERT INTO historical_data.quarantined_bar (symbol, file_sha256, source_row, reason, source_file, raw)
-SELECT %s, file_sha256, source_row, reason, source_file, raw FROM incoming_refusal
+SELECT %s, file_sha256, source_row, reason, source_file, raw FROM incoming_quarantined_bar
 ON CONFLICT (symbol, file_sha256, source_row) DO NOTHING
 
 -- name: record_ingestion

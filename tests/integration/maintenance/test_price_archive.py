@@ -98,7 +98,7 @@ def test_database_and_archive_answer_as_one_and_count_nothing_twice(database: Da
     assert query_prices(settings, database, question)[1] == [(count, count, JANUARY + FEBRUARY + MARCH)]
     ingest(database, "BTC", [settings.archive_dir / "BTC" / "btc_1m_2025-01.parquet"], NOW)
     assert query_prices(settings, database, question)[1] == [(count, count, FEBRUARY + MARCH)]
-    with pytest.raises(NoDataError, match="cannot be answered"):
+    with pytest.raises(NoDataError, match="the query failed"):
         query_prices(settings, database, "SELECT nothing FROM price")
 
 

@@ -41,11 +41,11 @@ def _cases(rows: int, seed: int = 0, grid: ScoreGrid = GRID) -> Cases:
     shape = (rows, len(grid.ttcs_minutes), len(grid.moves_bps))
     p = rng.random(shape) / 2
     side = np.where(rng.random((*shape[:2], 1)) < 0.5, 1, -1)
-    happened = (np.sign(grid.moves_bps) == side) & (rng.random(shape) < 0.1 + p)
+    outcomes = (np.sign(grid.moves_bps) == side) & (rng.random(shape) < 0.1 + p)
     known = rng.random(shape[:2]) < 0.8
     p[~known] = np.nan
     labels = {name: rng.integers(0, levels, rows) for name, levels in grid.levels.items()}
-    return p, happened, known, labels
+    return p, outcomes, known, labels
 
 
 def _tally(cases: Cases, grid: ScoreGrid = GRID) -> Tally:
@@ -55,19 +55,19 @@ def _tally(cases: Cases, grid: ScoreGrid = GRID) -> Tally:
 
 
 def _known(cases: Cases) -> tuple[np.ndarray, np.ndarray]:
-    p, happened, known, _ = cases
-    return p[known].ravel(), happened[known].ravel()
+    p, outcomes, known, _ = cases
+    return p[known].ravel(), outcomes[known].ravel()
 
 
-def _assert_scores(found: Slice, p: np.ndarray, happened: np.ndarray) -> None:
+def _assert_scores(found: Slice, p: np.ndarray, outcomes: np.ndarray) -> None:
     """Each figure of a slice against scikit-learn or its definition."""
     clipped = np.clip(p, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
     assert found.n == len(p)
     assert found.mean_probability == pytest.approx(p.mean())
-    assert found.observed_frequency == pytest.approx(happened.mean())
-    assert found.brier == pytest.approx(brier_score_loss(happened, p))
-    assert found.log_loss == pytest.approx(log_loss(happened, clipped, labels=[False, True]), rel=1e-9)
-    assert found.calibration == pytest.approx(p.mean() - happened.mean(), abs=1e-12)
+    assert found.observed_frequency == pytest.approx(outcomes.mean())
+    assert found.brier == pytest.approx(brier_score_loss(outcomes, p))
+    assert found.log_loss == pytest.approx(log_loss(outcomes, clipped, labels=[False, True]), rel=1e-9)
+    assert found.calibration == pytest.approx(p.mean() - outcomes.mean(), abs=1e-12)
     assert found.sharpness == pytest.approx(p.var(), abs=1e-12)
 
 
@@ -80,8 +80,8 @@ def test_pooled_scores_are_those_of_scikit_learn_over_the_known_cases(seed: int,
 
 def test_certain_forecasts_cost_a_finite_log_loss() -> None:
     grid = ScoreGrid((1,), (10,), {"week": 1})
-    p, happened = np.array([0.0, 1.0, 0.0, 1.0]), np.array([False, True, True, False])
-    tally = _tally((p[:, None, None], happened[:, None, None], np.ones((4, 1), bool), {"week": np.zeros(4, int)}), grid)
+    p, outcomes = np.array([0.0, 1.0, 0.0, 1.0]), np.array([False, True, True, False])
+    tally = _tally((p[:, None, None], outcomes[:, None, None], np.ones((4, 1), bool), {"week": np.zeros(4, int)}), grid)
     assert pooled(tally).log_loss == pytest.approx(-(np.log(1e-6) + np.log(1 - 1e-6)) / 2, rel=1e-9)
     assert [(b.n, b.mean_probability, b.observed_frequency) for b in reliability(tally)] == [
         (2, 0.0, 0.5),
@@ -92,8 +92,8 @@ def test_certain_forecasts_cost_a_finite_log_loss() -> None:
 def test_reliability_bins_are_those_of_scikit_learn() -> None:
     cases = _cases(2 * BLOCK_ROWS)
     found = reliability(_tally(cases))
-    p, happened = _known(cases)
-    share, mean_p = calibration_curve(happened, p, n_bins=20)
+    p, outcomes = _known(cases)
+    share, mean_p = calibration_curve(outcomes, p, n_bins=20)
     np.testing.assert_allclose([b.mean_probability for b in found], mean_p)
     np.testing.assert_allclose([b.observed_frequency for b in found], share)
     assert [b.n for b in found] == np.bincount((p * 20).astype(int)).tolist()
@@ -102,23 +102,23 @@ def test_reliability_bins_are_those_of_scikit_learn() -> None:
 
 @pytest.mark.parametrize("band", range(BANDS))
 def test_reliability_of_a_volatility_band_counts_only_its_rows(band: int) -> None:
-    p, happened, known, labels = _cases(500)
+    p, outcomes, known, labels = _cases(500)
     rows = labels["volatility_band"] == band
-    of_band = (p[rows], happened[rows], known[rows], {name: values[rows] for name, values in labels.items()})
-    assert reliability(_tally((p, happened, known, labels)), band) == [
+    of_band = (p[rows], outcomes[rows], known[rows], {name: values[rows] for name, values in labels.items()})
+    assert reliability(_tally((p, outcomes, known, labels)), band) == [
         replace(b, mean_probability=pytest.approx(b.mean_probability)) for b in reliability(_tally(of_band))
     ]
 
 
 @pytest.mark.parametrize("cuts", [[1, 2, 100], [BLOCK_ROWS], [0, 650], [700]])
 def test_adding_in_chunks_equals_adding_at_once_and_merging(cuts: list[int]) -> None:
-    p, happened, known, labels = _cases(700)
+    p, outcomes, known, labels = _cases(700)
     chunked, parts = Tally(GRID), []
     for rows in np.split(np.arange(700), cuts):
-        part = (p[rows], happened[rows], known[rows], {name: values[rows] for name, values in labels.items()})
+        part = (p[rows], outcomes[rows], known[rows], {name: values[rows] for name, values in labels.items()})
         chunked.add(*part)
         parts.append(_tally(part))
-    at_once = _tally((p, happened, known, labels))
+    at_once = _tally((p, outcomes, known, labels))
     for tally in (chunked, merge(parts)):
         np.testing.assert_allclose(tally.totals, at_once.totals, rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(tally.bins, at_once.bins, rtol=1e-12, atol=1e-12)
@@ -136,11 +136,11 @@ def test_grids_that_list_their_dimensions_in_another_order_still_merge_rightly()
 @pytest.mark.parametrize("integer", ["int8", "uint8", "uint64"])
 def test_narrow_numbers_are_summed_in_full_width(integer: str) -> None:
     grid = replace(GRID, levels={"week": 120, "volatility_band": 100, "hour": 24})
-    p, happened, known, labels = _cases(100, grid=grid)
+    p, outcomes, known, labels = _cases(100, grid=grid)
     p = p.astype(np.float32)
     narrow = {name: values.astype(integer) for name, values in labels.items()}
-    full = _tally((p.astype(np.float64), happened, known, labels), grid)
-    np.testing.assert_array_equal(_tally((p, happened, known, narrow), grid).totals, full.totals)
+    full = _tally((p.astype(np.float64), outcomes, known, labels), grid)
+    np.testing.assert_array_equal(_tally((p, outcomes, known, narrow), grid).totals, full.totals)
 
 
 @pytest.mark.parametrize("dimension", [*ROW_DIMENSIONS, "ttc_minutes", "move_bps"])
@@ -156,41 +156,41 @@ def test_slices_add_up_to_the_pooled_scores(dimension: str) -> None:
 
 @pytest.mark.parametrize("dimension", ROW_DIMENSIONS)
 def test_a_slice_of_a_row_dimension_scores_the_rows_of_its_label(dimension: str) -> None:
-    p, happened, known, labels = _cases(400)
+    p, outcomes, known, labels = _cases(400)
     known[labels[dimension] == 1] = False  # a level without cases is left out
-    found = slices(_tally((p, happened, known, labels)), dimension)
+    found = slices(_tally((p, outcomes, known, labels)), dimension)
     assert [part.level for part in found] == [0, *range(2, GRID.levels[dimension])]
     for part in found:
         counted = known & (labels[dimension] == part.level)[:, None]
-        _assert_scores(part, p[counted].ravel(), happened[counted].ravel())
+        _assert_scores(part, p[counted].ravel(), outcomes[counted].ravel())
 
 
 def test_slices_of_the_cases_take_one_ttc_or_both_sides_of_one_move() -> None:
-    p, happened, known, labels = _cases(400)
-    tally = _tally((p, happened, known, labels))
+    p, outcomes, known, labels = _cases(400)
+    tally = _tally((p, outcomes, known, labels))
     of_ttc, of_move = slices(tally, "ttc_minutes"), slices(tally, "move_bps")
     assert [part.level for part in of_ttc + of_move] == [1, 60, 10, 50]
     for i, part in enumerate(of_ttc):
-        _assert_scores(part, p[known[:, i], i].ravel(), happened[known[:, i], i].ravel())
+        _assert_scores(part, p[known[:, i], i].ravel(), outcomes[known[:, i], i].ravel())
     for i, part in enumerate(of_move):
-        _assert_scores(part, p[..., i::2][known].ravel(), happened[..., i::2][known].ravel())
+        _assert_scores(part, p[..., i::2][known].ravel(), outcomes[..., i::2][known].ravel())
 
 
 @pytest.mark.parametrize("dimension", ROW_DIMENSIONS)
 def test_cells_score_the_event_that_the_price_moved_to_either_side(dimension: str) -> None:
-    p, happened, known, labels = _cases(900)
-    found = two_sided_slices(_tally((p, happened, known, labels)), dimension, 60, 50)
+    p, outcomes, known, labels = _cases(900)
+    found = two_sided_slices(_tally((p, outcomes, known, labels)), dimension, 60, 50)
     assert [part.level for part in found] == list(range(GRID.levels[dimension]))
     for part in found:
         rows = known[:, 1] & (labels[dimension] == part.level)
-        either = happened[rows, 1, 1] | happened[rows, 1, 3]
+        either = outcomes[rows, 1, 1] | outcomes[rows, 1, 3]
         _assert_scores(part, p[rows, 1, 1] + p[rows, 1, 3], either)
 
 
 def test_moves_with_one_side_only_have_no_two_sided_cell() -> None:
     grid = ScoreGrid((1,), (-10, 20, 10, -30), {"week": 2})
-    p, happened, known, labels = _cases(20, grid=grid)
-    tally = _tally((np.full_like(p, 0.9), happened, known, labels), grid)
+    p, outcomes, known, labels = _cases(20, grid=grid)
+    tally = _tally((np.full_like(p, 0.9), outcomes, known, labels), grid)
     assert grid.two_sided_bps == (10,)
     assert two_sided_slices(tally, "week", 1, 10)[0].mean_probability == pytest.approx(
         1.8
@@ -201,7 +201,7 @@ def test_moves_with_one_side_only_have_no_two_sided_cell() -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_the_brier_score_is_the_sum_of_its_murphy_parts(seed: int) -> None:
+def test_the_brier_score_is_the_sum_of_its_components(seed: int) -> None:
     tally = _tally(_cases(60, seed))
     found = brier_decomposition(tally)
     p, y = _known(_cases(60, seed))
@@ -220,8 +220,8 @@ def test_the_brier_score_is_the_sum_of_its_murphy_parts(seed: int) -> None:
 def test_calibration_is_near_zero_for_true_probabilities_and_not_for_biased_ones() -> None:
     p, _, known, labels = _cases(3000)
     true = np.where(np.isnan(p), 0.5, p)
-    happened = np.random.default_rng(5).random(p.shape) < true
-    honest, biased = (_tally((forecast, happened, known, labels)) for forecast in (true, true + 0.1))
+    outcomes = np.random.default_rng(5).random(p.shape) < true
+    honest, biased = (_tally((forecast, outcomes, known, labels)) for forecast in (true, true + 0.1))
     assert abs(pooled(honest).calibration) < 3 * 0.5 / np.sqrt(pooled(honest).n)  # 3 standard errors
     assert brier_decomposition(honest).reliability < 1e-3
     assert pooled(biased).calibration == pytest.approx(pooled(honest).calibration + 0.1)
@@ -232,8 +232,8 @@ def _model_and_yardstick(rows: int = 600) -> tuple[Tally, Tally]:
     """The true probabilities, and those of a coin."""
     p, _, known, labels = _cases(rows)
     true = np.where(np.isnan(p), 0.5, p)
-    happened = np.random.default_rng(3).random(p.shape) < true
-    return _tally((true, happened, known, labels)), _tally((np.full(p.shape, 0.5), happened, known, labels))
+    outcomes = np.random.default_rng(3).random(p.shape) < true
+    return _tally((true, outcomes, known, labels)), _tally((np.full(p.shape, 0.5), outcomes, known, labels))
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
@@ -262,9 +262,9 @@ def test_the_interval_of_independent_weeks_is_that_of_a_mean() -> None:
     grid = ScoreGrid((1,), (10,), {"week": weeks})
     rng = np.random.default_rng(8)
     p, labels = rng.random((weeks, 1, 1)), {"week": np.arange(weeks)}
-    happened = rng.random(p.shape) < p
-    model, yardstick = (_tally((q, happened, np.ones((weeks, 1), bool), labels), grid) for q in (p, p / 2))
-    each = ((p - happened) ** 2 - (p / 2 - happened) ** 2).ravel()
+    outcomes = rng.random(p.shape) < p
+    model, yardstick = (_tally((q, outcomes, np.ones((weeks, 1), bool), labels), grid) for q in (p, p / 2))
+    each = ((p - outcomes) ** 2 - (p / 2 - outcomes) ** 2).ravel()
     found = brier_difference(model, yardstick)
     assert found.estimate == pytest.approx(each.mean())
     assert found.high - found.low == pytest.approx(2 * 1.96 * each.std() / np.sqrt(weeks), rel=0.1)
@@ -275,27 +275,27 @@ def test_dependence_within_weeks_widens_the_interval() -> None:
     grid = ScoreGrid((1,), (10,), {"week": weeks})
     rng = np.random.default_rng(4)
     week = np.repeat(np.arange(weeks), rows_a_week)
-    happened = (rng.random(weeks) < 0.5)[week][:, None, None]  # a whole week at once
+    outcomes = (rng.random(weeks) < 0.5)[week][:, None, None]  # a whole week at once
     known = np.ones((len(week), 1), bool)
 
-    def width(labels: np.ndarray, happened: np.ndarray = happened) -> float:
-        forecasts = [np.full(happened.shape, p) for p in (0.6, 0.5)]
-        found = brier_difference(*(_tally((p, happened, known, {"week": labels}), grid) for p in forecasts))
+    def width(labels: np.ndarray, outcomes: np.ndarray = outcomes) -> float:
+        forecasts = [np.full(outcomes.shape, p) for p in (0.6, 0.5)]
+        found = brier_difference(*(_tally((p, outcomes, known, {"week": labels}), grid) for p in forecasts))
         return found.high - found.low
 
     assert 7 < width(week) / width(rng.permutation(week)) < 14  # in theory sqrt(100)
     # Where all cases are alike, weeks of different sizes are no reason for a doubt.
-    assert width(np.minimum(week, 3), happened | True) == pytest.approx(0.0, abs=1e-12)
+    assert width(np.minimum(week, 3), outcomes | True) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_unknown_cases_may_hold_anything() -> None:
-    p, happened, known, labels = _cases(300)
+    p, outcomes, known, labels = _cases(300)
     known[::3] = False
-    expected = _tally((p, happened, known, labels))
+    expected = _tally((p, outcomes, known, labels))
     strange = {name: values.copy() for name, values in labels.items()}
     strange["volatility_band"][::3] = -99
-    p[~known], happened[~known] = 7.0, True
-    found = _tally((p, happened, known, strange))
+    p[~known], outcomes[~known] = 7.0, True
+    found = _tally((p, outcomes, known, strange))
     np.testing.assert_allclose(found.totals, expected.totals, rtol=1e-12)
     np.testing.assert_allclose(found.bins, expected.bins, rtol=1e-12)
 
@@ -305,10 +305,10 @@ def test_unknown_cases_may_hold_anything() -> None:
     [
         (0, lambda p: p[..., :3], r"probabilities has shape \(60, 2, 3\), expected \(60, 2, 4\)"),
         (0, lambda p: p[0, 0, 0], r"probabilities has shape \(\), expected \(0, 2, 4\)"),
-        (1, lambda y: y[:, :1], r"happened has shape \(60, 1, 4\), expected \(60, 2, 4\)"),
-        (1, lambda y: y[:9] + 0.0, r"happened has shape .*; happened and known are float64 and bool, expected bool"),
+        (1, lambda y: y[:, :1], r"outcomes has shape \(60, 1, 4\), expected \(60, 2, 4\)"),
+        (1, lambda y: y[:9] + 0.0, r"outcomes has shape .*; outcomes and known are float64 and bool, expected bool"),
         (2, lambda known: known[:, 0], r"known has shape \(60,\), expected \(60, 2\)"),
-        (2, lambda known: known.astype(int), "happened and known are bool and int64, expected bool"),
+        (2, lambda known: known.astype(int), "outcomes and known are bool and int64, expected bool"),
         (0, lambda p: p * 100, r"probabilities of known cases lie in .*, expected fractions 0\.\.1"),
         (0, lambda p: p - 0.2, r"lie in -0\..*, expected fractions 0\.\.1"),
         (0, lambda p: np.full_like(p, np.nan), r"lie in nan\.\.nan, expected fractions 0\.\.1"),
@@ -321,8 +321,8 @@ def test_unknown_cases_may_hold_anything() -> None:
     ],
 )
 def test_a_chunk_that_does_not_fit_is_refused_and_leaves_the_tally_alone(place, change, message: str) -> None:
-    p, happened, _, labels = _cases(60, seed=1)
-    chunk = [np.nan_to_num(p), happened, np.ones((60, 2), bool), labels | {"hour": np.arange(60) % 24}]
+    p, outcomes, _, labels = _cases(60, seed=1)
+    chunk = [np.nan_to_num(p), outcomes, np.ones((60, 2), bool), labels | {"hour": np.arange(60) % 24}]
     chunk[place] = change(chunk[place])
     tally = Tally(GRID)
     with pytest.raises(ValueError, match=message):
@@ -349,8 +349,8 @@ def test_grids_that_cannot_be_meant_are_refused(ttcs, moves, levels, message: st
 
 
 def test_a_tally_without_cases_has_no_scores() -> None:
-    p, happened, known, labels = _cases(10)
-    for tally in (Tally(GRID), _tally((p, happened, np.zeros_like(known), labels)), _tally(_cases(0))):
+    p, outcomes, known, labels = _cases(10)
+    for tally in (Tally(GRID), _tally((p, outcomes, np.zeros_like(known), labels)), _tally(_cases(0))):
         maintenance_lock = [
             (pooled,),
             (brier_decomposition,),
@@ -373,17 +373,17 @@ def test_tallies_of_different_grids_do_not_mix(compare) -> None:
 
 @pytest.mark.parametrize("compare", [brier_difference, skill_interval, skill])
 def test_tallies_of_different_cases_are_not_compared(compare) -> None:
-    p, happened, known, labels = _cases(60)
+    p, outcomes, known, labels = _cases(60)
     with pytest.raises(ValueError, match=rf"different cases \(\[{4 * known.sum()}, 480\]\)"):
-        compare(_tally((p, happened, known, labels)), _tally((np.nan_to_num(p), happened, known | True, labels)))
+        compare(_tally((p, outcomes, known, labels)), _tally((np.nan_to_num(p), outcomes, known | True, labels)))
     with pytest.raises(ValueError, match="different cases"):
-        compare(_tally((p, happened, known, labels)), _tally((p, ~happened, known, labels)))
+        compare(_tally((p, outcomes, known, labels)), _tally((p, ~outcomes, known, labels)))
 
 
 @pytest.mark.parametrize("interval", [brier_difference, skill_interval])
 def test_one_week_is_too_little_for_an_interval(interval) -> None:
-    p, happened, known, labels = _cases(60)
-    tally = _tally((p, happened, known, labels | {"week": np.full(60, 7)}))
+    p, outcomes, known, labels = _cases(60)
+    tally = _tally((p, outcomes, known, labels | {"week": np.full(60, 7)}))
     with pytest.raises(ValueError, match="cases of 1 week, expected 2 or more"):
         interval(tally, tally)
     assert skill(tally, tally) == 0.0
@@ -405,6 +405,6 @@ def test_names_that_the_grid_lacks_are_refused() -> None:
 
 @pytest.mark.parametrize("against", [skill, skill_interval])
 def test_there_is_no_skill_against_a_reference_without_error(against) -> None:
-    p, happened, known, labels = _cases(60)
+    p, outcomes, known, labels = _cases(60)
     with pytest.raises(ValueError, match="the reference's Brier score is 0"):
-        against(_tally((p, happened, known, labels)), _tally((happened.astype(float), happened, known, labels)))
+        against(_tally((p, outcomes, known, labels)), _tally((outcomes.astype(float), outcomes, known, labels)))
