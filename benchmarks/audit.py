@@ -12,7 +12,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.latency_under_load import QUIET_SECONDS, built, command, compared, ticking
+from benchmarks.latency_under_load import QUIET_SECONDS, compare, probed_session, run_benchmark
+from benchmarks.live_processes import build_symbols
 from benchmarks.results import Result, percentiles_ms
 from pipelines.deployment import prepared_instance
 from pipelines.domain.monitoring.audit.report import Audit
@@ -38,16 +39,16 @@ SCHEDULED = [
 
 def measure(home: Path, prices: Path) -> list[Result]:
     """Build both symbols from their price files, then tick beside audits."""
-    environment = built(home, prices)
+    environment = build_symbols(home, prices)
     os.environ["STRIKECAST_HOME"] = str(home)
-    with prepared_instance(load_settings()) as database, ticking(database, home / "bench") as ticker:
-        quiet = ticker.for_seconds(QUIET_SECONDS)
+    with prepared_instance(load_settings()) as database, probed_session(database, home / "bench") as probe:
+        quiet = probe.measure_for(QUIET_SECONDS)
         busy, full = [], []
         for _ in range(REPEATS):
-            busy += ticker.beside(environment, "audit", "run", "--full", "--as", "prometheus")
+            busy += probe.measure_during_command(environment, "audit", "run", "--full", "--as", "prometheus")
             full.append(_newest(database))
-        counting = percentiles_ms(ticker.beside_counting(QUIET_SECONDS))
-        quiet += ticker.for_seconds(QUIET_SECONDS)
+        counting = percentiles_ms(probe.measure_during_busy_loop(QUIET_SECONDS))
+        quiet += probe.measure_for(QUIET_SECONDS)
         quick, scheduled, spent = [], [], []
         for _ in range(REPEATS):
             seconds, used = _timed(SCHEDULED)
@@ -55,7 +56,7 @@ def measure(home: Path, prices: Path) -> list[Result]:
             quick.append(_seconds(done))
             scheduled.append(seconds)
             spent.append(used + _of_server(done))
-    beside = compared("full audits run", busy, quiet, 1.5)
+    beside = compare("full audits run", busy, quiet, 1.5)
     of_an_hour = 100.0 * max(spent) / HOUR_SECONDS
     raw = {"quick": quick, "scheduled": scheduled, "processor": spent, "full": [_seconds(one) for one in full]}
     return [
@@ -120,4 +121,4 @@ def _timed(command: list[str]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    command("audit", __doc__, measure)
+    run_benchmark("audit", __doc__, measure)

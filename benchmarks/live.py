@@ -1,6 +1,6 @@
-"""The live session's figures: `python -m benchmarks.live [--prices FOLDER] [--only NAME ...] [--json FILE]`.
+"""Benchmarks of the live session: `python -m benchmarks.live [--prices FOLDER] [--only NAME ...] [--json FILE]`.
 
-A quarter of an hour on an idle machine. Everything runs in processes of its own, as it does in production.
+A quarter of an hour on an idle machine. Everything runs in separate processes, as in production.
 """
 
 import argparse
@@ -19,8 +19,18 @@ from pathlib import Path
 import orjson
 import psutil
 
-from benchmarks.live_processes import SESSION, TIERS, ended, number, session, timed, wait_for, watch, written
-from benchmarks.price_files import add_prices_option, chosen_prices, price_file
+from benchmarks.live_processes import (
+    build_symbols,
+    session,
+    session_number,
+    start_session,
+    stop_session,
+    time_calls,
+    wait_for,
+    watch_replacements,
+    written_at,
+)
+from benchmarks.price_files import add_prices_option, chosen_prices
 from benchmarks.results import Result, percentiles_ms, print_and_save
 from benchmarks.serving import tick_to_file
 from pipelines.live.file_writer import FENCE, probabilities_path
@@ -32,45 +42,30 @@ from pipelines.storage.postgres.embedded import EmbeddedServer
 ROOT = Path(__file__).parents[1]
 
 
-def latency(database: Database, output: Path) -> Result:
-    """As in the other table, with the tail."""
-    return tick_to_file(database, output)
-
-
 def hand_overs(database: Database, output: Path, count: int = 24, period: float = 5.0) -> Result:
-    """Sessions that hand over every five seconds, an hour of history each."""
+    """Gaps while sessions hand over every five seconds, each replaying an hour."""
     path = probabilities_path(output, "BTC")
     children: list[subprocess.Popen[str]] = []
     stop = threading.Event()
 
-    def relieve() -> None:
+    def keep_standby() -> None:
         while not stop.is_set():
             with database.connect("bench", Role.READER) as connection:
                 state = read_lock_state(connection)
             running = [child for child in children if child.poll() is None]
             if state.waiting == 0 and len(running) < 2:
-                arguments = [
-                    database.url,
-                    str(output),
-                    orjson.dumps(TIERS).decode(),
-                    str(3600 / period),
-                    "1",
-                    str(period),
-                ]
-                children.append(
-                    subprocess.Popen([sys.executable, "-c", SESSION, *arguments], stdout=subprocess.DEVNULL)
-                )
+                children.append(start_session(database, output, speed=3600 / period, period=period))
             time.sleep(0.5)
 
-    reliever = threading.Thread(target=relieve)
-    reliever.start()
+    starter = threading.Thread(target=keep_standby)
+    starter.start()
     try:
         wait_for(path.exists)
-        first = number(path)
-        seen = watch(path, lambda: number(path) >= first + count)
+        first = session_number(path)
+        seen = watch_replacements(path, lambda: session_number(path) >= first + count)
     finally:
         stop.set()
-        reliever.join()
+        starter.join()
         for child in children:
             child.kill()
             child.wait()
@@ -87,24 +82,21 @@ def hand_overs(database: Database, output: Path, count: int = 24, period: float 
 
 
 def standby_recovery(database: Database, output: Path, repeats: int = 10) -> Result:
-    """SIGKILL of the writing session while another waits: until the file is written again."""
+    """Time from SIGKILL of the leader, while a standby waits, to the next write of the file."""
     path = probabilities_path(output, "BTC")
     samples = []
     with session(database, output) as first:
-        wait_for(lambda: written(path))
+        wait_for(lambda: written_at(path))
         holder = first
         for _ in range(repeats):
             with database.connect("bench", Role.READER, autocommit=True) as connection:
-                arguments = [database.url, str(output), orjson.dumps(TIERS).decode(), "1", "1", "3600"]
-                standby = subprocess.Popen(
-                    [sys.executable, "-c", SESSION, *arguments], stdout=subprocess.PIPE, text=True
-                )
+                standby = start_session(database, output)
                 wait_for(lambda connection=connection: read_lock_state(connection).waiting == 1)
-            before = number(path)
+            before = session_number(path)
             killed = time.time()
             holder.kill()
-            wait_for(lambda before=before: number(path) > before)
-            samples.append((written(path) or 0.0) - killed)
+            wait_for(lambda before=before: session_number(path) > before)
+            samples.append((written_at(path) or 0.0) - killed)
             holder.wait()
             holder = standby
         holder.kill()
@@ -120,7 +112,7 @@ def standby_recovery(database: Database, output: Path, repeats: int = 10) -> Res
 
 
 def daemon_recovery(home: Path, repeats: int = 3) -> Result:
-    """SIGKILL of the session under `strikecast up`, without a standby: until the file is written again."""
+    """Time from SIGKILL of the session under `strikecast up`, without a standby, to the next write of the file."""
     environment = {**os.environ, "STRIKECAST_HOME": str(home)}
     command = [sys.executable, "-m", "pipelines.cli", "up", "--port", "0"]
     path, fence = probabilities_path(home / "output", "BTC"), home / "output" / FENCE
@@ -131,10 +123,10 @@ def daemon_recovery(home: Path, repeats: int = 3) -> Result:
         wait_for(path.exists)
         for _ in range(repeats):
             time.sleep(15)
-            before, killed = number(path), time.time()
+            before, killed = session_number(path), time.time()
             os.kill(orjson.loads(fence.read_bytes())["pid"], signal.SIGKILL)
-            wait_for(lambda before=before: number(path) > before)
-            samples.append((written(path) or 0.0) - killed)
+            wait_for(lambda before=before: session_number(path) > before)
+            samples.append((written_at(path) or 0.0) - killed)
     finally:
         up.terminate()
         up.wait()
@@ -149,18 +141,18 @@ def daemon_recovery(home: Path, repeats: int = 3) -> Result:
 
 
 def processor(database: Database, output: Path, seconds: float = 60.0) -> Result:
-    """Both symbols, one tick a second."""
+    """CPU time with both symbols at one tick a second."""
     with session(database, output) as child:
-        wait_for(lambda: written(probabilities_path(output, "ETH")))
+        wait_for(lambda: written_at(probabilities_path(output, "ETH")))
         time.sleep(3)
         process = psutil.Process(child.pid)
         before = sum(process.cpu_times()[:2])
         time.sleep(seconds)
         share = 100 * (sum(process.cpu_times()[:2]) - before) / seconds
-        figures = ended(child)
+        metrics = stop_session(child)
     return Result(
         f"CPU of the whole live process at 1 Hz, 2 symbols, {seconds:.0f} s",
-        f"{share:.2f} % of a core, {figures['cycles']:.0f} refreshes, {figures['overruns']:.0f} overruns",
+        f"{share:.2f} % of a core, {metrics['cycles']:.0f} refreshes, {metrics['overruns']:.0f} overruns",
         "36 %, the original's own audit",
         "under 1.5 %",
         share < 1.5,
@@ -169,11 +161,11 @@ def processor(database: Database, output: Path, seconds: float = 60.0) -> Result
 
 
 def memory(database: Database, output: Path, seconds: float = 600.0) -> Result:
-    """Both symbols, 50 ticks a second, read by somebody who opens the file again and again."""
+    """Memory with both symbols at 50 ticks a second, while the file is read a hundred times a second."""
     path = probabilities_path(output, "BTC")
     opened = torn = 0
     with session(database, output, rate=50.0) as child:
-        wait_for(lambda: written(path))
+        wait_for(lambda: written_at(path))
         time.sleep(20)
         process = psutil.Process(child.pid)
         sizes = []
@@ -188,13 +180,13 @@ def memory(database: Database, output: Path, seconds: float = 600.0) -> Result:
                     torn += 1
                 opened += 1
                 time.sleep(0.01)
-        figures = ended(child)
+        metrics = stop_session(child)
     tenth = max(1, len(sizes) // 10)
     growth = sum(sizes[-tenth:]) / tenth - sum(sizes[:tenth]) / tenth
-    total = figures["latencies"]["total"]  # type: ignore[index]
+    total = metrics["latencies"]["total"]
     return Result(
         f"RSS of the whole live process at 50 Hz, 2 symbols, {seconds / 60:.0f} min; {opened:,} reads of the file",
-        f"{max(sizes):.0f} MB, grew {growth:+.1f} MB; {torn} torn or invalid; {figures['cycles']:.0f} refreshes, "
+        f"{max(sizes):.0f} MB, grew {growth:+.1f} MB; {torn} torn or invalid; {metrics['cycles']:.0f} refreshes, "
         f"p95 {total['p95']} ms, p99 {total['p99']} ms",
         "-",
         "under 170 MB, flat; 0 torn",
@@ -204,7 +196,7 @@ def memory(database: Database, output: Path, seconds: float = 600.0) -> Result:
 
 
 def many_symbols(database: Database, output: Path, count: int = 200, seconds: float = 60.0) -> Result:
-    """Clones of BTC: their bars, and pointers to its generations."""
+    """Refresh many symbols, which are clones of BTC with its bars and generations."""
     names = [f"C{i:03d}" for i in range(count)]
     with database.connect("bench", None) as connection:
         connection.execute(
@@ -229,23 +221,23 @@ def many_symbols(database: Database, output: Path, count: int = 200, seconds: fl
         cpu = sum(process.cpu_times()[:2])
         time.sleep(seconds)
         share = 100 * (sum(process.cpu_times()[:2]) - cpu) / (time.monotonic() - before)
-        age = max(time.time() - (written(probabilities_path(output, name)) or 0.0) for name in names)
-        figures = ended(child)
-    total = figures["latencies"]["total"]  # type: ignore[index]
-    ok = figures["overruns"] == 0 and age < 1.0
+        age = max(time.time() - (written_at(probabilities_path(output, name)) or 0.0) for name in names)
+        metrics = stop_session(child)
+    total = metrics["latencies"]["total"]
+    ok = metrics["overruns"] == 0 and age < 1.0
     return Result(
         f"{count} symbols refreshed at 1 Hz for {seconds:.0f} s (clones of BTC)",
-        f"{figures['overruns']:.0f} refreshes more than 1 s after the one before, longest {figures['gap']:.3f} s, "
+        f"{metrics['overruns']:.0f} refreshes more than 1 s after the previous one, longest {metrics['gap']:.3f} s, "
         f"oldest file {age:.2f} s; tick to file p95 {total['p95']:.0f} ms; {share:.0f} % of a core",
         "-",
         "200 symbols",
         ok,
-        {"overruns": figures["overruns"], "gap": figures["gap"], "cpu": share},
+        {"overruns": metrics["overruns"], "gap": metrics["gap"], "cpu": share},
     )
 
 
 def snapshots(database: Database, stored: int = 100_000, repeats: int = 500) -> Result:
-    """Saving with ten positions, the latest of a session, and a search by content, at 100,000 snapshots."""
+    """Save a snapshot, load the latest, and search by content, with 100,000 snapshots stored."""
     position = {"trade": {"ticker": "T"}, "order_a": {"id": 1}, "order_b": None, "position_open_time": None}
     state = {
         "session": {
@@ -280,12 +272,12 @@ def snapshots(database: Database, stored: int = 100_000, repeats: int = 500) -> 
         assert row is not None
         wanted = [f'{{"ticker": "T{row[0] - i}"}}' for i in range(repeats)]
         search = "SELECT snapshot_id, position_key FROM live_data.position_snapshots WHERE trade_data @> %s::jsonb"
-        saves = timed(
+        saves = time_calls(
             lambda i: store.save(state | {"session": state["session"] | {"loop_count": i}}, SnapshotType.PERIODIC),
             repeats,
         )
-        latest = timed(lambda i: store.load_latest(f"bench-{i % 500}"), repeats)
-        found = timed(lambda i: connection.execute(search, [wanted[i]], prepare=True).fetchall(), repeats)
+        latest = time_calls(lambda i: store.load_latest(f"bench-{i % 500}"), repeats)
+        found = time_calls(lambda i: connection.execute(search, [wanted[i]], prepare=True).fetchall(), repeats)
     p95 = [percentiles_ms(samples)["p95_ms"] for samples in (saves, latest, found)]
     return Result(
         f"snapshot save with 10 positions; latest of a session; JSONB search, at {stored:,} snapshots",
@@ -298,43 +290,39 @@ def snapshots(database: Database, stored: int = 100_000, repeats: int = 500) -> 
 
 
 def measure(home: Path, prices: Path, only: Sequence[str]) -> list[Result]:
-    """Build both symbols from their price files, then all figures or those that are named."""
-    environment = {**os.environ, "STRIKECAST_HOME": str(home)}
-    environment.pop("STRIKECAST_DATABASE_URL", None)
-    for symbol in TIERS:
-        for arguments in (["ingest", symbol, str(price_file(prices, symbol))], ["build", symbol]):
-            subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], env=environment, check=True)
-    figures = []
+    """Build both symbols from their price files, and run all benchmarks or those in `only`."""
+    build_symbols(home, prices)
+    results = []
 
     def add(name: str, work: Callable[[], Result]) -> None:
         if not only or name in only:
-            figures.append(work())
-            print(f"{name}: {figures[-1].measured}", flush=True)
+            results.append(work())
+            print(f"{name}: {results[-1].measured}", flush=True)
 
     add("daemon_recovery", lambda: daemon_recovery(home))
     with EmbeddedServer(home / "postgres").running() as url:
         database, output = Database(url), home / "bench"
-        add("latency", lambda: latency(database, output / "latency"))
+        add("latency", lambda: tick_to_file(database, output / "latency"))
         add("hand_overs", lambda: hand_overs(database, output / "hand_overs"))
         add("standby_recovery", lambda: standby_recovery(database, output / "standby"))
         add("processor", lambda: processor(database, output / "processor"))
         add("snapshots", lambda: snapshots(database))
         add("many_symbols", lambda: many_symbols(database, output / "many"))
         add("memory", lambda: memory(database, output / "memory"))
-    return figures
+    return results
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Run the benchmarks; print and save the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__)
     add_prices_option(parser)
-    parser.add_argument("--only", nargs="*", default=[], help="names of figures")
+    parser.add_argument("--only", nargs="*", default=[], help="names of benchmarks")
     parser.add_argument("--json", type=Path, default=ROOT / ".benchmarks" / "live.json", help="output file")
     arguments = parser.parse_args()
     prices = chosen_prices(arguments)
     with tempfile.TemporaryDirectory(prefix="strikecast-bench-") as home:
-        figures = measure(Path(home), prices.folder, arguments.only)
-    print_and_save(figures, "reference", arguments.json, prices.source)
+        results = measure(Path(home), prices.folder, arguments.only)
+    print_and_save(results, "reference", arguments.json, prices.source)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ an operator would run them, each in a process of its own. About five minutes on 
 
 from pathlib import Path
 
-from benchmarks.latency_under_load import QUIET_SECONDS, built, command, compared, ticking
+from benchmarks.latency_under_load import QUIET_SECONDS, compare, probed_session, run_benchmark
+from benchmarks.live_processes import build_symbols
 from benchmarks.results import Result
 from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.embedded import EmbeddedServer
@@ -31,22 +32,22 @@ DEAD_ROWS = "UPDATE historical_data.price_history_btc SET volume = volume + 1 WH
 
 def measure(home: Path, prices: Path) -> list[Result]:
     """Build both symbols from their price files, then tick beside each kind of maintenance."""
-    environment = built(home, prices)
+    environment = build_symbols(home, prices)
     with EmbeddedServer(home / "postgres").running() as url:
         database = Database(url)
         with database.connect("bench", None, autocommit=True) as connection:
             for statement in (SNAPSHOTS, BELOW):
                 connection.execute(statement)
-        with ticking(database, home / "bench") as ticker:
-            quiet = ticker.for_seconds(QUIET_SECONDS)
-            busy = {"retention deletes 1,000,000 rows": ticker.beside(environment, "retention")}
-            busy["vacuum runs"] = ticker.beside(environment, "vacuum", "--reindex")
+        with probed_session(database, home / "bench") as probe:
+            quiet = probe.measure_for(QUIET_SECONDS)
+            busy = {"retention deletes 1,000,000 rows": probe.measure_during_command(environment, "retention")}
+            busy["vacuum runs"] = probe.measure_during_command(environment, "vacuum", "--reindex")
             for _ in range(REPEATS):
                 _update_everything(database)
-                busy["vacuum runs"] += ticker.beside(environment, "vacuum")
-            busy["a backup runs"] = ticker.beside(environment, "backup", "create")
-            quiet += ticker.for_seconds(QUIET_SECONDS)
-    return [compared(what, samples, quiet, 2.0) for what, samples in busy.items()]
+                busy["vacuum runs"] += probe.measure_during_command(environment, "vacuum")
+            busy["a backup runs"] = probe.measure_during_command(environment, "backup", "create")
+            quiet += probe.measure_for(QUIET_SECONDS)
+    return [compare(what, samples, quiet, 2.0) for what, samples in busy.items()]
 
 
 def _update_everything(database: Database) -> None:
@@ -56,4 +57,4 @@ def _update_everything(database: Database) -> None:
 
 
 if __name__ == "__main__":
-    command("maintenance", __doc__, measure)
+    run_benchmark("maintenance", __doc__, measure)

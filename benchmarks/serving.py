@@ -1,4 +1,4 @@
-"""Answers from the database, ticks into files, and the whole chain."""
+"""Latency of a ladder from the database and of a tick to its file, and the duration of the whole chain."""
 
 import os
 import resource
@@ -6,13 +6,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import orjson
 from scipy.interpolate import griddata
 
+from benchmarks.latency_under_load import probed_session
 from benchmarks.results import Result, percentiles_ms
 from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.fingerprint import FingerprintSet
@@ -23,15 +22,7 @@ from pipelines.storage.models.tables import read_lookup_rows
 from pipelines.storage.postgres.connection import Database, Role
 
 READS = 10_000
-TICKS = 400
-SESSION = """
-import sys
-from pathlib import Path
-from pipelines.live.feeds.base import Feed
-from pipelines.live.session import LiveSession
-from pipelines.storage.postgres.connection import Database
-LiveSession(Database(sys.argv[1]), Path(sys.argv[2]), {"BTC": 250.0, "ETH": 20.0}, lambda _: Feed()).run()
-"""
+ROUNDS = 400
 
 
 def ladder(database: Database, tables: FingerprintSet) -> Result:
@@ -74,58 +65,18 @@ def ladder(database: Database, tables: FingerprintSet) -> Result:
 
 
 def tick_to_file(database: Database, output: Path) -> Result:
-    """From the insert's commit to the file's rename, two symbols ticking."""
-    child = subprocess.Popen([sys.executable, "-c", SESSION, database.url, str(output)])
-    insert = "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES (%s, %s, %s, 'bench')"
-    samples = []
-    try:
-        with database.connect("bench", Role.LIVE, autocommit=True) as connection:
-            now = datetime.now(UTC)
-            for days in range(2):
-                day = (now - timedelta(days=days)).date()  # the half hour may begin yesterday
-                connection.execute("SELECT live_data.create_day_partition('price_log', %s)", [day])
-            for symbol in ("BTC", "ETH"):
-                for minutes in range(32, 0, -1):
-                    connection.execute(insert, [symbol, now - timedelta(minutes=minutes), 100_000.0])
-            for number in range(TICKS + 20):
-                price = 100_000.0 + number
-                symbols = ("BTC", "ETH") if number % 2 else ("ETH", "BTC")
-                for symbol in symbols:
-                    path = probabilities_path(output, symbol)
-                    started = time.perf_counter()
-                    connection.execute(insert, [symbol, datetime.now(UTC), price])
-                    until_price(path, price)
-                    if number >= 20:  # the first ones wait for the session to start
-                        samples.append(time.perf_counter() - started)
-                time.sleep(0.02)
-    finally:
-        child.terminate()
-        child.wait()
-    figures = percentiles_ms(samples)
+    """Latency from the commit of an inserted tick to the rename of its file, with two symbols."""
+    rounds = iter(range(ROUNDS))
+    with probed_session(database, output) as probe:
+        latency = percentiles_ms(probe.measure_while(lambda: next(rounds, None) is not None, pause_seconds=0.02))
     return Result(
-        f"price row inserted to JSON renamed, 2 symbols ({len(samples)} ticks)",
-        f"p50 {figures['p50_ms']} ms, p95 {figures['p95_ms']} ms, p99 {figures['p99_ms']} ms",
+        f"price row inserted to JSON renamed, 2 symbols ({2 * ROUNDS} ticks)",
+        f"p50 {latency['p50_ms']} ms, p95 {latency['p95_ms']} ms, p99 {latency['p99_ms']} ms",
         "-",
         "p95 under 10 ms, p99 under 50 ms",
-        figures["p95_ms"] < 10.0 and figures["p99_ms"] < 50.0,
-        figures,
+        latency["p95_ms"] < 10.0 and latency["p99_ms"] < 50.0,
+        latency,
     )
-
-
-def until_price(path: Path, price: float) -> None:
-    seen = None
-    deadline = time.perf_counter() + 60
-    while time.perf_counter() < deadline:
-        try:
-            state = path.stat().st_ino, path.stat().st_mtime_ns
-        except FileNotFoundError:
-            state = None
-        if state != seen:
-            seen = state
-            if orjson.loads(path.read_bytes())["current_price"] == price:
-                return
-        time.sleep(0.0002)
-    raise TimeoutError(f"{path} never showed {price}")
 
 
 def whole_chain(prices: Path) -> Result:

@@ -1,7 +1,7 @@
-"""The whole system while its parts are killed at random: `python -m benchmarks.soak [--minutes 15] [--write FILE]`.
+"""Kill parts of the whole system at random: `python -m benchmarks.soak [--minutes 15] [--write FILE]`.
 
-`strikecast up` with prices from a producer of its own, ten a second and symbol. Again and again the live session, the
-database server or the producer gets SIGKILL. At the end everything that was acknowledged is looked for.
+`strikecast up` runs with a separate producer of ten prices a second and symbol. The live session, the database server or
+the producer is killed (SIGKILL) every 15 to 40 s. At the end, every acknowledged tick must be stored.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from pipelines.storage.postgres.embedded import EmbeddedServer
 
 SYMBOLS = ("BTC", "ETH")
 MARKS = "<!-- soak -->", "<!-- /soak -->"
-#: Inserts both symbols' ticks, and writes down what the server acknowledged; connects again when it goes away.
+#: Inserts ticks of both symbols and logs those that the server acknowledged; reconnects when the server is gone.
 PRODUCER = """
 import sys, time
 from datetime import UTC, datetime
@@ -58,16 +58,16 @@ while True:
 
 @dataclass
 class Kill:
-    """What was killed when, and how long the file was not renewed after it (None: it was)."""
+    """A killed part, when (Unix time), and how long the file was not refreshed after it; 0 if it was."""
 
     at: float
-    what: str
-    silent_seconds: float = 0.0
+    part: str
+    gap_seconds: float = 0.0
 
 
 @dataclass
 class Soak:
-    """One run."""
+    """One run: the kills, and the files that were written, as (Unix time, session)."""
 
     home: Path
     rate: float
@@ -96,7 +96,7 @@ class Soak:
         self.producer = subprocess.Popen([sys.executable, "-c", PRODUCER, *arguments])
 
     def watch(self) -> None:
-        """Read every file that is written: whole, in the order of sessions."""
+        """Read every version of the files; record those that are invalid or from an earlier session."""
         while not self.stop.is_set():
             for symbol in SYMBOLS:
                 path = probabilities_path(self.output, symbol)
@@ -109,7 +109,7 @@ class Soak:
                 except FileNotFoundError:
                     continue
                 except orjson.JSONDecodeError as error:
-                    self.problems.append(f"{symbol}: a file that is no JSON: {error}")
+                    self.problems.append(f"{symbol}: invalid JSON: {error}")
                     continue
                 if seen and payload["session"] < seen[-1][1]:
                     self.problems.append(f"{symbol}: session {payload['session']} wrote after {seen[-1][1]}")
@@ -117,12 +117,12 @@ class Soak:
             time.sleep(0.003)
 
     def kill(self) -> None:
-        """Kill one part."""
-        what = self.rng.choice(["session", "server", "feed"])
+        """Kill a random part."""
+        part = self.rng.choice(["session", "server", "feed"])
         try:
-            if what == "session":
+            if part == "session":
                 os.kill(orjson.loads((self.output / FENCE).read_bytes())["pid"], signal.SIGKILL)
-            elif what == "server":
+            elif part == "server":
                 pid = int((self.home / "postgres" / "data" / "postmaster.pid").read_text().splitlines()[0])
                 os.kill(pid, signal.SIGKILL)
             else:
@@ -131,12 +131,12 @@ class Soak:
                 self.producer.wait()
                 threading.Timer(self.rng.uniform(1, 4), self.start_producer).start()
         except (FileNotFoundError, ProcessLookupError):
-            return  # it is down already
-        self.kills.append(Kill(time.time(), what))
-        print(f"{datetime.now(UTC):%H:%M:%S} killed the {what}", flush=True)
+            return  # not running
+        self.kills.append(Kill(time.time(), part))
+        print(f"{datetime.now(UTC):%H:%M:%S} killed the {part}", flush=True)
 
     def run(self, minutes: float) -> None:
-        """Up, and down at the end."""
+        """Start the system, kill parts of it for so many minutes, and stop it."""
         up = subprocess.Popen(
             [sys.executable, "-m", "pipelines.cli", "up", "--port", "0"],
             env=self.environment,
@@ -164,59 +164,59 @@ class Soak:
             up.wait()
 
     def checks(self) -> list[tuple[str, str, bool]]:
-        """Claim, figure, whether it holds."""
+        """Each claim, what was measured, and whether the claim holds."""
         sent = [line.split() for line in self.acknowledged.read_text().splitlines() if line.count(" ") == 2]
         acknowledged = {(symbol, int(ms)): float(price) for symbol, ms, price in sent}
         with (
             EmbeddedServer(self.home / "postgres").running() as url,
-            Database(url).connect("soak", Role.READER) as found,
+            Database(url).connect("soak", Role.READER) as connection,
         ):
             stored = {
                 (row[0], row[1]): row[2]
-                for row in found.execute(
+                for row in connection.execute(
                     "SELECT symbol, round(extract(epoch FROM ticked_at) * 1000)::bigint, price "
                     "FROM live_data.price_log WHERE source = 'soak'"
                 ).fetchall()
             }
-            sessions = found.execute(
+            sessions = connection.execute(
                 "SELECT session_id, status, resumed_from FROM live_data.session ORDER BY session_id"
             ).fetchall()
-            loops = found.execute(
+            loops = connection.execute(
                 "SELECT loop_count FROM live_data.session_snapshots WHERE session_id LIKE 'live-%' ORDER BY snapshot_id"
             ).fetchall()
-            described = found.execute(
+            features = connection.execute(
                 "SELECT count(*) FILTER (WHERE missing_lags IS NOT NULL), count(*) FROM live_data.price_log "
                 "WHERE source = 'soak'"
             ).fetchone()
-        assert described is not None
+        assert features is not None
         lost = [key for key, price in acknowledged.items() if stored.get(key) != price]
         refreshes = sum(len(seen) for seen in self.written.values())
         running = [row for row in sessions if row[1] == "running"]
         chain = all(later[2] == earlier[0] for earlier, later in pairwise(sessions))
         falls = sum(later[0] < earlier[0] for earlier, later in pairwise(loops))
-        silent = {symbol: sum(gap - 1.0 for gap in self.gaps(symbol) if gap > 1.0) for symbol in SYMBOLS}
+        excess = {symbol: sum(gap - 1.0 for gap in self.gaps(symbol) if gap > 1.0) for symbol in SYMBOLS}
         return [
             (
-                "acknowledged ticks that are not stored as they were sent",
+                "acknowledged ticks that are missing or differ",
                 f"{len(lost)} of {len(acknowledged):,}",
                 not lost,
             ),
             (
-                "files that were torn, invalid, or written by a session after its successor's first",
+                "files that were torn, invalid, or written by an overtaken session",
                 f"{len(self.problems)} of {refreshes:,}",
                 not self.problems,
             ),
-            ("sessions still recorded as running after the end", f"{len(running)} of {len(sessions)}", not running),
-            ("sessions that did not go on from the one before", "0" if chain else "some", chain),
-            ("snapshots whose count of cycles fell", f"{falls} of {len(loops)}", falls == 0),
+            ("sessions recorded as running after the end", f"{len(running)} of {len(sessions)}", not running),
+            ("sessions that did not resume from the previous one", "0" if chain else "some", chain),
+            ("snapshots whose total of cycles decreased", f"{falls} of {len(loops)}", falls == 0),
             (
-                "ticks without momentum stored beside them, though many came while no session ran",
-                f"{described[1] - described[0]:,} of {described[1]:,}",
-                described[0] == described[1],
+                "ticks without stored momentum, including those that arrived while no session ran",
+                f"{features[1] - features[0]:,} of {features[1]:,}",
+                features[0] == features[1],
             ),
             (
-                "seconds without a file beyond the one second that is allowed, BTC / ETH",
-                f"{silent['BTC']:.1f} / {silent['ETH']:.1f} of {self.seconds():.0f}",
+                "seconds without a refresh beyond the allowed one second, BTC / ETH",
+                f"{excess['BTC']:.1f} / {excess['ETH']:.1f} of {self.seconds():.0f}",
                 True,
             ),
         ]
@@ -229,8 +229,8 @@ class Soak:
         instants = [at for at, _ in self.written["BTC"]]
         return instants[-1] - instants[0]
 
-    def settle(self) -> None:
-        """How long the file was silent after each kill, until the next."""
+    def compute_gaps(self) -> None:
+        """Compute the gap after each kill, until the next."""
         for i, kill in enumerate(self.kills):
             until = self.kills[i + 1].at if i + 1 < len(self.kills) else float("inf")
             gaps = [
@@ -238,31 +238,31 @@ class Soak:
                 for (earlier, _), (later, _) in pairwise(self.written["BTC"])
                 if later > kill.at and earlier < until and later - earlier > 1.0
             ]
-            kill.silent_seconds = max(gaps, default=0.0)
+            kill.gap_seconds = max(gaps, default=0.0)
 
 
 def report(soak: Soak, minutes: float) -> str:
-    """The log and the verdicts, as Markdown."""
+    """The claims and the kills, as Markdown."""
     kills, rate = len(soak.kills), soak.rate
     lines = [
         f"{datetime.now(UTC):%Y-%m-%d}, {minutes:g} minutes, {rate:g} ticks a second and symbol, {kills} kills.",
         "",
-        "| claim | found | holds |",
+        "| claim | measured | holds |",
         "|---|---|---|",
     ]
     lines += [f"| {claim} | {figure} | {'yes' if holds else '**no**'} |" for claim, figure, holds in soak.checks()]
     began = soak.written["BTC"][0][0]
-    lines += ["", "| at | killed | file not renewed for |", "|---:|---|---:|"]
+    lines += ["", "| at | killed | file not refreshed for |", "|---:|---|---:|"]
     lines += [
-        f"| {int(kill.at - began) // 60}:{int(kill.at - began) % 60:02d} | {kill.what} "
-        f"| {f'{kill.silent_seconds:.1f} s' if kill.silent_seconds else '-'} |"
+        f"| {int(kill.at - began) // 60}:{int(kill.at - began) % 60:02d} | {kill.part} "
+        f"| {f'{kill.gap_seconds:.1f} s' if kill.gap_seconds else '-'} |"
         for kill in soak.kills
     ]
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Prepare, kill, judge."""
+    """Prepare the system, kill its parts, and report."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--rate", type=float, default=10.0, help="ticks a second and symbol")
@@ -277,7 +277,7 @@ def main() -> None:
             subprocess.run([sys.executable, "-m", "pipelines.cli", *command], env=environment, check=True)
         soak = Soak(home, arguments.rate, random.Random(arguments.seed), environment)  # noqa: S311 (nothing secret)
         soak.run(arguments.minutes)
-        soak.settle()
+        soak.compute_gaps()
         text = report(soak, arguments.minutes)
         print(text)
         for problem in soak.problems[:20]:
