@@ -30,6 +30,7 @@ def running(home: Path, pattern: str, *arguments: str) -> Iterator[str]:
         [sys.executable, "-m", "pipelines.cli", *arguments],
         env={**os.environ, "STRIKECAST_HOME": str(home), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
     try:
