@@ -22,9 +22,9 @@ LONGEST = (
     "unit/live/test_exchange_feed.py",
     "e2e/service/test_supervision.py",
     "e2e/maintenance/test_maintenance.py",
-    "integration/live/test_live_troubles.py",
+    "integration/live/test_live_faults.py",
     "e2e/orchestration/test_chain.py",
-    "integration/live/test_succession.py",
+    "integration/live/test_hand_over.py",
     "integration/maintenance/test_backup.py",
     "e2e/monitoring/test_audit_asset.py",
 )

@@ -55,7 +55,7 @@ def test_a_tick_becomes_the_answers_of_the_published_lookup(database: Database, 
     assert payload["probabilities"] == query.answer_from_lookup(rows).rows()
 
 
-def test_a_source_that_stops_makes_the_file_stale_and_a_tick_makes_it_fresh(
+def test_a_stopped_source_makes_the_file_stale_until_the_next_tick(
     database: Database, build: Build, tmp_path: Path
 ) -> None:
     build("STALE", seed=1)
@@ -69,7 +69,7 @@ def test_a_source_that_stops_makes_the_file_stale_and_a_tick_makes_it_fresh(
         insert_ticks_until(database, tmp_path, "STALE", 100.02, "a fresh file again", status="ok")
 
 
-def test_without_momentum_the_baseline_answers_and_says_so(database: Database, build: Build, tmp_path: Path) -> None:
+def test_without_momentum_the_baseline_answers(database: Database, build: Build, tmp_path: Path) -> None:
     build("BASE", seed=1)
     with session(database, tmp_path, "BASE"):
         payload = insert_ticks_until(database, tmp_path, "BASE", 100.0, "a degraded file", status="degraded")
@@ -81,9 +81,7 @@ def test_without_momentum_the_baseline_answers_and_says_so(database: Database, b
     assert payload["probabilities"][0]["prob_beyond"] is not None
 
 
-def test_a_symbol_without_a_generation_does_not_stop_the_others(
-    database: Database, build: Build, tmp_path: Path
-) -> None:
+def test_a_symbol_without_a_generation_does_not_affect_others(database: Database, build: Build, tmp_path: Path) -> None:
     build("GOOD", seed=1)
     insert_half_an_hour_of_ticks(database, "GOOD", 100.0)
     with session(database, tmp_path, "NOGEN", "GOOD", "NOTICK"):
@@ -100,7 +98,7 @@ def test_a_symbol_without_a_generation_does_not_stop_the_others(
     assert read_payload(tmp_path, "NOTICK") is None
 
 
-def test_a_publish_reaches_the_running_session(database: Database, build: Build, tmp_path: Path) -> None:
+def test_a_running_session_uses_a_published_generation(database: Database, build: Build, tmp_path: Path) -> None:
     build("NEW", seed=1)
     insert_half_an_hour_of_ticks(database, "NEW", 100.0)
     with session(database, tmp_path, "NEW"):
@@ -110,7 +108,7 @@ def test_a_publish_reaches_the_running_session(database: Database, build: Build,
         wait_until(payload_has(tmp_path, "NEW", model_version=second), "the new generation in the file")
 
 
-def test_there_is_one_session_at_a_time_and_a_killed_one_is_succeeded(
+def test_one_session_runs_at_a_time_and_a_killed_one_is_succeeded(
     database: Database, build: Build, tmp_path: Path
 ) -> None:
     build("ONE", seed=1)
@@ -141,7 +139,7 @@ def test_a_session_that_loses_its_database_ends_with_an_error(database: Database
         assert wait_for_end(child) != 0
 
 
-def test_the_replay_feed_gives_momentum_at_once(database: Database, build: Build, tmp_path: Path) -> None:
+def test_the_replay_feed_provides_momentum_at_once(database: Database, build: Build, tmp_path: Path) -> None:
     build("PLAY", seed=1)
     with database.connect("test", None) as connection:
         connection.execute("SELECT historical_data.create_symbol_partitions('PLAY')")
@@ -157,7 +155,7 @@ def test_the_replay_feed_gives_momentum_at_once(database: Database, build: Build
         wait_until(lambda: (read_payload(tmp_path, "PLAY") or {})["timestamp"] > first["timestamp"], "a refresh")
 
 
-def test_a_reader_of_the_file_never_sees_half_of_it(tmp_path: Path) -> None:
+def test_a_reader_never_sees_a_partial_file(tmp_path: Path) -> None:
     files = ProbabilityFileWriter(tmp_path)
     files.claim(1, "here")
     files.write("X", {"n": -1, "rows": []})
@@ -182,7 +180,7 @@ def test_a_reader_of_the_file_never_sees_half_of_it(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == [".session", "x_live_probabilities.json"]
 
 
-def test_absurd_prices_are_refused_by_the_database(database: Database) -> None:
+def test_the_database_refuses_absurd_prices(database: Database) -> None:
     for price in ("NaN", "Infinity", "-1", "0"):
         with database.connect("producer", Role.LIVE) as connection, pytest.raises(psycopg.errors.CheckViolation):
             connection.execute(
@@ -191,7 +189,7 @@ def test_absurd_prices_are_refused_by_the_database(database: Database) -> None:
             )
 
 
-def test_imported_tables_without_a_baseline_give_no_answer_until_momentum_is_known(
+def test_imported_tables_without_a_baseline_answer_once_momentum_is_known(
     database: Database, reference: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     symbol = f"BARE{request.node.callspec.params['reference'].upper()}"  # neither sees the ticks of the other

@@ -61,7 +61,7 @@ def count_answers(database: Database) -> int:
     return int(row[0])
 
 
-def test_a_file_says_what_the_model_knew_and_its_answer_is_kept(
+def test_the_file_shows_the_models_inputs_and_its_answer_is_stored(
     database: Database, symbol: str, tmp_path: Path
 ) -> None:
     kept = count_answers(database)
@@ -98,7 +98,7 @@ def test_a_file_says_what_the_model_knew_and_its_answer_is_kept(
     assert row[5] == f"live_data.answer_{row[6]:%Y%m%d}"
 
 
-def test_volatility_goes_on_from_the_newest_bar_through_the_ticks_since(
+def test_volatility_continues_from_the_newest_bar_through_later_ticks(
     database: Database, symbol: str, tmp_path: Path
 ) -> None:
     with session(database, tmp_path, symbol):
@@ -135,7 +135,7 @@ def test_volatility_goes_on_from_the_newest_bar_through_the_ticks_since(
     )
 
 
-def test_a_session_follows_a_new_champion_at_once(
+def test_a_session_uses_a_new_champion_when_notified(
     database: Database, symbol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Because it is told: it does not look by itself."""
@@ -166,7 +166,7 @@ def test_a_session_follows_a_new_champion_at_once(
         (Role.READER, "INSERT INTO analytics.score_run (symbol) VALUES ('LIVE')"),
     ],
 )
-def test_what_a_role_cannot_change(database: Database, symbol: str, role: Role, statement: str) -> None:
+def test_privileges_that_a_role_lacks(database: Database, symbol: str, role: Role, statement: str) -> None:
     with (
         psycopg.connect(database.conninfo("test", role)) as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
@@ -174,7 +174,7 @@ def test_what_a_role_cannot_change(database: Database, symbol: str, role: Role, 
         connection.execute(statement)
 
 
-def test_a_day_gets_its_partition_once_and_only_a_day_that_can_be_meant(database: Database) -> None:
+def test_a_partition_is_created_once_and_only_for_a_plausible_day(database: Database) -> None:
     day = datetime.now(UTC).date() + timedelta(days=3)
     with database.connect("test", Role.LIVE) as connection:
         for _ in range(2):

@@ -68,13 +68,13 @@ def count(connection: Connection, table: str = "session_snapshots") -> int:
     return int(row[0])
 
 
-def test_what_is_saved_is_loaded(live: Connection) -> None:
+def test_loading_returns_the_saved_state(live: Connection) -> None:
     saved = state("full")
     StateStore(live).save(saved, SnapshotType.PERIODIC)
     assert StateStore(live).load_latest("full") == saved
 
 
-def test_a_state_without_positions_metrics_and_limits_stays_without(live: Connection) -> None:
+def test_a_state_without_optional_sections_is_loaded_without_them(live: Connection) -> None:
     saved = state("bare", paper_campaign_id=None, config={}) | {
         "positions": {"active_orders": {}},
         "metrics": None,
@@ -84,7 +84,7 @@ def test_a_state_without_positions_metrics_and_limits_stays_without(live: Connec
     assert StateStore(live).load_latest("bare") == saved
 
 
-def test_a_time_of_another_zone_is_the_same_instant(live: Connection) -> None:
+def test_a_time_of_another_zone_is_loaded_as_the_same_instant(live: Connection) -> None:
     there = BEGAN.astimezone(timezone(timedelta(hours=-5)))
     StateStore(live).save(state("zone", session_start_time=there), SnapshotType.INITIAL)
     loaded = StateStore(live).load_latest("zone")["session"]["session_start_time"]
@@ -110,7 +110,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")), JSON))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_json_comes_back_as_it_was_to_the_kind_of_number(live: Connection, config: dict[str, Any]) -> None:
+def test_json_values_are_loaded_with_the_same_types(live: Connection, config: dict[str, Any]) -> None:
     StateStore(live).save(state("any", config=config), SnapshotType.PERIODIC)
     loaded = StateStore(live).load_latest("any")["session"]["config"]
     assert loaded == config
@@ -123,7 +123,7 @@ def kinds(value: object) -> object:
     return [kinds(item) for item in value] if isinstance(value, list) else type(value).__name__
 
 
-def test_ten_thousand_positions_come_back(live: Connection) -> None:
+def test_ten_thousand_positions_are_loaded(live: Connection) -> None:
     saved = state("large")
     one = saved["positions"]["active_orders"]["BTC-1"]
     saved["positions"]["active_orders"] = {f"P{i}": one | {"trade": {"n": i}} for i in range(10_000)}
@@ -175,7 +175,7 @@ def put(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:
         (lambda spoilt: spoilt.pop("risk_guard"), "state.risk_guard is missing"),
     ],
 )
-def test_what_cannot_be_kept_is_refused_with_its_path_and_nothing_is_saved(
+def test_a_field_that_cannot_be_stored_is_named_and_nothing_is_saved(
     live: Connection, change: Callable[[dict[str, Any]], None], told: str
 ) -> None:
     before = count(live)
@@ -184,7 +184,7 @@ def test_what_cannot_be_kept_is_refused_with_its_path_and_nothing_is_saved(
     assert count(live) == before
 
 
-def test_all_faults_are_told_at_once(live: Connection) -> None:
+def test_all_invalid_fields_are_named_at_once(live: Connection) -> None:
     spoilt = broken(put("metrics", "total_pnl_usd", value=math.nan))
     spoilt["risk_guard"]["daily_loss_usd"] = math.inf
     with pytest.raises(StateError, match="total_pnl_usd is nan.*daily_loss_usd is inf"):
@@ -194,19 +194,19 @@ def test_all_faults_are_told_at_once(live: Connection) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"mode": "dreaming"}, {"status": "tired"}, {"loop_count": -1}, {"session_id": ""}, {"session_id": None}]
 )
-def test_what_the_database_refuses_raises_and_leaves_nothing(live: Connection, wrong: dict[str, Any]) -> None:
+def test_a_state_that_the_database_refuses_leaves_nothing(live: Connection, wrong: dict[str, Any]) -> None:
     before = {table: count(live, table) for table in TABLES}
     with pytest.raises(psycopg.errors.IntegrityError):
         StateStore(live).save(state("refused", **wrong), SnapshotType.PERIODIC)
     assert {table: count(live, table) for table in TABLES} == before
 
 
-def test_the_kind_of_a_snapshot_is_one_of_four(live: Connection) -> None:
+def test_an_unknown_snapshot_type_is_refused(live: Connection) -> None:
     with pytest.raises(ValueError, match="hourly"):
         StateStore(live).save(state(), "hourly")  # type: ignore[arg-type]
 
 
-def test_two_snapshots_in_one_transaction_are_two(database: Database) -> None:
+def test_one_transaction_may_save_two_snapshots(database: Database) -> None:
     with database.connect("test", Role.LIVE) as connection:
         store = StateStore(connection)
         store.save(state("twice", loop_count=1), SnapshotType.PERIODIC)
@@ -219,7 +219,7 @@ def test_two_snapshots_in_one_transaction_are_two(database: Database) -> None:
     assert row == (2, 2)
 
 
-def test_a_transaction_that_is_rolled_back_leaves_nothing(database: Database, live: Connection) -> None:
+def test_a_rollback_leaves_no_snapshot(database: Database, live: Connection) -> None:
     before = count(live, "position_snapshots")
     with database.connect("test", Role.LIVE) as connection:
         StateStore(connection).save(state("undone"), SnapshotType.PERIODIC)
@@ -229,7 +229,7 @@ def test_a_transaction_that_is_rolled_back_leaves_nothing(database: Database, li
         StateStore(live).load_latest("undone")
 
 
-def test_the_newest_is_the_one_saved_last_even_when_the_clock_went_back(database: Database, live: Connection) -> None:
+def test_the_last_saved_snapshot_is_the_newest_even_after_a_clock_change(database: Database, live: Connection) -> None:
     StateStore(live).save(state("clock", loop_count=1), SnapshotType.PERIODIC)
     with database.connect("test", None) as connection:
         connection.execute(
@@ -241,7 +241,7 @@ def test_the_newest_is_the_one_saved_last_even_when_the_clock_went_back(database
     assert row == (2,)
 
 
-def test_a_reader_sees_whole_snapshots_only(database: Database) -> None:
+def test_readers_see_complete_snapshots_only(database: Database) -> None:
     stop = threading.Event()
 
     def save() -> None:
@@ -268,7 +268,7 @@ def test_a_reader_sees_whole_snapshots_only(database: Database) -> None:
 TABLES = ("session_snapshots", "position_snapshots", "metrics_snapshots", "risk_guard_snapshots")
 
 
-def test_a_snapshot_takes_its_parts_with_it(database: Database) -> None:
+def test_deleting_a_snapshot_deletes_its_parts(database: Database) -> None:
     with database.connect("test", None) as connection:
         number = StateStore(connection).save(state("gone"), SnapshotType.PERIODIC)
         connection.execute("DELETE FROM live_data.session_snapshots WHERE snapshot_id = %s", [number])
@@ -279,7 +279,7 @@ def test_a_snapshot_takes_its_parts_with_it(database: Database) -> None:
             assert row == (0,)
 
 
-def test_the_statistics_tell_the_truth(live: Connection) -> None:
+def test_table_statistics_match_the_servers(live: Connection) -> None:
     StateStore(live).save(state("counted"), SnapshotType.PERIODIC)
     stats = {row[0]: row[1:] for row in live.execute("SELECT * FROM live_data.snapshot_table_stats()").fetchall()}
     assert set(stats) == set(TABLES)
@@ -343,7 +343,7 @@ def explained(connection: Connection, statement: str) -> str:
     return "\n".join(row[0] for row in connection.execute(f"EXPLAIN {statement}").fetchall())
 
 
-def test_the_live_role_cannot_change_or_remove_what_was_saved(live: Connection) -> None:
+def test_the_live_role_cannot_change_or_delete_snapshots(live: Connection) -> None:
     for statement in (
         "DELETE FROM live_data.session_snapshots",
         "UPDATE live_data.session_snapshots SET status = 'running'",

@@ -102,7 +102,7 @@ def open_page(context: BrowserContext, served: Served) -> Opened:
     return it
 
 
-def test_it_follows_the_files_and_agrees_with_them(opened: Opened) -> None:
+def test_the_page_follows_the_files_and_agrees_with_them(opened: Opened) -> None:
     opened.page.evaluate("window.untouched = true")
     for price in (NEXT_PRICE, LATER_PRICE):
         opened.write(price)
@@ -127,7 +127,7 @@ def test_it_follows_the_files_and_agrees_with_them(opened: Opened) -> None:
     assert opened.page.evaluate("window.untouched") is True  # never loaded anew
 
 
-def test_it_fits_its_window_and_asks_nobody_else(opened: Opened) -> None:
+def test_the_page_fits_its_window_and_loads_nothing_from_other_servers(opened: Opened) -> None:
     opened.write(NEXT_PRICE)
     opened.shows("#price", f"{NEXT_PRICE:,.2f}")
     width, window = opened.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
@@ -142,12 +142,12 @@ def test_it_fits_its_window_and_asks_nobody_else(opened: Opened) -> None:
     assert [text for text in opened.complaints if "503" not in text] == []
 
 
-def test_its_text_has_contrast(opened: Opened) -> None:
+def test_all_text_has_sufficient_contrast(opened: Opened) -> None:
     poor = opened.page.evaluate(CONTRAST)
     assert poor == []
 
 
-def test_the_history_is_that_of_the_database_and_goes_on_with_the_files(opened: Opened) -> None:
+def test_the_history_comes_from_the_database_and_continues_with_the_files(opened: Opened) -> None:
     def points() -> int:
         return int(opened.page.locator("#hour path.line").get_attribute("data-points") or 0)
 
@@ -160,7 +160,7 @@ def test_the_history_is_that_of_the_database_and_goes_on_with_the_files(opened: 
 
 
 @pytest.mark.parametrize("context", [(1280, "light")], indirect=True)
-def test_prices_of_the_hour_before_are_not_drawn(opened: Opened) -> None:
+def test_prices_of_the_previous_hour_are_not_drawn(opened: Opened) -> None:
     opened.page.wait_for_function("document.querySelector('#hour path.line').dataset.points >= 1")
     before = opened.page.locator("#hour path.line").get_attribute("data-points")
     opened.page.evaluate("prices.unshift([hourStart() - 1000, 1.0]); drawHour(latest.payload)")
@@ -171,7 +171,7 @@ def test_prices_of_the_hour_before_are_not_drawn(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize("context", [(1280, "light")], indirect=True)
-def test_a_file_that_nobody_writes_and_a_server_that_is_gone_are_seen(context: BrowserContext, tmp_path: Path) -> None:
+def test_an_unwritten_file_and_a_lost_server_are_shown(context: BrowserContext, tmp_path: Path) -> None:
     write_ladder(tmp_path / "output", "BTC", ladder(NEXT_PRICE, now()))
     with serving(tmp_path) as served:
         opened = open_page(context, served)
@@ -185,7 +185,7 @@ def test_a_file_that_nobody_writes_and_a_server_that_is_gone_are_seen(context: B
 
 
 @pytest.mark.parametrize("context", [(1280, "light")], indirect=True)
-def test_another_symbol_is_shown_without_loading_the_page_anew(opened: Opened) -> None:
+def test_another_symbol_is_shown_without_reloading_the_page(opened: Opened) -> None:
     opened.page.evaluate("window.untouched = true")
     opened.page.get_by_role("link", name="ETH").click()
     opened.shows("#status", "missing")
@@ -198,7 +198,7 @@ def test_another_symbol_is_shown_without_loading_the_page_anew(opened: Opened) -
     assert opened.page.evaluate("window.untouched") is True
 
 
-def test_without_javascript_it_is_a_snapshot(browser: Browser, served: Served, folder: Path) -> None:
+def test_without_javascript_the_page_is_a_snapshot(browser: Browser, served: Served, folder: Path) -> None:
     with browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844}) as context:
         page = context.new_page()
         page.goto(served.url)

@@ -82,7 +82,9 @@ def ticking(database: Database, symbol: str, price: float) -> Iterator[threading
 
 
 @pytest.mark.one_server
-def test_health_follows_the_session_and_the_feed(database: Database, build: Callable[..., int], tmp_path: Path) -> None:
+def test_health_reflects_the_session_and_the_feed(
+    database: Database, build: Callable[..., int], tmp_path: Path
+) -> None:
     build("BTC", seed=1)
     output = tmp_path / "output"
     reports: list[tuple[int, dict[str, Any]]] = []
@@ -123,7 +125,7 @@ def all_match(problems: list[str], pattern: str) -> bool:
     return len(problems) == 1 and re.match(pattern, problems[0]) is not None
 
 
-def test_a_database_that_goes_and_comes_back_is_followed_and_the_files_are_served_all_the_same(
+def test_a_database_outage_is_reported_while_the_files_are_served(
     database: Database, server: Database, folder: Path, tmp_path: Path
 ) -> None:
     def missed() -> bool:
@@ -164,7 +166,7 @@ def test_history_has_one_price_a_second_of_this_hour(database: Database, tmp_pat
         wait_until(lambda: served.client.get("/api/ETH/history").json() == [[stamp, 3.0]], "the second to be over")
 
 
-def test_a_database_that_hangs_delays_neither_health_nor_the_end(tmp_path: Path, folder: Path) -> None:
+def test_a_hanging_database_delays_neither_health_nor_the_shutdown(tmp_path: Path, folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
         with serving(tmp_path, database_url=url) as served:
@@ -175,7 +177,7 @@ def test_a_database_that_hangs_delays_neither_health_nor_the_end(tmp_path: Path,
             assert served.process.wait(TIMEOUT_SECONDS) == 0
 
 
-def test_without_a_database_it_says_so_and_serves_the_files(tmp_path: Path, folder: Path) -> None:
+def test_without_a_database_the_files_are_served(tmp_path: Path, folder: Path) -> None:
     with serving(tmp_path) as served:
         assert "there is no database yet" in served.said()
         assert not (tmp_path / "postgres").exists()
@@ -186,13 +188,13 @@ def test_without_a_database_it_says_so_and_serves_the_files(tmp_path: Path, fold
         assert report["checks"]["symbols"]["BTC"]["file_age_seconds"] < 60
 
 
-def test_the_file_is_served_as_it_is(without_database: Served) -> None:
+def test_the_file_is_served_unchanged(without_database: Served) -> None:
     response = without_database.client.get("/api/BTC")
     assert response.content == probabilities_path(without_database.home / "output", "BTC").read_bytes()
     assert response.headers["content-type"] == "application/json"
 
 
-def test_symbols_are_listed_with_their_state(without_database: Served) -> None:
+def test_symbols_are_listed_with_their_status(without_database: Served) -> None:
     btc, eth = without_database.client.get("/api/symbols").json()
     assert (btc["symbol"], btc["current_price"]) == ("BTC", 95_100.0)
     assert (eth["symbol"], eth["status"], eth["file_age_seconds"]) == ("ETH", "missing", None)
@@ -210,9 +212,7 @@ def test_symbols_are_listed_with_their_state(without_database: Served) -> None:
         "/nothing",
     ],
 )
-def test_a_symbol_that_is_not_configured_is_not_found_even_if_it_has_a_file(
-    without_database: Served, path: str
-) -> None:
+def test_an_unconfigured_symbol_is_not_found_even_with_a_file(without_database: Served, path: str) -> None:
     write_ladder(without_database.home / "output", "XRP", ladder(1.0, now()))
     response = without_database.client.get(path)
     assert response.status_code == 404
@@ -239,17 +239,17 @@ def test_every_response_has_the_security_headers(without_database: Served, path:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 @pytest.mark.parametrize("path", ["/", "/api/BTC", "/events/BTC", "/health", "/static/page.js"])
-def test_nothing_can_be_written(without_database: Served, method: str, path: str) -> None:
+def test_write_methods_are_not_allowed(without_database: Served, method: str, path: str) -> None:
     assert without_database.client.request(method, path).status_code == 405
 
 
-def test_head_is_answered_without_a_body(without_database: Served) -> None:
+def test_head_requests_have_no_body(without_database: Served) -> None:
     for path in ("/", "/api/BTC", "/events/BTC"):
         response = without_database.client.head(path)
         assert (response.status_code, response.content) == (200, b"")
 
 
-def test_every_client_hears_of_each_new_file(without_database: Served) -> None:
+def test_every_client_receives_each_new_file(without_database: Served) -> None:
     folder = without_database.home / "output"
     with without_database.client.stream("GET", "/events/BTC") as one, httpx.Client() as other_client:
         with other_client.stream("GET", f"{without_database.url}/events/BTC") as other:
@@ -274,7 +274,7 @@ def prices(response: httpx.Response) -> Iterator[float | None]:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_in_order_with_clients_connected(tmp_path: Path, folder: Path, ending: signal.Signals) -> None:
+def test_shutdown_is_orderly_with_connected_clients(tmp_path: Path, folder: Path, ending: signal.Signals) -> None:
     with serving(tmp_path, database_url=NOBODY) as served, served.client.stream("GET", "/events/BTC") as response:
         stream = prices(response)
         assert next(stream) == 95_100.0
@@ -285,7 +285,7 @@ def test_it_ends_in_order_with_clients_connected(tmp_path: Path, folder: Path, e
         assert "ERROR" not in served.said()
 
 
-def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path, without_database: Served) -> None:
+def test_a_port_in_use_is_one_line_on_standard_error(tmp_path: Path, without_database: Served) -> None:
     port = httpx.URL(without_database.url).port
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", "serve", "--port", str(port)],

@@ -63,7 +63,7 @@ def test_a_ladder_fits_the_terminal(width: int, height: int) -> None:
     assert max(len(line) for line in lines) <= width
 
 
-def test_in_80_columns_and_24_lines_the_heading_and_the_strikes_around_the_price_are_seen() -> None:
+def test_80_columns_and_24_lines_show_the_header_and_the_strikes_around_the_price() -> None:
     lines = drawn(view(ladder(95_100.0, NOW)))
     assert "BTC  95,100.00  closes in 12:34   ok" in lines[0]
     for fact in ("price 0.4 s old", "file 0.4 s old", "sigma 0.0512", "momentum +0.0123 %"):
@@ -99,21 +99,21 @@ def test_strikes_are_coloured_by_their_distance_from_the_price() -> None:
     assert len({colour("95,000"), colour("95,750"), colour("96,500"), colour("97,500")}) == 4
 
 
-def test_a_file_that_nobody_writes_says_so() -> None:
+def test_a_file_that_is_not_written_shows_its_age() -> None:
     lines = drawn(view(ladder(95_100.0, NOW), 65.0))
     assert "not written" in lines[0]
     assert "file 65 s old" in lines[1]
     assert "! no session writes this file: it is 65 s old" in lines[2]
 
 
-def test_strikes_without_an_answer_are_dashes() -> None:
+def test_strikes_without_a_probability_show_dashes() -> None:
     lines = drawn(view(ladder(95_100.0, NOW, known=False)))
     [line] = [line for line in lines if line.split()[:1] == ["95,250"]]
     assert line.split()[2:] == ["-", "-", "-"]
     assert any("! no evidence for this bucket" in line for line in lines)
 
 
-def test_without_a_file_it_says_so() -> None:
+def test_a_missing_file_shows_a_message() -> None:
     assert any("there is no file for BTC yet" in line for line in drawn(view(None)))
 
 
@@ -170,7 +170,7 @@ def terminal(home: Path) -> Iterator[Terminal]:
 
 
 @pytest.mark.parametrize("ending", ["ctrl-c", "sigterm", "both at once"])
-def test_it_waits_for_the_file_follows_it_and_leaves_the_terminal_clean(tmp_path: Path, ending: str) -> None:
+def test_watch_waits_for_the_file_follows_it_and_restores_the_terminal(tmp_path: Path, ending: str) -> None:
     with terminal(tmp_path) as it:
         it.shows("there is no file for BTC yet")
         write_ladder(tmp_path / "output", "BTC", ladder(95_100.0, datetime.now(UTC)))
@@ -193,13 +193,13 @@ def test_it_waits_for_the_file_follows_it_and_leaves_the_terminal_clean(tmp_path
         assert it.settings_are_as_before()
 
 
-def test_it_keeps_telling_the_age_of_a_file_that_stopped(tmp_path: Path) -> None:
+def test_watch_updates_the_age_of_a_file_that_is_not_written(tmp_path: Path) -> None:
     write_ladder(tmp_path / "output", "BTC", ladder(95_100.0, datetime.now(UTC)))
     with terminal(tmp_path) as it:
         it.shows("no session writes this file")
 
 
-def test_it_opens_no_connection_and_starts_no_process(tmp_path: Path) -> None:
+def test_watch_opens_no_connection_and_starts_no_process(tmp_path: Path) -> None:
     write_ladder(tmp_path / "output", "BTC", ladder(95_100.0, datetime.now(UTC)))
     with terminal(tmp_path) as it:
         it.shows("95,100.00")
@@ -209,7 +209,7 @@ def test_it_opens_no_connection_and_starts_no_process(tmp_path: Path) -> None:
         assert not (tmp_path / "postgres").exists()
 
 
-def test_where_output_is_no_terminal_the_ladder_is_printed_once(tmp_path: Path) -> None:
+def test_without_a_terminal_the_ladder_is_printed_once(tmp_path: Path) -> None:
     # Of an hour ago: one of now is stale, or is not, by the time that the command takes to start.
     write_ladder(tmp_path / "output", "ETH", ladder(95_100.0, datetime.now(UTC) - timedelta(hours=1)))
     done = subprocess.run(
@@ -233,7 +233,7 @@ def test_where_output_is_no_terminal_the_ladder_is_printed_once(tmp_path: Path) 
         (["../BTC"], "'../BTC' is not a symbol"),
     ],
 )
-def test_nothing_to_print_is_one_clear_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_nothing_to_print_is_one_line_on_standard_error(tmp_path: Path, arguments: list[str], message: str) -> None:
     done = subprocess.run(
         [*COMMAND, *arguments],
         env={**os.environ, "STRIKECAST_HOME": str(tmp_path)},

@@ -35,7 +35,7 @@ async def at_the_same_moment() -> None:
 
 
 @pytest.mark.parametrize("work", [deaf, at_the_same_moment])
-def test_who_does_not_hear_is_told_again(work: Callable[[], Awaitable[None]]) -> None:
+def test_a_lost_cancellation_is_repeated(work: Callable[[], Awaitable[None]]) -> None:
     async def main() -> None:
         repeat_lost_cancellations(PATIENCE_SECONDS)
         async with asyncio.TaskGroup() as group:
@@ -47,7 +47,7 @@ def test_who_does_not_hear_is_told_again(work: Callable[[], Awaitable[None]]) ->
     asyncio.run(asyncio.wait_for(main(), waiting.TIMEOUT_SECONDS))
 
 
-def test_a_body_that_does_not_hear_of_a_failing_task_is_told_again() -> None:
+def test_a_group_whose_body_loses_a_cancellation_still_ends() -> None:
     async def fails() -> None:
         raise KeyError("lost")
 
@@ -61,7 +61,7 @@ def test_a_body_that_does_not_hear_of_a_failing_task_is_told_again() -> None:
         asyncio.run(asyncio.wait_for(main(), waiting.TIMEOUT_SECONDS))
 
 
-def test_the_end_of_the_loop_is_not_waited_for_in_vain() -> None:
+def test_the_loop_ends_although_a_task_loses_its_cancellation() -> None:
     async def main() -> "asyncio.Task[None]":
         repeat_lost_cancellations(PATIENCE_SECONDS)
         task = asyncio.create_task(deaf())
@@ -71,7 +71,7 @@ def test_the_end_of_the_loop_is_not_waited_for_in_vain() -> None:
     assert asyncio.run(main()).cancelled()
 
 
-def test_last_words_are_not_interrupted() -> None:
+def test_an_orderly_shutdown_is_not_interrupted() -> None:
     said = []
 
     async def ends() -> None:

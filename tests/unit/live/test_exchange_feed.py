@@ -108,7 +108,7 @@ def has(price: float, symbol: str = "BTC") -> Callable[[Listening], bool]:
         ("binance", False),
     ],
 )
-def test_prices_come_from_each_exchange(exchange: Exchange, name: str, websocket: bool) -> None:
+def test_each_exchange_delivers_prices(exchange: Exchange, name: str, websocket: bool) -> None:
     listening = listen(
         exchange,
         [has(100_000.0), does(lambda: exchange.tick("BTC", 100_010.5)), has(100_010.5)],
@@ -122,7 +122,7 @@ def test_prices_come_from_each_exchange(exchange: Exchange, name: str, websocket
     assert abs(datetime.now(UTC) - instants[-1]) < timedelta(minutes=1)
 
 
-def test_a_tick_bears_the_exchanges_time(exchange: Exchange) -> None:
+def test_a_tick_has_the_time_of_the_exchange(exchange: Exchange) -> None:
     made = round(time.time() - 1.5, 3)
     exchange.tick("BTC", 100_001.0, made)
     listening = listen(exchange, [has(100_001.0)])
@@ -158,7 +158,7 @@ FAULTS: dict[str, Fault] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_failed_request_is_told_and_asked_again(exchange: Exchange, fault: str) -> None:
+def test_a_failed_request_is_reported_and_retried(exchange: Exchange, fault: str) -> None:
     listening = listen(
         exchange,
         [
@@ -176,7 +176,7 @@ def test_a_failed_request_is_told_and_asked_again(exchange: Exchange, fault: str
 
 
 @pytest.mark.parametrize("time_of_trade", ["1970-01-21T18:32:04.123Z", "1969-12-31T00:00:00Z", "now", ""])
-def test_a_time_that_none_can_be_is_survived(exchange: Exchange, time_of_trade: str) -> None:
+def test_an_impossible_time_is_replaced_by_the_local_clock(exchange: Exchange, time_of_trade: str) -> None:
     listening = listen(
         exchange,
         [
@@ -189,7 +189,7 @@ def test_a_time_that_none_can_be_is_survived(exchange: Exchange, time_of_trade: 
     assert all(tick.at > datetime.now(UTC) - timedelta(minutes=1) for _, tick in listening.ticks)
 
 
-def test_what_an_exchange_says_steers_no_terminal(exchange: Exchange) -> None:
+def test_control_characters_of_an_exchange_are_removed(exchange: Exchange) -> None:
     rude = status(500, '{"message": "\\u001b]52;c;aGk=\\u0007\\u001b[2J no"}')
     exchange.fail("/coinbase/products/BTC-USD/ticker", rude)
     listening = listen(exchange, [has(100_000.0)])
@@ -208,7 +208,7 @@ def test_a_failing_symbol_never_stops_the_others(exchange: Exchange) -> None:
     assert listening.problems("ETH") == []
 
 
-def test_a_source_that_keeps_failing_is_left_alone_for_a_while(exchange: Exchange) -> None:
+def test_the_circuit_opens_after_repeated_failures(exchange: Exchange) -> None:
     asked: list[float] = []
 
     async def refuse(request: object) -> object:
@@ -224,7 +224,7 @@ def test_a_source_that_keeps_failing_is_left_alone_for_a_while(exchange: Exchang
 
 
 @pytest.mark.parametrize("name", ["coinbaseexchange", "kraken"])
-def test_a_socket_that_closes_is_opened_again(exchange: Exchange, name: str) -> None:
+def test_a_closed_socket_is_reopened(exchange: Exchange, name: str) -> None:
     listening = listen(
         exchange,
         [
@@ -240,7 +240,7 @@ def test_a_socket_that_closes_is_opened_again(exchange: Exchange, name: str) -> 
     assert listening.problems() == []
 
 
-def test_a_socket_that_stalls_is_replaced(exchange: Exchange) -> None:
+def test_a_stalled_socket_is_replaced(exchange: Exchange) -> None:
     def stalls() -> None:
         exchange.mute = True
 
@@ -262,7 +262,7 @@ def test_a_socket_that_stalls_is_replaced(exchange: Exchange) -> None:
 @pytest.mark.parametrize(
     "text", ["not json", "[]", '{"type": "ticker"}', '{"type": "error", "message": "Failed", "reason": "x"}']
 )
-def test_a_message_that_is_none_of_the_known_ones_is_survived(exchange: Exchange, text: str) -> None:
+def test_unknown_messages_do_not_stop_the_feed(exchange: Exchange, text: str) -> None:
     listening = listen(
         exchange,
         [
@@ -277,14 +277,14 @@ def test_a_message_that_is_none_of_the_known_ones_is_survived(exchange: Exchange
     assert set(listening.prices()) <= {100_000.0, 100_050.0}
 
 
-def test_a_clock_that_is_ahead_is_told_and_its_prices_are_of_now(exchange: Exchange) -> None:
+def test_a_clock_that_is_ahead_is_reported_and_replaced_by_the_local_clock(exchange: Exchange) -> None:
     exchange.clock_offset_seconds = 45.0
     listening = listen(exchange, [lambda listening: listening.problems()])
     assert "s ahead of this machine's clock" in listening.problems()[0]
     assert all(tick.at <= datetime.now(UTC) for _, tick in listening.ticks)
 
 
-def test_trades_out_of_order_and_twice_leave_one_line_of_time(exchange: Exchange) -> None:
+def test_trades_out_of_order_or_repeated_give_increasing_times(exchange: Exchange) -> None:
     now = time.time()
     exchange.trade_times["BTC"] = now - 10
     listening = listen(
@@ -305,7 +305,7 @@ def test_trades_out_of_order_and_twice_leave_one_line_of_time(exchange: Exchange
     assert instants == sorted(set(instants))
 
 
-def test_absurd_prices_do_not_pass(exchange: Exchange) -> None:
+def test_absurd_prices_are_refused(exchange: Exchange) -> None:
     listening = listen(
         exchange,
         [
@@ -320,19 +320,19 @@ def test_absurd_prices_do_not_pass(exchange: Exchange) -> None:
     assert 1.0 not in listening.prices()
 
 
-def test_a_market_that_is_not_there_is_named_with_those_that_are(exchange: Exchange) -> None:
+def test_an_unknown_market_is_reported(exchange: Exchange) -> None:
     del exchange.prices["ETH"]
     listening = listen(exchange, [lambda listening: listening.problems("ETH"), has(100_000.0)], symbols=("BTC", "ETH"))
     assert "coinbaseexchange has no market ETH/USD" in listening.problems("ETH")[0]
 
 
-def test_an_exchange_that_is_down_at_first_is_used_when_it_is_up(exchange: Exchange) -> None:
+def test_an_exchange_that_is_unavailable_at_the_start_is_used_later(exchange: Exchange) -> None:
     exchange.fail("/coinbase", *[status(503)] * 5)
     listening = listen(exchange, [has(100_000.0)])
     assert listening.problems() == []
 
 
-def test_an_unknown_exchange_and_an_unknown_address_are_settings_errors() -> None:
+def test_an_unknown_exchange_or_address_is_a_settings_error() -> None:
     with pytest.raises(SettingsError, match="ccxt knows no exchange 'mtgox'"):
         ExchangeFeed(ExchangeSettings(name="mtgox"), {"BTC": "BTC/USD"})
     with pytest.raises(SettingsError, match="has no API 'wss' whose address"):

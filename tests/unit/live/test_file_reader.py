@@ -19,13 +19,13 @@ def seen(payload: dict[str, Any], after_seconds: float = 0.0) -> View:
     return view_of("BTC", orjson.dumps(payload), NOW + timedelta(seconds=after_seconds))
 
 
-def test_a_new_file_is_ok_and_its_figures_are_those_of_the_reader() -> None:
+def test_a_new_file_is_ok_with_ages_by_the_readers_clock() -> None:
     view = seen(ladder(95_100.0, NOW), 0.5)
     assert (view.status, view.reasons) == (Status.OK, ())
     assert (view.file_age_seconds, view.price_age_seconds, view.ttc_seconds) == (0.5, 0.5, 754)
 
 
-def test_a_file_that_nobody_writes_never_looks_fresh() -> None:
+def test_a_file_that_is_not_written_never_looks_fresh() -> None:
     payload = ladder(95_100.0, NOW)
     assert payload["status"] == "ok"
     assert seen(payload, 2.0).status is Status.OK
@@ -51,17 +51,17 @@ def test_the_last_file_of_a_session_is_stale_at_once() -> None:
     assert (view.status, view.reasons) == (Status.STALE, ("its session will not renew it",))
 
 
-def test_reasons_of_the_session_are_kept_beside_ours() -> None:
+def test_reasons_in_the_file_are_kept() -> None:
     payload = ladder(95_100.0, NOW, problems=["momentum is not known"])
     assert (seen(payload).status, seen(payload).reasons) == (Status.DEGRADED, ("momentum is not known",))
     assert seen(payload, 3.0).reasons[-1] == "momentum is not known"
 
 
-def test_a_status_that_is_not_known_is_not_ok() -> None:
+def test_an_unknown_status_is_not_ok() -> None:
     assert seen({**ladder(95_100.0, NOW), "status": "splendid"}).status is Status.DEGRADED
 
 
-def test_fields_that_are_added_later_do_not_disturb() -> None:
+def test_additional_fields_are_ignored() -> None:
     assert seen({**ladder(95_100.0, NOW), "session": 12}).status is Status.OK
 
 
@@ -95,20 +95,20 @@ def test_strikes_without_an_answer_stay_in_the_ladder() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"7", b'{"timestamp": 7}'])
-def test_what_is_no_probability_file_is_told_as_such(content: bytes) -> None:
+def test_a_file_of_another_kind_is_unreadable(content: bytes) -> None:
     view = view_of("BTC", content, NOW)
     assert view.status is Status.UNREADABLE
     assert view.payload is None
     assert "is not a probability file" in view.reasons[0]
 
 
-def test_no_file_is_told_as_such(tmp_path: Path) -> None:
+def test_a_missing_file_has_status_missing(tmp_path: Path) -> None:
     view = read_view(tmp_path / "nowhere", "BTC", NOW)
     assert view.status is Status.MISSING
     assert "there is no file for BTC yet" in view.reasons[0]
 
 
-def test_the_first_symbol_that_has_a_file_is_chosen(tmp_path: Path) -> None:
+def test_the_first_symbol_with_a_file_is_the_default(tmp_path: Path) -> None:
     assert first_with_file(tmp_path, ["BTC", "ETH"]) == "BTC"
     write_ladder(tmp_path, "ETH", ladder(95_100.0, NOW))
     assert first_with_file(tmp_path, ["BTC", "ETH"]) == "ETH"

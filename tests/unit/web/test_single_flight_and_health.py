@@ -41,7 +41,7 @@ def problems(views: list[View], found: DatabaseHealth | DatabaseError) -> list[s
     return list(report["problems"])
 
 
-def test_all_is_healthy_with_every_figure() -> None:
+def test_a_healthy_report_has_all_measurements() -> None:
     report = health_report([view()], FINE, NOW)
     assert report["healthy"] is True
     assert report["checks"]["symbols"]["BTC"] == {
@@ -57,7 +57,7 @@ def test_all_is_healthy_with_every_figure() -> None:
     assert report["checks"]["session"]["heartbeat_age_seconds"] == 3.0
 
 
-def test_an_old_file_is_not_healthy() -> None:
+def test_an_old_file_is_unhealthy() -> None:
     assert problems([view(age_seconds=3)], FINE) == ["BTC: the file is 3.0 s old", "BTC: the price is 3.0 s old"]
 
 
@@ -80,11 +80,11 @@ def test_a_symbol_without_a_generation_is_not_required() -> None:
         (ServerUnavailableError("no answer"), "database: no answer"),
     ],
 )
-def test_each_failure_is_named(found: DatabaseHealth | DatabaseError, problem: str) -> None:
+def test_each_failure_is_a_problem(found: DatabaseHealth | DatabaseError, problem: str) -> None:
     assert problems([view()], found) == [problem]
 
 
-def test_a_question_that_many_ask_at_once_is_asked_once() -> None:
+def test_concurrent_callers_share_one_call() -> None:
     asked = []
     go_on = threading.Event()
 
@@ -103,7 +103,7 @@ def test_a_question_that_many_ask_at_once_is_asked_once() -> None:
     assert run(many) == [1] * 21
 
 
-def test_a_question_that_hangs_is_given_up_in_time_and_not_asked_twice() -> None:
+def test_a_hanging_call_times_out_and_is_not_repeated() -> None:
     asked = []
     never = threading.Event()
 
@@ -137,13 +137,13 @@ asyncio.run(main())
 """
 
 
-def test_a_question_that_hangs_does_not_keep_the_program_from_its_end() -> None:
+def test_a_hanging_call_does_not_delay_the_end_of_the_program() -> None:
     command = [sys.executable, "-c", HANGS]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     assert (done.returncode, done.stdout) == (0, "given up\n")
 
 
-def test_an_error_reaches_whoever_asks_and_the_next_question_is_asked_anew() -> None:
+def test_an_error_reaches_the_caller_and_the_next_call_is_made() -> None:
     answers: list[int | Exception] = [DatabaseError("gone"), 5]
 
     def ask() -> int:
@@ -165,7 +165,7 @@ async def following(contents: AsyncGenerator[bytes | None, None]) -> bytes | Non
     return await asyncio.wait_for(anext(contents), TIMEOUT_SECONDS)
 
 
-def test_all_listeners_hear_of_a_file_that_comes_changes_and_goes(tmp_path: Path) -> None:
+def test_all_listeners_receive_creation_replacement_and_removal(tmp_path: Path) -> None:
     async def listen() -> None:
         path = tmp_path / "folder" / "file.json"
         feed = FileWatcher(path)
@@ -187,7 +187,7 @@ def test_all_listeners_hear_of_a_file_that_comes_changes_and_goes(tmp_path: Path
     run(listen)
 
 
-def test_a_slow_listener_gets_the_newest(tmp_path: Path) -> None:
+def test_a_slow_listener_receives_the_newest_version(tmp_path: Path) -> None:
     async def listen() -> None:
         path = tmp_path / "file.json"
         feed = FileWatcher(path)
@@ -202,7 +202,7 @@ def test_a_slow_listener_gets_the_newest(tmp_path: Path) -> None:
     run(listen)
 
 
-def test_a_closed_feed_ends_its_listeners(tmp_path: Path) -> None:
+def test_a_closed_watcher_ends_its_listeners(tmp_path: Path) -> None:
     async def listen() -> list[bytes | None]:
         feed = FileWatcher(tmp_path / "file.json")
         heard: list[bytes | None] = []

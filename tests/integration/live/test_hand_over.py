@@ -80,7 +80,7 @@ def written_at(output: Path, symbol: str) -> float | None:
 
 
 @pytest.mark.one_server
-def test_sessions_hand_over_in_turn(database: Database, build: Build, tmp_path: Path) -> None:
+def test_sessions_hand_over_in_order(database: Database, build: Build, tmp_path: Path) -> None:
     build("OVER", seed=1)
     bars(database, "OVER")
     seen: list[tuple[float, int]] = []
@@ -107,9 +107,7 @@ def test_sessions_hand_over_in_turn(database: Database, build: Build, tmp_path: 
 
 
 @pytest.mark.one_server
-def test_a_successor_goes_on_from_the_counts_of_the_one_before(
-    database: Database, build: Build, tmp_path: Path
-) -> None:
+def test_a_successor_continues_the_totals(database: Database, build: Build, tmp_path: Path) -> None:
     build("SUMS", seed=1)
     bars(database, "SUMS")
     for count in (1, 2):
@@ -127,7 +125,9 @@ def test_a_successor_goes_on_from_the_counts_of_the_one_before(
     assert loops[1] - loops[0] == second["cycles"] > 0
 
 
-def test_without_a_successor_a_session_goes_on_after_its_hour(database: Database, build: Build, tmp_path: Path) -> None:
+def test_without_a_successor_a_session_continues_after_its_hour(
+    database: Database, build: Build, tmp_path: Path
+) -> None:
     build("ALONE", seed=1)
     bars(database, "ALONE")
     with session(database, tmp_path, "ALONE", feed="replay", period_seconds=1) as child:
@@ -142,7 +142,7 @@ def test_without_a_successor_a_session_goes_on_after_its_hour(database: Database
 
 
 @pytest.mark.one_server
-def test_a_killed_session_is_succeeded_by_the_one_that_waits(database: Database, build: Build, tmp_path: Path) -> None:
+def test_a_standby_succeeds_a_killed_session(database: Database, build: Build, tmp_path: Path) -> None:
     build("KILL", seed=1)
     bars(database, "KILL")
     with session(database, tmp_path, "KILL", feed="replay") as first:
@@ -156,7 +156,7 @@ def test_a_killed_session_is_succeeded_by_the_one_that_waits(database: Database,
     assert rows(database, "KILL")[0]["status"] == "crashed"
 
 
-def test_a_paused_session_is_replaced_and_writes_nothing_when_it_wakes_up(
+def test_a_paused_session_is_replaced_and_writes_nothing_when_it_resumes(
     database: Database, build: Build, tmp_path: Path
 ) -> None:
     build("PAUSE", seed=1)
@@ -185,7 +185,7 @@ def count_ticks(database: Database, symbol: str) -> int:
     return int(row[0])
 
 
-def test_a_waiting_session_that_is_cancelled_leaves_no_trace(database: Database, build: Build, tmp_path: Path) -> None:
+def test_a_cancelled_standby_leaves_no_record(database: Database, build: Build, tmp_path: Path) -> None:
     build("LEAVE", seed=1)
     with session(database, tmp_path, "LEAVE"):
         insert_tick(database, "LEAVE", 100.0)
@@ -197,9 +197,7 @@ def test_a_waiting_session_that_is_cancelled_leaves_no_trace(database: Database,
     assert len(rows(database, "LEAVE")) == 1
 
 
-def test_a_cancelled_session_says_so_in_its_file_and_its_last_snapshot(
-    database: Database, build: Build, tmp_path: Path
-) -> None:
+def test_a_cancelled_session_writes_a_final_file_and_snapshot(database: Database, build: Build, tmp_path: Path) -> None:
     build("STOP", seed=1)
     bars(database, "STOP")
     with session(database, tmp_path, "STOP", feed="replay") as child:
@@ -215,7 +213,7 @@ def test_a_cancelled_session_says_so_in_its_file_and_its_last_snapshot(
     assert states(database, last["session"])[-1] == ("on_stop", "stopped")
 
 
-def test_one_that_is_killed_while_it_waits_leaves_the_queue(database: Database, build: Build, tmp_path: Path) -> None:
+def test_a_killed_standby_leaves_the_queue(database: Database, build: Build, tmp_path: Path) -> None:
     build("QUEUE", seed=1)
     with session(database, tmp_path, "QUEUE"):
         child = start_session(database, tmp_path, "QUEUE")
@@ -227,7 +225,7 @@ def test_one_that_is_killed_while_it_waits_leaves_the_queue(database: Database, 
 # The fence of the files
 
 
-def test_a_session_that_was_overtaken_can_neither_write_nor_claim(tmp_path: Path) -> None:
+def test_an_overtaken_session_can_neither_write_nor_claim(tmp_path: Path) -> None:
     old, new = ProbabilityFileWriter(tmp_path), ProbabilityFileWriter(tmp_path)
     old.claim(1, "here")
     old.write("X", {"session": 1})
@@ -247,7 +245,7 @@ def test_nothing_is_written_before_a_claim(tmp_path: Path) -> None:
     assert not probabilities_path(tmp_path, "X").exists()
 
 
-def test_a_restored_database_whose_numbers_begin_again_may_claim(tmp_path: Path) -> None:
+def test_a_session_of_a_restored_database_may_claim_with_a_lower_number(tmp_path: Path) -> None:
     before, restored = ProbabilityFileWriter(tmp_path), ProbabilityFileWriter(tmp_path)
     before.claim(57, "old server/1")
     restored.claim(3, "new server/1")
@@ -255,7 +253,7 @@ def test_a_restored_database_whose_numbers_begin_again_may_claim(tmp_path: Path)
         before.write("X", {})
 
 
-def test_a_damaged_fence_is_replaced(tmp_path: Path) -> None:
+def test_a_damaged_fencing_token_is_replaced(tmp_path: Path) -> None:
     (tmp_path / FENCE).write_bytes(b'{"session": 5, "data')
     files = ProbabilityFileWriter(tmp_path)
     files.claim(6, "here")
@@ -275,7 +273,7 @@ time.sleep(600)
 """
 
 
-def test_a_session_that_stopped_in_mid_write_is_ended_by_its_successor(tmp_path: Path) -> None:
+def test_a_session_paused_in_mid_write_is_killed_by_its_successor(tmp_path: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
     try:
         assert holder.stdout is not None
@@ -291,7 +289,7 @@ def test_a_session_that_stopped_in_mid_write_is_ended_by_its_successor(tmp_path:
         holder.wait()
 
 
-def test_a_session_that_was_overtaken_ends_nobody(tmp_path: Path) -> None:
+def test_an_overtaken_session_kills_no_process(tmp_path: Path) -> None:
     old = ProbabilityFileWriter(tmp_path)
     old.claim(0, "here")
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
@@ -308,7 +306,7 @@ def test_a_session_that_was_overtaken_ends_nobody(tmp_path: Path) -> None:
         holder.wait()
 
 
-def test_a_fence_held_by_an_unknown_process_is_an_error_and_not_a_second_writer(tmp_path: Path) -> None:
+def test_a_lock_held_by_an_unknown_process_is_an_error(tmp_path: Path) -> None:
     files = ProbabilityFileWriter(tmp_path)
     stranger = os.open(tmp_path / FENCE, os.O_RDWR)
     fcntl.flock(stranger, fcntl.LOCK_EX)
@@ -320,7 +318,7 @@ def test_a_fence_held_by_an_unknown_process_is_an_error_and_not_a_second_writer(
     files.claim(1, "here")
 
 
-def test_the_time_of_the_hand_over_is_the_hour(database: Database, build: Build, tmp_path: Path) -> None:
+def test_a_session_hands_over_at_the_hour(database: Database, build: Build, tmp_path: Path) -> None:
     build("HOUR", seed=1)
     avoid_hour_boundary()
     with session(database, tmp_path, "HOUR", period_seconds=3_600.0):

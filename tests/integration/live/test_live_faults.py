@@ -36,7 +36,7 @@ def number(output: Path, symbol: str) -> int | None:
     return None if payload is None else payload["session"]
 
 
-def test_a_report_that_fails_is_said_and_stops_nothing(database: Database, build: Build, tmp_path: Path) -> None:
+def test_a_failing_report_is_logged_and_the_session_continues(database: Database, build: Build, tmp_path: Path) -> None:
     build("TELL", seed=1)
     said: list[str] = []
 
@@ -54,7 +54,7 @@ def test_a_report_that_fails_is_said_and_stops_nothing(database: Database, build
 
 
 @pytest.mark.one_server
-def test_a_session_says_little_however_often_it_refreshes(database: Database, build: Build, tmp_path: Path) -> None:
+def test_refreshes_are_not_logged(database: Database, build: Build, tmp_path: Path) -> None:
     """Lines tell of what changes; none is written per refresh, or logs would grow with them."""
     build("QUIET", seed=1)
     insert_half_an_hour_of_ticks(database, "QUIET", 100.0)
@@ -66,7 +66,7 @@ def test_a_session_says_little_however_often_it_refreshes(database: Database, bu
     assert len(said) <= 5, said
 
 
-def test_a_session_that_lost_its_connection_after_its_close_ends_though_it_was_deaf(
+def test_a_session_that_lost_a_cancellation_and_its_connection_ends(
     database: Database, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a wait on the pool is, on Python 3.11, that is cancelled as a connection comes."""
@@ -91,7 +91,7 @@ def test_a_session_that_lost_its_connection_after_its_close_ends_though_it_was_d
 
 
 @pytest.mark.one_server
-def test_a_table_that_is_locked_holds_up_rows_but_no_file(database: Database, build: Build, tmp_path: Path) -> None:
+def test_a_locked_table_delays_rows_but_no_file(database: Database, build: Build, tmp_path: Path) -> None:
     build("LOCKED", seed=1)
     insert_half_an_hour_of_ticks(database, "LOCKED", 100.0)
     with session(database, tmp_path, "LOCKED"):
@@ -117,7 +117,7 @@ def test_a_table_that_is_locked_holds_up_rows_but_no_file(database: Database, bu
 
 
 @pytest.mark.one_server
-def test_a_file_that_cannot_be_written_is_no_other_symbols_trouble(
+def test_a_file_that_cannot_be_written_affects_no_other_symbol(
     database: Database, build: Build, tmp_path: Path
 ) -> None:
     for symbol in ("BLOCKED", "FREE"):
@@ -131,9 +131,7 @@ def test_a_file_that_cannot_be_written_is_no_other_symbols_trouble(
 
 
 @pytest.mark.one_server
-def test_a_generation_that_cannot_be_read_is_no_other_symbols_trouble(
-    database: Database, build: Build, tmp_path: Path
-) -> None:
+def test_an_unreadable_generation_affects_no_other_symbol(database: Database, build: Build, tmp_path: Path) -> None:
     broken, _ = build("BROKEN", seed=1), build("WHOLE", seed=1)
     with database.connect("test", None) as connection:
         connection.execute(
@@ -150,7 +148,7 @@ def test_a_generation_that_cannot_be_read_is_no_other_symbols_trouble(
     assert any(reason.startswith(f"generation {broken} cannot be read: ") for reason in payload["reasons"])
 
 
-def test_more_ticks_than_are_read_at_once_leave_no_hole(
+def test_more_ticks_than_one_batch_are_all_read(
     database: Database, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build("MANY", seed=1)
@@ -165,7 +163,7 @@ def test_more_ticks_than_are_read_at_once_leave_no_hole(
 
 
 @pytest.mark.one_server
-def test_replayed_prices_are_no_past_of_real_ones(database: Database, build: Build, tmp_path: Path) -> None:
+def test_replayed_ticks_do_not_enter_the_history_of_real_ones(database: Database, build: Build, tmp_path: Path) -> None:
     build("MIXED", seed=1)
     insert_half_an_hour_of_ticks(database, "MIXED", 100.0)
     with database.connect("test", None) as connection:
@@ -181,7 +179,7 @@ def test_replayed_prices_are_no_past_of_real_ones(database: Database, build: Bui
     assert payload["momentum_score"] == 0.0
 
 
-def test_counts_go_on_though_a_session_between_saved_none(database: Database, build: Build, tmp_path: Path) -> None:
+def test_totals_continue_after_a_session_without_a_snapshot(database: Database, build: Build, tmp_path: Path) -> None:
     build("COUNTS", seed=1)
 
     def totals() -> list[tuple[str, float]]:
@@ -204,7 +202,7 @@ def test_counts_go_on_though_a_session_between_saved_none(database: Database, bu
     assert isinstance(raised[0], asyncio.CancelledError)
 
 
-def test_a_session_that_waits_is_connected_already(
+def test_a_standby_has_connected_to_the_exchange(
     database: Database, build: Build, exchange: Exchange, tmp_path: Path
 ) -> None:
     build("BTC", seed=1)

@@ -58,7 +58,7 @@ def with_writer(database: Database, work: Callable[[TickWriter], Awaitable[None]
     asyncio.run(run())
 
 
-def test_a_tick_is_stored_with_what_follows_from_it(database: Database) -> None:
+def test_a_tick_is_stored_with_its_features(database: Database) -> None:
     async def work(writer: TickWriter) -> None:
         writer.add_ticks(
             [
@@ -77,7 +77,7 @@ def test_a_tick_is_stored_with_what_follows_from_it(database: Database) -> None:
     assert (partial["delta_1m"], partial["delta_2m"]) == (0.1, None)
 
 
-def test_the_same_tick_twice_is_one(database: Database) -> None:
+def test_a_repeated_tick_is_stored_once(database: Database) -> None:
     async def work(writer: TickWriter) -> None:
         writer.add_ticks([TickRecord("TWICE", Tick(NOW, 100.0), WHOLE)] * 2)
         await writer.flush()
@@ -88,7 +88,7 @@ def test_the_same_tick_twice_is_one(database: Database) -> None:
     assert [row["price"] for row in rows(database, "TWICE")] == [100.0]
 
 
-def test_a_day_without_a_partition_gets_one_from_the_writer(database: Database) -> None:
+def test_the_writer_creates_a_missing_partition(database: Database) -> None:
     far = NOW + timedelta(days=40)
 
     async def work(writer: TickWriter) -> None:
@@ -99,7 +99,7 @@ def test_a_day_without_a_partition_gets_one_from_the_writer(database: Database) 
     assert rows(database, "FAR")[0]["partition"] == f"live_data.price_log_{far:%Y%m%d}"
 
 
-def test_days_are_made_ahead(database: Database) -> None:
+def test_partitions_are_created_ahead(database: Database) -> None:
     async def work(writer: TickWriter) -> None:
         await create_day_partitions_async(writer.connection, upcoming_days(NOW + timedelta(days=60)))
         await create_day_partitions_async(writer.connection, upcoming_days(NOW + timedelta(days=60)))
@@ -113,7 +113,7 @@ def test_days_are_made_ahead(database: Database) -> None:
                 assert row == (True,), name
 
 
-def test_ticks_that_a_lock_held_up_go_with_the_next_and_it_is_said(database: Database) -> None:
+def test_ticks_delayed_by_a_lock_are_reported_and_stored_later(database: Database) -> None:
     async def work(writer: TickWriter) -> None:
         with database.connect("maintenance", None) as holder:
             holder.execute("LOCK TABLE live_data.price_log IN SHARE MODE")
@@ -131,7 +131,7 @@ def test_ticks_that_a_lock_held_up_go_with_the_next_and_it_is_said(database: Dat
     assert [row["price"] for row in rows(database, "HELD")] == [100.0, 101.0, 102.0]
 
 
-def test_rows_that_the_database_refuses_stop_nothing(database: Database) -> None:
+def test_refused_rows_do_not_block_later_ones(database: Database) -> None:
     async def work(writer: TickWriter) -> None:
         writer.add_ticks([TickRecord("REFUSED", Tick(datetime(1970, 1, 21, tzinfo=UTC), 100.0), WHOLE)])
         await writer.flush()
@@ -144,7 +144,7 @@ def test_rows_that_the_database_refuses_stop_nothing(database: Database) -> None
     assert [row["price"] for row in rows(database, "REFUSED")] == [101.0]
 
 
-def test_rows_whose_writer_is_cancelled_are_written_by_the_next(database: Database) -> None:
+def test_rows_of_a_cancelled_write_are_written_by_the_next_flush(database: Database) -> None:
     def waits_for_a_lock() -> bool:
         with database.connect("test", None) as connection:
             return bool(
@@ -169,7 +169,7 @@ def test_rows_whose_writer_is_cancelled_are_written_by_the_next(database: Databa
     assert [row["price"] for row in rows(database, "CANCELLED")] == [100.0]
 
 
-def test_a_lost_connection_is_not_passed_over(database: Database) -> None:
+def test_a_lost_connection_is_raised(database: Database) -> None:
     async def work(writer: TickWriter) -> None:
         with database.connect("test", None, autocommit=True) as connection:
             connection.execute("SELECT pg_terminate_backend(%s)", [writer.connection.info.backend_pid])
@@ -180,7 +180,7 @@ def test_a_lost_connection_is_not_passed_over(database: Database) -> None:
     with_writer(database, work)
 
 
-def test_the_ticks_of_others_get_their_momentum_from_the_session(
+def test_the_session_adds_features_to_ticks_of_other_producers(
     database: Database, build: Build, tmp_path: Path
 ) -> None:
     build("OTHER", seed=1)
@@ -197,7 +197,7 @@ def test_the_ticks_of_others_get_their_momentum_from_the_session(
     assert before[0]["missing_lags"] == [1, 2, 3, 4, 15, 30]
 
 
-def test_a_price_from_the_future_is_told_and_not_used(database: Database, build: Build, tmp_path: Path) -> None:
+def test_a_price_from_the_future_is_reported_and_not_used(database: Database, build: Build, tmp_path: Path) -> None:
     build("AHEAD", seed=1)
     insert_half_an_hour_of_ticks(database, "AHEAD", 100.0)
     with session(database, tmp_path, "AHEAD"):
@@ -216,7 +216,7 @@ def test_a_price_from_the_future_is_told_and_not_used(database: Database, build:
     assert payload["current_price"] == 100.0
 
 
-def test_an_exchanges_prices_reach_table_and_file_and_its_failures_the_reasons(
+def test_exchange_prices_are_stored_and_failures_are_reasons(
     database: Database, build: Build, exchange: Exchange, tmp_path: Path
 ) -> None:
     build("BTC", seed=1)
@@ -251,7 +251,7 @@ def test_an_exchanges_prices_reach_table_and_file_and_its_failures_the_reasons(
     assert live.metrics.source_failures >= 1
 
 
-def test_an_upgrade_keeps_the_ticks_of_the_schema_before(server: Database) -> None:
+def test_an_upgrade_keeps_the_ticks_of_the_previous_schema(server: Database) -> None:
     name = f"strikecast_upgrade_{uuid4().hex}"
     database = Database(server.url_for(name))
     schema.ensure_database(database)
