@@ -29,6 +29,12 @@ def test_every_link_has_a_target(page: Path) -> None:
     assert broken == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_of_the_repository_exists(page: Path) -> None:
+    paths = re.findall(r"`((?:pipelines|assets|tests|benchmarks|docs)/[\w./-]+)`", page.read_text())
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_every_module_and_function_in_the_architecture_exists() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     steps = re.findall(r"^\| \d+ \| `([\w/]+\.py)` \| (?:`([\w.]+)`|-) \|", text, re.MULTILINE)
