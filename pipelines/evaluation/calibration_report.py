@@ -1,4 +1,4 @@
-"""The calibration report: one self-contained HTML page per symbol."""
+"""Calibration report: one self-contained HTML page per symbol."""
 
 import io
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ COMPARED = ("momentum", "standardised")
 _PAGE = jinja2.Template(
     """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ symbol }}: are the probabilities right?</title>
+<title>{{ symbol }}: calibration of the probabilities</title>
 <style>
 :root { color-scheme: light dark; --line: #8884; --soft: #8888; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 860px; margin: 2rem auto; padding: 0 1rem; }
@@ -35,9 +35,9 @@ th:first-child, td:first-child { text-align: left; }
 figure { margin: .5rem 0; background: #fff; border-radius: 6px; padding: .4rem; }
 figure svg { width: 100%; height: auto; }
 </style></head><body>
-<h1>{{ symbol }}: are the probabilities right?</h1>
-<p class="lead">Models fitted on what was known, scored on what came after: {{ cases }} cases from {{ start }} to
-{{ stop }} (UTC), a base minute every {{ every }}, {{ folds }} fold{{ "s" if folds != 1 }}. Written {{ now }}.</p>
+<h1>{{ symbol }}: calibration of the probabilities</h1>
+<p class="lead">Walk-forward evaluation: {{ cases }} cases from {{ start }} to {{ stop }} (UTC), a base minute every
+{{ every }}, {{ folds }} fold{{ "s" if folds != 1 }}. Written {{ now }}.</p>
 <h2>All cases</h2>
 <div class="wide"><table><tr><th>model</th><th>Brier</th><th>log loss</th><th>skill, %</th><th>95 % interval</th>
 <th>calibration, points</th><th>reliability</th><th>resolution</th></tr>
@@ -46,19 +46,19 @@ figure svg { width: 100%; height: auto; }
 <td>{{ "%.2f"|format(100 * row.skill) if row.skill is not none else "0" }}</td>
 <td>{{ "%.2f .. %.2f"|format(100 * row.skill_low, 100 * row.skill_high) if row.skill is not none else "" }}</td>
 <td>{{ "%+.2f"|format(100 * (row.mean_probability - row.observed_frequency)) }}</td>
-<td>{{ "%.5f"|format(murphy[row.model].reliability) }}</td>
-<td>{{ "%.5f"|format(murphy[row.model].resolution) }}</td></tr>
+<td>{{ "%.5f"|format(decompositions[row.model].reliability) }}</td>
+<td>{{ "%.5f"|format(decompositions[row.model].resolution) }}</td></tr>
 {% endfor %}</table></div>
-<p>Skill is counted from climatology. Reliability is what a wrong scale costs (0 is right), resolution what telling the
-cases apart gains; Brier = reliability - resolution + uncertainty ({{ "%.5f"|format(uncertainty) }}) and a small rest
-within bins.</p>
-<h2>By volatility: a move of 0.5 % or more within 60 minutes</h2>
+<p>The reference of the skill is climatology. Reliability is the loss from miscalibration (0 is best), resolution the
+gain from distinguishing cases; Brier = reliability - resolution + uncertainty ({{ "%.5f"|format(uncertainty) }}) plus
+a small within-bin term.</p>
+<h2>By volatility: move of 0.5 % or more within 60 minutes</h2>
 <figure>{{ bands }}</figure>
-<div class="wide"><table><tr><th>tenth of hours, calmest first</th>
+<div class="wide"><table><tr><th>volatility band, calmest tenth first</th>
 {% for band in by_band %}<th>{{ band.number }}</th>{% endfor %}</tr>
-<tr><td>happened, %</td>{% for band in by_band %}<td>{{ "%.1f"|format(band.happened) }}</td>{% endfor %}</tr>
-{% for model in models %}<tr><td>{{ model }} showed, %</td>
-{% for band in by_band %}<td>{{ "%.1f"|format(band.shown[model]) }}</td>{% endfor %}</tr>{% endfor %}</table></div>
+<tr><td>observed frequency, %</td>{% for band in by_band %}<td>{{ "%.1f"|format(band.observed) }}</td>{% endfor %}</tr>
+{% for model in models %}<tr><td>{{ model }} predicted, %</td>
+{% for band in by_band %}<td>{{ "%.1f"|format(band.predicted[model]) }}</td>{% endfor %}</tr>{% endfor %}</table></div>
 <h2>Reliability in each volatility band</h2><figure>{{ reliability }}</figure>
 <h2>Skill by time to close</h2><figure>{{ ttc }}</figure>
 {% if folds > 1 %}<h2>Skill over time</h2><figure>{{ quarters }}</figure>{% endif %}
@@ -69,16 +69,16 @@ within bins.</p>
 
 
 def report_path(folder: Path, symbol: str) -> Path:
-    """Where a symbol's report is."""
+    """Path of a symbol's report."""
     return folder / f"{symbol.lower()}_calibration.html"
 
 
 def write_report(report: ScoreReport, folder: Path, now: datetime) -> Path:
-    """Write the page, replacing an older one in one step, and return its path. `now`: aware."""
+    """Write the page, replacing an older one atomically, and return its path. `now`: aware."""
     rows = report.rows
     models = [model for model in COMPARED if any(row.model == model for row in rows)]
-    shown = [row.model for row in rows if row.dimension == "all" and row.model != "climatology"]
     pooled = [row for row in rows if row.dimension == "all"]
+    skilled = [row.model for row in pooled if row.model != "climatology"]
     start, stop = report.span
     page = _PAGE.render(
         symbol=report.symbol,
@@ -89,14 +89,14 @@ def write_report(report: ScoreReport, folder: Path, now: datetime) -> Path:
         folds=len(report.folds),
         now=f"{now.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         pooled=pooled,
-        murphy=report.decompositions,
+        decompositions=report.decompositions,
         uncertainty=report.decompositions[pooled[0].model].uncertainty,
         models=models,
         by_band=_by_band(rows, models),
         bands=_svg(predicted_and_observed(rows, models)),
         reliability=_svg(reliability_by_band(rows, models)),
-        ttc=_svg(skill_by_ttc(rows, shown)),
-        quarters=_svg(skill_by_quarter(rows, shown)),
+        ttc=_svg(skill_by_ttc(rows, skilled)),
+        quarters=_svg(skill_by_quarter(rows, skilled)),
     )
     path = report_path(folder, report.symbol)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,15 +110,17 @@ def _by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> list[dict[str, 
     return [
         {
             "number": band + 1,
-            "happened": next(100 * r.observed_frequency for r in found if r.level == str(band)),
-            "shown": {r.model: 100 * r.mean_probability for r in found if r.level == str(band) and r.model in models},
+            "observed": next(100 * row.observed_frequency for row in found if row.level == str(band)),
+            "predicted": {
+                row.model: 100 * row.mean_probability for row in found if row.level == str(band) and row.model in models
+            },
         }
         for band in sorted({int(row.level) for row in found})
     ]
 
 
-def _svg(figure: "Figure") -> object:
+def _svg(chart: "Figure") -> object:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    chart.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    return Markup(text[text.index("<svg") :])  # noqa: S704  our own chart
+    return Markup(text[text.index("<svg") :])  # noqa: S704  not user input

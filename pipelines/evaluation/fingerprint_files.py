@@ -1,4 +1,4 @@
-"""Fingerprints as files in the shape of the original: one CSV per bucket, values in percent to two decimals."""
+"""Export and import fingerprints in the original's format: one CSV per bucket, in percent to two decimals."""
 
 import re
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from pipelines.domain.models.fingerprint import FingerprintSet
 from pipelines.errors import FingerprintFileError, single_line
 from pipelines.storage.models.tables import UNKNOWN
 
-_RISE = re.compile(r">= \+(\d+\.\d\d)%")
-MOST_PROBLEMS_SHOWN = 10
+_UPWARD_COLUMN = re.compile(r">= \+(\d+\.\d\d)%")
+MAX_PROBLEMS_SHOWN = 10
 
 
 def export_fingerprints(fingerprints: FingerprintSet, symbol: str, folder: Path) -> list[Path]:
-    """Write one file per table into `folder`, each replaced in one step; returns their paths."""
+    """Write one file per table to `folder`, replacing each atomically; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for table, bucket in enumerate(fingerprints.buckets):
@@ -30,7 +30,7 @@ def export_fingerprints(fingerprints: FingerprintSet, symbol: str, folder: Path)
         labels = pl.Series("", [csv_row_label(horizon + 1) for horizon in range(fingerprints.horizons)])
         frame = pl.DataFrame(values, schema=csv_columns(fingerprints.nodes)).fill_nan(None)
         with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-            # By hand, since the first column's name is empty, which polars would quote.
+            # polars would quote the empty name of the first column.
             file.write(",".join(["", *frame.columns]) + "\n")
             frame.insert_column(0, labels).write_csv(file, include_header=False)
         paths.append(path)
@@ -39,16 +39,16 @@ def export_fingerprints(fingerprints: FingerprintSet, symbol: str, folder: Path)
 
 @dataclass(frozen=True)
 class ImportedTables:
-    """The tables of a folder, by bucket, and the files they came from."""
+    """The tables of a folder, by bucket, and the names of their files."""
 
     fingerprints: FingerprintSet
     files: tuple[str, ...]
 
 
 def read_fingerprint_files(folder: Path, symbol: str) -> ImportedTables:
-    """Read a symbol's exported tables; any number of them from 1 to 62.
+    """Read a symbol's exported tables, 1 to 62 of them.
 
-    Raises FingerprintFileError that lists everything that is not in the exported shape.
+    Raises FingerprintFileError, listing every deviation from the exported format.
     """
     if not folder.is_dir():
         raise FingerprintFileError(f"{folder} is not a folder")
@@ -58,7 +58,9 @@ def read_fingerprint_files(folder: Path, symbol: str) -> ImportedTables:
         if parsed is not None and parsed[0] == symbol:
             found[parsed[1]] = path
     if not found:
-        raise FingerprintFileError(f"{folder} holds no {fingerprint_table(symbol, None)}.csv or its momentum siblings")
+        raise FingerprintFileError(
+            f"{folder} contains neither {fingerprint_table(symbol, None)}.csv nor momentum tables of {symbol}"
+        )
     problems: list[str] = []
     limit = ModelConfig().bucket_limit
     problems += [f"{found[b].name}: buckets are -{limit} to {limit}" for b in found if b is not None and abs(b) > limit]
@@ -68,8 +70,8 @@ def read_fingerprint_files(folder: Path, symbol: str) -> ImportedTables:
     if len(moves) > 1:
         problems.append("the files do not all have the same thresholds")
     if problems:
-        more = f" (and {len(problems) - MOST_PROBLEMS_SHOWN} more)" if len(problems) > MOST_PROBLEMS_SHOWN else ""
-        raise FingerprintFileError("; ".join(problems[:MOST_PROBLEMS_SHOWN]) + more)
+        more = f" (and {len(problems) - MAX_PROBLEMS_SHOWN} more)" if len(problems) > MAX_PROBLEMS_SHOWN else ""
+        raise FingerprintFileError("; ".join(problems[:MAX_PROBLEMS_SHOWN]) + more)
     values = np.stack([table for _, table in tables])
     unknown = np.full(values.shape[:2], UNKNOWN)
     fingerprints = FingerprintSet(
@@ -79,28 +81,28 @@ def read_fingerprint_files(folder: Path, symbol: str) -> ImportedTables:
 
 
 def _read_table(path: Path, problems: list[str]) -> tuple[tuple[int, ...], np.ndarray]:
-    """Thresholds in bps, and float64[60, m, 2]; what is wrong is added to `problems`."""
-    nothing: tuple[tuple[int, ...], np.ndarray] = ((), np.empty((60, 0, 2)))
+    """Thresholds in bps, and float64[60, m, 2]; deviations are appended to `problems`."""
+    empty: tuple[tuple[int, ...], np.ndarray] = ((), np.empty((60, 0, 2)))
     try:
-        frame = pl.read_csv(path.read_bytes(), infer_schema=False)  # a path with `[` would be a pattern
+        frame = pl.read_csv(path.read_bytes(), infer_schema=False)  # polars treats `[` in a path as a pattern
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         problems.append(f"{path.name}: {single_line(str(error))[:120]}")
-        return nothing
+        return empty
     header = frame.columns[1:]
-    rises = [_RISE.fullmatch(name) for name in header[::2]]
-    moves = tuple(int(Decimal(match[1]) * 100) for match in rises if match)
+    upward = [_UPWARD_COLUMN.fullmatch(name) for name in header[::2]]
+    moves = tuple(int(Decimal(match[1]) * 100) for match in upward if match)
     if (
-        len(moves) != len(rises)
+        len(moves) != len(upward)
         or header != csv_columns(moves)
         or list(moves) != sorted(set(moves))
         or moves[:1] != (0,)
     ):
         problems.append(f"{path.name}: header is not '>= +0.00%', '<= -0.00%', ... with rising thresholds")
-        return nothing
+        return empty
     labels, expected = frame.to_series(0).to_list(), [csv_row_label(minutes) for minutes in range(1, 61)]
     if labels != expected:
         problems.append(f"{path.name}: rows are not '1m TTC' to '60m TTC'")
-        return nothing
+        return empty
     numbers = frame.select(pl.col(header).cast(pl.Float64, strict=False)).to_numpy()
     wrong = ~np.isfinite(numbers) | (numbers < 0) | (numbers > 100)
     if wrong.any():
@@ -109,5 +111,5 @@ def _read_table(path: Path, problems: list[str]) -> tuple[tuple[int, ...], np.nd
             f"{path.name} row {expected[row]!r} column {header[column]!r}: {frame[int(row), int(column) + 1]!r} "
             f"is not a percentage ({int(wrong.sum())} such cells)"
         )
-        return nothing
+        return empty
     return moves, numbers.reshape(60, len(moves), 2)

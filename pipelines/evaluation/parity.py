@@ -1,4 +1,4 @@
-"""Taking over the original's exported tables, and comparing tables cell by cell."""
+"""Import tables exported by the original, and compare tables cell by cell."""
 
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,7 @@ from pipelines.storage.postgres.connection import Database, Role
 
 @dataclass(frozen=True)
 class Parity:
-    """One table against another of the same name, in points of percent. `worst`: where the largest difference is."""
+    """Comparison of two tables of one name, in percentage points. `worst`: cell of the largest difference."""
 
     table: str
     cells: int
@@ -29,7 +29,7 @@ class Parity:
 
 
 def compare(symbol: str, ours: FingerprintSet, theirs: FingerprintSet) -> list[Parity]:
-    """Every table that both sets have, at the thresholds that both have, to two decimals."""
+    """Compare the tables of two sets, at the thresholds that both have, to two decimals."""
     moves = [move for move in ours.nodes if move in theirs.nodes]
     left, right = ([s.nodes.index(move) for move in moves] for s in (ours, theirs))
     reports = []
@@ -56,10 +56,10 @@ def compare(symbol: str, ours: FingerprintSet, theirs: FingerprintSet) -> list[P
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import stored, and how it compares.
+    """Result of an import.
 
-    `with_files`: what was stored against the files, read back; `with_active`: the files against the generation that
-    was published before, empty when there was none.
+    `with_files`: the stored tables, read back, compared with the files; `with_active`: the previously published
+    generation compared with the files, empty without one.
     """
 
     symbol: str
@@ -72,16 +72,16 @@ class ImportReport:
 
 
 def import_tables(database: Database, symbol: str, imported: ImportedTables, *, publish_it: bool) -> ImportReport:
-    """Store exported tables as a generation of their own, with the lookup built from them; publish it when asked.
+    """Store exported tables as a generation with its own lookup, and publish it if `publish_it`.
 
-    Buckets without a file have no evidence: their answers are NULL with a reason. A generation whose lookup breaks an
-    invariant is kept as rejected; asking to publish it raises BuildError.
+    Buckets without a file answer NULL with a reason. A generation that breaks an invariant is stored as rejected; with
+    `publish_it` it raises BuildError.
     """
     moves = imported.fingerprints.nodes
     try:
         model = replace(ModelConfig(profile=Profile.SOURCE), move_max_bps=moves[-1])
     except ValueError as error:
-        raise FingerprintFileError(f"thresholds up to {moves[-1] / 100:.2f} % fit no lookup: {error}") from error
+        raise FingerprintFileError(f"thresholds up to {moves[-1] / 100:.2f} % do not fit a lookup: {error}") from error
     with database.connect("import fingerprints", Role.PIPELINE) as connection:
         generation = start_generation(connection, symbol, model, origin="imported", thresholds_bps=moves)
         write_fingerprints(connection, generation, imported.fingerprints)

@@ -1,4 +1,4 @@
-"""Scoring the models on a symbol's stored bars."""
+"""Score models on the stored bars of a symbol."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,16 +18,16 @@ from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.prices.history import read_closes
 
 DEFAULT_MODELS = ("climatology", "momentum", "standardised", "student_t", "normal")
-#: A walk-forward scores the newest year, or the newer half of a shorter history...
+#: The default range is the newest year, or the newer half of a shorter history.
 SCORED_DAYS = 365
-#: ...and needs so many days before it to fit on.
-LEAST_FIT_DAYS = 14
+#: Minimum history before the default range, for the first fit.
+MIN_FIT_DAYS = 14
 FOLD_MONTHS = 3
 
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """A walk-forward on one symbol: how it was made, its folds, and its scores as rows."""
+    """Walk-forward evaluation of one symbol: plan, folds and score rows."""
 
     symbol: str
     plan: Plan
@@ -36,17 +36,17 @@ class ScoreReport:
 
     @property
     def span(self) -> tuple[datetime, datetime]:
-        """From the first forecast up to, UTC."""
+        """Start and end of the scored range, UTC."""
         first, last = (datetime.fromtimestamp(minute * 60, UTC) for minute in (self.plan.start, self.plan.stop))
         return first, last
 
     @property
     def decompositions(self) -> dict[str, BrierDecomposition]:
-        """Each model's Brier score in parts: reliability (0 is right), resolution, uncertainty, and the rest."""
+        """Brier decomposition of each model."""
         return {label: brier_decomposition(tally) for label, tally in merged_tallies(self.folds).items()}
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, as plain JSON values."""
+        """The report as JSON values."""
         first, last = self.span
         return {
             "symbol": self.symbol,
@@ -58,30 +58,23 @@ class ScoreReport:
         }
 
     def plan_as_json(self) -> dict[str, Any]:
-        """How it was made, as plain JSON values."""
-        plan = self.plan
-        return {
-            "every_minutes": plan.every_minutes,
-            "fold_months": plan.fold_months,
-            "train_to": plan.train_to,
-            "ttcs_minutes": list(plan.ttcs_minutes),
-            "moves_bps": list(plan.moves_bps),
-            "models": list(self.folds[0].tallies),
-        }
+        """The plan as JSON values."""
+        plan = {name: value for name, value in asdict(self.plan).items() if name not in ("start", "stop")}
+        return {**plan, "models": list(self.folds[0].tallies)}
 
 
 def newest_plan(history: MarketHistory) -> Plan:
-    """The newest year in quarters, or the newer half of a shorter history. Raises ValueError when that is too short."""
+    """The newest year in quarters, or the newer half of a shorter history. Raises ValueError when too short."""
     days = len(history) // MINUTES_PER_DAY
     scored = min(SCORED_DAYS, days // 2)
-    if days - scored < LEAST_FIT_DAYS:
-        raise ValueError(f"{days} days of bars are too few to fit on {LEAST_FIT_DAYS} of them and to score the rest")
+    if days - scored < MIN_FIT_DAYS:
+        raise ValueError(f"{days} days of bars are too few to fit on {MIN_FIT_DAYS} days and score the rest")
     stop = history.end // MINUTES_PER_DAY * MINUTES_PER_DAY
     return Plan(stop - scored * MINUTES_PER_DAY, stop, fold_months=FOLD_MONTHS)
 
 
 def read_history(connection: Connection, symbol: str, config: ModelConfig) -> MarketHistory:
-    """All stored bars with their momentum. Raises NoDataError when there are none."""
+    """History of all stored bars. Raises NoDataError without bars."""
     closes = read_closes(connection, symbol)
     return market_history(closes, compute_momentum(closes, config))
 
@@ -94,15 +87,15 @@ def score_symbol(
     plan: Plan | None = None,
     log: Log = lambda _: None,
 ) -> ScoreReport:
-    """Walk forward over a history; climatology always takes part, since skill is counted from it.
+    """Evaluate models, and climatology as the reference of the skill, on a history; by default on `newest_plan`.
 
-    Raises NoDataError when there is too little to fit on or nothing to score, ValueError for an unknown model.
+    Raises NoDataError when there is too little history, and ValueError for an unknown model.
     """
     names = list(dict.fromkeys(["climatology", *models]))
-    taking_part = candidates(names, config)
+    entries = candidates(names, config)
     try:
         chosen = plan or newest_plan(history)
-        folds = walk_forward(history, taking_part, chosen, log)
+        folds = walk_forward(history, entries, chosen, log)
         return ScoreReport(symbol, chosen, tuple(folds), tuple(score_rows(folds)))
     except ValueError as error:
         raise NoDataError(f"{symbol}: {error}") from error
@@ -121,9 +114,9 @@ def score_stored(
     train_to: datetime | None,
     log: Log,
 ) -> ScoreReport:
-    """Walk forward over a symbol's stored bars between two instants (UTC), by default over the newest year.
+    """Evaluate models on a symbol's stored bars between two instants (UTC), by default over the newest year.
 
-    Raises NoDataError when there are too few bars, SettingsError for what cannot be meant.
+    Raises NoDataError when there are too few bars, and SettingsError for invalid arguments.
     """
     try:
         candidates(models, config)

@@ -1,4 +1,4 @@
-"""The price archive: old months of bars as files, and questions to files and database together."""
+"""Archive old months of bars as files, and query files and database together."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,14 +17,14 @@ JOB = "archive"
 
 @dataclass(frozen=True)
 class ArchiveReport:
-    """What was planned, and the files that hold it."""
+    """The plan and the files written."""
 
     plan: ArchivePlan
     months: tuple[ArchivedMonth, ...]
 
 
 def plan(settings: Settings, database: Database, now: datetime) -> ArchivePlan:
-    """What to archive at `now` (aware UTC)."""
+    """Plan the archive run at `now` (aware UTC)."""
     with database.connect(JOB, Role.READER) as connection:
         stored = stored_months(connection, list(settings.symbols), now)
     return plan_archive(stored, settings.archive, now)
@@ -33,21 +33,21 @@ def plan(settings: Settings, database: Database, now: datetime) -> ArchivePlan:
 def run(
     settings: Settings, database: Database, now: datetime, log: Log = lambda _: None, run_id: str | None = None
 ) -> ArchiveReport:
-    """Carry the plan out, month by month. Raises AlreadyRunningError while another does, BuildError as one fails."""
+    """Archive the planned months one by one. Raises AlreadyRunningError during another run, and BuildError."""
     with exclusive_run(database, JOB) as recording:
-        decided = plan(settings, database, now)
-        recorded = record_start(recording, JOB, decided, now, run_id)
+        planned = plan(settings, database, now)
+        recorded = record_start(recording, JOB, planned, now, run_id)
         months = []
         with with_short_timeouts(database).connect(JOB, Role.PIPELINE, autocommit=True) as working:
-            for month in decided.months:
+            for month in planned.months:
                 months.append(archive_month(working, settings.archive_dir, month))
                 log(f"{months[-1].file}: {months[-1].rows:,} bars, {months[-1].bytes:,} bytes")
-        report = ArchiveReport(decided, tuple(months))
+        report = ArchiveReport(planned, tuple(months))
         recorded.finish({"months": list(months)})
     return report
 
 
 def query_prices(settings: Settings, database: Database, question: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Column names and rows of a SELECT on `price`, the bars of database and archive. Raises NoDataError."""
+    """Run a SELECT on `price`, the bars of database and archive; see `storage.prices.archive.query_prices`."""
     with database.connect("query", Role.READER) as connection:
         return price_archive.query_prices(connection, settings.archive_dir, question)

@@ -1,4 +1,4 @@
-"""Scoring runs and their scores; and the live answers whose hour has passed."""
+"""Store scoring runs, and settle and read live answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -29,7 +29,7 @@ def write_scores(
     rows: Sequence[ScoreRow],
     run_id: str | None = None,
 ) -> int:
-    """Store a scoring run; needs a transaction. `span`: from the first forecast up to. Returns its number."""
+    """Store a scoring run and return its number; requires a transaction. `span`: start and end of the scored range."""
     parameters = {
         "symbol": symbol,
         "origin": origin,
@@ -48,22 +48,22 @@ def write_scores(
 
 
 def previous_skills(connection: Connection, symbol: str, origin: str, age: timedelta) -> dict[str, float]:
-    """Pooled skill of each model in the newest run that is at least so old."""
+    """Pooled skill of each model in the newest run that is at least `age` old."""
     parameters = {"symbol": symbol, "origin": origin, "age": age}
     return dict(connection.execute(SQL["previous_skills"], parameters).fetchall())
 
 
 def settle_answers(connection: Connection, symbol: str, now: datetime) -> int:
-    """Give live answers whose market has closed their closing price; returns how many got one.
+    """Set the closing price of live answers whose market has closed; return the number settled.
 
-    The price is the last tick within 90 seconds before the close; without one an answer stays unsettled.
+    The closing price is the last tick within 90 seconds before the close; without one an answer stays unsettled.
     """
     return connection.execute(SQL["settle_answers"], {"symbol": symbol, "now": now}).rowcount
 
 
 @dataclass(frozen=True)
 class SettledAnswers:
-    """Live answers of one model, each [n]. `hour`: UTC, when it was given; `probability`: fractions."""
+    """Live answers of one model, each [n]. `hour`: of the answer, UTC; `probability`: fractions."""
 
     model: str
     hour: Ints
@@ -76,7 +76,7 @@ def settled_answers(connection: Connection, symbol: str, start: datetime, stop: 
     rows = connection.execute(SQL["settled_answers"], [symbol, start, stop]).fetchall()
     found = []
     for model in sorted({row[0] for row in rows}):
-        mine = [row for row in rows if row[0] == model]
-        hours, percents, outcomes = (np.array([row[i] for row in mine]) for i in (1, 2, 3))
+        of_model = [row for row in rows if row[0] == model]
+        hours, percents, outcomes = (np.array([row[i] for row in of_model]) for i in (1, 2, 3))
         found.append(SettledAnswers(model, hours, percents.astype(np.float64) / 100.0, outcomes.astype(np.bool_)))
     return found

@@ -44,7 +44,7 @@ def test_calibration_stores_scores_draws_them_and_writes_a_page(
     assert metadata["champion"].value == "standardised"
     page = report_path(in_system.settings.reports_dir, "ETH").read_text()
     assert page.count("<svg") >= 3
-    assert "standardised showed" in page
+    assert "standardised predicted" in page
     with in_system.database.connect("test", Role.READER) as connection:
         models = connection.execute(
             "SELECT model, count(*), min(skill) FROM analytics.score WHERE score_run_id = %s GROUP BY model ORDER BY model",
