@@ -9,14 +9,13 @@ import numpy as np
 
 from assets.common import (
     AUTOMATION,
-    OWNERS,
     invariant,
     invariant_results,
     table_metadata,
     warning,
     warning_result,
 )
-from assets.historical_data import BuildConfig, momentum, price_history, volatility
+from assets.historical_data import BuildConfig
 from pipelines.domain.models.climatology import ClimatologyModel, ClimatologyRule, baseline_of
 from pipelines.domain.models.fingerprint import compute_fingerprints
 from pipelines.domain.models.invariants import (
@@ -51,7 +50,6 @@ from pipelines.storage.models.tables import (
 )
 from pipelines.storage.prices.history import read_closes, require_current_momentum, summarize_bars
 
-GROUP = "analytics"
 #: Models of moves, and models of standardised moves.
 BY_MOVE = ("momentum", "climatology")
 BY_STANDARDISED_MOVE = ("standardised", "student_t", "normal")
@@ -85,9 +83,7 @@ def _lookup_checks(asset: str) -> list[dg.AssetCheckSpec]:
 
 @dg.asset(
     partitions_def=SYMBOLS,
-    deps=[price_history, momentum],
-    group_name=GROUP,
-    owners=OWNERS,
+    deps=["price_history", "momentum"],
     kinds={"postgres", "numpy"},
     check_specs=[
         *_table_checks("fingerprint", "bucket"),
@@ -166,9 +162,7 @@ def _fingerprint_lineage(bucket_of: str) -> dict[str, list[tuple[str, str]]]:
 
 @dg.asset(
     partitions_def=SYMBOLS,
-    deps=[price_history, volatility],
-    group_name=GROUP,
-    owners=OWNERS,
+    deps=["price_history", "volatility"],
     kinds={"postgres", "numpy"},
     check_specs=_table_checks("standardised_fingerprint", "group"),
     code_version="1",
@@ -220,9 +214,7 @@ def standardised_fingerprint(
 
 @dg.asset(
     partitions_def=SYMBOLS,
-    deps=[fingerprint],
-    group_name=GROUP,
-    owners=OWNERS,
+    deps=["fingerprint"],
     kinds={"postgres", "numpy"},
     check_specs=_lookup_checks("lookup"),
     code_version="1",
@@ -236,9 +228,7 @@ def lookup(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.
 
 @dg.asset(
     partitions_def=SYMBOLS,
-    deps=[standardised_fingerprint],
-    group_name=GROUP,
-    owners=OWNERS,
+    deps=["standardised_fingerprint"],
     kinds={"postgres", "numpy"},
     check_specs=_lookup_checks("standardised_lookup"),
     code_version="1",
@@ -298,9 +288,7 @@ def _build_lookups(
 
 @dg.asset(
     partitions_def=SYMBOLS,
-    deps=[lookup],
-    group_name=GROUP,
-    owners=OWNERS,
+    deps=["lookup"],
     kinds={"postgres"},
     code_version="1",
     automation_condition=AUTOMATION,
@@ -312,9 +300,7 @@ def active_generation(context: dg.AssetExecutionContext, database: DatabaseResou
 
 @dg.asset(
     partitions_def=SYMBOLS,
-    deps=[standardised_lookup],
-    group_name=GROUP,
-    owners=OWNERS,
+    deps=["standardised_lookup"],
     kinds={"postgres"},
     code_version="1",
     automation_condition=AUTOMATION,

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.common import OWNERS
-from assets.ops import GROUP
 from pipelines.domain.monitoring.audit.document import summary
 from pipelines.domain.monitoring.audit.measurements import told
 from pipelines.domain.monitoring.audit.report import Kind
@@ -27,8 +25,6 @@ class AuditConfig(dg.Config):
 
 
 @dg.asset(
-    group_name=GROUP,
-    owners=OWNERS,
     kinds={"postgres", "html"},
     code_version="1",
     pool="audit",

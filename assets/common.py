@@ -1,4 +1,4 @@
-"""What the asset modules share: ownership, check specs and results, table metadata."""
+"""What the asset modules share: automation, check specs and results, table metadata."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,6 @@ from pipelines.resources import SYMBOLS
 from pipelines.storage.postgres.catalog import table_columns
 from pipelines.storage.postgres.connection import Connection
 
-OWNERS = ["team:strikecast"]
 #: Rebuilt when what it depends on was rebuilt.
 AUTOMATION = dg.AutomationCondition.eager()
 #: Column -> the (asset, column) pairs that it is computed from.

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from assets.common import AUTOMATION, OWNERS, table_metadata, warning, warning_result
+from assets.common import AUTOMATION, table_metadata, warning, warning_result
 from pipelines.domain.configuration.model import Profile
 from pipelines.domain.models.invariants import find_gaps
 from pipelines.domain.prices.momentum import compute_momentum
@@ -20,20 +20,11 @@ from pipelines.resources import SYMBOLS, DatabaseResource, ExchangeResource, Set
 from pipelines.storage.models.refit import update_volatility
 from pipelines.storage.prices.history import read_closes, summarize_bars, write_gaps, write_momentum
 
-GROUP = "historical_data"
 #: A history with more than this share of its minutes missing is reported.
 MOST_MISSING_SHARE = 0.01
 #: Prices delivered daily are at most this old.
 OLDEST_NEWEST_BAR_HOURS = 26
 Metadata = dict[str, int | str]
-
-price_files = dg.AssetSpec(
-    "price_files",
-    description="One-minute bars as delivered: CSV, csv.gz, zip or Parquet files of any exchange.",
-    group_name="sources",
-    owners=OWNERS,
-    kinds={"file", "csv", "parquet"},
-)
 
 
 class Origin(StrEnum):
@@ -65,9 +56,7 @@ class BuildConfig(dg.Config):
 
 @dg.asset(
     partitions_def=SYMBOLS,
-    deps=[price_files, "price_log"],
-    group_name=GROUP,
-    owners=OWNERS,
+    deps=["price_files", "price_log"],
     kinds={"postgres", "duckdb"},
     check_specs=[
         warning(
@@ -174,9 +163,7 @@ def _backfill(
 
 @dg.asset(
     partitions_def=SYMBOLS,
-    deps=[price_history],
-    group_name=GROUP,
-    owners=OWNERS,
+    deps=["price_history"],
     kinds={"postgres", "numpy"},
     code_version="1",
     automation_condition=AUTOMATION,
@@ -203,9 +190,7 @@ def price_gap(context: dg.AssetExecutionContext, database: DatabaseResource) -> 
 
 @dg.asset(
     partitions_def=SYMBOLS,
-    deps=[price_history],
-    group_name=GROUP,
-    owners=OWNERS,
+    deps=["price_history"],
     kinds={"postgres", "numpy"},
     code_version="1",
     automation_condition=AUTOMATION,
@@ -242,9 +227,7 @@ class VolatilityConfig(dg.Config):
 
 @dg.asset(
     partitions_def=SYMBOLS,
-    deps=[price_history],
-    group_name=GROUP,
-    owners=OWNERS,
+    deps=["price_history"],
     kinds={"postgres", "numpy", "polars"},
     code_version="1",
     automation_condition=AUTOMATION,

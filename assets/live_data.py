@@ -2,15 +2,9 @@
 
 import dagster as dg
 
-from assets.common import OWNERS
-
-GROUP = "live_data"
-
 price_log = dg.AssetSpec(
     "price_log",
     description="Ticks of any producer as they arrive: live_data.price_log.",
-    group_name=GROUP,
-    owners=OWNERS,
     kinds={"postgres"},
     metadata={"dagster/table_name": "live_data.price_log"},
 )
@@ -23,8 +17,6 @@ answer = dg.AssetSpec(
     deps=_READ,
     description="The live session's answers, one per symbol and minute with all strikes: live_data.answer, one "
     "partition per day; scored when their hour has passed.",
-    group_name=GROUP,
-    owners=OWNERS,
     kinds={"postgres"},
     metadata={"dagster/table_name": "live_data.answer"},
 )
@@ -34,7 +26,5 @@ live_probabilities = dg.AssetSpec(
     deps=_READ,
     description="`{symbol}_live_probabilities.json`: the probability of each of 21 strikes, replaced every second "
     "by the job `live_refresh`.",
-    group_name=GROUP,
-    owners=OWNERS,
     kinds={"json", "file"},
 )

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets.common import OWNERS
 from pipelines.errors import BackupError, StrikecastError
 from pipelines.maintenance import archive
 from pipelines.maintenance.backup import create_backup, find_backup, list_backups, rotate_backups
@@ -14,11 +13,10 @@ from pipelines.maintenance.restore import drill
 from pipelines.maintenance.vacuum import drift
 from pipelines.resources import DatabaseResource, SettingsResource, markdown_table, planning_time
 
-GROUP = "ops"
 SHOWN_TABLES = 10
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, kinds={"postgres", "shell"}, code_version="1", pool="backup")
+@dg.asset(kinds={"postgres", "shell"}, code_version="1", pool="backup")
 def backup(
     context: dg.AssetExecutionContext, settings: SettingsResource, database: DatabaseResource
 ) -> Iterator[dg.MaterializeResult]:
@@ -97,7 +95,7 @@ def restores(
     )
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, kinds={"parquet"}, code_version="1", pool="archive", deps=["price_history"])
+@dg.asset(kinds={"parquet"}, code_version="1", pool="archive", deps=["price_history"])
 def price_archive(
     context: dg.AssetExecutionContext, settings: SettingsResource, database: DatabaseResource
 ) -> dg.MaterializeResult:

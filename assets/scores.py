@@ -5,9 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from assets.analytics import active_generation, active_standardised_generation
-from assets.common import OWNERS, table_metadata, warning, warning_result
-from assets.historical_data import price_history, volatility
+from assets.common import table_metadata, warning, warning_result
 from pipelines.domain.evaluation.promotion import band_errors, evaluate_challenger
 from pipelines.domain.evaluation.score_report import ScoreRow, live_rows, merged_tallies
 from pipelines.domain.evaluation.scoring import brier_difference
@@ -25,7 +23,6 @@ from pipelines.storage.evaluation.scores import (
 from pipelines.storage.models.champions import change_champion, read_champion
 from pipelines.storage.models.generations import active_generation as published_generation
 
-GROUP = "scores"
 #: A champion that is off by more in any volatility band is reported.
 MOST_BAND_ERROR_POINTS = 3.0
 #: Largest drop in skill against the run of a month ago.
@@ -36,9 +33,7 @@ BENCHMARK_MODEL = "momentum"
 
 @dg.asset(
     partitions_def=SYMBOLS,
-    deps=[price_history, volatility],
-    group_name=GROUP,
-    owners=OWNERS,
+    deps=["price_history", "volatility"],
     kinds={"postgres", "numpy", "html"},
     check_specs=[
         warning(
@@ -121,8 +116,6 @@ def _checks(
 @dg.asset(
     partitions_def=SYMBOLS,
     deps=["answer", "price_log"],
-    group_name=GROUP,
-    owners=OWNERS,
     kinds={"postgres", "numpy"},
     code_version="1",
     pool="live_calibration",
@@ -156,9 +149,7 @@ class Challenge(dg.Config):
 
 @dg.asset(
     partitions_def=SYMBOLS,
-    deps=[price_history, volatility, calibration, active_generation, active_standardised_generation],
-    group_name=GROUP,
-    owners=OWNERS,
+    deps=["price_history", "volatility", "calibration", "active_generation", "active_standardised_generation"],
     kinds={"postgres"},
     code_version="1",
     pool="calibration",

@@ -3,11 +3,12 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from types import ModuleType
 from typing import Any
 
 import dagster as dg
 
-import assets
+from assets import analytics, audit, historical_data, live_data, ops, scores, sources
 from pipelines.domain.monitoring.alerts import FRESH_FOR
 from pipelines.orchestration import jobs, maintenance, schedules, sensors
 from pipelines.resources import default_resources
@@ -21,6 +22,16 @@ warnings.filterwarnings(
     "ignore", message="Handling yaml-defined logging configuration is currently in beta", category=dg.BetaWarning
 )
 
+#: Asset modules and their groups in the UI.
+GROUPS = (
+    (sources, "sources"),
+    (historical_data, "historical_data"),
+    (analytics, "analytics"),
+    (scores, "scores"),
+    (live_data, "live_data"),
+    (ops, "ops"),
+    (audit, "ops"),
+)
 #: Prices are delivered daily, and everything built from them follows at once.
 _PRICES = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
 #: How old each asset may become before its freshness policy fails.
@@ -59,24 +70,25 @@ rebuild_what_changed = dg.AutomationConditionSensorDefinition(
 )
 
 
-def _with_freshness(spec: dg.AssetSpec) -> dg.AssetSpec:
-    policy = FRESHNESS.get(spec.key.to_user_string())
-    return spec if policy is None else spec.replace_attributes(freshness_policy=policy)
+def _load_group(module: ModuleType, group: str) -> Sequence[Any]:
+    """A group's assets, with owners, freshness policies and references to their source code."""
 
+    def complete(spec: dg.AssetSpec) -> dg.AssetSpec:
+        policy = FRESHNESS.get(spec.key.to_user_string())
+        fresh = spec if policy is None else spec.replace_attributes(freshness_policy=policy)
+        return fresh.replace_attributes(owners=["team:strikecast"], group_name=group)
 
-def _load_assets() -> Sequence[Any]:
-    """All assets, with their freshness policies and references to their source code."""
-    loaded: Any = dg.load_assets_from_package_module(assets, include_specs=True)
+    loaded: Any = dg.load_assets_from_modules([module], include_specs=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # code references are beta in Dagster 1.13
-        return dg.with_source_code_references(dg.map_asset_specs(_with_freshness, loaded))
+        return dg.with_source_code_references(dg.map_asset_specs(complete, loaded))
 
 
 def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The definitions; `resources` replace those with the same key, for tests."""
     return dg.Definitions(
-        assets=_load_assets(),
-        asset_checks=dg.load_asset_checks_from_package_module(assets),
+        assets=[asset for module, group in GROUPS for asset in _load_group(module, group)],
+        asset_checks=dg.load_asset_checks_from_modules([module for module, _ in GROUPS]),
         jobs=[
             jobs.ingest_prices,
             jobs.build,
