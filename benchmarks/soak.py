@@ -1,7 +1,7 @@
 """Kill parts of the whole system at random: `python -m benchmarks.soak [--minutes 15] [--write FILE]`.
 
-`strikecast up` runs with a separate producer of ten prices a second and symbol. The live session, the database server or
-the producer is killed (SIGKILL) every 15 to 40 s. At the end, every acknowledged tick must be stored.
+`strikecast up` runs with a separate producer of ten prices a second and symbol. Every 15 to 40 s, the live session, the
+database server or the producer is killed (SIGKILL). At the end, every acknowledged tick must be stored.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Real live sessions in processes of their own, fed by ticks."""
+"""Live sessions in processes or threads of their own, and the ticks that feed them."""
 
 import asyncio
 import subprocess
@@ -35,7 +35,7 @@ LiveSession(
     period=timedelta(seconds=float(period)), wait=True, log=lambda text: print(text, flush=True),
 ).run()
 """
-#: Once in ten years: who waits in a test is to take over when the test says so, not because an hour is over.
+#: A period that never ends: tests control the hand-over.
 TEN_YEARS_SECONDS = 3_650 * 86_400.0
 
 
@@ -43,7 +43,7 @@ TEN_YEARS_SECONDS = 3_650 * 86_400.0
 def session(
     database: Database, output: Path, *symbols: str, feed: str = "external", period_seconds: float = TEN_YEARS_SECONDS
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A real live session in a process of its own, ended at the latest with the context."""
+    """A live session that leads, in a process of its own; killed with the context."""
     child = start_session(database, output, *symbols, feed=feed, period_seconds=period_seconds)
     try:
         wait_until(lambda: leader_is_alive(database) or child.poll() is not None, "the session to start")
@@ -57,7 +57,7 @@ def session(
 def start_session(
     database: Database, output: Path, *symbols: str, feed: str = "external", period_seconds: float = TEN_YEARS_SECONDS
 ) -> subprocess.Popen[bytes]:
-    """As `session`, but nobody waits until it runs, and nobody ends it."""
+    """Start a live session in a process of its own."""
     arguments = [database.url, str(output), feed, str(period_seconds), *symbols]
     return subprocess.Popen([sys.executable, "-c", SESSION, *arguments])
 
@@ -69,7 +69,7 @@ def kill(child: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def running_in_thread(live: LiveSession) -> Iterator[list[BaseException]]:
-    """A session in a thread of this process; what it raised, after the context."""
+    """Run a session in a thread; after the context, the list holds what it raised."""
     raised: list[BaseException] = []
     started = threading.Event()
     tasks: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
@@ -83,7 +83,7 @@ def running_in_thread(live: LiveSession) -> Iterator[list[BaseException]]:
     def run() -> None:
         try:
             asyncio.run(main())
-        except BaseException as error:  # noqa: BLE001 (the test looks at it)
+        except BaseException as error:  # noqa: BLE001 (for the test)
             raised.append(error)
 
     thread = threading.Thread(target=run)
@@ -125,9 +125,9 @@ def insert_tick(database: Database, symbol: str, price: float, at: datetime | No
 def insert_ticks_until(
     database: Database, output: Path, symbol: str, price: float, what: str, **expected: object
 ) -> dict[str, Any]:
-    """Tick once a second until the file is as expected, and return it.
+    """Insert a tick each second until the file is as expected, and return it.
 
-    A price is fresh for two seconds: a session on a busy machine may need longer to answer its first one.
+    A price is fresh for two seconds, and a session on a busy machine may need longer for its first answer.
     """
     found: list[dict[str, Any]] = []
     sent = -1.0
@@ -147,7 +147,7 @@ def insert_ticks_until(
 
 
 def wait_for_end(child: subprocess.Popen[bytes]) -> int:
-    """The exit code of a session that is to end."""
+    """Wait until a session ends; return its exit code."""
     return child.wait(TIMEOUT_SECONDS)
 
 

@@ -16,12 +16,12 @@ from waiting import TIMEOUT_SECONDS, wait_until
 
 @dataclass(frozen=True)
 class Served:
-    """A `serve` that answers: its home folder, its process and a client of it."""
+    """A running `serve`: its home folder, process, HTTP client and log."""
 
     home: Path
     process: subprocess.Popen[bytes]
     client: httpx.Client
-    said: Callable[[], str]
+    log: Callable[[], str]
 
     @property
     def url(self) -> str:
@@ -42,9 +42,9 @@ class Served:
 def serving(home: Path, **settings: str) -> Iterator[Served]:
     """`strikecast serve` on a port of its own, with the home folder and STRIKECAST_* settings given."""
     home.mkdir(parents=True, exist_ok=True)
-    log = home / "serve.log"
+    log_file = home / "serve.log"
     variables = {f"STRIKECAST_{name.upper()}": value for name, value in settings.items()}
-    with log.open("wb") as output:
+    with log_file.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.cli", "serve", "--port", "0"],
             env={**os.environ, "STRIKECAST_HOME": str(home), "COLUMNS": "200", **variables},
@@ -52,15 +52,15 @@ def serving(home: Path, **settings: str) -> Iterator[Served]:
         )
 
     def address() -> str | None:
-        found = re.search(r"http://\S+", log.read_text())
+        found = re.search(r"http://\S+", log_file.read_text())
         return found[0] if found else None
 
     try:
         wait_until(lambda: address() or process.poll() is not None, "the page to be served")
         url = address()
-        assert url is not None, log.read_text()
+        assert url is not None, log_file.read_text()
         with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
-            yield Served(home, process, client, log.read_text)
+            yield Served(home, process, client, log_file.read_text)
     finally:
         process.kill()
         process.wait()

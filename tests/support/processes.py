@@ -1,4 +1,4 @@
-"""Looking at processes that may end at any moment: what has ended has no children, no arguments, no file."""
+"""Inspecting processes that may end at any moment."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -8,21 +8,21 @@ from waiting import wait_until
 
 
 def descendants(pid: int) -> list[psutil.Process]:
-    """The processes that a process started, and those that they started; none of one that has ended."""
+    """All descendants of a process; none if it has ended."""
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).children(recursive=True)
     return []
 
 
 def command_line(process: psutil.Process) -> list[str]:
-    """A process's arguments; none once it has ended, whether or not its parent has heard of it."""
+    """A process's arguments; none if it has ended, even as a zombie."""
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
         return process.cmdline()
     return []
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Whether it does nothing any more; where no parent asks, an ended process stays in the table as a zombie."""
+    """Whether a process has ended, even if it remains as a zombie because no parent waits for it."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -30,14 +30,14 @@ def has_ended(process: psutil.Process) -> bool:
 
 
 def kill_all(*processes: psutil.Process) -> None:
-    """Kill what has not ended yet."""
-    for one in processes:
+    """Kill those that have not ended."""
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
-            one.kill()
+            process.kill()
 
 
 def postmaster(data: Path) -> psutil.Process:
-    """The first process of the server of a data directory; its file is written in steps, and the number may come late."""
+    """The postmaster of a data directory; its pid file is written in steps."""
     file = data / "postmaster.pid"
 
     def lines() -> list[str]:

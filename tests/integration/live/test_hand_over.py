@@ -1,4 +1,4 @@
-"""One session writes at a time, and another goes on when it ends, dies, hangs or is overtaken."""
+"""One session writes at a time; a successor takes over when it ends, is killed, hangs or is overtaken."""
 
 import fcntl
 import os
@@ -28,7 +28,7 @@ Build = Callable[..., int]
 
 
 def rows(database: Database, symbol: str) -> list[dict[str, Any]]:
-    """Sessions of a symbol, in their order."""
+    """Sessions of a symbol, oldest first."""
     with database.connect("test", Role.READER) as connection:
         found = connection.execute(
             "SELECT session_id, status, resumed_from, ended_because, cycles FROM live_data.session "
@@ -63,8 +63,8 @@ def states(database: Database, number: int) -> list[tuple[str, str]]:
         ).fetchall()
 
 
-def bars(database: Database, symbol: str) -> None:
-    """A day to replay."""
+def insert_bars(database: Database, symbol: str) -> None:
+    """Insert a day of bars to replay."""
     with database.connect("test", None) as connection:
         connection.execute("SELECT historical_data.create_symbol_partitions(%s)", [symbol])
         connection.execute(
@@ -82,21 +82,21 @@ def written_at(output: Path, symbol: str) -> float | None:
 @pytest.mark.one_server
 def test_sessions_hand_over_in_order(database: Database, build: Build, tmp_path: Path) -> None:
     build("OVER", seed=1)
-    bars(database, "OVER")
-    seen: list[tuple[float, int]] = []
+    insert_bars(database, "OVER")
+    versions: list[tuple[float, int]] = []
 
-    def look() -> bool:
+    def has_two_hand_overs() -> bool:
         at, payload = written_at(tmp_path, "OVER"), read_payload(tmp_path, "OVER")
-        if at is not None and payload is not None and (not seen or at != seen[-1][0]):
-            seen.append((at, payload["session"]))
-        return len({number for _, number in seen}) == 3 and seen[-1][0] - seen[0][0] > 8
+        if at is not None and payload is not None and (not versions or at != versions[-1][0]):
+            versions.append((at, payload["session"]))
+        return len({number for _, number in versions}) == 3 and versions[-1][0] - versions[0][0] > 8
 
     with ExitStack() as stack:
         for _ in range(3):
             child = start_session(database, tmp_path, "OVER", feed="replay", period_seconds=4)
             stack.callback(kill, child)
-        wait_until(look, "two hand-overs")
-        numbers = [number for _, number in seen]
+        wait_until(has_two_hand_overs, "two hand-overs")
+        numbers = [number for _, number in versions]
         assert numbers == sorted(numbers), "no session writes after its successor"
     first, second, third = rows(database, "OVER")
     assert (first["status"], first["because"]) == ("stopped", "handed over when its market closed")
@@ -109,7 +109,7 @@ def test_sessions_hand_over_in_order(database: Database, build: Build, tmp_path:
 @pytest.mark.one_server
 def test_a_successor_continues_the_totals(database: Database, build: Build, tmp_path: Path) -> None:
     build("SUMS", seed=1)
-    bars(database, "SUMS")
+    insert_bars(database, "SUMS")
     for count in (1, 2):
         with session(database, tmp_path, "SUMS", feed="replay") as child:
             wait_until(partial(lambda n: len(rows(database, "SUMS")) == n, count), "its row")
@@ -129,12 +129,12 @@ def test_without_a_successor_a_session_continues_after_its_hour(
     database: Database, build: Build, tmp_path: Path
 ) -> None:
     build("ALONE", seed=1)
-    bars(database, "ALONE")
+    insert_bars(database, "ALONE")
     with session(database, tmp_path, "ALONE", feed="replay", period_seconds=1) as child:
         wait_until(lambda: (rows(database, "ALONE") or [{"cycles": 0}])[-1]["cycles"] > 5, "five refreshes")
         assert child.poll() is None
         assert rows(database, "ALONE")[-1]["status"] == "running"
-        successor = start_session(database, tmp_path, "ALONE", feed="replay")  # which waits for an instant only
+        successor = start_session(database, tmp_path, "ALONE", feed="replay")  # waits only briefly
         try:
             assert wait_for_end(child) == 0
         finally:
@@ -144,7 +144,7 @@ def test_without_a_successor_a_session_continues_after_its_hour(
 @pytest.mark.one_server
 def test_a_standby_succeeds_a_killed_session(database: Database, build: Build, tmp_path: Path) -> None:
     build("KILL", seed=1)
-    bars(database, "KILL")
+    insert_bars(database, "KILL")
     with session(database, tmp_path, "KILL", feed="replay") as first:
         wait_until(lambda: read_payload(tmp_path, "KILL"), "a file")
         number = rows(database, "KILL")[0]["session"]
@@ -152,7 +152,10 @@ def test_a_standby_succeeds_a_killed_session(database: Database, build: Build, t
         with standby(database, tmp_path, "KILL", feed="replay"):
             first.send_signal(signal.SIGKILL)
             wait_until(lambda: (read_payload(tmp_path, "KILL") or {})["session"] > number, "the successor's file")
-            wait_until(lambda: states(database, number)[-1] == ("on_stop", "crashed"), "the dead one's last snapshot")
+            wait_until(
+                lambda: states(database, number)[-1] == ("on_stop", "crashed"),
+                "the final snapshot of the killed session",
+            )
     assert rows(database, "KILL")[0]["status"] == "crashed"
 
 
@@ -160,7 +163,7 @@ def test_a_paused_session_is_replaced_and_writes_nothing_when_it_resumes(
     database: Database, build: Build, tmp_path: Path
 ) -> None:
     build("PAUSE", seed=1)
-    bars(database, "PAUSE")
+    insert_bars(database, "PAUSE")
     with session(database, tmp_path, "PAUSE", feed="replay") as first:
         wait_until(lambda: read_payload(tmp_path, "PAUSE"), "a file")
         number = rows(database, "PAUSE")[0]["session"]
@@ -169,7 +172,7 @@ def test_a_paused_session_is_replaced_and_writes_nothing_when_it_resumes(
             wait_until(lambda: (read_payload(tmp_path, "PAUSE") or {})["session"] > number, "the successor's file")
             ticks = count_ticks(database, "PAUSE")
             first.send_signal(signal.SIGCONT)
-            assert wait_for_end(first) != 0, "it finds out, and says so"
+            assert wait_for_end(first) != 0, "it ends with an error"
             wait_until(lambda: count_ticks(database, "PAUSE") > ticks + 2, "the successor's ticks")
             wait_until(payload_has(tmp_path, "PAUSE", status="ok"), "a fresh file")
             payload = read_payload(tmp_path, "PAUSE")
@@ -199,14 +202,14 @@ def test_a_cancelled_standby_leaves_no_record(database: Database, build: Build, 
 
 def test_a_cancelled_session_writes_a_final_file_and_snapshot(database: Database, build: Build, tmp_path: Path) -> None:
     build("STOP", seed=1)
-    bars(database, "STOP")
+    insert_bars(database, "STOP")
     with session(database, tmp_path, "STOP", feed="replay") as child:
         wait_until(payload_has(tmp_path, "STOP", status="ok"), "a fresh file")
         child.send_signal(signal.SIGTERM)
         wait_for_end(child)
     payload = read_payload(tmp_path, "STOP")
     assert payload is not None
-    assert payload["status"] == "stale", "nobody renews it"
+    assert payload["status"] == "stale", "it will not be refreshed"
     assert payload["reasons"] == ["the live session ended: stopped by SIGTERM"]
     last = rows(database, "STOP")[-1]
     assert (last["status"], last["because"]) == ("stopped", "stopped by SIGTERM")
@@ -222,7 +225,7 @@ def test_a_killed_standby_leaves_the_queue(database: Database, build: Build, tmp
         wait_until(lambda: waiting(database) == 0, "the server to notice")
 
 
-# The fence of the files
+# Fencing of the files
 
 
 def test_an_overtaken_session_can_neither_write_nor_claim(tmp_path: Path) -> None:
@@ -282,7 +285,7 @@ def test_a_session_paused_in_mid_write_is_killed_by_its_successor(tmp_path: Path
         wait_until(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_STOPPED, "it to stop")
         files = ProbabilityFileWriter(tmp_path)
         files.claim(2, "here")
-        wait_until(lambda: holder.poll() is not None, "it to be ended")
+        wait_until(lambda: holder.poll() is not None, "it to be killed")
         files.write("X", {"session": 2})
     finally:
         holder.kill()
@@ -308,13 +311,13 @@ def test_an_overtaken_session_kills_no_process(tmp_path: Path) -> None:
 
 def test_a_lock_held_by_an_unknown_process_is_an_error(tmp_path: Path) -> None:
     files = ProbabilityFileWriter(tmp_path)
-    stranger = os.open(tmp_path / FENCE, os.O_RDWR)
-    fcntl.flock(stranger, fcntl.LOCK_EX)
+    other = os.open(tmp_path / FENCE, os.O_RDWR)
+    fcntl.flock(other, fcntl.LOCK_EX)
     try:
         with pytest.raises(AlreadyRunningError, match="has been locked"):
             files.claim(1, "here")
     finally:
-        os.close(stranger)
+        os.close(other)
     files.claim(1, "here")
 
 

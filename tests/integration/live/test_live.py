@@ -1,4 +1,4 @@
-"""The live session: files that are whole, fresh or honest about it, from one writer."""
+"""The live session: complete files, fresh or marked as stale, from one writer."""
 
 import signal
 import threading
@@ -87,9 +87,7 @@ def test_a_symbol_without_a_generation_does_not_affect_others(database: Database
     with session(database, tmp_path, "NOGEN", "GOOD", "NOTICK"):
         insert_tick(database, "NOGEN", 100.0)
         insert_tick(database, "GOOD", 100.0)
-        wait_until(
-            payload_has(tmp_path, "NOGEN", current_price=100.0), "an honest file of the symbol without a generation"
-        )
+        wait_until(payload_has(tmp_path, "NOGEN", current_price=100.0), "a file of the symbol without a generation")
         insert_ticks_until(database, tmp_path, "GOOD", 100.02, "the good symbol's file", status="ok")
         payload = read_payload(tmp_path, "NOGEN")
     assert payload is not None
@@ -192,7 +190,7 @@ def test_the_database_refuses_absurd_prices(database: Database) -> None:
 def test_imported_tables_without_a_baseline_answer_once_momentum_is_known(
     database: Database, reference: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    symbol = f"BARE{request.node.callspec.params['reference'].upper()}"  # neither sees the ticks of the other
+    symbol = f"BARE{request.node.callspec.params['reference'].upper()}"  # separate ticks
     folder = tmp_path / "old"
     folder.mkdir()
     name = "btc_fingerprint_directional_momentum_000.csv"

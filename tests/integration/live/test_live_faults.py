@@ -1,4 +1,4 @@
-"""What goes wrong beside a live session costs no file a second: reports, locks, other symbols, other feeds, the past."""
+"""Faults outside the refresh loop delay no file: reports, locks, other symbols, other feeds, earlier sessions."""
 
 import asyncio
 import threading
@@ -21,8 +21,8 @@ from live_sessions import (
 )
 from waiting import TIMEOUT_SECONDS, wait_until
 
-from pipelines.live import refresh_loop as cycle
-from pipelines.live import session as of_sessions
+from pipelines.live import refresh_loop
+from pipelines.live import session as session_module
 from pipelines.live.feeds.exchange import ExchangeFeed
 from pipelines.live.file_writer import probabilities_path
 from pipelines.storage.live.sessions import LockState, read_lock_state, read_lock_state_async
@@ -31,63 +31,63 @@ from pipelines.storage.postgres.connection import AsyncConnection, Database, Rol
 Build = Callable[..., int]
 
 
-def number(output: Path, symbol: str) -> int | None:
+def session_number(output: Path, symbol: str) -> int | None:
     payload = read_payload(output, symbol)
     return None if payload is None else payload["session"]
 
 
 def test_a_failing_report_is_logged_and_the_session_continues(database: Database, build: Build, tmp_path: Path) -> None:
     build("TELL", seed=1)
-    said: list[str] = []
+    logged: list[str] = []
 
     def fails(_: object = None) -> None:
-        raise RuntimeError("nobody\nlistens")
+        raise RuntimeError("report\nfailed")
 
     insert_tick(database, "TELL", 100.0)
-    live = new_session(database, tmp_path, "TELL", log=said.append, on_start=fails, on_report=fails)
+    live = new_session(database, tmp_path, "TELL", log=logged.append, on_start=fails, on_report=fails)
     with running_in_thread(live) as raised:
-        wait_until(lambda: any("nobody listens" in text for text in said), "the failure to be said")
+        wait_until(lambda: any("report failed" in text for text in logged), "the failure to be logged")
         insert_tick(database, "TELL", 100.5)
         wait_until(payload_has(tmp_path, "TELL", current_price=100.5), "the session to go on")
-    assert isinstance(raised[0], asyncio.CancelledError), "it ended when it was told to"
-    assert "start callback: RuntimeError: nobody listens" in said
+    assert isinstance(raised[0], asyncio.CancelledError), "it ended by cancellation"
+    assert "start callback: RuntimeError: report failed" in logged
 
 
 @pytest.mark.one_server
 def test_refreshes_are_not_logged(database: Database, build: Build, tmp_path: Path) -> None:
-    """Lines tell of what changes; none is written per refresh, or logs would grow with them."""
+    """Only changes are logged: a line per refresh would fill the log."""
     build("QUIET", seed=1)
     insert_half_an_hour_of_ticks(database, "QUIET", 100.0)
-    said: list[str] = []
-    with running_in_thread(new_session(database, tmp_path, "QUIET", log=said.append)):
+    logged: list[str] = []
+    with running_in_thread(new_session(database, tmp_path, "QUIET", log=logged.append)):
         for number in range(1, 61):
             insert_tick(database, "QUIET", 100.0 + number / 1000)
             wait_until(payload_has(tmp_path, "QUIET", current_price=100.0 + number / 1000), "the refresh")
-    assert len(said) <= 5, said
+    assert len(logged) <= 5, logged
 
 
 def test_a_session_that_lost_a_cancellation_and_its_connection_ends(
     database: Database, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a wait on the pool is, on Python 3.11, that is cancelled as a connection comes."""
+    """As on Python 3.11, when a wait for the pool is cancelled as a connection becomes available."""
     build("DEAF", seed=1)
-    looking = threading.Event()
+    waiting = threading.Event()
 
-    async def deaf(connection: AsyncConnection) -> LockState:
-        if not looking.is_set():
-            looking.set()
+    async def ignores_cancellation(connection: AsyncConnection) -> LockState:
+        if not waiting.is_set():
+            waiting.set()
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(3600)
         return await read_lock_state_async(connection)
 
-    monkeypatch.setattr(of_sessions, "read_lock_state_async", deaf)
+    monkeypatch.setattr(session_module, "read_lock_state_async", ignores_cancellation)
     live = new_session(database, tmp_path, "DEAF", period=timedelta(seconds=2))
     with running_in_thread(live) as raised:
-        assert looking.wait(TIMEOUT_SECONDS)
+        assert waiting.wait(TIMEOUT_SECONDS)
         with database.connect("test", None, autocommit=True) as connection:
             connection.execute("SELECT pg_terminate_backend(%s)", [read_lock_state(connection).holder_pid])
         wait_until(lambda: raised, "its end")
-    assert not isinstance(raised[0], asyncio.CancelledError), "it says why"
+    assert not isinstance(raised[0], asyncio.CancelledError), "it raises its cause"
 
 
 @pytest.mark.one_server
@@ -96,24 +96,26 @@ def test_a_locked_table_delays_rows_but_no_file(database: Database, build: Build
     insert_half_an_hour_of_ticks(database, "LOCKED", 100.0)
     with session(database, tmp_path, "LOCKED"):
         insert_ticks_until(database, tmp_path, "LOCKED", 100.0, "a fresh file", status="ok")
-        before = number(tmp_path, "LOCKED")
+        before = session_number(tmp_path, "LOCKED")
         with database.connect("maintenance", None) as holder:
             holder.execute("LOCK TABLE live_data.answer IN ACCESS EXCLUSIVE MODE")
             holder.execute("LOCK TABLE live_data.session_snapshots IN ACCESS EXCLUSIVE MODE")
             since = datetime.now(UTC)
-            update: set[str] = set()
-            while datetime.now(UTC) - since < timedelta(seconds=8):  # longer than a silent session is left alone
+            timestamps: set[str] = set()
+            while datetime.now(UTC) - since < timedelta(seconds=8):  # longer than HANG_SECONDS
                 insert_tick(database, "LOCKED", 100.0)
-                wait_until(lambda: (read_payload(tmp_path, "LOCKED") or {})["timestamp"] not in update, "a new file")
-                update.add((read_payload(tmp_path, "LOCKED") or {})["timestamp"])
-        assert number(tmp_path, "LOCKED") == before, "nobody took it for dead"
+                wait_until(
+                    lambda: (read_payload(tmp_path, "LOCKED") or {})["timestamp"] not in timestamps, "a new file"
+                )
+                timestamps.add((read_payload(tmp_path, "LOCKED") or {})["timestamp"])
+        assert session_number(tmp_path, "LOCKED") == before, "the session was not replaced"
 
-        def kept() -> bool:
+        def is_stored() -> bool:
             with database.connect("test", Role.READER) as connection:
                 row = connection.execute("SELECT count(*) FROM live_data.answer WHERE symbol = 'LOCKED'").fetchone()
             return row is not None and row[0] > 0
 
-        wait_until(kept, "the answers to be stored after all")
+        wait_until(is_stored, "the answers to be stored")
 
 
 @pytest.mark.one_server
@@ -142,7 +144,7 @@ def test_an_unreadable_generation_affects_no_other_symbol(database: Database, bu
     with session(database, tmp_path, "BROKEN", "WHOLE"):
         insert_tick(database, "BROKEN", 100.25)
         insert_ticks_until(database, tmp_path, "WHOLE", 100.25, "the other symbol's file", status="ok")
-        wait_until(payload_has(tmp_path, "BROKEN", current_price=100.25), "an honest file")
+        wait_until(payload_has(tmp_path, "BROKEN", current_price=100.25), "a file with the reason")
         payload = read_payload(tmp_path, "BROKEN")
     assert payload is not None
     assert any(reason.startswith(f"generation {broken} cannot be read: ") for reason in payload["reasons"])
@@ -153,7 +155,7 @@ def test_more_ticks_than_one_batch_are_all_read(
 ) -> None:
     build("MANY", seed=1)
     insert_half_an_hour_of_ticks(database, "MANY", 100.0)
-    monkeypatch.setattr(cycle, "TICK_BATCH_SIZE", 5)
+    monkeypatch.setattr(refresh_loop, "TICK_BATCH_SIZE", 5)
     insert_tick(database, "MANY", 100.25)
     with running_in_thread(new_session(database, tmp_path, "MANY")):
         wait_until(payload_has(tmp_path, "MANY", current_price=100.25), "the newest price in the first file")
@@ -191,14 +193,14 @@ def test_totals_continue_after_a_session_without_a_snapshot(database: Database, 
 
     insert_tick(database, "COUNTS", 100.0)
     with running_in_thread(new_session(database, tmp_path, "COUNTS")):
-        wait_until(lambda: number(tmp_path, "COUNTS") is not None, "a first session")
+        wait_until(lambda: session_number(tmp_path, "COUNTS") is not None, "a first session")
         insert_tick(database, "COUNTS", 100.1)
         wait_until(payload_has(tmp_path, "COUNTS", current_price=100.1), "some refreshes")
     counted = totals()[-1][1]
-    with database.connect("test", None) as connection:  # one that died before its first snapshot
+    with database.connect("test", None) as connection:  # crashed before its first snapshot
         connection.execute("INSERT INTO live_data.session (symbols) VALUES ('{COUNTS}')")
     with running_in_thread(new_session(database, tmp_path, "COUNTS")) as raised:
-        wait_until(lambda: totals()[-1][1] > counted, "the next session to go on from there")
+        wait_until(lambda: totals()[-1][1] > counted, "the next session to continue from there")
     assert isinstance(raised[0], asyncio.CancelledError)
 
 
@@ -213,20 +215,20 @@ def test_a_standby_has_connected_to_the_exchange(
     first = new_session(database, tmp_path, "BTC", feed=feed)
     with running_in_thread(first):
         wait_until(payload_has(tmp_path, "BTC", current_price=100_000.0), "the exchange's price")
-        earlier = number(tmp_path, "BTC")
-        said: list[str] = []
-        second = new_session(database, tmp_path, "BTC", feed=feed, wait=True, log=said.append)
+        earlier = session_number(tmp_path, "BTC")
+        logged: list[str] = []
+        second = new_session(database, tmp_path, "BTC", feed=feed, wait=True, log=logged.append)
         with running_in_thread(second):
-            wait_until(lambda: len(exchange.sockets) >= 2, "the one that waits to connect")
-            wait_until(lambda: "another session is running: waiting to take over" in said, "it to wait")
-            assert number(tmp_path, "BTC") == earlier
+            wait_until(lambda: len(exchange.sockets) >= 2, "the standby to connect")
+            wait_until(lambda: "another session is running: waiting to take over" in logged, "the standby to wait")
+            assert session_number(tmp_path, "BTC") == earlier
             with database.connect("test", None) as connection:
                 connection.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7319002 "
                     "AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
                 )
             exchange.tick("BTC", 100_010.0)
-            wait_until(lambda: number(tmp_path, "BTC") not in (None, earlier), "the one that waited to write")
+            wait_until(lambda: session_number(tmp_path, "BTC") not in (None, earlier), "the standby to write")
             wait_until(payload_has(tmp_path, "BTC", current_price=100_010.0), "the newest price")
             connections = [path for path in exchange.requests if path.endswith("/ws")]
-            assert len(connections) == 2, "none had to be made when its turn came"
+            assert len(connections) == 2, "no new connection at the take-over"

@@ -1,4 +1,4 @@
-"""The live session with the standardised model: what it knows, what it keeps, and whom it follows."""
+"""The live session with the standardised model: inputs, stored answers, changes of the champion."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ from waiting import wait_until
 from pipelines.domain.models.base import MarketStates
 from pipelines.domain.prices.live_volatility import LiveVolatility
 from pipelines.domain.prices.ticks import minutes_of
-from pipelines.live import refresh_loop as cycle
+from pipelines.live import refresh_loop
 from pipelines.storage.live.ticks import minute_closes
 from pipelines.storage.models.champions import change_champion
 from pipelines.storage.models.generations import active_generation, read_version
@@ -33,7 +33,7 @@ from pipelines.storage.postgres.connection import Database, Role
 
 @pytest.fixture(scope="module")
 def symbol(database: Database, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A symbol with bars up to ten minutes before this began, and ticks of the last ten minutes."""
+    """A symbol with bars until ten minutes ago, and ticks of the last ten minutes."""
     end = int(datetime.now(UTC).timestamp()) // 60 - 10
     bars = synthetic_bars(20, end_minute=end)
     ingest_bars(database, "LIVE", bars, tmp_path_factory.mktemp("live"))
@@ -64,7 +64,7 @@ def count_answers(database: Database) -> int:
 def test_the_file_shows_the_models_inputs_and_its_answer_is_stored(
     database: Database, symbol: str, tmp_path: Path
 ) -> None:
-    kept = count_answers(database)
+    before = count_answers(database)
     with session(database, tmp_path, symbol):
         payload = insert_ticks_until(
             database,
@@ -76,7 +76,7 @@ def test_the_file_shows_the_models_inputs_and_its_answer_is_stored(
             model="standardised",
             group=0,
         )  # the first file may be written before volatility is known
-        wait_until(lambda: count_answers(database) > kept, "an answer to be kept")
+        wait_until(lambda: count_answers(database) > before, "an answer to be stored")
     assert payload is not None
     assert payload["fingerprint_table"] == "standardised_lookup_cell"
     assert payload["sigma"] > 0
@@ -138,8 +138,8 @@ def test_volatility_continues_from_the_newest_bar_through_later_ticks(
 def test_a_session_uses_a_new_champion_when_notified(
     database: Database, symbol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Because it is told: it does not look by itself."""
-    monkeypatch.setattr(cycle, "CHAMPION_POLL_SECONDS", TEN_YEARS_SECONDS)
+    """By notification: polling is disabled."""
+    monkeypatch.setattr(refresh_loop, "CHAMPION_POLL_SECONDS", TEN_YEARS_SECONDS)
     with running_in_thread(new_session(database, tmp_path, symbol)):
         insert_tick(database, symbol, 100.0)
         wait_until(payload_has(tmp_path, symbol, model="standardised"), "a file of the champion")

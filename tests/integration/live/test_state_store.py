@@ -1,4 +1,4 @@
-"""The state store: what is saved is loaded again, all of it, or nothing is saved and the reason is told."""
+"""The state store: a state is loaded as it was saved, or an error names the reason and nothing is saved."""
 
 import math
 import threading
@@ -21,7 +21,7 @@ BEGAN = datetime(2026, 3, 29, 0, 59, 59, 999_999, tzinfo=UTC)
 
 
 def state(name: str = "paper-1", **session: Any) -> dict[str, Any]:
-    """A full state: two positions, one of them half open."""
+    """A complete state with two positions, one of them half open."""
     return {
         "session": {
             "session_id": name,
@@ -131,24 +131,24 @@ def test_ten_thousand_positions_are_loaded(live: Connection) -> None:
     assert StateStore(live).load_latest("large") == saved
 
 
-def broken(change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    spoilt = state("broken")
-    change(spoilt)
-    return spoilt
+def changed(change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    invalid = state("broken")
+    change(invalid)
+    return invalid
 
 
 def put(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:
-    def change(spoilt: dict[str, Any]) -> None:
+    def change(invalid: dict[str, Any]) -> None:
         *parents, last = path
         for name in parents:
-            spoilt = spoilt[name]
-        spoilt[last] = value
+            invalid = invalid[name]
+        invalid[last] = value
 
     return change
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (put("metrics", "total_pnl_usd", value=math.nan), "metrics.total_pnl_usd is nan, expected a finite number"),
         (put("metrics", "per_symbol_pnl", value={"BTC": [1.0, math.inf]}), r"metrics.per_symbol_pnl.BTC\[1\] is inf"),
@@ -171,33 +171,33 @@ def put(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:
         (put("session", "loop_count", value=True), "session.loop_count is True, expected a count"),
         (put("session", "surplus", value=1), "session.surplus has no column"),
         (put("positions", "active_orders", value=[]), "positions.active_orders is a list, expected a map"),
-        (lambda spoilt: spoilt["metrics"].pop("total_pnl_usd"), "metrics.total_pnl_usd is missing"),
-        (lambda spoilt: spoilt.pop("risk_guard"), "state.risk_guard is missing"),
+        (lambda invalid: invalid["metrics"].pop("total_pnl_usd"), "metrics.total_pnl_usd is missing"),
+        (lambda invalid: invalid.pop("risk_guard"), "state.risk_guard is missing"),
     ],
 )
 def test_a_field_that_cannot_be_stored_is_named_and_nothing_is_saved(
-    live: Connection, change: Callable[[dict[str, Any]], None], told: str
+    live: Connection, change: Callable[[dict[str, Any]], None], message: str
 ) -> None:
     before = count(live)
-    with pytest.raises(StateError, match=told):
-        StateStore(live).save(broken(change), SnapshotType.PERIODIC)
+    with pytest.raises(StateError, match=message):
+        StateStore(live).save(changed(change), SnapshotType.PERIODIC)
     assert count(live) == before
 
 
 def test_all_invalid_fields_are_named_at_once(live: Connection) -> None:
-    spoilt = broken(put("metrics", "total_pnl_usd", value=math.nan))
-    spoilt["risk_guard"]["daily_loss_usd"] = math.inf
+    invalid = changed(put("metrics", "total_pnl_usd", value=math.nan))
+    invalid["risk_guard"]["daily_loss_usd"] = math.inf
     with pytest.raises(StateError, match="total_pnl_usd is nan.*daily_loss_usd is inf"):
-        StateStore(live).save(spoilt, SnapshotType.PERIODIC)
+        StateStore(live).save(invalid, SnapshotType.PERIODIC)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"mode": "dreaming"}, {"status": "tired"}, {"loop_count": -1}, {"session_id": ""}, {"session_id": None}]
+    "invalid", [{"mode": "dreaming"}, {"status": "tired"}, {"loop_count": -1}, {"session_id": ""}, {"session_id": None}]
 )
-def test_a_state_that_the_database_refuses_leaves_nothing(live: Connection, wrong: dict[str, Any]) -> None:
+def test_a_state_that_the_database_refuses_leaves_nothing(live: Connection, invalid: dict[str, Any]) -> None:
     before = {table: count(live, table) for table in TABLES}
     with pytest.raises(psycopg.errors.IntegrityError):
-        StateStore(live).save(state("refused", **wrong), SnapshotType.PERIODIC)
+        StateStore(live).save(state("refused", **invalid), SnapshotType.PERIODIC)
     assert {table: count(live, table) for table in TABLES} == before
 
 
@@ -288,13 +288,13 @@ def test_table_statistics_match_the_servers(live: Connection) -> None:
         assert heap + index + toast == total
 
     def sizes_agree() -> bool:  # a vacuum in between adds its maps
-        told = live.execute(
+        row = live.execute(
             "SELECT bool_and(total_bytes = pg_total_relation_size(format('live_data.%I', table_name)::regclass)) "
             "FROM live_data.snapshot_table_stats()"
         ).fetchone()
-        return told == (True,)
+        return row == (True,)
 
-    wait_until(sizes_agree, "the sizes to be the server's own")
+    wait_until(sizes_agree, "the sizes to agree with the server's")
 
 
 def test_the_views_show_sessions_and_their_history(live: Connection) -> None:

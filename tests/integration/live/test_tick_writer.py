@@ -1,4 +1,4 @@
-"""Ticks in the database: by day, with what follows from them, and none lost while the table cannot be written."""
+"""Ticks in the database: partitions by day, features, and no loss while the table cannot be written."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -47,7 +47,7 @@ def rows(database: Database, symbol: str) -> list[dict[str, Any]]:
 
 
 def with_writer(database: Database, work: Callable[[TickWriter], Awaitable[None]], lock_timeout: str = "200ms") -> None:
-    """Do something with a tick log on a connection as a session has it."""
+    """Run a coroutine with a tick writer, on a connection like a session's."""
 
     async def run() -> None:
         conninfo = database.conninfo("test", Role.LIVE)
@@ -193,7 +193,7 @@ def test_the_session_adds_features_to_ticks_of_other_producers(
     assert last["missing_lags"] == []
     assert last["delta_1m"] == pytest.approx(1.0)
     assert last["momentum_score"] == pytest.approx(1.0)
-    assert all(row["missing_lags"] is not None for row in before), "nobody saw them come, and yet"
+    assert all(row["missing_lags"] is not None for row in before), "also those before the session"
     assert before[0]["missing_lags"] == [1, 2, 3, 4, 15, 30]
 
 
@@ -204,13 +204,13 @@ def test_a_price_from_the_future_is_reported_and_not_used(database: Database, bu
         insert_ticks_until(database, tmp_path, "AHEAD", 100.0, "a fresh file", status="ok")
         insert_tick(database, "AHEAD", 500.0, datetime.now(UTC) + timedelta(seconds=90))
 
-        def told() -> bool:
+        def is_reported() -> bool:
             return any(
                 "ahead of this machine's clock" in reason
                 for reason in (read_payload(tmp_path, "AHEAD") or {})["reasons"]
             )
 
-        wait_until(told, "the reason")
+        wait_until(is_reported, "the reason")
         payload = read_payload(tmp_path, "AHEAD")
     assert payload is not None
     assert payload["current_price"] == 100.0

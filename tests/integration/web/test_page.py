@@ -37,12 +37,12 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Opened:
-    """A page, and what it has complained about and asked for."""
+    """A page, with its errors and requests."""
 
     page: Page
     served: Served
     folder: Path
-    complaints: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
     def write(self, price: float) -> None:
@@ -57,14 +57,14 @@ class Opened:
 
 @pytest.fixture(scope="module")
 def served(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One server for all tests of this module; `folder` is where its files are."""
+    """One server for all tests of this module."""
     with serving(tmp_path_factory.mktemp("page"), database_url=database.url) as it:
         yield it
 
 
 @pytest.fixture
 def folder(served: Served) -> Path:
-    """The folder of the files, with one of BTC alone."""
+    """Its output folder, with only a file of BTC."""
     output = served.home / "output"
     for path in output.glob("*"):
         path.unlink()
@@ -82,7 +82,7 @@ def context(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Browse
 
 @pytest.fixture
 def opened(context: BrowserContext, database: Database, served: Served, folder: Path) -> Opened:
-    """The page of BTC, opened, with its first event shown; it shows one hour."""
+    """The page of BTC after its first event, well before the end of the hour."""
     avoid_hour_boundary()
     with database.connect("test", None) as connection:
         connection.execute("TRUNCATE live_data.price_log")
@@ -92,10 +92,10 @@ def opened(context: BrowserContext, database: Database, served: Served, folder: 
 
 
 def open_page(context: BrowserContext, served: Served) -> Opened:
-    """The page of BTC, once it is drawn."""
+    """The page of BTC after it has been drawn."""
     it = Opened(context.new_page(), served, served.home / "output")
-    it.page.on("console", lambda message: it.complaints.append(message.text) if message.type == "error" else None)
-    it.page.on("pageerror", lambda error: it.complaints.append(str(error)))
+    it.page.on("console", lambda message: it.errors.append(message.text) if message.type == "error" else None)
+    it.page.on("pageerror", lambda error: it.errors.append(str(error)))
     it.page.on("request", lambda request: it.requests.append(request.url))
     it.page.goto(served.url)
     it.page.locator("#curve circle").first.wait_for()
@@ -124,7 +124,7 @@ def test_the_page_follows_the_files_and_agrees_with_them(opened: Opened) -> None
     assert opened.texts("#mark") == [f"{LATER_PRICE:,.2f}"]
     under = opened.page.evaluate("document.getElementById('mark').nextElementSibling.querySelector('th').textContent")
     assert under == "94,750"
-    assert opened.page.evaluate("window.untouched") is True  # never loaded anew
+    assert opened.page.evaluate("window.untouched") is True  # never reloaded
 
 
 def test_the_page_fits_its_window_and_loads_nothing_from_other_servers(opened: Opened) -> None:
@@ -138,8 +138,8 @@ def test_the_page_fits_its_window_and_loads_nothing_from_other_servers(opened: O
     assert cut == 0
     assert len(opened.requests) > 4
     assert [url for url in opened.requests if not url.startswith(opened.served.url)] == []
-    # A health that is not good is an answer of 503, which the browser reports; there is no session here.
-    assert [text for text in opened.complaints if "503" not in text] == []
+    # Without a session, /health responds 503, which the browser reports.
+    assert [text for text in opened.errors if "503" not in text] == []
 
 
 def test_all_text_has_sufficient_contrast(opened: Opened) -> None:

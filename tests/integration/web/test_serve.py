@@ -1,4 +1,4 @@
-"""`strikecast serve`, as its clients have it: a process, HTTP, a database that works or does not."""
+"""`strikecast serve` as a process, by HTTP, with and without a working database."""
 
 import os
 import re
@@ -28,7 +28,7 @@ from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.schema import migrate
 from pipelines.web.app import HEALTH_TIMEOUT_SECONDS
 
-NOBODY = "postgresql://nobody@127.0.0.1:1/none"
+NO_DATABASE = "postgresql://nobody@127.0.0.1:1/none"
 
 
 def now() -> datetime:
@@ -37,26 +37,26 @@ def now() -> datetime:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the files of a server of a test's own go."""
+    """The output folder of a test's own server, with a file of BTC."""
     write_ladder(tmp_path / "output", "BTC", ladder(95_100.0, now()))
     return tmp_path / "output"
 
 
 @pytest.fixture(scope="module")
-def one_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server whose database does not exist, for all tests that leave it running."""
-    with serving(tmp_path_factory.mktemp("serve"), database_url=NOBODY) as served:
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server without a database, shared by the tests that leave it running."""
+    with serving(tmp_path_factory.mktemp("serve"), database_url=NO_DATABASE) as served:
         yield served
 
 
 @pytest.fixture
-def without_database(one_for_all: Served) -> Served:
-    """It, with one file of BTC alone in its folder."""
-    output = one_for_all.home / "output"
+def without_database(shared_server: Served) -> Served:
+    """The shared server, with only a file of BTC in its folder."""
+    output = shared_server.home / "output"
     for path in output.glob("*"):
         path.unlink()
     write_ladder(output, "BTC", ladder(95_100.0, now()))
-    return one_for_all
+    return shared_server
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def test_health_reflects_the_session_and_the_feed(
             for minutes in range(32, 0, -1):
                 insert_tick(database, "BTC", 100.0, now() - timedelta(minutes=minutes))
             live.kill()
-            wait_until(lambda: "session: no live session is running" in served.problems(), "the death")
+            wait_until(lambda: "session: no live session is running" in served.problems(), "the session to be missing")
         with ticking(database, "BTC", 100.1) as feed, session(database, output, "BTC") as live:
             wait_until(lambda: reports.append(served.health()) or reports[-1][0] == 200, "health")
             report = reports[-1][1]
@@ -115,38 +115,38 @@ def test_health_reflects_the_session_and_the_feed(
             wait_until(lambda: all_match(served.problems(), r"BTC: the price is \d+\.\d s old"), "the price being old")
 
             live.send_signal(signal.SIGSTOP)
-            wait_until(lambda: any("no session writes this file" in p for p in served.problems()), "its absence")
-            wait_until(lambda: any("last heartbeat of session" in p for p in served.problems()), "its silence")
+            wait_until(lambda: any("no session writes this file" in p for p in served.problems()), "the unwritten file")
+            wait_until(lambda: any("last heartbeat of session" in p for p in served.problems()), "the old heartbeat")
             assert not any("lock" in problem for problem in served.problems())
 
 
 def all_match(problems: list[str], pattern: str) -> bool:
-    """Whether there is one problem, and it is this one."""
+    """Whether there is one problem, and it matches the pattern."""
     return len(problems) == 1 and re.match(pattern, problems[0]) is not None
 
 
 def test_a_database_outage_is_reported_while_the_files_are_served(
     database: Database, server: Database, folder: Path, tmp_path: Path
 ) -> None:
-    def missed() -> bool:
+    def is_unavailable() -> bool:
         return any("is not currently accepting connections" in problem for problem in served.problems())
 
     with serving(tmp_path, database_url=database.url) as served:
         assert served.client.get("/api/BTC/history").status_code == 200
-        assert not missed()
-        admit(server, database, to="false")
-        wait_until(missed, "the database being missed")
+        assert not is_unavailable()
+        allow_connections(server, database, to="false")
+        wait_until(is_unavailable, "the database to be unavailable")
         assert served.health()[0] == 503
         assert served.client.get("/").status_code == 200
         assert served.client.get("/api/BTC").status_code == 200
-        wait_until(lambda: served.client.get("/api/BTC/history").status_code == 503, "the history being missed")
-        admit(server, database, to="true")
-        wait_until(lambda: not missed(), "the database being back")
-        wait_until(lambda: served.client.get("/api/BTC/history").status_code == 200, "the history being back")
+        wait_until(lambda: served.client.get("/api/BTC/history").status_code == 503, "the history to be unavailable")
+        allow_connections(server, database, to="true")
+        wait_until(lambda: not is_unavailable(), "the database to be available")
+        wait_until(lambda: served.client.get("/api/BTC/history").status_code == 200, "the history to be available")
 
 
-def admit(server: Database, database: Database, *, to: str) -> None:
-    """Let the database take connections, or none."""
+def allow_connections(server: Database, database: Database, *, to: str) -> None:
+    """Let the database accept connections, or none."""
     name = sql.Identifier(str(database.parameters["dbname"]))
     with psycopg.connect(server.url_for("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(name, sql.SQL(to)))
@@ -170,8 +170,8 @@ def test_a_hanging_database_delays_neither_health_nor_the_shutdown(tmp_path: Pat
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
         with serving(tmp_path, database_url=url) as served:
-            given_up = f"database: the database has not answered within {HEALTH_TIMEOUT_SECONDS:g} s"
-            wait_until(lambda: given_up in served.problems(), "an answer before the connection was given up")
+            timeout = f"database: the database has not answered within {HEALTH_TIMEOUT_SECONDS:g} s"
+            wait_until(lambda: timeout in served.problems(), "a response before the connection times out")
             assert "95,100.00" in served.client.get("/").text
             served.process.send_signal(signal.SIGTERM)
             assert served.process.wait(TIMEOUT_SECONDS) == 0
@@ -179,7 +179,7 @@ def test_a_hanging_database_delays_neither_health_nor_the_shutdown(tmp_path: Pat
 
 def test_without_a_database_the_files_are_served(tmp_path: Path, folder: Path) -> None:
     with serving(tmp_path) as served:
-        assert "there is no database yet" in served.said()
+        assert "there is no database yet" in served.log()
         assert not (tmp_path / "postgres").exists()
         assert served.client.get("/api/BTC").status_code == 200
         status, report = served.health()
@@ -275,27 +275,27 @@ def prices(response: httpx.Response) -> Iterator[float | None]:
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_shutdown_is_orderly_with_connected_clients(tmp_path: Path, folder: Path, ending: signal.Signals) -> None:
-    with serving(tmp_path, database_url=NOBODY) as served, served.client.stream("GET", "/events/BTC") as response:
+    with serving(tmp_path, database_url=NO_DATABASE) as served, served.client.stream("GET", "/events/BTC") as response:
         stream = prices(response)
         assert next(stream) == 95_100.0
         served.process.send_signal(ending)
         assert served.process.wait(TIMEOUT_SECONDS) == 0
-        assert list(stream) == []  # ended, not broken off
-        assert "Traceback" not in served.said()
-        assert "ERROR" not in served.said()
+        assert list(stream) == []  # ended, not aborted
+        assert "Traceback" not in served.log()
+        assert "ERROR" not in served.log()
 
 
 def test_a_port_in_use_is_one_line_on_standard_error(tmp_path: Path, without_database: Served) -> None:
     port = httpx.URL(without_database.url).port
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", "serve", "--port", str(port)],
         env={**os.environ, "STRIKECAST_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert done.stderr == (
+    assert process.returncode == 1
+    assert process.stderr == (
         f"strikecast: cannot serve at 127.0.0.1:{port}: Address already in use; choose another with --port (0: any "
         "free one) or --host\n"
     )

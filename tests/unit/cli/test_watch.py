@@ -1,4 +1,4 @@
-"""`strikecast watch`: what it draws, and what it leaves of the terminal."""
+"""`strikecast watch`: its screen, and the state in which it leaves the terminal."""
 
 import os
 import pty
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 3, 4, 10, 47, 26, tzinfo=UTC)
 COMMAND = [sys.executable, "-m", "pipelines.cli", "watch"]
-#: Makes the pseudo-terminal the one that Ctrl-C comes from, then becomes the command.
+#: Make the pseudo-terminal the controlling one, which Ctrl-C comes from, and execute the command.
 IN_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
@@ -40,7 +40,7 @@ def view(payload: dict[str, Any] | None, after_seconds: float = 0.4) -> View:
     return view_of("BTC", content, NOW + timedelta(seconds=after_seconds))
 
 
-def drawn(it: View, width: int = 80, height: int | None = 24, *, styled: bool = False) -> list[str]:
+def draw(it: View, width: int = 80, height: int | None = 24, *, styled: bool = False) -> list[str]:
     console = Console(
         width=width,
         height=height or 60,
@@ -58,13 +58,13 @@ def drawn(it: View, width: int = 80, height: int | None = 24, *, styled: bool = 
 @pytest.mark.parametrize("width", [50, 80, 200])
 def test_a_ladder_fits_the_terminal(width: int, height: int) -> None:
     problems = ["momentum is not known: " + "all momenta together answer " * 9]
-    lines = drawn(view(ladder(95_100.0, NOW, problems=problems), 3.0), width, height)
+    lines = draw(view(ladder(95_100.0, NOW, problems=problems), 3.0), width, height)
     assert len(lines) <= height
     assert max(len(line) for line in lines) <= width
 
 
 def test_80_columns_and_24_lines_show_the_header_and_the_strikes_around_the_price() -> None:
-    lines = drawn(view(ladder(95_100.0, NOW)))
+    lines = draw(view(ladder(95_100.0, NOW)))
     assert "BTC  95,100.00  closes in 12:34   ok" in lines[0]
     for fact in ("price 0.4 s old", "file 0.4 s old", "sigma 0.0512", "momentum +0.0123 %"):
         assert fact in lines[1]
@@ -77,7 +77,7 @@ def test_80_columns_and_24_lines_show_the_header_and_the_strikes_around_the_pric
 
 def test_the_numbers_are_those_of_the_file() -> None:
     payload = ladder(95_100.0, NOW)
-    lines = drawn(view(payload), height=None)
+    lines = draw(view(payload), height=None)
     for row in payload["probabilities"]:
         [line] = [line for line in lines if line.split()[:1] == [f"{row['strike']:,}"]]
         assert line.split()[2] == f"{row['positive_prob']:.2f}"
@@ -89,7 +89,7 @@ def test_a_short_terminal_shows_the_nearest_strikes() -> None:
 
 
 def test_strikes_are_coloured_by_their_distance_from_the_price() -> None:
-    lines = drawn(view(ladder(95_100.0, NOW)), height=None, styled=True)
+    lines = draw(view(ladder(95_100.0, NOW)), height=None, styled=True)
 
     def colour(strike: str) -> str:
         [line] = [line for line in lines if f"{strike}\x1b" in line]
@@ -100,21 +100,21 @@ def test_strikes_are_coloured_by_their_distance_from_the_price() -> None:
 
 
 def test_a_file_that_is_not_written_shows_its_age() -> None:
-    lines = drawn(view(ladder(95_100.0, NOW), 65.0))
+    lines = draw(view(ladder(95_100.0, NOW), 65.0))
     assert "not written" in lines[0]
     assert "file 65 s old" in lines[1]
     assert "! no session writes this file: it is 65 s old" in lines[2]
 
 
 def test_strikes_without_a_probability_show_dashes() -> None:
-    lines = drawn(view(ladder(95_100.0, NOW, known=False)))
+    lines = draw(view(ladder(95_100.0, NOW, known=False)))
     [line] = [line for line in lines if line.split()[:1] == ["95,250"]]
     assert line.split()[2:] == ["-", "-", "-"]
     assert any("! no evidence for this bucket" in line for line in lines)
 
 
 def test_a_missing_file_shows_a_message() -> None:
-    assert any("there is no file for BTC yet" in line for line in drawn(view(None)))
+    assert any("there is no file for BTC yet" in line for line in draw(view(None)))
 
 
 class Terminal:
@@ -124,7 +124,7 @@ class Terminal:
         self.master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (24, 80))
         settings = termios.tcgetattr(slave)
-        settings[3] |= termios.NOFLSH  # else Ctrl-C discards what it has written and nobody has read yet
+        settings[3] |= termios.NOFLSH  # or Ctrl-C discards unread output
         termios.tcsetattr(slave, termios.TCSANOW, settings)
         self._before = termios.tcgetattr(slave)
         self._slave = slave
@@ -140,7 +140,7 @@ class Terminal:
         os.set_blocking(self.master, False)
 
     def read(self) -> bytes:
-        """All that it has written so far."""
+        """All output so far."""
         while True:
             try:
                 self.output += os.read(self.master, 65536)
@@ -210,19 +210,19 @@ def test_watch_opens_no_connection_and_starts_no_process(tmp_path: Path) -> None
 
 
 def test_without_a_terminal_the_ladder_is_printed_once(tmp_path: Path) -> None:
-    # Of an hour ago: one of now is stale, or is not, by the time that the command takes to start.
+    # An hour old: a current one may or may not be stale when the command has started.
     write_ladder(tmp_path / "output", "ETH", ladder(95_100.0, datetime.now(UTC) - timedelta(hours=1)))
-    done = subprocess.run(
+    process = subprocess.run(
         COMMAND,
         env={**os.environ, "STRIKECAST_HOME": str(tmp_path), "COLUMNS": "80"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0
-    assert "ETH  95,100.00" in done.stdout
-    assert "\x1b" not in done.stdout
-    assert len(done.stdout.splitlines()) == 27  # one of them the reason
+    assert process.returncode == 0
+    assert "ETH  95,100.00" in process.stdout
+    assert "\x1b" not in process.stdout
+    assert len(process.stdout.splitlines()) == 27  # including the reason
 
 
 @pytest.mark.parametrize(
@@ -234,13 +234,13 @@ def test_without_a_terminal_the_ladder_is_printed_once(tmp_path: Path) -> None:
     ],
 )
 def test_nothing_to_print_is_one_line_on_standard_error(tmp_path: Path, arguments: list[str], message: str) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [*COMMAND, *arguments],
         env={**os.environ, "STRIKECAST_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert process.returncode == 1
+    assert message in process.stderr
+    assert len(process.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The exchange feed with the real ccxt client against a local server: prices come, and whatever fails is survived."""
+"""The exchange feed with the real ccxt client against a local server: prices are delivered, and faults are survived."""
 
 import asyncio
 import time
@@ -21,18 +21,18 @@ from pipelines.settings import ExchangeSettings, Transport
 
 pytestmark = pytest.mark.slow
 
-#: Short, so that failures do not take long; the circuit opens after three.
-PATIENCE = RetryPolicy(stall_seconds=1.5, max_failures=3, open_seconds=1, max_wait_seconds=0.2)
+#: Short timeouts; the circuit opens after three failures.
+POLICY = RetryPolicy(stall_seconds=1.5, max_failures=3, open_seconds=1, max_wait_seconds=0.2)
 MARKETS = {"coinbaseexchange": "/USD", "kraken": "/USD", "binance": "/USDT"}
 
 
 @dataclass
 class Listening:
-    """A feed being run: what it delivered, and what it said."""
+    """A running feed, with the ticks that it delivered and the lines that it logged."""
 
     feed: ExchangeFeed
     ticks: list[tuple[str, Tick]] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
     metrics: SessionMetrics = field(default_factory=SessionMetrics)
     runners: list[SourceRunner] = field(default_factory=list)
 
@@ -40,7 +40,7 @@ class Listening:
         self.ticks += ticks
 
     def prices(self, symbol: str = "BTC") -> list[float]:
-        return [tick.price_usd for of, tick in self.ticks if of == symbol]
+        return [tick.price_usd for name, tick in self.ticks if name == symbol]
 
     def problems(self, symbol: str = "BTC") -> list[str]:
         return [problem for runner in self.runners for problem in runner.problems(symbol)]
@@ -55,15 +55,15 @@ def listen(
     symbols: Sequence[str] = ("BTC",),
     **changes: object,
 ) -> Listening:
-    """Run a feed; each step is asked again and again until it gives something true, then the next."""
+    """Run a feed; each step is repeated until it returns a true value, then the next."""
 
     async def run() -> Listening:
         settings = exchange.settings(name, websocket=websocket, **changes)
         feed = ExchangeFeed(settings, {symbol: symbol + MARKETS[name] for symbol in symbols})
         listening = Listening(feed)
-        gates = {symbol: QuoteValidator() for symbol in symbols}
+        validators = {symbol: QuoteValidator() for symbol in symbols}
         listening.runners = [
-            SourceRunner(one, gates, listening.metrics, listening.deliver, listening.said.append, PATIENCE)
+            SourceRunner(one, validators, listening.metrics, listening.deliver, listening.logged.append, POLICY)
             for one in feed.sources
         ]
         await feed.prepare()
@@ -72,7 +72,7 @@ def listen(
             for number, step in enumerate(steps):
                 deadline = time.monotonic() + TIMEOUT_SECONDS
                 while not await asyncio.to_thread(step, listening):
-                    assert time.monotonic() < deadline, f"step {number}: {listening.ticks[-3:]} {listening.said}"
+                    assert time.monotonic() < deadline, f"step {number}: {listening.ticks[-3:]} {listening.logged}"
                     await asyncio.sleep(0.01)
         finally:
             for task in tasks:
@@ -85,7 +85,7 @@ def listen(
 
 
 def does(work: Callable[[], object]) -> Callable[[Listening], bool]:
-    """A step that is done once."""
+    """A step that is executed once."""
 
     def step(_: Listening) -> bool:
         work()
@@ -131,14 +131,14 @@ def test_a_tick_has_the_time_of_the_exchange(exchange: Exchange) -> None:
 
 def test_polling_stays_within_the_configured_pace_and_the_exchanges_limit(exchange: Exchange) -> None:
     listening = listen(exchange, [lambda listening: len(listening.ticks) >= 8], poll_seconds=0.01)
-    asked = [path for path in exchange.requests if path.endswith("/ticker")]
-    assert len(asked) <= len(listening.ticks) + 2
+    requests = [path for path in exchange.requests if path.endswith("/ticker")]
+    assert len(requests) <= len(listening.ticks) + 2
     spread = listening.ticks[-1][1].at - listening.ticks[0][1].at
     assert spread >= timedelta(seconds=0.09 * (len(listening.ticks) - 2)), "Coinbase allows ten requests a second"
 
 
 def odd_time(text: str) -> Fault:
-    """A ticker of a time that none can be."""
+    """A ticker with an impossible time."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.json_response({"price": "100000.0", "time": text, "bid": "1", "ask": "2", "volume": "3"})
@@ -170,8 +170,8 @@ def test_a_failed_request_is_reported_and_retried(exchange: Exchange, fault: str
         ],
         timeout_seconds=1.0 if fault == "stalled" else 60.0,
     )
-    assert listening.said[0].startswith("coinbaseexchange BTC: ")
-    assert listening.said[-1] == "coinbaseexchange BTC: delivers again"
+    assert listening.logged[0].startswith("coinbaseexchange BTC: ")
+    assert listening.logged[-1] == "coinbaseexchange BTC: delivers again"
     assert listening.problems() == []
 
 
@@ -193,8 +193,8 @@ def test_control_characters_of_an_exchange_are_removed(exchange: Exchange) -> No
     rude = status(500, '{"message": "\\u001b]52;c;aGk=\\u0007\\u001b[2J no"}')
     exchange.fail("/coinbase/products/BTC-USD/ticker", rude)
     listening = listen(exchange, [has(100_000.0)])
-    assert "coinbaseexchange BTC" in listening.said[0]
-    assert all(text.isprintable() for text in listening.said)
+    assert "coinbaseexchange BTC" in listening.logged[0]
+    assert all(text.isprintable() for text in listening.logged)
 
 
 def test_a_failing_symbol_never_stops_the_others(exchange: Exchange) -> None:
@@ -209,18 +209,18 @@ def test_a_failing_symbol_never_stops_the_others(exchange: Exchange) -> None:
 
 
 def test_the_circuit_opens_after_repeated_failures(exchange: Exchange) -> None:
-    asked: list[float] = []
+    requested_at: list[float] = []
 
     async def refuse(request: object) -> object:
         del request
-        asked.append(time.monotonic())
+        requested_at.append(time.monotonic())
         return await status(500)(None)  # type: ignore[arg-type]
 
     exchange.fail("/coinbase/products/BTC-USD/ticker", *[refuse] * 4)
     listening = listen(exchange, [has(100_000.0)])
-    told = [text for text in listening.said if "paused for 1 s after 3 failures" in text]
-    assert told
-    assert asked[3] - asked[2] >= 1.0, "nobody is asked while the circuit is open"
+    openings = [text for text in listening.logged if "paused for 1 s after 3 failures" in text]
+    assert openings
+    assert requested_at[3] - requested_at[2] >= 1.0, "no request while the circuit is open"
 
 
 @pytest.mark.parametrize("name", ["coinbaseexchange", "kraken"])
@@ -249,14 +249,14 @@ def test_a_stalled_socket_is_replaced(exchange: Exchange) -> None:
         [
             has(100_000.0),
             does(stalls),
-            lambda listening: any("no quote for 1.5 s" in text for text in listening.said),
+            lambda listening: any("no quote for 1.5 s" in text for text in listening.logged),
             does(lambda: setattr(exchange, "mute", False)),
             does(lambda: exchange.tick("BTC", 100_040.0)),
             has(100_040.0),
         ],
         websocket=True,
     )
-    assert listening.said[-1] == "coinbaseexchange BTC: delivers again"
+    assert listening.logged[-1] == "coinbaseexchange BTC: delivers again"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Whoever reads a probability file judges it by a clock of their own."""
+"""The reader of a probability file assesses it by its own clock."""
 
 import doctest
 from datetime import UTC, datetime, timedelta
@@ -15,12 +15,12 @@ from pipelines.live.file_reader import Status, View, first_with_file, read_view,
 NOW = datetime(2026, 3, 4, 10, 47, 26, tzinfo=UTC)
 
 
-def seen(payload: dict[str, Any], after_seconds: float = 0.0) -> View:
+def assess(payload: dict[str, Any], after_seconds: float = 0.0) -> View:
     return view_of("BTC", orjson.dumps(payload), NOW + timedelta(seconds=after_seconds))
 
 
 def test_a_new_file_is_ok_with_ages_by_the_readers_clock() -> None:
-    view = seen(ladder(95_100.0, NOW), 0.5)
+    view = assess(ladder(95_100.0, NOW), 0.5)
     assert (view.status, view.reasons) == (Status.OK, ())
     assert (view.file_age_seconds, view.price_age_seconds, view.ttc_seconds) == (0.5, 0.5, 754)
 
@@ -28,55 +28,55 @@ def test_a_new_file_is_ok_with_ages_by_the_readers_clock() -> None:
 def test_a_file_that_is_not_written_never_looks_fresh() -> None:
     payload = ladder(95_100.0, NOW)
     assert payload["status"] == "ok"
-    assert seen(payload, 2.0).status is Status.OK
-    late = seen(payload, 2.5)
+    assert assess(payload, 2.0).status is Status.OK
+    late = assess(payload, 2.5)
     assert (late.status, late.reasons) == (Status.STALE, ("the file is 2.5 s old", "the price is 2.5 s old"))
-    dead = seen(payload, 65.0)
+    dead = assess(payload, 65.0)
     assert (dead.status, dead.reasons) == (Status.UNWRITTEN, ("no session writes this file: it is 65 s old",))
 
 
 def test_an_old_price_in_a_new_file_is_stale() -> None:
-    view = seen(ladder(95_100.0, NOW, price_at=NOW - timedelta(seconds=9)))
+    view = assess(ladder(95_100.0, NOW, price_at=NOW - timedelta(seconds=9)))
     assert (view.status, view.reasons) == (Status.STALE, ("the price is 9.0 s old",))
 
 
 def test_a_file_from_the_future_has_no_known_age() -> None:
-    view = seen(ladder(95_100.0, NOW), -60.0)
+    view = assess(ladder(95_100.0, NOW), -60.0)
     assert view.status is Status.STALE
     assert view.reasons[0] == "the file is 60 s ahead of this clock: its age is not known"
 
 
 def test_the_last_file_of_a_session_is_stale_at_once() -> None:
-    view = seen({**ladder(95_100.0, NOW), "status": "stale"})
+    view = assess({**ladder(95_100.0, NOW), "status": "stale"})
     assert (view.status, view.reasons) == (Status.STALE, ("its session will not renew it",))
 
 
 def test_reasons_in_the_file_are_kept() -> None:
     payload = ladder(95_100.0, NOW, problems=["momentum is not known"])
-    assert (seen(payload).status, seen(payload).reasons) == (Status.DEGRADED, ("momentum is not known",))
-    assert seen(payload, 3.0).reasons[-1] == "momentum is not known"
+    assert (assess(payload).status, assess(payload).reasons) == (Status.DEGRADED, ("momentum is not known",))
+    assert assess(payload, 3.0).reasons[-1] == "momentum is not known"
 
 
 def test_an_unknown_status_is_not_ok() -> None:
-    assert seen({**ladder(95_100.0, NOW), "status": "splendid"}).status is Status.DEGRADED
+    assert assess({**ladder(95_100.0, NOW), "status": "splendid"}).status is Status.DEGRADED
 
 
 def test_additional_fields_are_ignored() -> None:
-    assert seen({**ladder(95_100.0, NOW), "session": 12}).status is Status.OK
+    assert assess({**ladder(95_100.0, NOW), "session": 12}).status is Status.OK
 
 
 def test_the_time_to_close_ends_at_zero() -> None:
-    assert seen(ladder(95_100.0, NOW), 7_200.0).ttc_seconds == 0
+    assert assess(ladder(95_100.0, NOW), 7_200.0).ttc_seconds == 0
 
 
 def test_the_probability_of_closing_at_or_above_falls_with_the_strike_and_lies_in_its_interval() -> None:
-    rungs = seen(ladder(95_100.0, NOW)).rungs
+    rungs = assess(ladder(95_100.0, NOW)).rungs
     assert [rung.strike for rung in rungs] == sorted((rung.strike for rung in rungs), reverse=True)
-    chances = [rung.at_or_above for rung in rungs if rung.at_or_above is not None]
-    assert len(chances) == 21
-    assert chances == sorted(chances)
-    assert chances[0] < 5
-    assert chances[-1] > 95
+    probabilities = [rung.at_or_above for rung in rungs if rung.at_or_above is not None]
+    assert len(probabilities) == 21
+    assert probabilities == sorted(probabilities)
+    assert probabilities[0] < 5
+    assert probabilities[-1] > 95
     for rung in rungs:
         assert rung.low is not None
         assert rung.high is not None
@@ -89,7 +89,7 @@ def test_the_probability_of_closing_at_or_above_falls_with_the_strike_and_lies_i
 
 
 def test_strikes_without_an_answer_stay_in_the_ladder() -> None:
-    view = seen(ladder(95_100.0, NOW, known=False))
+    view = assess(ladder(95_100.0, NOW, known=False))
     assert [rung.at_or_above for rung in view.rungs] == [None] * 21
     assert view.status is Status.DEGRADED
 

@@ -1,4 +1,4 @@
-"""What the page's many clients share, and how health is judged."""
+"""The single-flight cache, the file watcher, and the health report."""
 
 import asyncio
 import subprocess
@@ -21,13 +21,13 @@ from pipelines.storage.live.health_queries import DatabaseHealth, SessionRecord
 from pipelines.web.health import health_report
 from pipelines.web.single_flight import FileWatcher, SingleFlightCache
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 NOW = datetime(2026, 3, 4, 10, 47, 26, tzinfo=UTC)
 ALIVE = SessionRecord(session_id=4, status="running", cycles=100, heartbeat_age_seconds=3.0)
-FINE = DatabaseHealth({"BTC": 7}, lock_is_held=True, session=ALIVE)
+HEALTHY = DatabaseHealth({"BTC": 7}, lock_is_held=True, session=ALIVE)
 
 
-def run(make: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+def run(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     return asyncio.run(make())
 
 
@@ -42,7 +42,7 @@ def problems(views: list[View], found: DatabaseHealth | DatabaseError) -> list[s
 
 
 def test_a_healthy_report_has_all_measurements() -> None:
-    report = health_report([view()], FINE, NOW)
+    report = health_report([view()], HEALTHY, NOW)
     assert report["healthy"] is True
     assert report["checks"]["symbols"]["BTC"] == {
         "ok": True,
@@ -58,12 +58,12 @@ def test_a_healthy_report_has_all_measurements() -> None:
 
 
 def test_an_old_file_is_unhealthy() -> None:
-    assert problems([view(age_seconds=3)], FINE) == ["BTC: the file is 3.0 s old", "BTC: the price is 3.0 s old"]
+    assert problems([view(age_seconds=3)], HEALTHY) == ["BTC: the file is 3.0 s old", "BTC: the price is 3.0 s old"]
 
 
 def test_a_symbol_without_a_generation_is_not_required() -> None:
     missing = view_of("ETH", None, NOW)
-    assert problems([view(), missing], FINE) == []
+    assert problems([view(), missing], HEALTHY) == []
     assert problems([view(), missing], DatabaseHealth({"BTC": 7, "ETH": 9}, True, ALIVE)) != []
 
 
@@ -85,41 +85,41 @@ def test_each_failure_is_a_problem(found: DatabaseHealth | DatabaseError, proble
 
 
 def test_concurrent_callers_share_one_call() -> None:
-    asked = []
-    go_on = threading.Event()
+    calls = []
+    proceed = threading.Event()
 
-    def ask() -> int:
-        asked.append(1)
-        go_on.wait(TIMEOUT_SECONDS)
-        return len(asked)
+    def call() -> int:
+        calls.append(1)
+        proceed.wait(TIMEOUT_SECONDS)
+        return len(calls)
 
     async def many() -> list[int]:
-        shared = SingleFlightCache(ask, fresh_seconds=60)
-        waiting = [asyncio.create_task(shared.get(TIMEOUT_SECONDS)) for _ in range(20)]
+        cache = SingleFlightCache(call, fresh_seconds=60)
+        waiting = [asyncio.create_task(cache.get(TIMEOUT_SECONDS)) for _ in range(20)]
         await asyncio.sleep(0)
-        go_on.set()
-        return [*await asyncio.gather(*waiting), await shared.get(TIMEOUT_SECONDS)]
+        proceed.set()
+        return [*await asyncio.gather(*waiting), await cache.get(TIMEOUT_SECONDS)]
 
     assert run(many) == [1] * 21
 
 
 def test_a_hanging_call_times_out_and_is_not_repeated() -> None:
-    asked = []
+    calls = []
     never = threading.Event()
 
-    def ask() -> None:
-        asked.append(1)
+    def call() -> None:
+        calls.append(1)
         never.wait(TIMEOUT_SECONDS)
 
-    async def ask_twice() -> None:
-        shared = SingleFlightCache(ask, fresh_seconds=0)
+    async def get_twice() -> None:
+        cache = SingleFlightCache(call, fresh_seconds=0)
         for _ in range(2):
             with pytest.raises(ServerUnavailableError, match=r"has not answered within 0\.05 s"):
-                await shared.get(0.05)
+                await cache.get(0.05)
 
     try:
-        run(ask_twice)
-        assert asked == [1]
+        run(get_twice)
+        assert calls == [1]
     finally:
         never.set()
 
@@ -132,44 +132,44 @@ async def main():
     try:
         await SingleFlightCache(threading.Event().wait, fresh_seconds=0).get(0.05)
     except ServerUnavailableError:
-        print("given up")
+        print("timeout")
 asyncio.run(main())
 """
 
 
 def test_a_hanging_call_does_not_delay_the_end_of_the_program() -> None:
     command = [sys.executable, "-c", HANGS]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
-    assert (done.returncode, done.stdout) == (0, "given up\n")
+    process = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    assert (process.returncode, process.stdout) == (0, "timeout\n")
 
 
 def test_an_error_reaches_the_caller_and_the_next_call_is_made() -> None:
     answers: list[int | Exception] = [DatabaseError("gone"), 5]
 
-    def ask() -> int:
+    def call() -> int:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    async def ask_twice() -> int:
-        shared = SingleFlightCache(ask, fresh_seconds=-1)
+    async def get_twice() -> int:
+        cache = SingleFlightCache(call, fresh_seconds=-1)
         with pytest.raises(DatabaseError, match="gone"):
-            await shared.get(TIMEOUT_SECONDS)
-        return await shared.get(TIMEOUT_SECONDS)
+            await cache.get(TIMEOUT_SECONDS)
+        return await cache.get(TIMEOUT_SECONDS)
 
-    assert run(ask_twice) == 5
+    assert run(get_twice) == 5
 
 
-async def following(contents: AsyncGenerator[bytes | None, None]) -> bytes | None:
+async def next_content(contents: AsyncGenerator[bytes | None, None]) -> bytes | None:
     return await asyncio.wait_for(anext(contents), TIMEOUT_SECONDS)
 
 
 def test_all_listeners_receive_creation_replacement_and_removal(tmp_path: Path) -> None:
-    async def listen() -> None:
+    async def scenario() -> None:
         path = tmp_path / "folder" / "file.json"
-        feed = FileWatcher(path)
-        async with aclosing(feed.contents()) as one, aclosing(feed.contents()) as other:
+        watcher = FileWatcher(path)
+        async with aclosing(watcher.contents()) as one, aclosing(watcher.contents()) as other:
             for content in (None, b"first", b"second", None):
                 if content is not None:
                     path.parent.mkdir(exist_ok=True)
@@ -178,46 +178,46 @@ def test_all_listeners_receive_creation_replacement_and_removal(tmp_path: Path) 
                     partial.replace(path)
                 elif path.exists():
                     path.unlink()
-                assert await following(one) == content
-                assert await following(other) == content
+                assert await next_content(one) == content
+                assert await next_content(other) == content
             tasks = [task for task in asyncio.all_tasks() if "_poll" in repr(task)]
             assert len(tasks) == 1
         assert [task for task in asyncio.all_tasks() if "_poll" in repr(task) and not task.cancelling()] == []
 
-    run(listen)
+    run(scenario)
 
 
 def test_a_slow_listener_receives_the_newest_version(tmp_path: Path) -> None:
-    async def listen() -> None:
+    async def scenario() -> None:
         path = tmp_path / "file.json"
-        feed = FileWatcher(path)
-        async with aclosing(feed.contents()) as slow, aclosing(feed.contents()) as quick:
-            assert await following(slow) is None
-            assert await following(quick) is None
+        watcher = FileWatcher(path)
+        async with aclosing(watcher.contents()) as slow, aclosing(watcher.contents()) as quick:
+            assert await next_content(slow) is None
+            assert await next_content(quick) is None
             for content in (b"1", b"22", b"333"):
                 path.write_bytes(content)
-                assert await following(quick) == content
-            assert await following(slow) == b"333"
+                assert await next_content(quick) == content
+            assert await next_content(slow) == b"333"
 
-    run(listen)
+    run(scenario)
 
 
 def test_a_closed_watcher_ends_its_listeners(tmp_path: Path) -> None:
-    async def listen() -> list[bytes | None]:
-        feed = FileWatcher(tmp_path / "file.json")
-        heard: list[bytes | None] = []
+    async def scenario() -> list[bytes | None]:
+        watcher = FileWatcher(tmp_path / "file.json")
+        received: list[bytes | None] = []
         started = asyncio.Event()
 
         async def follow() -> None:
-            async with aclosing(feed.contents()) as contents:
+            async with aclosing(watcher.contents()) as contents:
                 async for content in contents:
-                    heard.append(content)
+                    received.append(content)
                     started.set()
 
         task = asyncio.create_task(follow())
         await started.wait()
-        feed.close()
+        watcher.close()
         await asyncio.wait_for(task, TIMEOUT_SECONDS)
-        return heard
+        return received
 
-    assert run(listen) == [None]
+    assert run(scenario) == [None]
