@@ -1,7 +1,7 @@
-"""What an audit takes, and what the live session feels of it: `python -m benchmarks.audit [--prices FOLDER]`.
+"""Cost of audits, and latency of the live session meanwhile: `python -m benchmarks.audit [--prices FOLDER]`.
 
-One live session, ticks inserted one after the other all the while; full audits as an operator runs them and quick ones
-as the schedule does, each in a process of its own. About four minutes on an idle machine.
+Full audits run as an operator starts them, quick ones as the schedule does, each in a process of its own, while ticks
+are inserted one after the other. About four minutes on an idle machine.
 """
 
 import os
@@ -18,12 +18,12 @@ from benchmarks.results import Result, percentiles_ms
 from pipelines.deployment import prepared_instance
 from pipelines.domain.monitoring.audit.report import Audit
 from pipelines.settings import load_settings
-from pipelines.storage.monitoring.audits import newest_audit, read_audit
+from pipelines.storage.monitoring.audits import find_audit, read_audit
 from pipelines.storage.postgres.connection import Database, Role
 
 REPEATS = 5
 HOUR_SECONDS = 3_600.0
-#: As the schedule has it: a run's process loads Dagster and the project first.
+#: As the schedule runs it: the process loads Dagster and the project first.
 SCHEDULED = [
     sys.executable,
     "-m",
@@ -38,7 +38,7 @@ SCHEDULED = [
 
 
 def measure(home: Path, prices: Path) -> list[Result]:
-    """Build both symbols from their price files, then tick beside audits."""
+    """Build both symbols from their price files, then insert ticks while audits run."""
     environment = build_symbols(home, prices)
     os.environ["STRIKECAST_HOME"] = str(home)
     with prepared_instance(load_settings()) as database, probed_session(database, home / "bench") as probe:
@@ -47,18 +47,18 @@ def measure(home: Path, prices: Path) -> list[Result]:
         for _ in range(REPEATS):
             busy += probe.measure_during_command(environment, "audit", "run", "--full", "--as", "prometheus")
             full.append(_newest(database))
-        counting = percentiles_ms(probe.measure_during_busy_loop(QUIET_SECONDS))
+        busy_loop = percentiles_ms(probe.measure_during_busy_loop(QUIET_SECONDS))
         quiet += probe.measure_for(QUIET_SECONDS)
         quick, scheduled, spent = [], [], []
         for _ in range(REPEATS):
             seconds, used = _timed(SCHEDULED)
-            done = _newest(database)
-            quick.append(_seconds(done))
+            audit = _newest(database)
+            quick.append(_seconds(audit))
             scheduled.append(seconds)
-            spent.append(used + _of_server(done))
-    beside = compare("full audits run", busy, quiet, 1.5)
+            spent.append(used + _server_cpu(audit))
+    latency = compare("full audits run", busy, quiet, 1.5)
     of_an_hour = 100.0 * max(spent) / HOUR_SECONDS
-    raw = {"quick": quick, "scheduled": scheduled, "processor": spent, "full": [_seconds(one) for one in full]}
+    raw = {"quick": quick, "scheduled": scheduled, "cpu": spent, "full": [_seconds(one) for one in full]}
     return [
         Result(
             f"quick audit ({REPEATS} times)",
@@ -69,8 +69,8 @@ def measure(home: Path, prices: Path) -> list[Result]:
             raw,
         ),
         Result(
-            "processor time of a quick audit as a scheduled run, the server's part included",
-            f"most {max(spent):.1f} s: {of_an_hour:.2f} % of a core averaged over the hour",
+            "CPU time of a quick audit as a scheduled run, including the server's part",
+            f"at most {max(spent):.1f} s: {of_an_hour:.2f} % of a core averaged over the hour",
             "-",
             "under 1 % of a core",
             of_an_hour < 1.0,
@@ -79,37 +79,37 @@ def measure(home: Path, prices: Path) -> list[Result]:
         Result(
             f"full audit ({REPEATS} times)",
             f"longest {max(raw['full']):.1f} s, of which 10 s watch processes; "
-            f"{full[-1].cpu_seconds + _of_server(full[-1]):.1f} s of processor time",
+            f"{full[-1].cpu_seconds + _server_cpu(full[-1]):.1f} s of CPU time",
             "-",
             "under 60 s",
             max(raw["full"]) < 60.0,
             {},
         ),
         replace(
-            beside,
-            reference=f"{beside.reference}; while a process only counts, in Linux's idle class: p50 "
-            f"{counting['p50_ms']}, p99 {counting['p99_ms']}",
-            raw=beside.raw | {"counting": counting},
+            latency,
+            reference=f"{latency.reference}; during a busy loop in Linux's idle class: p50 "
+            f"{busy_loop['p50_ms']}, p99 {busy_loop['p99_ms']}",
+            raw=latency.raw | {"busy_loop": busy_loop},
         ),
     ]
 
 
 def _newest(database: Database) -> Audit:
     with database.connect("bench", Role.READER) as connection:
-        return read_audit(connection, newest_audit(connection))
+        return read_audit(connection, find_audit(connection))
 
 
 def _seconds(audit: Audit) -> float:
     return (audit.finished_at - audit.started_at).total_seconds()
 
 
-def _of_server(audit: Audit) -> float:
-    """Processor time of the server's processes for it."""
-    return sum(one.value for one in audit.figures if one.name == "audit_cpu" and one.labels["of"] == "server")
+def _server_cpu(audit: Audit) -> float:
+    """CPU seconds of the server's processes for the audit."""
+    return sum(one.value for one in audit.measurements if one.name == "audit_cpu" and one.labels["of"] == "server")
 
 
 def _timed(command: list[str]) -> tuple[float, float]:
-    """Seconds of a command by the clock, and of processor time."""
+    """Elapsed and CPU seconds of a command."""
 
     def used() -> float:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,9 +1,9 @@
-"""`strikecast audit`: the system measures and judges itself."""
+"""`strikecast audit`: measure, judge and compare the system."""
 
 import sys
 from dataclasses import asdict
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,22 +12,18 @@ from pipelines.cli.arguments import Json, command_settings
 from pipelines.deployment import migrated_database
 from pipelines.domain.monitoring.audit.report import Audit, Kind
 
-if TYPE_CHECKING:
-    from pipelines.domain.monitoring.audit.document import Document
-    from pipelines.storage.postgres.connection import Connection
-
 app = typer.Typer(
     no_args_is_help=True,
-    help="Measure the system, judge it, and compare it with itself.\n\nTry `strikecast audit run`, `strikecast audit "
-    "baseline before`, and later `strikecast audit compare before`.",
+    help="Measure and judge the system, and compare audits.\n\nTry `strikecast audit run`, `strikecast audit baseline "
+    "before`, and later `strikecast audit compare before`.",
 )
 Reference = Annotated[
     str | None, typer.Argument(help="Number of an audit, or the name of a baseline; by default the newest.")
 ]
 
 
-class Form(StrEnum):
-    """How an audit is printed."""
+class Format(StrEnum):
+    """Output format of an audit."""
 
     TERMINAL = "terminal"
     MARKDOWN = "markdown"
@@ -36,35 +32,33 @@ class Form(StrEnum):
     PROMETHEUS = "prometheus"
 
 
-OutputForm = Annotated[Form, typer.Option("--as", help="How it is printed.")]
+OutputFormat = Annotated[Format, typer.Option("--as", help="Output format.")]
 
 
 @app.command()
 def run(
     full: Annotated[bool, typer.Option("--full", help="As each night: longer, with more samples.")] = False,
-    shown: OutputForm = Form.TERMINAL,
+    output: OutputFormat = Format.TERMINAL,
 ) -> None:
-    """Measure everything, judge it, store it, show it. Example: `strikecast audit run --full`"""
+    """Measure and judge everything, store the audit and show it. Example: `strikecast audit run --full`"""
     from pipelines.monitoring.audit.run import run as run_audit
 
     settings = command_settings()
     with migrated_database(settings, console.log) as database:
-        done = run_audit(settings, database, Kind.FULL if full else Kind.QUICK, console.log)
-    _print(done.audit, done.document, shown)
+        audit = run_audit(settings, database, Kind.FULL if full else Kind.QUICK, console.log)
+    _print(audit, output)
 
 
 @app.command()
-def show(reference: Reference = None, shown: OutputForm = Form.TERMINAL) -> None:
+def show(reference: Reference = None, output: OutputFormat = Format.TERMINAL) -> None:
     """Show a stored audit. Examples: `strikecast audit show`, `strikecast audit show 12 --as html > audit.html`"""
-    from pipelines.monitoring.audit.run import document
-    from pipelines.storage.monitoring.audits import read_audit
+    from pipelines.storage.monitoring.audits import find_audit, read_audit
     from pipelines.storage.postgres.connection import Role
 
     settings = command_settings()
-    with migrated_database(settings) as database:
-        with database.connect("audit", Role.READER) as connection:
-            stored = read_audit(connection, _number(connection, reference))
-        _print(stored, document(database, stored), shown)
+    with migrated_database(settings) as database, database.connect("audit", Role.READER) as connection:
+        audit = read_audit(connection, find_audit(connection, reference))
+    _print(audit, output)
 
 
 @app.command()
@@ -73,42 +67,41 @@ def compare(
     after: Reference = None,
     json: Json = False,
 ) -> None:
-    """Say what changed between two audits, and what noise explains. Example: `strikecast audit compare before`"""
+    """Compare two audits, and separate changes from noise. Example: `strikecast audit compare before`"""
     from pipelines.domain.monitoring.audit.comparison import compare_all
     from pipelines.domain.monitoring.audit.document import comparison_document
-    from pipelines.storage.monitoring.audits import read_audit, read_repeats
+    from pipelines.monitoring.audit.render import terminal
+    from pipelines.storage.monitoring.audits import find_audit, read_audit, read_earlier_values
     from pipelines.storage.postgres.connection import Role
 
     settings = command_settings()
     with migrated_database(settings) as database, database.connect("audit", Role.READER) as connection:
-        first, second = (read_audit(connection, _number(connection, one)) for one in (before, after))
-        repeats = read_repeats(connection, second) if first.kind is second.kind else {}
-    found = compare_all(first.figures, second.figures, repeats)
-    if json:
-        changes = [
-            asdict(one)
-            | {"difference": one.difference, "difference_unit": one.difference_unit, "relative_pct": one.relative}
-            for one in found.changes
-        ]
-        console.print_json({"changes": changes, "only_before": found.only_before, "only_after": found.only_after})
+        first, second = (read_audit(connection, find_audit(connection, one)) for one in (before, after))
+        earlier = read_earlier_values(connection, second) if first.kind is second.kind else {}
+    found = compare_all(first.measurements, second.measurements, earlier)
+    if not json:
+        console.result.print(terminal(comparison_document(first, second, found)))
         return
-    from pipelines.monitoring.audit.render import terminal
-
-    console.result.print(terminal(comparison_document(first, second, found)))
+    changes = [
+        asdict(one)
+        | {"difference": one.difference, "difference_unit": one.difference_unit, "relative_pct": one.relative}
+        for one in found.changes
+    ]
+    console.print_json({"changes": changes, "only_before": found.only_before, "only_after": found.only_after})
 
 
 @app.command()
 def baseline(
-    name: Annotated[str, typer.Argument(help="Name to compare with later; one in use moves.")],
+    name: Annotated[str, typer.Argument(help="Name of the baseline; one in use moves to this audit.")],
     reference: Reference = None,
 ) -> None:
-    """Give an audit a name; retention keeps it. Example: `strikecast audit baseline before-upgrade`"""
-    from pipelines.storage.monitoring.audits import name_baseline
+    """Name an audit as a baseline, which retention keeps. Example: `strikecast audit baseline before-upgrade`"""
+    from pipelines.storage.monitoring.audits import find_audit, name_baseline
     from pipelines.storage.postgres.connection import Role
 
     settings = command_settings()
     with migrated_database(settings) as database, database.connect("audit", Role.PIPELINE) as connection:
-        number = _number(connection, reference)
+        number = find_audit(connection, reference)
         name_baseline(connection, name, number)
     console.result.print(f"{name}: audit {number}", markup=False)
 
@@ -116,33 +109,24 @@ def baseline(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of `--as json`. Example: `strikecast audit schema > audit.schema.json`"""
-    from pipelines.monitoring.audit import json_document as published
+    from pipelines.monitoring.audit.reports import json_schema
 
-    console.print_json(published.schema())
-
-
-def _number(connection: "Connection", reference: str | None) -> int:
-    from pipelines.storage.monitoring.audits import baseline as of_name
-    from pipelines.storage.monitoring.audits import newest_audit
-
-    if reference is None:
-        return newest_audit(connection)
-    return int(reference) if reference.isdigit() else of_name(connection, reference)
+    console.print_json(json_schema())
 
 
-def _print(audit: Audit, document: "Document", form: Form) -> None:
-    from pipelines.monitoring.audit import json_document as published
-    from pipelines.monitoring.audit import prometheus as metrics
-    from pipelines.monitoring.audit import render
+def _print(audit: Audit, output: Format) -> None:
+    from pipelines.domain.monitoring.audit.document import audit_document
+    from pipelines.monitoring.audit import prometheus, render, reports
 
-    match form:
-        case Form.TERMINAL:
+    document = audit_document(audit)
+    match output:
+        case Format.TERMINAL:
             console.result.print(render.terminal(document))
-        case Form.MARKDOWN:
+        case Format.MARKDOWN:
             sys.stdout.write(render.markdown(document))
-        case Form.HTML:
+        case Format.HTML:
             sys.stdout.write(render.html(document))
-        case Form.JSON:
-            console.print_json(published.plain(audit))
-        case Form.PROMETHEUS:
-            sys.stdout.write(metrics.text(audit).decode())
+        case Format.JSON:
+            console.print_json(reports.json_document(audit))
+        case Format.PROMETHEUS:
+            sys.stdout.write(prometheus.metrics(audit).decode())

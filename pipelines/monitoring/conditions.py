@@ -14,7 +14,7 @@ from pipelines.settings import Settings
 from pipelines.storage.live.ticks import count_days_ahead
 from pipelines.storage.maintenance.runs import repeatedly_skipped
 from pipelines.storage.models.champions import champion_generations
-from pipelines.storage.monitoring.audits import judged_since
+from pipelines.storage.monitoring.audits import read_judgements
 from pipelines.storage.postgres.connection import Database, Role
 
 #: Maintenance jobs and the asset that each materializes.
@@ -35,7 +35,7 @@ def collect_facts(settings: Settings, database: Database, instance: dg.DagsterIn
             published = champion_generations(connection, list(settings.symbols))
             ahead = count_days_ahead(connection)
             skipped = repeatedly_skipped(connection)
-            breaches = lasting_breaches(judged_since(connection, now - LOOKED_BACK), now)
+            breaches = lasting_breaches(read_judgements(connection, now - LOOKED_BACK), now)
     except DatabaseError as trouble:
         error = str(trouble)
     drill, drill_problem = _restore_drill(instance)

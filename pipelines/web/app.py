@@ -39,7 +39,7 @@ from pipelines.live.file_reader import (
     view_of,
 )
 from pipelines.live.file_writer import probabilities_path
-from pipelines.monitoring.audit.report_files import Reports
+from pipelines.monitoring.audit.reports import Reports
 from pipelines.storage.live.health_queries import DatabaseHealth, read_health, read_prices, with_timeouts
 from pipelines.storage.postgres.connection import Database
 from pipelines.web.health import health_report

@@ -12,7 +12,7 @@ from sse_starlette.sse import AppStatus
 from pipelines.deployment import configured_database, running_server
 from pipelines.errors import SettingsError, StrikecastError
 from pipelines.log import Log
-from pipelines.monitoring.audit.report_files import paths
+from pipelines.monitoring.audit.reports import report_paths
 from pipelines.settings import Settings
 from pipelines.web.app import Endpoints, create_app
 
@@ -36,7 +36,7 @@ def serve(settings: Settings, host: str, port: int, log: Log) -> None:
                 log(f"serving the files only: {error}")
         database = configured_database(settings)
         endpoints = Endpoints(
-            list(settings.symbols), settings.output_dir, paths(settings), database, lambda: datetime.now(UTC)
+            list(settings.symbols), settings.output_dir, report_paths(settings), database, lambda: datetime.now(UTC)
         )
         log(f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}")
         if not _is_loopback(host):

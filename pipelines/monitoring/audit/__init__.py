@@ -1,1 +1,1 @@
-"""The audit: what it collects, in which order, and how it is rendered."""
+"""Collect, judge, store and render audits."""

@@ -1,18 +1,16 @@
-"""An audit in Prometheus' text format: each figure in base units, what became of each target, the grade."""
+"""An audit in Prometheus' text format: measurements in base units, states of targets, the grade."""
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from pipelines.domain.monitoring.audit.measurements import Figure, Statistic, Unit
+from pipelines.domain.monitoring.audit.measurements import Measurement, Statistic, Unit
 from pipelines.domain.monitoring.audit.report import Audit
 from pipelines.domain.monitoring.audit.targets import Severity, State
 
 PREFIX = "strikecast_"
-#: What a unit is called at the end of a name, and what one of it is in Prometheus' base unit.
+#: Suffix of a metric's name, and the factor to its base unit.
 BASE_UNITS = {
     Unit.SECONDS: ("_seconds", 1.0),
     Unit.MILLISECONDS: ("_seconds", 1e-3),
@@ -28,66 +26,36 @@ BASE_UNITS = {
 }
 
 
-def metric_name(name: str, unit: Unit) -> str:
-    """A figure's name there: `strikecast_query_seconds`."""
-    ending = BASE_UNITS[unit][0]
-    return PREFIX + name.removesuffix(ending) + ending
-
-
-def text(audit: Audit) -> bytes:
-    """The whole page."""
+def metrics(audit: Audit) -> bytes:
+    """Measurements by name, then findings, targets and grade."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Audited(audit))
+
+    def gauge(name: str, documentation: str, samples: Sequence[tuple[Mapping[str, str], float]]) -> None:
+        """A label that only some of the samples have is empty for the others."""
+        names = sorted({label for labels, _ in samples for label in labels})
+        metric = Gauge(PREFIX + name, documentation, names, registry=registry)
+        for labels, value in samples:
+            (metric.labels(*(labels.get(label, "") for label in names)) if names else metric).set(value)
+
+    by_name: dict[str, list[Measurement]] = defaultdict(list)
+    for one in audit.measurements:
+        suffix = BASE_UNITS[one.unit][0]
+        by_name[one.name.removesuffix(suffix) + suffix].append(one)
+    for name, measurements in sorted(by_name.items()):
+        several = any(one.statistic is not Statistic.LAST for one in measurements)
+        samples = [
+            ({**one.labels, **({"statistic": one.statistic} if several else {})}, one.value * BASE_UNITS[one.unit][1])
+            for one in measurements
+        ]
+        gauge(name, f"{measurements[0].name.replace('_', ' ')}, by the newest audit", samples)
+    gauge("audit_timestamp_seconds", "time the audit ended", [({"kind": audit.kind}, audit.finished_at.timestamp())])
+    if audit.scorecard.points is not None:
+        gauge("audit_points", "points of 100", [({"grade": audit.scorecard.grade}, audit.scorecard.points)])
+    gauge("audit_gaps", "number of things not measured", [({}, len(audit.gaps))])
+    counts = Counter(one.severity for one in audit.findings)
+    gauge("audit_findings", "number of findings", [({"severity": one}, counts[one]) for one in Severity])
+    judged = [(one.target, one.state) for one in audit.judgements if one.state is not State.NOT_MEASURED]
+    labels = [{"target": target.check, "severity": target.severity, "area": target.area} for target, _ in judged]
+    states = [float(state is State.MET) for _, state in judged]
+    gauge("target_met", "1 met, 0 missed", list(zip(labels, states, strict=True)))
     return generate_latest(registry)
-
-
-class _Audited(Collector):
-    def __init__(self, audit: Audit) -> None:
-        self._audit = audit
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Every family of metrics, by name."""
-        by_name: dict[str, list[Figure]] = defaultdict(list)
-        for figure in self._audit.figures:
-            by_name[metric_name(figure.name, figure.unit)].append(figure)
-        for name, figures in sorted(by_name.items()):
-            yield _family(name, figures)
-        audit = self._audit
-        yield _gauge(
-            "audit_timestamp_seconds", "when the audit ended", {"kind": audit.kind}, audit.finished_at.timestamp()
-        )
-        if audit.scorecard.points is not None:
-            yield _gauge("audit_points", "of a hundred", {"grade": audit.scorecard.grade}, audit.scorecard.points)
-        yield _gauge("audit_gaps", "what could not be measured", {}, len(audit.gaps))
-        findings = GaugeMetricFamily(f"{PREFIX}audit_findings", "what to look at", labels=["severity"])
-        for severity in Severity:
-            findings.add_metric([severity], sum(one.severity is severity for one in audit.findings))
-        yield findings
-        met = GaugeMetricFamily(f"{PREFIX}target_met", "1 met, 0 missed", labels=["target", "severity", "area"])
-        for one in audit.judgements:
-            if one.state is not State.NOT_MEASURED:
-                labels = [one.target.check, one.target.severity, one.target.area]
-                met.add_metric(labels, float(one.state is State.MET))
-        yield met
-
-
-def _gauge(name: str, documentation: str, labels: dict[str, str], value: float) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(PREFIX + name, documentation, labels=list(labels))
-    family.add_metric(list(labels.values()), value)
-    return family
-
-
-def _family(name: str, figures: list[Figure]) -> GaugeMetricFamily:
-    """Figures of one name and unit; a label that only some have is empty with the others."""
-    labels = sorted({label for figure in figures for label in figure.labels})
-    several = any(figure.statistic is not Statistic.LAST for figure in figures)
-    what = figures[0].name.replace("_", " ")
-    family = GaugeMetricFamily(
-        name, f"{what}, by the newest audit", labels=[*labels, *(["statistic"] if several else [])]
-    )
-    for figure in figures:
-        values = [figure.labels.get(label, "") for label in labels]
-        family.add_metric(
-            [*values, *([figure.statistic] if several else [])], figure.value * BASE_UNITS[figure.unit][1]
-        )
-    return family

@@ -1,50 +1,45 @@
-"""One audit: everything collected, judged, and stored in one transaction."""
+"""Run an audit: measure, judge, and store the results in one transaction."""
 
 import logging
 import platform
-import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from importlib import metadata, resources
+from importlib import metadata
 from typing import Any, TypeVar
 
 import psutil
 
-from pipelines.domain.monitoring.audit.document import Document, document_of
-from pipelines.domain.monitoring.audit.findings import Advice, Finding, Found, missed_targets, parse_advice
-from pipelines.domain.monitoring.audit.history import BANDED, TREND_NAMES, anomalies
-from pipelines.domain.monitoring.audit.measurements import Figure, Gap, Measured, Unit, one
+from pipelines.domain.monitoring.audit.findings import explain, missed_targets
+from pipelines.domain.monitoring.audit.history import BANDED, anomalies
+from pipelines.domain.monitoring.audit.measurements import Gap, Measurement, Measurements, Unit
 from pipelines.domain.monitoring.audit.report import Audit, Kind
-from pipelines.domain.monitoring.audit.targets import Target, judge, parse_targets
+from pipelines.domain.monitoring.audit.targets import judge
 from pipelines.errors import DatabaseError
 from pipelines.log import Log
-from pipelines.monitoring.audit import database as of_database
-from pipelines.monitoring.audit import host, lookups, operations, processes, queries, work
-from pipelines.monitoring.audit import live_sessions as live
-from pipelines.monitoring.audit import report_files as reports
+from pipelines.monitoring.audit import database as databases
+from pipelines.monitoring.audit import host, lookups, operations, processes, queries, records
+from pipelines.monitoring.audit.declarations import explanations, targets
+from pipelines.monitoring.audit.reports import write_reports
 from pipelines.processes.priority import Background, in_background, lower_process_priority
 from pipelines.settings import Settings
 from pipelines.storage.monitoring.audits import read_history, store_audit
-from pipelines.storage.monitoring.server_statistics import refused
+from pipelines.storage.monitoring.records import measure_live_session
+from pipelines.storage.monitoring.server_statistics import database_errors
 from pipelines.storage.postgres.connection import Connection, Database, Role, full_message
 
 _logger = logging.getLogger(__name__)
-Answer = TypeVar("Answer")
-#: An audit gives up a lock, and a statement, before anybody waits for it.
-STATEMENT_SECONDS = 20
-LOCK_SECONDS = 1
-#: Bands of processes are those of so many days.
+Result = TypeVar("Result")
+Step = Callable[[], Measurements]
+#: An audit must not delay others.
+TIMEOUTS: dict[str, Any] = {"statement_timeout_seconds": 20, "lock_timeout_seconds": 1}
+#: Bands are computed from the audits of so many days.
 BAND_DAYS = 7
-#: What a report shows over the weeks is eight of them.
-TREND_DAYS = 56
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long processes are watched, and how often each thing is done."""
+    """Duration of the process window, and numbers of calls, ladders and disk writes."""
 
     window_seconds: float
     calls: int
@@ -60,231 +55,183 @@ EFFORT = {
 }
 
 
-def targets() -> tuple[Target, ...]:
-    """The declared targets of service."""
-    return parse_targets(_declared())
-
-
-def advice() -> Mapping[str, Advice]:
-    """What to do when one is missed."""
-    return parse_advice(_declared())
-
-
-@cache
-def _declared() -> dict[str, Any]:
-    text = resources.files("pipelines.monitoring.audit").joinpath("targets.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
-
-
-@dataclass(frozen=True)
-class Done:
-    """An audit, and how people read it."""
-
-    audit: Audit
-    document: Document
-
-
 def run(
     settings: Settings, database: Database, kind: Kind, log: Log = lambda _: None, run_id: str | None = None
-) -> Done:
+) -> Audit:
     """Measure, judge, store in one transaction, and write the reports.
 
-    The audit has no number when it could not be stored, which `log` tells: what was measured is shown all the same.
+    An audit that could not be stored has no number, and `log` gets the reason.
     """
     audit = collect(settings, database, kind, log)
     with in_background() as background:
-        return background(lambda: _keep(settings, database, audit, log, run_id))
+        return background(lambda: _store(settings, database, audit, log, run_id))
 
 
-def _keep(settings: Settings, database: Database, audit: Audit, log: Log, run_id: str | None) -> Done:
+def _store(settings: Settings, database: Database, audit: Audit, log: Log, run_id: str | None) -> Audit:
     try:
-        with database.connect("audit", Role.PIPELINE) as connection, refused():
+        with database.connect("audit", Role.PIPELINE) as connection, database_errors():
             audit = replace(audit, audit_id=store_audit(connection, audit, run_id))
     except DatabaseError as error:
-        log(f"the audit is shown, and not stored: {error}")
-    read = document(database, audit)
+        log(f"the audit is not stored: {error}")
     try:
-        reports.write(settings, audit, read)
-    except Exception as error:  # the audit is stored: a page that cannot be drawn is not worth it
+        write_reports(settings, audit)
+    except Exception as error:  # the audit is stored: a report that cannot be written must not fail it
         _logger.exception("audit: reports")
         log(f"the reports in {settings.reports_dir} are not written: {type(error).__name__}: {full_message(error)}")
-    return Done(audit, read)
-
-
-def document(database: Database, audit: Audit) -> Document:
-    """An audit as people read it, with what went before it; without, where that cannot be read."""
-    since = audit.started_at - timedelta(days=TREND_DAYS)
-    try:
-        with database.connect("audit", Role.READER) as connection, refused():
-            return document_of(audit, read_history(connection, TREND_NAMES, since, audit.started_at))
-    except DatabaseError:
-        return document_of(audit)
+    return audit
 
 
 def collect(settings: Settings, database: Database, kind: Kind, log: Log = lambda _: None) -> Audit:
-    """Measure and judge; nothing is stored. What cannot be measured is a gap.
+    """Measure and judge without storing. What cannot be measured is a gap.
 
-    All but what times single calls gives way to whoever wants the processor.
+    Everything but the timing of single calls runs at low priority.
     """
-    database = replace(database, statement_timeout_seconds=STATEMENT_SECONDS, lock_timeout_seconds=LOCK_SECONDS)
-    started_at, costs, effort = datetime.now(UTC), processes.Costs(), EFFORT[kind]
-    window, gathered = host.Window(), Gathered(log)
+    started_at, cost, effort, database = _now(), processes.Cost(), EFFORT[kind], replace(database, **TIMEOUTS)
+    window, collector = host.Window(), Collector(log)
     folders = {"home": settings.home, "backups": settings.backups_dir}
     with in_background() as background:
-        role, version, there = background(lambda: _server(settings, database))
-        gathered.measured += there.measured
-        gathered.take("processes", lambda: background(lambda: processes.measure(there, effort.window_seconds)))
-        gathered.take("machine", lambda: host.read(folders))
-        gathered.take("disks", lambda: host.disks(folders, effort.syncs))
-        gathered.take("backups and logs", lambda: background(lambda: work.kept(settings, datetime.now(UTC))))
-        asking = Asking(database, role, costs, background)
-        for name, step in _steps(asking, list(settings.symbols), settings, effort).items() if version else ():
-            gathered.take(name, step)
+        role, version, inventory = background(lambda: _connect(collector, settings, database))
+        server = Server(database, role, cost, background)
+        steps: dict[str, Step] = {
+            "machine": lambda: host.measure(folders),
+            "disks": lambda: host.measure_sync(folders, effort.syncs),
+            "processes": lambda: background(lambda: processes.measure(inventory, effort.window_seconds)),
+            "backups and logs": lambda: background(lambda: records.measure_backups_and_logs(settings, _now())),
+        }
+        for name, step in (steps | (_server_steps(server, settings, effort) if version else {})).items():
+            collector.collect(name, step)
         if version:
-            found = gathered.measured.figures
-            gathered.take("earlier audits", lambda: asking.quietly(lambda one: _anomalies(one, found, started_at)))
-        gathered.take("machine, meanwhile", window.end)
-        gathered.take("the audit's own cost", lambda: _own_cost(costs, with_server=bool(version)))
-    measured = gathered.unique()
-    judgements = judge(targets(), measured.figures)
-    findings = {one.key: one for one in (*gathered.findings, *missed_targets(judgements, advice(), measured.figures))}
+            measured = list(collector.found.items)
+            collector.collect("bands", server.step(lambda one: _bands(one, measured, started_at)))
+        collector.collect("CPU and disks", window.measure)
+        collector.collect("cost of the audit", lambda: _cost(cost, with_server=bool(version)))
+    found = collector.unique()
+    judgements = judge(targets(), found.items)
+    detections = [*found.detections, *missed_targets(judgements, found.items)]
     return Audit(
         kind,
         started_at,
-        datetime.now(UTC),
+        _now(),
         metadata.version("strikecast"),
         version,
         _machine(),
-        costs.own_seconds,
-        measured.figures,
-        measured.gaps,
+        cost.own_seconds,
+        tuple(found.items),
+        tuple(found.gaps),
         judgements,
-        tuple(sorted(findings.values(), key=lambda one: (one.severity, one.key))),
+        explain(detections, explanations()),
     )
 
 
-def _steps(
-    asking: "Asking", symbols: Sequence[str], settings: Settings, effort: Effort
-) -> Mapping[str, Callable[[], Found | Measured]]:
-    """What is asked of the database, in this order."""
-    return {
-        "tables": lambda: asking.quietly(lambda one: of_database.tables(one, datetime.now(UTC))),
-        "server": lambda: asking.quietly(of_database.server),
-        "statements": lambda: asking.quietly(of_database.statements),
-        "files": lambda: asking.quietly(lambda one: work.files(settings, one, datetime.now(UTC))),
-        "builds, maintenance, sessions": lambda: asking.quietly(
-            lambda one: work.records(settings, one, datetime.now(UTC))
-        ),
-        "live session": lambda: asking.quietly(lambda one: live.measure(one, datetime.now(UTC))),
-        "lookup": lambda: asking.quietly(lambda one: lookups.measure(one, symbols, effort.ladders)),
-        "reading without an index": lambda: asking.quietly(
-            lambda one: operations.measure_scans(one, symbols[0], effort.scans)
-        ),
-        "operations": lambda: asking.at_once(lambda one: operations.measure(one, symbols[0], effort.operations)),
-        "queries": lambda: queries.measure(asking.database, asking.role, symbols, effort.calls, asking.costs),
-    }
-
-
 @dataclass(frozen=True)
-class Asking:
-    """Asks the database, with a connection for each step; `background` does work that gives way."""
+class Server:
+    """Runs each step on a connection of its own."""
 
     database: Database
     role: Role
-    costs: processes.Costs
+    cost: processes.Cost
     background: Background
 
-    def at_once(self, step: Callable[[Connection], Answer]) -> Answer:
-        """What times something, in the class that everybody has."""
-        with self._connected() as connection:
-            return step(connection)
+    def timed(self, measure: Callable[[Connection], Result]) -> Result:
+        """Run a step that times calls, at normal priority."""
+        with self.database.connect("audit", self.role, autocommit=True) as connection, database_errors():
+            try:
+                return measure(connection)
+            finally:
+                self.cost.add(connection)
 
-    def quietly(self, step: Callable[[Connection], Answer]) -> Answer:
-        """What gives way, in the server too where that is ours to do."""
-        return self.background(lambda: self._yielding(step))
+    def step(self, measure: Callable[[Connection], Result]) -> Callable[[], Result]:
+        """A step at low priority, in the server too where that is permitted."""
 
-    def _yielding(self, step: Callable[[Connection], Answer]) -> Answer:
-        with self._connected() as connection:
+        def slowly(connection: Connection) -> Result:
             if processes.is_local(connection):
                 lower_process_priority(connection.info.backend_pid)
-            return step(connection)
+            return measure(connection)
 
-    @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        with self.database.connect("audit", self.role, autocommit=True) as connection, refused():
-            try:
-                yield connection
-            finally:
-                self.costs.add(connection)
+        return lambda: self.background(lambda: self.timed(slowly))
 
 
-class Gathered:
-    """What the steps of an audit found. One that fails is a gap: the others are worth having all the same."""
+def _server_steps(server: Server, settings: Settings, effort: Effort) -> dict[str, Step]:
+    symbols = list(settings.symbols)
+    return {
+        "tables": server.step(lambda one: databases.measure_tables(one, _now())),
+        "server": server.step(databases.measure_server),
+        "statements": server.step(databases.measure_statements),
+        "files": server.step(lambda one: records.measure_files(settings, one, _now())),
+        "builds, maintenance, sessions": server.step(lambda one: records.measure_records(settings, one, _now())),
+        "live session": server.step(lambda one: measure_live_session(one, _now())),
+        "lookup": server.step(lambda one: lookups.measure(one, symbols, effort.ladders)),
+        "read without an index": server.step(lambda one: operations.measure_scans(one, symbols[0], effort.scans)),
+        "operations": lambda: server.timed(lambda one: operations.measure(one, symbols[0], effort.operations)),
+        "queries": lambda: queries.measure(server.database, server.role, symbols, effort.calls, server.cost),
+    }
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self.measured = Measured()
-        self.findings: list[Finding] = []
 
-    def take(self, name: str, step: Callable[[], Found | Measured]) -> None:
-        """Do a step and keep what it finds."""
-        self._log(name)
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Collector:
+    """Collects the results of steps; a step that fails is a gap."""
+
+    log: Log
+    found: Measurements = field(default_factory=Measurements)
+
+    def collect(self, name: str, step: Step) -> None:
+        """Run a step and keep its results."""
+        self.log(name)
         try:
-            found = step()
+            self.found.extend(step())
         except DatabaseError as error:
-            found = Measured((), (Gap(name, str(error)),))
+            self.found.add_gap(name, str(error))
         except Exception as error:
             _logger.exception("audit: %s", name)
-            found = Measured((), (Gap(name, f"{type(error).__name__}: {full_message(error)}"),))
-        part, findings = (found, []) if isinstance(found, Measured) else found
-        self.measured += part
-        self.findings += findings
+            self.found.add_gap(name, f"{type(error).__name__}: {full_message(error)}")
 
-    def unique(self) -> Measured:
-        """Each figure once: of two of one key, which would be a mistake here, the first, and a gap that says so."""
-        figures: dict[str, Figure] = {}
-        gaps = list(self.measured.gaps)
-        for figure in self.measured.figures:
-            if figure.key in figures:
-                gaps.append(Gap(figure.key, "it was measured twice; the first counts"))
-            else:
-                figures[figure.key] = figure
-        return Measured(tuple(figures.values()), tuple(gaps))
+    def unique(self) -> Measurements:
+        """Results in which each key occurs once: of two measurements with one key the first, and a gap."""
+        by_key: dict[str, Measurement] = {}
+        twice = [one.key for one in self.found.items if by_key.setdefault(one.key, one) is not one]
+        gaps = [Gap(key, "it was measured twice; the first measurement counts") for key in twice]
+        return Measurements(list(by_key.values()), [*self.found.gaps, *gaps], self.found.detections)
 
 
-def _server(settings: Settings, database: Database) -> tuple[Role, str, processes.ProcessInventory]:
-    """The role to go on with, the server's version, empty when there is no server, and the processes there are."""
-    role, gaps = Role.AUDITOR, []
+def _connect(
+    collector: Collector, settings: Settings, database: Database
+) -> tuple[Role, str, processes.ProcessInventory]:
+    """The role to use, the server's version (empty without a server), and the processes to measure."""
+    role, version = Role.AUDITOR, ""
     try:
         with database.connect("audit", role, autocommit=True):
             pass
     except DatabaseError as error:
         role = Role.READER
-        gaps.append(Gap("rights of the auditor", str(error)))
+        collector.found.add_gap("rights of the auditor", str(error))
     try:
-        with database.connect("audit", role, autocommit=True) as connection, refused():
+        with database.connect("audit", role, autocommit=True) as connection, database_errors():
             version = str(connection.info.server_version)
-            there = processes.find(settings, connection)
+            inventory = processes.inventory(settings, connection)
     except DatabaseError as error:
-        version = ""
-        there = processes.find(settings, None)
-        gaps.append(Gap("database", str(error)))
-    return role, version, replace(there, measured=Measured((), tuple(gaps)) + there.measured)
+        version, inventory = "", processes.inventory(settings, None)
+        collector.found.add_gap("database", str(error))
+    collector.found.gaps += inventory.gaps
+    return role, version, inventory
 
 
-def _anomalies(connection: Connection, figures: Sequence[Figure], now: datetime) -> Found:
+def _bands(connection: Connection, measured: list[Measurement], now: datetime) -> Measurements:
     history = read_history(connection, list(BANDED), now - timedelta(days=BAND_DAYS), now)
-    return Measured(), list(anomalies(figures, history))
+    return Measurements(detections=anomalies(measured, history))
 
 
-def _own_cost(costs: processes.Costs, *, with_server: bool) -> Measured:
-    """What measuring took."""
-    figures = (one("audit_cpu", Unit.SECONDS, costs.own_seconds, of="audit"),)
-    if not with_server:
-        return Measured(figures)
-    if costs.server_seconds is None:
-        return Measured(figures, (Gap("the audit's cost in the server", processes.NOT_SEEN),))
-    return Measured((*figures, one("audit_cpu", Unit.SECONDS, costs.server_seconds, of="server")))
+def _cost(cost: processes.Cost, *, with_server: bool) -> Measurements:
+    found = Measurements()
+    found.add("audit_cpu", Unit.SECONDS, cost.own_seconds, of="audit")
+    if with_server:
+        found.add("audit_cpu", Unit.SECONDS, cost.server_seconds, of="server")
+        if cost.server_seconds is None:
+            found.add_gap("cost of the audit in the server", processes.NOT_LOCAL)
+    return found
 
 
 def _machine() -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Server statistics and stored audits."""
+"""Server statistics, records and stored audits."""

@@ -11,7 +11,7 @@ VALUES (%(audit_id)s, %(key)s, %(name)s, %(labels)s, %(unit)s, %(statistic)s, %(
 INSERT INTO ops.audit_judgement
     (audit_id, title, figure, statistic, labels, unit, bound, upper, severity, area, state, value, key)
 VALUES (
-    %(audit_id)s, %(title)s, %(figure)s, %(statistic)s, %(labels)s, %(unit)s, %(bound)s, %(upper)s, %(severity)s, %(area)s,
+    %(audit_id)s, %(title)s, %(name)s, %(statistic)s, %(labels)s, %(unit)s, %(bound)s, %(upper)s, %(severity)s, %(area)s,
     %(state)s, %(value)s, %(key)s
 )
 
@@ -23,24 +23,25 @@ VALUES (%(audit_id)s, %(key)s, %(severity)s, %(area)s, %(title)s, %(evidence)s, 
 INSERT INTO ops.audit_gap (audit_id, name, why) VALUES (%(audit_id)s, %(name)s, %(why)s) ON CONFLICT DO NOTHING
 
 -- name: newest_audit
-SELECT max(audit_id) FROM ops.audit
+SELECT audit_id FROM ops.audit ORDER BY audit_id DESC LIMIT 1
 
 -- name: audit
 SELECT audit_id, kind, started_at, finished_at, code_version, server_version, machine, cpu_seconds
 FROM ops.audit WHERE audit_id = %s
 
 -- name: baseline_audit
-SELECT audit_id FROM ops.audit_baseline WHERE name = %s
+SELECT audit_id FROM ops.audit_baseline WHERE name = %(name)s
 
 -- name: name_baseline
 INSERT INTO ops.audit_baseline (name, audit_id) VALUES (%s, %s)
 ON CONFLICT (name) DO UPDATE SET audit_id = excluded.audit_id, named_at = now()
 
--- name: audit_figures
+-- name: audit_measurements
 SELECT name, unit, statistic, samples, labels, note FROM ops.audit_figure WHERE audit_id = %s ORDER BY key
 
 -- name: audit_judgements
-SELECT title, figure, statistic, labels, unit, bound, upper, severity, area, state, value, key
+SELECT state, value, key, jsonb_build_object('title', title, 'name', figure, 'statistic', statistic, 'labels', labels, 'unit', unit,
+    'bound', bound, 'upper', upper, 'severity', severity, 'area', area) AS target
 FROM ops.audit_judgement WHERE audit_id = %s ORDER BY judgement_id
 
 -- name: audit_findings
@@ -51,12 +52,10 @@ FROM ops.audit_finding WHERE audit_id = %s ORDER BY severity, key
 SELECT name, why FROM ops.audit_gap WHERE audit_id = %s ORDER BY name, why
 
 -- name: audit_history
--- Values of figures in the audits before a time, oldest first.
 SELECT key, started_at, value FROM ops.audit_figure JOIN ops.audit USING (audit_id)
 WHERE started_at >= %s AND started_at < %s AND name = ANY (%s) ORDER BY key, started_at
 
--- name: audit_repeats
--- As `audit_history`, of all figures of the newest audits of a kind before one of them.
+-- name: audit_earlier_values
 SELECT key, value FROM ops.audit_figure
 JOIN (
     SELECT audit_id FROM ops.audit WHERE kind = %s AND audit_id < %s ORDER BY audit_id DESC LIMIT %s
@@ -64,15 +63,16 @@ JOIN (
 ORDER BY key, audit_id
 
 -- name: counts_before
--- A count of each table in the oldest audit since a time that knew the table.
 SELECT DISTINCT ON (labels ->> 'table') labels ->> 'table' AS table, started_at, value
 FROM ops.audit_figure JOIN ops.audit USING (audit_id)
 WHERE name = %(name)s AND started_at >= %(since)s
 ORDER BY labels ->> 'table', started_at
 
--- name: judged_since
--- What became of each target in the audits since a time, the newest first.
-SELECT audit_id, started_at, title, figure, statistic, labels, unit, bound, upper, severity, area, state, value, key
+-- name: judged_audits
+SELECT started_at AS at, jsonb_agg(
+    jsonb_build_object('state', state, 'value', value, 'key', key, 'target', jsonb_build_object('title', title, 'name', figure,
+        'statistic', statistic, 'labels', labels, 'unit', unit, 'bound', bound, 'upper', upper, 'severity', severity, 'area', area))
+    ORDER BY judgement_id) AS judgements
 FROM ops.audit_judgement JOIN ops.audit USING (audit_id)
 WHERE started_at >= %s
-ORDER BY started_at DESC, audit_id DESC, judgement_id
+GROUP BY audit_id, started_at ORDER BY started_at DESC, audit_id DESC

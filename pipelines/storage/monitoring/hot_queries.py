@@ -1,4 +1,4 @@
-"""The statements that answers depend on, with parameters to explain and time them by."""
+"""Hot queries: the statements that answers depend on, with parameters to explain and time them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class HotQuery:
 
 
 def hot_queries(connection: Connection, symbols: Sequence[str], calls: int, now: datetime) -> list[HotQuery]:
-    """Reads of each published symbol: of its lookup, spread over a day's questions, of its bars and of its ticks."""
+    """Queries of each published symbol: its lookup at random buckets and TTCs, its bars and its ticks."""
     found = []
     rng = np.random.default_rng(1)
     for symbol in champion_generations(connection, symbols):
@@ -46,7 +46,7 @@ def hot_queries(connection: Connection, symbols: Sequence[str], calls: int, now:
             )
             for _ in range(calls)
         ]
-        # Half an hour of ticks: what a session reads once, at its start.
+        # Half an hour of ticks, which a session reads once, at its start.
         new_ticks = [[[symbol], [now - HISTORY], False, 20_000]] * max(5, calls // 25)
         found += [
             HotQuery("lookup_rows", tables.SQL["lookup_rows"], symbol, spread),

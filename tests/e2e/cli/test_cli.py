@@ -187,7 +187,7 @@ def test_an_audit_is_shown_named_and_compared(system: System) -> None:
     assert second.returncode == 0, second.stderr
     assert re.match(r"Audit \d+: grade [A-E], \d+ of 100 points", second.stdout)
     compared = json.loads(system.call("audit", "compare", "before", "--json").stdout)
-    assert {one["verdict"] for one in compared["changes"]} <= {"changed", "no difference", "not judged"}
+    assert {one["outcome"] for one in compared["changes"]} <= {"changed", "no difference", "not judged"}
     shown = system.call("audit", "show", str(first["audit_id"]), "--as", "markdown").stdout
     assert f"# Audit {first['audit_id']}: grade {first['scorecard']['grade']}" in shown
     for arguments, message in (

@@ -1,4 +1,4 @@
-"""The audit as an operator has it: an asset with its report and a check per target, alerts on what lasts, files."""
+"""The audit as an asset with a report and a check for each target, alerts on lasting breaches, and files."""
 
 import json
 import signal
@@ -20,8 +20,8 @@ from waiting import wait_until
 from pipelines.definitions import defs
 from pipelines.live.file_writer import probabilities_path
 from pipelines.monitoring.alert_delivery import read_state
-from pipelines.monitoring.audit.report_files import paths
-from pipelines.monitoring.audit.run import targets
+from pipelines.monitoring.audit.declarations import targets
+from pipelines.monitoring.audit.reports import report_paths
 from pipelines.orchestration.sensors import watchdog
 from pipelines.resources import default_resources
 
@@ -30,7 +30,7 @@ JOB = "audit_system"
 
 @contextmanager
 def refreshing(system: System) -> Iterator[None]:
-    """A live session at work."""
+    """A running live session."""
     command = [sys.executable, "-m", "pipelines.cli", "live"]
     path = probabilities_path(system.settings.output_dir, "BTC")
     before = path.stat().st_mtime_ns
@@ -43,7 +43,7 @@ def refreshing(system: System) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def lived_in(system: System) -> System:
+def used_system(system: System) -> System:
     """A system with a live session behind it, and a backup."""
     for command in (["live", "--once"], ["backup", "create"], ["retention"]):
         done = system.call(*command)
@@ -52,7 +52,7 @@ def lived_in(system: System) -> System:
 
 
 def test_the_full_audit_is_an_asset_with_its_report_and_a_check_per_target(
-    lived_in: System, in_system: System, instance: dg.DagsterInstance
+    used_system: System, in_system: System, instance: dg.DagsterInstance
 ) -> None:
     done = defs.resolve_job_def(JOB).execute_in_process(
         instance=instance, run_config={"ops": {"audit": {"config": {"full": True}}}}
@@ -63,24 +63,24 @@ def test_the_full_audit_is_an_asset_with_its_report_and_a_check_per_target(
     assert event.asset_materialization is not None
     metadata = event.asset_materialization.metadata
     report = str(metadata["report"].value)
-    assert "## Targets of service" in report
-    assert "## Processes" in str(metadata["everything"].value)
+    assert "## Service targets" in report
+    assert "## Processes" in report
     page = Path(str(metadata["page"].value))
     assert f"<title>Audit {metadata['audit'].value}: grade" in page.read_text()
     found = {one.check_name: one for one in done.get_asset_check_evaluations()}
     assert found.keys() == {one.check for one in targets()}
     read = found["reading_a_ladders_rows_p95"]
-    # How fast it is, is a matter of the machine; whether the report and the check say the same is not.
-    said = "met" if read.passed else "missed"
-    assert f"| reading a ladder's rows, p95 below 10 ms | {said} |" in report
-    assert read.metadata["figure"].value == "query p95 {query=lookup_rows, symbol=BTC}"
+    # The latency depends on the machine; report and check have to agree.
+    state = "met" if read.passed else "missed"
+    assert f"| reading a ladder's rows, p95 below 10 ms | {state} |" in report
+    assert read.metadata["measurement"].value == "query p95 {query=lookup_rows, symbol=BTC}"
     assert found["time_without_a_backup"].passed
-    text = paths(in_system.settings).metrics.read_text()
+    text = report_paths(in_system.settings).metrics.read_text()
     assert 'strikecast_maintenance_result{job="retention",what="steps_left"} 0.0' in text
     assert 'strikecast_table_index_use_ratio{table="analytics.lookup"}' in text
     assert found["longest_time_between_refreshes"].metadata["severity"].value == "P2"
     old = found["age_of_the_probability_files"]
-    assert (old.passed, old.severity) == (False, dg.AssetCheckSeverity.ERROR), "P1: the file is not refreshed any more"
+    assert (old.passed, old.severity) == (False, dg.AssetCheckSeverity.ERROR), "P1: the file is no longer refreshed"
     assert all(
         one.severity is dg.AssetCheckSeverity.WARN
         for one in found.values()
@@ -88,18 +88,18 @@ def test_the_full_audit_is_an_asset_with_its_report_and_a_check_per_target(
     )
 
 
-def test_the_dashboard_asks_for_what_a_real_audit_exports(lived_in: System, in_system: System) -> None:
-    text = paths(in_system.settings).metrics.read_text()
+def test_the_dashboard_queries_metrics_of_a_real_audit(used_system: System, in_system: System) -> None:
+    text = report_paths(in_system.settings).metrics.read_text()
     found = {family.name for family in text_string_to_metric_families(text)}
     for panel in dashboard()["panels"]:
         for target in panel["targets"]:
             assert metrics_of(target) <= found, panel["title"]
 
 
-def test_what_audit_after_audit_misses_is_told_and_one_miss_is_not(
-    lived_in: System, in_system: System, instance: dg.DagsterInstance
+def test_a_target_missed_by_successive_audits_is_an_alert_and_one_miss_is_not(
+    used_system: System, in_system: System, instance: dg.DagsterInstance
 ) -> None:
-    def told() -> dict[str, str]:
+    def alerts() -> dict[str, str]:
         with dg.build_sensor_context(instance=instance, resources=default_resources()) as context:
             watchdog(context)
         state = read_state(in_system.settings, datetime.now(UTC))
@@ -117,26 +117,26 @@ def test_what_audit_after_audit_misses_is_told_and_one_miss_is_not(
     missed = "target age of the probability files"
     with psycopg.connect(in_system.database.url) as connection:
         connection.execute("DELETE FROM ops.audit_baseline")
-        connection.execute("DELETE FROM ops.audit")  # of schedules, while another test had the system up
+        connection.execute("DELETE FROM ops.audit")  # audits of schedules, while another test ran the system
     audit(2)
-    assert missed not in told()
+    assert missed not in alerts()
     audit(1)
     audit(0)
-    assert "was missed by" in told()[missed]
+    assert "was missed by" in alerts()[missed]
     shown = in_system.call("alerts")
     assert "A target of service is missed" in " ".join(shown.stdout.split())
     with refreshing(in_system):
         audit(0)
-    assert missed not in told(), "it is met again"
+    assert missed not in alerts(), "the target is met again"
 
 
-def test_every_form_is_printed_and_a_comparison_says_what_noise_explains(lived_in: System) -> None:
-    assert lived_in.call("audit", "baseline", "before").returncode == 0
-    raw = json.loads(lived_in.call("audit", "show", "--as", "json").stdout)
-    metrics = lived_in.call("audit", "show", "--as", "prometheus").stdout
+def test_every_format_is_printed_and_a_comparison_separates_noise(used_system: System) -> None:
+    assert used_system.call("audit", "baseline", "before").returncode == 0
+    raw = json.loads(used_system.call("audit", "show", "--as", "json").stdout)
+    metrics = used_system.call("audit", "show", "--as", "prometheus").stdout
     assert f"strikecast_audit_gaps {len(raw['gaps'])}.0" in metrics
-    assert lived_in.call("audit", "show", "--as", "markdown").stdout.startswith(f"# Audit {raw['audit_id']}: grade")
-    assert json.loads(lived_in.call("audit", "schema").stdout)["title"] == "PublishedAudit"
-    told = lived_in.call("audit", "compare", "before").stdout
-    assert "0 of" in told
-    assert "figures changed beyond noise" in told
+    assert used_system.call("audit", "show", "--as", "markdown").stdout.startswith(f"# Audit {raw['audit_id']}: grade")
+    assert json.loads(used_system.call("audit", "schema").stdout)["title"] == "PublishedAudit"
+    compared = used_system.call("audit", "compare", "before").stdout
+    assert "0 of" in compared
+    assert "measurements changed beyond noise" in compared

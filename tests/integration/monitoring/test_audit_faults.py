@@ -1,4 +1,4 @@
-"""An audit when something is missing: the server, rights, rows, backups, sessions, its own process."""
+"""Audits without a server, rights, rows, backups or sessions, and killed audits."""
 
 import multiprocessing
 from datetime import UTC, datetime, timedelta
@@ -11,43 +11,46 @@ import pytest
 from auditing import value_of
 from waiting import wait_until
 
-from pipelines.domain.monitoring.audit.measurements import Measured, Unit, one
+from pipelines.domain.monitoring.audit.measurements import Measurements, Unit, single
 from pipelines.domain.monitoring.audit.report import Kind
 from pipelines.domain.monitoring.audit.targets import State, judge
 from pipelines.maintenance.backup import create_backup
-from pipelines.monitoring.audit import operations, work
-from pipelines.monitoring.audit.run import Gathered, collect, run, targets
+from pipelines.monitoring.audit import operations, records
+from pipelines.monitoring.audit.declarations import targets
+from pipelines.monitoring.audit.run import Collector, collect, run
 from pipelines.settings import Settings
 from pipelines.storage.maintenance import retention
 from pipelines.storage.maintenance.runs import delete_in_batches
 from pipelines.storage.postgres.connection import Database, Role
 
 
-def test_a_server_that_is_gone_is_a_gap_not_a_zero(tmp_path: Path, settings: Settings) -> None:
-    nobody = Database(f"postgresql://postgres@/x?host={quote(str(tmp_path))}&port=1")
-    done = collect(settings, nobody, Kind.QUICK)
-    assert "database" in {one.name for one in done.gaps}
-    assert not any(one.name.startswith(("table_", "database_", "query")) for one in done.figures)
-    assert {one.state for one in done.judgements if one.target.name == "query"} == {"not measured"}
+def test_an_unreachable_server_is_a_gap_and_not_a_zero(tmp_path: Path, settings: Settings) -> None:
+    unreachable = Database(f"postgresql://postgres@/x?host={quote(str(tmp_path))}&port=1")
+    audit = collect(settings, unreachable, Kind.QUICK)
+    assert "database" in {one.name for one in audit.gaps}
+    assert not any(one.name.startswith(("table_", "database_", "query")) for one in audit.measurements)
+    assert {one.state for one in audit.judgements if one.target.name == "query"} == {"not measured"}
 
 
-def test_an_audit_waits_for_no_lock_and_is_stored_without_what_is_held(published: Database, settings: Settings) -> None:
+def test_an_audit_gives_up_a_lock_and_is_stored_without_that_step(published: Database, settings: Settings) -> None:
     with published.connect("test", None) as connection:
         connection.execute("LOCK TABLE live_data.session IN ACCESS EXCLUSIVE MODE")
-        done = run(settings, published, Kind.QUICK).audit
-    [why] = [one.why for one in done.gaps if one.name == "builds, maintenance, sessions"]
+        audit = run(settings, published, Kind.QUICK)
+    [why] = [one.why for one in audit.gaps if one.name == "builds, maintenance, sessions"]
     assert "lock" in why or "another process is at the same work" in why
-    assert any(one.name == "query" for one in done.figures), "the rest is measured"
-    assert len({one.key for one in done.figures}) == len(done.figures)
+    assert any(one.name == "query" for one in audit.measurements), "the other steps are measured"
+    assert len({one.key for one in audit.measurements}) == len(audit.measurements)
 
 
-def write_for_long(url: str) -> None:
+def write_many_rows(url: str) -> None:
     with Database(url).connect("audit", Role.AUDITOR, autocommit=True) as connection:
         operations.measure(connection, "BTC", 100_000)
 
 
 @pytest.mark.one_server
-def test_a_killed_audit_stores_nothing_and_the_next_clears_up(published: Database, settings: Settings) -> None:
+def test_a_killed_audit_stores_nothing_and_a_later_one_deletes_its_rows(
+    published: Database, settings: Settings
+) -> None:
     def count(table: str) -> int:
         with published.connect("test", None) as connection:
             row = connection.execute(f"SELECT count(*) FROM ops.{table}").fetchone()
@@ -55,14 +58,14 @@ def test_a_killed_audit_stores_nothing_and_the_next_clears_up(published: Databas
             return int(row[0])
 
     audits = count("audit")
-    child = multiprocessing.get_context("spawn").Process(target=write_for_long, args=(published.url,), daemon=True)
+    child = multiprocessing.get_context("spawn").Process(target=write_many_rows, args=(published.url,), daemon=True)
     child.start()
     wait_until(lambda: count("audit_scratch") > 100, "rows to be written")
     child.kill()
     child.join()
     assert count("audit_scratch") > 100
     collect(settings, published, Kind.QUICK)
-    assert count("audit_scratch") > 100, "they may be those of another audit that runs"
+    assert count("audit_scratch") > 100, "another audit may be running"
     with published.connect("test", None) as connection:
         connection.execute("UPDATE ops.audit_scratch SET received_at = received_at - interval '2 hours'")
     collect(settings, published, Kind.QUICK)
@@ -70,9 +73,7 @@ def test_a_killed_audit_stores_nothing_and_the_next_clears_up(published: Databas
     assert count("audit") == audits
 
 
-def test_who_may_only_read_gets_an_audit_that_says_what_it_could_not_see(
-    published: Database, settings: Settings
-) -> None:
+def test_a_read_only_role_gets_an_audit_with_gaps(published: Database, settings: Settings) -> None:
     login = f"audit_test_{uuid4().hex}"  # a role belongs to the whole server, which others may test on, too
     with published.connect("test", None) as connection:
         connection.execute(f"CREATE ROLE {login} LOGIN PASSWORD 'secret' IN ROLE strikecast_reader")
@@ -86,34 +87,34 @@ def test_who_may_only_read_gets_an_audit_that_says_what_it_could_not_see(
             .replace(f"//{published.parameters.get('user')}", f"//{login}:secret", 1)
         )
     )
-    told: list[str] = []
+    logged: list[str] = []
     try:
-        done = run(settings, reader, Kind.QUICK, told.append).audit
+        audit = run(settings, reader, Kind.QUICK, logged.append)
     finally:
         with published.connect("test", None) as connection:
             connection.execute(f"DROP ROLE {login}")
-    assert done.audit_id is None
-    assert any("the audit is shown, and not stored" in one for one in told)
-    gaps = {one.name: one.why for one in done.gaps}
+    assert audit.audit_id is None
+    assert any("the audit is not stored" in one for one in logged)
+    gaps = {one.name: one.why for one in audit.gaps}
     assert "rights of the auditor" in gaps
     assert "permission denied" in gaps["operations that write"]
-    assert "insufficient privilege" in gaps["work of other connections"]
+    assert "insufficient privilege" in gaps["connections"]
     assert "insufficient privilege" in gaps["processes of the server"]
-    keys = {one.key for one in done.figures}
-    assert not keys & {"connections", "longest_transaction"}, "whom it cannot see it does not count as nobody"
-    assert not any(key.startswith("all_processes") for key in keys), "a part is no total"
-    assert value_of(done, "query p95 {query=lookup_rows, symbol=BTC}") > 0
-    assert value_of(done, "database_size") > 0
+    keys = {one.key for one in audit.measurements}
+    assert not keys & {"connections", "longest_transaction"}, "hidden connections are not counted as none"
+    assert not any(key.startswith("all_processes") for key in keys), "an incomplete sum is not a total"
+    assert value_of(audit, "query p95 {query=lookup_rows, symbol=BTC}") > 0
+    assert value_of(audit, "database_size") > 0
 
 
 @pytest.mark.one_server
-def test_a_stale_backup_is_found_and_so_is_none_at_all(published: Database, settings: Settings) -> None:
+def test_an_old_and_a_missing_backup_miss_their_target(published: Database, settings: Settings) -> None:
     [target] = [one for one in targets() if one.name == "without_backup"]
 
     def state(hours: int) -> State:
         with published.connect("test", Role.AUDITOR) as connection:
-            measured = work.records(settings, connection, datetime.now(UTC) + timedelta(hours=hours))
-        return judge([target], measured.figures)[0].state
+            measured = records.measure_records(settings, connection, datetime.now(UTC) + timedelta(hours=hours))
+        return judge([target], measured.items)[0].state
 
     assert (state(1), state(30)) == (State.MET, State.MISSED), "since the first build"
     with published.connect("test", None) as connection:
@@ -121,19 +122,22 @@ def test_a_stale_backup_is_found_and_so_is_none_at_all(published: Database, sett
     assert state(1) is State.MISSED
     create_backup(published, settings.backups_dir)
     assert (state(1), state(30)) == (State.MET, State.MISSED), "since the backup"
-    kept = {one.name: one.value for one in work.kept(settings, datetime.now(UTC)).figures}
+    kept = {one.name: one.value for one in records.measure_backups_and_logs(settings, datetime.now(UTC)).items}
     assert 0 < kept["backup_of_database"] < 100
 
 
 @pytest.mark.one_server
-def test_where_sessions_have_run_their_absence_is_measured(published: Database, settings: Settings) -> None:
+def test_missing_sessions_and_files_are_measured_after_the_first_session(
+    published: Database, settings: Settings
+) -> None:
     def look(now: datetime) -> dict[str, float]:
         with published.connect("test", Role.AUDITOR) as connection:
-            measured = work.files(settings, connection, now) + work.records(settings, connection, now)
-        return {one.name: one.value for one in measured.figures}
+            measured = records.measure_files(settings, connection, now)
+            measured.extend(records.measure_records(settings, connection, now))
+        return {one.name: one.value for one in measured.items}
 
     now = datetime.now(UTC)
-    assert not look(now).keys() & {"file_age", "session_availability"}, "nobody promised any"
+    assert not look(now).keys() & {"file_age", "session_availability"}, "no session has run yet"
     with published.connect("test", None) as connection:
         connection.execute(
             "INSERT INTO live_data.session (symbols, feed, hands_over_at, started_at, heartbeat_at, ended_at, status) "
@@ -153,36 +157,51 @@ def test_where_sessions_have_run_their_absence_is_measured(published: Database, 
         )
         connection.commit()
         try:
-            beside_a_session = look(now)
+            with_a_session = look(now)
         finally:
             connection.execute("DELETE FROM live_data.session")
-    assert beside_a_session["file_age"] == pytest.approx(600, abs=5), "that lives, and writes no file"
-    assert beside_a_session["session_availability"] == pytest.approx(100, abs=1)
+    assert with_a_session["file_age"] == pytest.approx(600, abs=5), "the session runs and has written no file"
+    assert with_a_session["session_availability"] == pytest.approx(100, abs=1)
     assert found["session_availability"] == 0
     assert found["file_age"] == pytest.approx(29 * 3_600, abs=1)
 
 
-def test_a_step_that_fails_is_a_gap_and_two_figures_of_a_key_are_one(caplog: pytest.LogCaptureFixture) -> None:
-    gathered = Gathered(lambda _: None)
+def test_a_failed_step_is_a_gap_and_a_key_occurs_once(caplog: pytest.LogCaptureFixture) -> None:
+    collector = Collector(lambda _: None)
 
-    def broken() -> Measured:
+    def broken() -> Measurements:
         raise KeyError("a row")
 
-    gathered.take("lookup", broken)
-    gathered.take("first", lambda: Measured((one("x", Unit.COUNT, 1.0),)))
-    gathered.take("second", lambda: Measured((one("x", Unit.COUNT, 2.0),)))
-    found = gathered.unique()
+    collector.collect("lookup", broken)
+    collector.collect("first", lambda: Measurements([single("x", Unit.COUNT, 1.0)]))
+    collector.collect("second", lambda: Measurements([single("x", Unit.COUNT, 2.0)]))
+    found = collector.unique()
     assert [(gap.name, gap.why) for gap in found.gaps] == [
         ("lookup", "KeyError: 'a row'"),
-        ("x", "it was measured twice; the first counts"),
+        ("x", "it was measured twice; the first measurement counts"),
     ]
-    assert [figure.value for figure in found.figures] == [1.0]
-    assert "Traceback" in caplog.text, "who maintains it sees where"
+    assert [one.value for one in found.items] == [1.0]
+    assert "Traceback" in caplog.text, "the log has the traceback"
 
 
 @pytest.mark.one_server
-def test_old_audits_go_and_those_with_a_name_stay(published: Database, settings: Settings) -> None:
-    numbers = [run(settings, published, Kind.QUICK).audit.audit_id for _ in range(4)]
+def test_overlapping_sessions_are_not_counted_twice(published: Database, settings: Settings) -> None:
+    now = datetime.now(UTC)
+    with published.connect("test", None) as connection:
+        for began, ended in ((30, 22), (23, 20), (22.5, 22), (2, 0)):
+            connection.execute(
+                "INSERT INTO live_data.session (symbols, feed, hands_over_at, started_at, heartbeat_at, ended_at, status) "
+                "VALUES ('{BTC}', 'none', %(at)s, %(began)s, %(ended)s, %(ended)s, 'stopped')",
+                {"at": now, "began": now - timedelta(hours=began), "ended": now - timedelta(hours=ended)},
+            )
+        measured = records.measure_records(settings, connection, now)
+        connection.rollback()
+    assert measured.values()["session_availability"] == pytest.approx(100 * (4 + 2) / 24)
+
+
+@pytest.mark.one_server
+def test_retention_deletes_old_audits_and_keeps_baselines(published: Database, settings: Settings) -> None:
+    numbers = [run(settings, published, Kind.QUICK).audit_id for _ in range(4)]
     with published.connect("test", Role.OWNER, autocommit=True) as connection:
         connection.execute("DELETE FROM ops.audit_baseline")
         connection.execute("DELETE FROM ops.audit WHERE audit_id < %s", [numbers[0]])

@@ -1,4 +1,4 @@
-"""An audit on a PostgreSQL that counts its statements: a cluster of the test's own, with pg_stat_statements loaded."""
+"""Audits on a PostgreSQL with pg_stat_statements, in a cluster of their own."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,11 @@ import pytest
 from programs import postgresql_with_contrib
 from server_folders import server_folder
 
-from pipelines.domain.monitoring.audit.document import document_of
+from pipelines.domain.monitoring.audit.document import audit_document
+from pipelines.domain.monitoring.audit.findings import explain
 from pipelines.domain.monitoring.audit.report import Audit, Kind
-from pipelines.monitoring.audit.database import server, statements
+from pipelines.monitoring.audit.database import measure_server, measure_statements
+from pipelines.monitoring.audit.declarations import explanations
 from pipelines.monitoring.audit.run import collect
 from pipelines.settings import load_settings
 from pipelines.storage.postgres.connection import Database, Role
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.needs("PostgreSQL with contrib")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[tuple[EmbeddedServer, str]]:
-    """A server with contrib modules and the URL of a migrated database in it; it does not count statements yet."""
+    """A server with contrib modules and the URL of a migrated database; pg_stat_statements is not loaded yet."""
     with server_folder() as folder:
         found = EmbeddedServer(folder / "pg", programs=postgresql_with_contrib())
         with found.running() as url:
@@ -31,11 +33,13 @@ def cluster() -> Iterator[tuple[EmbeddedServer, str]]:
 
 
 def findings(url: str) -> tuple[set[str], dict[str, str]]:
-    """What an audit says of the extension: findings, gaps."""
+    """Remedies of the findings, and gaps, of the extension."""
     database = Database(url)
     with database.connect("test", Role.AUDITOR, autocommit=True) as connection:
-        measured, found = statements(connection)
-    return {one.remedy for one in found}, {one.name: one.why for one in measured.gaps}
+        measured = measure_statements(connection)
+    return {one.remedy for one in explain(measured.detections, explanations())}, {
+        one.name: one.why for one in measured.gaps
+    }
 
 
 def audited(url: str) -> Audit:
@@ -46,7 +50,7 @@ def audited(url: str) -> Audit:
     return collect(load_settings(), database, Kind.QUICK)
 
 
-def test_an_extension_that_is_missing_is_found_until_it_counts(cluster: tuple[EmbeddedServer, str]) -> None:
+def test_a_missing_extension_is_a_finding_until_it_is_created(cluster: tuple[EmbeddedServer, str]) -> None:
     found, url = cluster
     remedies, gaps = findings(url)
     assert remedies == {"add it to shared_preload_libraries, restart, then create it"}
@@ -59,20 +63,22 @@ def test_an_extension_that_is_missing_is_found_until_it_counts(cluster: tuple[Em
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE EXTENSION pg_stat_statements")
     assert findings(url)[0] == set()
-    done = audited(url)
-    told = {one.labels["statement"]: one.value for one in done.figures if one.name == "statement_calls"}
-    [counted] = [calls for statement, calls in told.items() if "counted_by_the_test" in statement]
+    audit = audited(url)
+    calls_by_statement = {
+        one.labels["statement"]: one.value for one in audit.measurements if one.name == "statement_calls"
+    }
+    [counted] = [calls for statement, calls in calls_by_statement.items() if "counted_by_the_test" in statement]
     assert counted == 50
-    shares = [one.value for one in done.figures if one.name == "statement_share"]
+    shares = [one.value for one in audit.measurements if one.name == "statement_share"]
     assert 0 < sum(shares) <= 100.001
-    assert "pg_stat_statements" not in {one.name for one in done.gaps}
-    assert "Statements, by the server's own count" in [one.title for one in document_of(done).sections]
+    assert "pg_stat_statements" not in {one.name for one in audit.gaps}
+    assert "Statements by pg_stat_statements" in [one.title for one in audit_document(audit).sections]
     with psycopg.connect(url) as connection:
-        assert done.server_version == str(connection.info.server_version)
-    assert {one.labels["why"] for one in done.figures if one.name == "checkpoints"} == {"early", "their time"}
+        assert audit.server_version == str(connection.info.server_version)
+    assert {one.labels["why"] for one in audit.measurements if one.name == "checkpoints"} == {"early", "their time"}
 
 
-def test_a_server_whose_writes_are_not_safe_is_grave(cluster: tuple[EmbeddedServer, str]) -> None:
+def test_fsync_off_is_a_severe_finding(cluster: tuple[EmbeddedServer, str]) -> None:
     _, url = cluster
     database = Database(url)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -80,8 +86,9 @@ def test_a_server_whose_writes_are_not_safe_is_grave(cluster: tuple[EmbeddedServ
         connection.execute("SELECT pg_reload_conf()")
         try:
             with database.connect("test", Role.AUDITOR, autocommit=True) as auditor:
-                _, found = server(auditor)
+                measured = measure_server(auditor)
         finally:
             connection.execute("ALTER SYSTEM RESET fsync")
             connection.execute("SELECT pg_reload_conf()")
+    found = explain(measured.detections, explanations())
     assert ("setting fsync", "P0") in {(one.key, one.severity) for one in found}

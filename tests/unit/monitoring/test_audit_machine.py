@@ -1,4 +1,4 @@
-"""What an audit measures of the machine: containers' limits, disks, classes of processes."""
+"""Measurements of the machine: limits of containers, disks, activity of processes."""
 
 import os
 import time
@@ -10,7 +10,7 @@ import pytest
 from pipelines.domain.monitoring.audit.measurements import activity
 from pipelines.domain.monitoring.audit.targets import State, judge
 from pipelines.monitoring.audit import host
-from pipelines.monitoring.audit.run import targets
+from pipelines.monitoring.audit.declarations import targets
 
 
 def group(folder: Path, files: dict[str, str]) -> Path:
@@ -31,7 +31,7 @@ def first(quota: str, limit: str) -> dict[str, str]:
     }
 
 
-def test_a_containers_limits_are_respected_in_both_versions_of_control_groups(tmp_path: Path) -> None:
+def test_limits_of_a_container_are_respected_in_both_versions_of_control_groups(tmp_path: Path) -> None:
     two = group(tmp_path / "2", {"cpu.max": "50000 100000\n", "memory.max": "536870912\n"})
     one = group(tmp_path / "1", first("25000", "1073741824"))
     assert (host.cores_allowed(two), host.memory_limit(two)) == (0.5, 2**29)
@@ -46,7 +46,7 @@ def test_no_limit_is_none(tmp_path: Path) -> None:
         assert (host.cores_allowed(folder), host.memory_limit(folder)) == (cores, None)
 
 
-def test_what_a_container_uses_does_not_count_files_that_it_could_forget(tmp_path: Path) -> None:
+def test_the_memory_use_of_a_container_excludes_its_inactive_page_cache(tmp_path: Path) -> None:
     two = group(tmp_path / "2", {"memory.current": "900\n", "memory.stat": "anon 200\ninactive_file 600\n"})
     one = group(
         tmp_path / "1", {"memory/memory.usage_in_bytes": "900\n", "memory/memory.stat": "total_inactive_file 500\n"}
@@ -54,25 +54,29 @@ def test_what_a_container_uses_does_not_count_files_that_it_could_forget(tmp_pat
     assert (host.memory_used(two), host.memory_used(one), host.memory_used(tmp_path)) == (300, 400, None)
 
 
-def test_a_slow_disk_is_found(tmp_path: Path) -> None:
+def test_a_slow_disk_misses_its_target(tmp_path: Path) -> None:
     def slow(number: int) -> None:
         os.fsync(number)
         time.sleep(0.06)
 
     [target] = [one for one in targets() if one.name == "disk_sync"]
-    throttled, usual = host.disks({"home": tmp_path}, 5, slow), host.disks({"home": tmp_path}, 5, lambda _: None)
-    assert [one.state for one in judge([target], throttled.figures)] == [State.MISSED]
-    assert min(throttled.figures[0].samples) > 60 > min(usual.figures[0].samples)
-    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+    throttled, usual = (
+        host.measure_sync({"home": tmp_path}, 5, slow),
+        host.measure_sync({"home": tmp_path}, 5, lambda _: None),
+    )
+    assert [one.state for one in judge([target], throttled.items)] == [State.MISSED]
+    assert min(throttled.items[0].samples) > 60 > min(usual.items[0].samples)
+    assert list(tmp_path.iterdir()) == [], "the file is removed"
 
 
-def test_a_folder_that_is_not_there_is_a_gap(tmp_path: Path) -> None:
-    measured = host.disks({"backups": tmp_path / "none"}, 5) + host.read({"backups": tmp_path / "none"})
+def test_a_missing_folder_is_a_gap(tmp_path: Path) -> None:
+    measured = host.measure_sync({"backups": tmp_path / "none"}, 5)
+    measured.extend(host.measure({"backups": tmp_path / "none"}))
     assert [(one.name, one.why) for one in measured.gaps] == [
         ("syncing the disk of backups", "No such file or directory"),
         ("disk of backups", "No such file or directory"),
     ]
-    assert not any("disk" in one.name for one in measured.figures)
+    assert not any("disk" in one.name for one in measured.items)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +91,6 @@ def test_a_folder_that_is_not_there_is_a_gap(tmp_path: Path) -> None:
         (20.1, "high"),
     ],
 )
-def test_every_share_of_a_core_has_its_class(share: float, called: str) -> None:
-    """The original's classes had a hole between 10 and 20 %, and put 0.5 % into `1-10 %`."""
+def test_every_share_of_a_core_has_a_class(share: float, called: str) -> None:
+    """The classes of the original audits lacked 10 to 20 %, and had 0.5 % in `1-10 %`."""
     assert activity(share) == called

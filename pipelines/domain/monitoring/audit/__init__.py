@@ -1,1 +1,1 @@
-"""What an audit says, and how it follows from what was measured: figures, comparison, targets, findings, a grade."""
+"""Audits: measurements, comparison, targets, findings, a grade, and their report."""

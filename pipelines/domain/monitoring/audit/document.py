@@ -1,104 +1,55 @@
-"""An audit as people read it: sections of tables and sentences, alike in a terminal, in Markdown and in a browser."""
+"""Reports as sections of tables and sentences, the same in a terminal, in Markdown and in a browser."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from pipelines.domain.monitoring.audit.comparison import Change, Comparison, Verdict
+from pipelines.domain.monitoring.audit.comparison import Change, Comparison, Outcome
 from pipelines.domain.monitoring.audit.findings import PENALTIES, WEIGHTS
-from pipelines.domain.monitoring.audit.history import LEAST_READINGS, History, trends
-from pipelines.domain.monitoring.audit.measurements import Unit, told
+from pipelines.domain.monitoring.audit.history import MIN_READINGS
+from pipelines.domain.monitoring.audit.measurements import Unit, formatted
 from pipelines.domain.monitoring.audit.report import Audit
-from pipelines.domain.monitoring.audit.sections import (
-    Section,
-    build_section,
-    host_section,
-    live_section,
-    operation_section,
-    original_section,
-    process_section,
-    query_section,
-    rest_section,
-    row_section,
-    statement_section,
-    table_section,
-    trend_section,
-)
+from pipelines.domain.monitoring.audit.sections import Section, table_sections
 from pipelines.domain.monitoring.audit.targets import State
 
 
 @dataclass(frozen=True)
 class Document:
-    """A title, a sentence, sections."""
+    """A title, a lead sentence, sections."""
 
     title: str
     lead: str
     sections: tuple[Section, ...]
 
 
-#: In this order.
-OF_FIGURES = (
-    live_section,
-    query_section,
-    operation_section,
-    process_section,
-    host_section,
-    table_section,
-    row_section,
-    build_section,
-    statement_section,
-    rest_section,
-)
-
-
-def document_of(audit: Audit, history: History | None = None) -> Document:
-    """All of an audit; with `history`, the readings of audits before it, how its figures went."""
-    points = audit.scorecard.points
-    known = f"grade {audit.scorecard.grade}, {points or 0:.0f} of 100 points"
-    grade = "nothing could be measured" if points is None else known
-    took = (audit.finished_at - audit.started_at).total_seconds()
+def audit_document(audit: Audit) -> Document:
+    """Report on an audit."""
+    card = audit.scorecard
+    grade = "nothing was measured" if card.points is None else f"grade {card.grade}, {card.points:.0f} of 100 points"
+    seconds = (audit.finished_at - audit.started_at).total_seconds()
     number = "" if audit.audit_id is None else f" {audit.audit_id}"
-    figures = audit.figures
-    return Document(
-        f"Audit{number}: {grade}",
-        f"A {audit.kind} audit of {audit.started_at:%Y-%m-%d %H:%M:%S} UTC by strikecast {audit.code_version}"
-        f"{_where(audit)}. To measure took {took:.1f} s, and {audit.cpu_seconds:.1f} s of processor time itself."
-        + ("" if audit.audit_id is None else f" `strikecast audit show {audit.audit_id}` shows it again."),
-        tuple(
-            section
-            for section in (
-                _findings(audit),
-                _targets(audit),
-                _scorecard(audit),
-                trend_section(trends(figures, history or {}, audit.started_at)),
-                *(section(figures) for section in OF_FIGURES),
-                _gaps(audit),
-                original_section(figures),
-            )
-            if section.rows or section.lead
-        ),
+    lead = (
+        f"{audit.kind.capitalize()} audit of {audit.started_at:%Y-%m-%d %H:%M:%S} UTC by strikecast "
+        f"{audit.code_version}{_environment(audit)}. It took {seconds:.1f} s, {audit.cpu_seconds:.1f} s of CPU."
     )
+    if number:
+        lead += f" `strikecast audit show{number}` shows it again."
+    sections = (
+        _findings(audit),
+        _targets(audit),
+        _scorecard(audit),
+        *table_sections(audit.measurements),
+        Section("Not measured", ("what", "why"), tuple((one.name, one.why) for one in audit.gaps), text_columns=2),
+    )
+    return Document(f"Audit{number}: {grade}", lead, tuple(one for one in sections if one.rows or one.lead))
 
 
-def _where(audit: Audit) -> str:
+def _environment(audit: Audit) -> str:
     """The machine and the server, as far as they are known."""
     machine = audit.machine
-    parts = [f"{machine[name]}" for name in ("system", "architecture") if name in machine]
-    if "cores" in machine:
-        parts.append(f"{machine['cores']} cores")
-    if "memory_bytes" in machine:
-        parts.append(told(machine["memory_bytes"], Unit.BYTES))
-    if audit.server_version:
-        parts.append(f"PostgreSQL {int(audit.server_version) // 10_000}")
+    parts = [str(machine[name]) for name in ("system", "architecture") if name in machine]
+    parts += [f"{machine['cores']} cores"] if "cores" in machine else []
+    parts += [formatted(machine["memory_bytes"], Unit.BYTES)] if "memory_bytes" in machine else []
+    parts += [f"PostgreSQL {int(audit.server_version) // 10_000}"] if audit.server_version else []
     return f" on {', '.join(parts)}" if parts else ""
-
-
-#: What one wants to know first.
-FIRST = ("What to look at", "Targets of service", "Scorecard", "Over the weeks")
-
-
-def summary(document: Document) -> Document:
-    """The first sections alone."""
-    return replace(document, sections=tuple(one for one in document.sections if one.title in FIRST))
 
 
 def _findings(audit: Audit) -> Section:
@@ -112,8 +63,8 @@ def _findings(audit: Audit) -> Section:
         )
         for one in audit.findings
     )
-    lead = "" if rows else "Nothing needs attention."
-    return Section("What to look at", ("", "what", "evidence", "cause and remedy", "try"), rows, lead, 5)
+    header = ("", "finding", "evidence", "cause and remedy", "command")
+    return Section("Findings", header, rows, "" if rows else "Nothing needs attention.", 5)
 
 
 def _sentence(words: str) -> str:
@@ -121,19 +72,14 @@ def _sentence(words: str) -> str:
 
 
 def _targets(audit: Audit) -> Section:
-    rows = tuple(
-        (
-            one.target.told,
-            one.state,
-            "-" if one.value is None else told(one.value, one.target.unit),
-            one.target.severity,
-        )
-        for one in audit.judgements
-    )
+    rows = []
+    for one in audit.judgements:
+        value = "-" if one.value is None else formatted(one.value, one.target.unit)
+        rows.append((one.target.text, one.state, value, one.target.severity))
     met = sum(one.state is State.MET for one in audit.judgements)
     unknown = sum(one.state is State.NOT_MEASURED for one in audit.judgements)
     lead = f"{met} of {len(rows)} met{f', {unknown} not measured' if unknown else ''}." if rows else ""
-    return Section("Targets of service", ("target", "state", "measured", "if missed"), rows, lead, 2)
+    return Section("Service targets", ("target", "state", "measured", "if missed"), tuple(rows), lead, 2)
 
 
 def _scorecard(audit: Audit) -> Section:
@@ -142,48 +88,35 @@ def _scorecard(audit: Audit) -> Section:
         for area, points in audit.scorecard.areas.items()
     )
     costs = ", ".join(f"{severity} {points:.0f}" for severity, points in PENALTIES.items())
-    return Section("Scorecard", ("area", "points of 100", "weight"), rows, f"A finding costs its area: {costs}.")
-
-
-def _gaps(audit: Audit) -> Section:
-    rows = tuple((one.name, one.why) for one in audit.gaps)
-    return Section("Not measured", ("what", "why"), rows, text_columns=2)
+    lead = f"A finding subtracts from the points of its area: {costs}."
+    return Section("Scorecard", ("area", "points of 100", "weight"), rows, lead)
 
 
 def comparison_document(before: Audit, after: Audit, comparison: Comparison) -> Document:
-    """What differs between two audits: first what noise does not explain."""
-    changed = [one for one in comparison.changes if one.verdict is Verdict.CHANGED]
-    unjudged = [one for one in comparison.changes if one.verdict is Verdict.UNJUDGED and one.difference]
-    same = len(comparison.changes) - len(changed) - len(unjudged)
-    header = ("figure", "before", "after", "change", "relative", "noise")
-
-    def rows(changes: Sequence[Change]) -> tuple[tuple[str, ...], ...]:
-        return tuple(_change(one) for one in changes)
-
-    unlike = ""
-    if before.kind is not after.kind:
-        unlike = f" The one is {before.kind}, the other {after.kind}: they took different numbers of samples."
-    return Document(
-        " and ".join(f"audit {one.audit_id} ({one.started_at:%F %H:%M})" for one in (before, after)),
-        f"{len(changed)} of {len(comparison.changes)} figures changed beyond noise; {same} show no difference; "
-        f"{len(unjudged)} differ, but there are fewer than {LEAST_READINGS} audits of the kind to know how they "
-        f"vary.{unlike}",
-        tuple(
-            section
-            for section in (
-                Section("Changed", header, rows(changed)),
-                Section("Different, and not judged", header, rows(unjudged)),
-                Section("Only before", ("figure",), tuple((key,) for key in comparison.only_before)),
-                Section("Only after", ("figure",), tuple((key,) for key in comparison.only_after)),
-            )
-            if section.rows
-        ),
+    """Report on the differences of two audits, those beyond noise first."""
+    changed = [one for one in comparison.changes if one.outcome is Outcome.CHANGED]
+    unknown = [one for one in comparison.changes if one.outcome is Outcome.NOT_JUDGED and one.difference]
+    same = len(comparison.changes) - len(changed) - len(unknown)
+    lead = (
+        f"{len(changed)} of {len(comparison.changes)} measurements changed beyond noise; {same} show no difference; "
+        f"{len(unknown)} differ, but fewer than {MIN_READINGS} audits of the kind show how they vary."
     )
+    if before.kind is not after.kind:
+        lead += f" One audit is {before.kind}, the other {after.kind}: their numbers of samples differ."
+    header = ("measurement", "before", "after", "change", "relative", "noise")
+    sections = (
+        Section("Changed", header, tuple(map(_change, changed))),
+        Section("Different, not judged", header, tuple(map(_change, unknown))),
+        Section("Only before", ("measurement",), tuple((key,) for key in comparison.only_before)),
+        Section("Only after", ("measurement",), tuple((key,) for key in comparison.only_after)),
+    )
+    title = " and ".join(f"audit {one.audit_id} ({one.started_at:%F %H:%M})" for one in (before, after))
+    return Document(title, lead, tuple(one for one in sections if one.rows))
 
 
 def _change(change: Change) -> tuple[str, ...]:
     def shown(value: float) -> str:
-        return told(value, change.unit).removesuffix(" of a core").removesuffix(" per core")
+        return formatted(value, change.unit).removesuffix(" of a core").removesuffix(" per core")
 
     def signed(value: float) -> str:
         if change.difference_unit == "points":
@@ -191,5 +124,5 @@ def _change(change: Change) -> tuple[str, ...]:
         return ("+" if value >= 0 else "-") + shown(abs(value))
 
     relative = "-" if change.relative is None else f"{change.relative:+,.1f} %"
-    noise = "-" if change.within is None else signed(change.within).replace("+", "±")
+    noise = "-" if change.noise is None else signed(change.noise).replace("+", "±")
     return change.key, shown(change.before), shown(change.after), signed(change.difference), relative, noise

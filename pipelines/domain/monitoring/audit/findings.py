@@ -1,19 +1,22 @@
-"""Findings: what somebody should look at, with the evidence, and what to do about it."""
+"""Findings: problems with evidence, likely cause and remedy; and the grade that follows from them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from pipelines.domain.monitoring.audit.measurements import Figure, Measured, told
+from pipelines.domain.monitoring.audit.measurements import Detection, Measurement, formatted
 from pipelines.domain.monitoring.audit.targets import Area, Judgement, Severity, State
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to look at. `key` is the same in every audit that finds it; `effort` in words; `command` to try."""
+    """A problem to look at."""
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
     key: str
+    """The same in every audit that finds it."""
     severity: Severity
+    """P0 now, P1 today, P2 this week, P3 when there is time."""
     area: Area
     title: str
     evidence: str
@@ -21,92 +24,79 @@ class Finding:
     remedy: str
     effort: str = "minutes"
     command: str = ""
-
-
-#: What a step of an audit measured, and what it found besides.
-Found = tuple[Measured, list[Finding]]
+    """A command to try; may be empty."""
 
 
 @dataclass(frozen=True)
-class Advice:
-    """What is likely behind a target that was missed, what to do, and a command to try."""
+class Explanation:
+    """What a kind of detection means; title, cause and command may have placeholders."""
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+    severity: Severity
+    title: str
     cause: str
     remedy: str
-    command: str
+    area: Area = Area.DATABASE
+    effort: str = "minutes"
+    command: str = ""
 
 
-def parse_advice(raw: Mapping[str, Any]) -> dict[str, Advice]:
-    """By a target's title, from the content of the targets' file. Raises ValueError that names one without."""
+def explain(detections: Sequence[Detection], explanations: Mapping[str, Explanation]) -> tuple[Finding, ...]:
+    """Findings by severity, one for each key. Raises KeyError for a kind that is not declared."""
     found = {}
-    for entry in raw.get("target", ()):
-        try:
-            found[entry["title"]] = Advice(*(entry["advice"][name] for name in ("cause", "remedy", "command")))
-        except KeyError as error:
-            raise ValueError(f"{entry.get('title', 'a target')}: its advice lacks {error}") from error
+    for one in detections:
+        of_kind, labels = explanations[one.kind], {"subject": one.subject, **one.labels}
+        title, cause, command = (text.format(**labels) for text in (of_kind.title, of_kind.cause, of_kind.command))
+        texts = (title, one.evidence, cause, of_kind.remedy, of_kind.effort, command)
+        found[one.key] = Finding(one.key, of_kind.severity, of_kind.area, *texts)
+    return tuple(sorted(found.values(), key=lambda one: (one.severity, one.key)))
+
+
+def missed_targets(judgements: Sequence[Judgement], measurements: Sequence[Measurement]) -> list[Detection]:
+    """A detection for each missed target, of the kind `target TITLE`."""
+    symbols = {one.key: one.labels.get("symbol", "SYMBOL") for one in measurements}
+    found = []
+    for judgement in judgements:
+        target, value, key = judgement.target, judgement.value, judgement.key or ""
+        if judgement.state is State.MISSED and value is not None:
+            evidence = f"{formatted(value, target.unit)}, wanted {target.bound_text} ({key})"
+            labels = {"symbol": symbols.get(key, "SYMBOL")}
+            found.append(Detection(f"target {target.title}", "", evidence, labels))
     return found
 
 
-def missed_targets(
-    judgements: Sequence[Judgement], advice: Mapping[str, Advice], figures: Sequence[Figure]
-) -> tuple[Finding, ...]:
-    """A finding for each target that was missed, with the advice of its title.
-
-    `{symbol}` in its command is that of the figure that decided.
-    """
-    labels = {figure.key: figure.labels for figure in figures}
-    return tuple(
-        Finding(
-            f"target {one.target.title}",
-            one.target.severity,
-            one.target.area,
-            f"missed: {one.target.title}",
-            f"{told(one.value, one.target.unit)}, wanted {one.target.bound_told} ({one.key})",
-            advice[one.target.title].cause,
-            advice[one.target.title].remedy,
-            command=advice[one.target.title].command.replace(
-                "{symbol}", labels.get(one.key or "", {}).get("symbol", "SYMBOL")
-            ),
-        )
-        for one in judgements
-        if one.state is State.MISSED and one.value is not None
-    )
-
-
-#: What a finding takes off its area's hundred points.
+#: Points that a finding subtracts from the hundred of its area.
 PENALTIES = {Severity.P0: 100.0, Severity.P1: 40.0, Severity.P2: 15.0, Severity.P3: 5.0}
-#: What an area weighs in the grade: answers are what the system is for.
+#: Weights of the areas in the grade; answers are the purpose of the system.
 WEIGHTS = {Area.ANSWERS: 0.4, Area.DATABASE: 0.25, Area.MAINTENANCE: 0.2, Area.RESOURCES: 0.15}
 GRADES = ((95.0, "A"), (85.0, "B"), (70.0, "C"), (50.0, "D"), (0.0, "E"))
 
 
 @dataclass(frozen=True)
 class Scorecard:
-    """Points of each area, 0 to 100, None where nothing of it was measured; the weighted mean of the rest; a letter."""
+    """Points of each area, 0 to 100, None where nothing was measured; their weighted mean; a grade."""
 
-    areas: dict[Area, float | None] = field(default_factory=dict)
-
-    @property
-    def points(self) -> float | None:
-        """The weighted mean over the areas that have points; None without any."""
-        known = {area: points for area, points in self.areas.items() if points is not None}
-        weight = sum(WEIGHTS[area] for area in known)
-        return sum(WEIGHTS[area] * points for area, points in known.items()) / weight if known else None
-
-    @property
-    def grade(self) -> str:
-        """A to E by the points; `-` without any."""
-        points = self.points
-        return "-" if points is None else next(letter for least, letter in GRADES if points >= least)
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
+    areas: Mapping[Area, float | None]
+    """Points by area; null where nothing was measured."""
+    points: float | None
+    """Weighted mean over the areas that have points."""
+    grade: str
+    """A to E; - without points."""
 
 
 def score(findings: Sequence[Finding], judgements: Sequence[Judgement]) -> Scorecard:
-    """A hundred points an area less its findings' penalties, never below 0. An area none of whose targets was measured,
-    and that has no finding, has no points: nothing is known of it.
+    """A hundred points for each area minus the penalties of its findings, at least 0.
+
+    An area without findings, none of whose targets was measured, has no points.
     """
     areas: dict[Area, float | None] = {}
     for area in Area:
-        of_it = [one for one in findings if one.area is area]
+        penalties = [PENALTIES[one.severity] for one in findings if one.area is area]
         measured = any(one.target.area is area and one.state is not State.NOT_MEASURED for one in judgements)
-        areas[area] = max(0.0, 100.0 - sum(PENALTIES[one.severity] for one in of_it)) if of_it or measured else None
-    return Scorecard(areas)
+        areas[area] = max(0.0, 100.0 - sum(penalties)) if penalties or measured else None
+    known = {area: points for area, points in areas.items() if points is not None}
+    if not known:
+        return Scorecard(areas, None, "-")
+    points = sum(WEIGHTS[area] * points for area, points in known.items()) / sum(WEIGHTS[area] for area in known)
+    return Scorecard(areas, points, next(letter for least, letter in GRADES if points >= least))

@@ -1,14 +1,16 @@
-"""Figures of an audit: each with its unit and the samples that it follows from. What could not be measured is a gap."""
+"""Measurements of an audit: a unit, a statistic, and the samples that the value is computed from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 
 
 class Unit(StrEnum):
-    """What a figure counts, as it is written behind it."""
+    """Unit of a measurement, as printed after its value."""
 
     SECONDS = "s"
     MILLISECONDS = "ms"
@@ -17,49 +19,52 @@ class Unit(StrEnum):
     BYTES_PER_DAY = "B/d"
     PER_SECOND = "/s"
     PERCENT = "%"
-    #: Of one processor core, so that two busy cores are 200.
+    #: Two busy cores are 200 %.
     PERCENT_OF_A_CORE = "% of a core"
-    #: Of percent: what two percentages differ by.
+    #: Percentage points: the difference of two percentages.
     POINTS = "points"
     PER_CORE = "per core"
     COUNT = ""
 
 
 class Statistic(StrEnum):
-    """How a figure follows from its samples."""
+    """How the value is computed from the samples."""
 
     LAST = "last"
-    SUM = "sum"
     MEAN = "mean"
     P50 = "p50"
     P95 = "p95"
     P99 = "p99"
-    LARGEST = "max"
+    MAX = "max"
 
 
 PERCENTILES = {Statistic.P50: 50.0, Statistic.P95: 95.0, Statistic.P99: 99.0}
 
 
 def statistic_of(statistic: Statistic, samples: Sequence[float]) -> float:
-    """A statistic of at least one sample; percentiles are of the samples themselves, by linear interpolation."""
-    values = np.asarray(samples, dtype=np.float64)
-    if statistic in PERCENTILES:
-        return float(np.percentile(values, PERCENTILES[statistic]))
+    """A statistic of at least one sample; percentiles by linear interpolation."""
     match statistic:
-        case Statistic.SUM:
-            return float(values.sum())
+        case Statistic.LAST:
+            return float(samples[-1])
         case Statistic.MEAN:
-            return float(values.mean())
-        case Statistic.LARGEST:
-            return float(values.max())
-    return float(values[-1])
+            return float(np.mean(samples))
+        case Statistic.MAX:
+            return float(np.max(samples))
+    return float(np.percentile(samples, PERCENTILES[statistic]))
+
+
+def key_of(name: str, labels: Mapping[str, str], statistic: str = "") -> str:
+    """Key of a measurement: `lookup_read p95 {symbol=BTC}`."""
+    listed = ", ".join(f"{label}={value}" for label, value in sorted(labels.items()))
+    return " ".join(part for part in (name, statistic, listed and f"{{{listed}}}") if part)
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One measured number. `name` says what of, `labels` of which one; `value` is `statistic` of `samples`.
+class Measurement:
+    """A measured value: `statistic` of `samples`. `labels` name the object, such as a table or a process.
 
-    `note` is told with it, such as the shape of a query's plan, and is no part of what it is.
+    `note` is shown with it, such as the shape of a query's plan, and does not identify it. Raises ValueError without
+    samples, or for one that is not finite: that is a gap.
     """
 
     name: str
@@ -71,88 +76,103 @@ class Figure:
 
     def __post_init__(self) -> None:
         if not self.samples or not np.isfinite(self.samples).all():
-            raise ValueError(f"{self.key} has no samples, or one that is no number: that is a gap")
+            raise ValueError(f"{self.key} has no samples, or one that is not finite: report a gap instead")
 
-    @property
+    @cached_property
     def value(self) -> float:
-        """The figure, anew from its samples."""
+        """Computed from the samples."""
         return statistic_of(self.statistic, self.samples)
-
-    def is_of(self, name: str, statistic: Statistic, labels: Mapping[str, str]) -> bool:
-        """Whether it is the statistic of what is so named, and has these labels, others besides or not."""
-        return (self.name, self.statistic) == (name, statistic) and labels.items() <= self.labels.items()
 
     @property
     def key(self) -> str:
-        """Name, statistic and labels: the same in every audit."""
-        return key_of(self.name, self.statistic, self.labels)
+        """Name, statistic and labels, the same in every audit."""
+        return key_of(self.name, self.labels, "" if self.statistic is Statistic.LAST else self.statistic)
 
-
-def key_of(name: str, statistic: Statistic, labels: Mapping[str, str]) -> str:
-    """As `Figure.key`: `lookup_read p95 {symbol=BTC}`."""
-    told = ", ".join(f"{label}={value}" for label, value in sorted(labels.items()))
-    parts = (name, "" if statistic is Statistic.LAST else statistic, told and f"{{{told}}}")
-    return " ".join(part for part in parts if part)
+    def matches(self, name: str, statistic: Statistic, labels: Mapping[str, str]) -> bool:
+        """Whether name and statistic are equal and the labels include these."""
+        return (self.name, self.statistic) == (name, statistic) and labels.items() <= self.labels.items()
 
 
 @dataclass(frozen=True)
 class Gap:
     """What an audit could not measure, and why; never a zero."""
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
     name: str
     why: str
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a collector found."""
+class Detection:
+    """A problem of a declared `kind` with `subject`, such as a table, and its evidence.
 
-    figures: tuple[Figure, ...] = ()
-    gaps: tuple[Gap, ...] = ()
+    `labels` fill the placeholders of the kind's explanation, as `subject` does.
+    """
 
-    def __add__(self, other: "Measured") -> "Measured":
-        return Measured(self.figures + other.figures, self.gaps + other.gaps)
+    kind: str
+    subject: str
+    evidence: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Kind and subject: the same in every audit that detects it."""
+        return f"{self.kind} {self.subject}".strip()
 
 
-def one(name: str, unit: Unit, value: float, note: str = "", **labels: str) -> Figure:
-    """A figure that was read once."""
-    return Figure(name, unit, Statistic.LAST, (float(value),), labels, note)
+def single(name: str, unit: Unit, value: float, note: str = "", **labels: str) -> Measurement:
+    """A measurement with one sample."""
+    return Measurement(name, unit, Statistic.LAST, (float(value),), labels, note)
 
 
-def percentiles(name: str, unit: Unit, samples: Sequence[float], note: str = "", **labels: str) -> tuple[Figure, ...]:
+def percentiles(name: str, unit: Unit, samples: Sequence[float], note: str = "", **labels: str) -> list[Measurement]:
     """p50, p95 and p99 of the same samples."""
     values = tuple(float(sample) for sample in samples)
-    return tuple(Figure(name, unit, statistic, values, labels, note) for statistic in PERCENTILES)
+    return [Measurement(name, unit, statistic, values, labels, note) for statistic in PERCENTILES]
 
 
-IDLE_BELOW_PCT = 1.0
-HIGH_ABOVE_PCT = 20.0
+@dataclass
+class Measurements:
+    """What a collector measured, could not measure, and detected."""
+
+    items: list[Measurement] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    detections: list[Detection] = field(default_factory=list)
+
+    def add(self, name: str, unit: Unit, value: float | None, note: str = "", **labels: str) -> None:
+        """Add a measurement with one sample, unless it is None."""
+        if value is not None:
+            self.items.append(single(name, unit, value, note, **labels))
+
+    def add_gap(self, name: str, why: str) -> None:
+        """Add what could not be measured."""
+        self.gaps.append(Gap(name, why))
+
+    def values(self) -> dict[str, float]:
+        """Values by key."""
+        return {one.key: one.value for one in self.items}
+
+    def extend(self, other: "Measurements") -> None:
+        """Add everything of another collector."""
+        self.items += other.items
+        self.gaps += other.gaps
+        self.detections += other.detections
 
 
 def activity(percent_of_a_core: float) -> str:
-    """Idle, normal or high: every share of a core is one of the three."""
-    if percent_of_a_core < IDLE_BELOW_PCT:
-        return "idle"
-    return "normal" if percent_of_a_core <= HIGH_ABOVE_PCT else "high"
+    """Activity class of a process: idle below 1 % of a core, high above 20 %."""
+    return "idle" if percent_of_a_core < 1.0 else "normal" if percent_of_a_core <= 20.0 else "high"
 
 
 BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
-def scale_of(value: float, unit: Unit) -> tuple[int, str]:
-    """What to divide a value by to read it, and what it is in then: bytes by powers of 1,024."""
-    if unit not in (Unit.BYTES, Unit.BYTES_PER_SECOND, Unit.BYTES_PER_DAY):
-        return 1, str(unit)
-    size, name = next(((size, name) for size, name in BYTES if abs(value) >= size), (1, "B"))
-    return size, f"{name}{str(unit).removeprefix('B')}"
-
-
-def told(value: float, unit: Unit) -> str:
-    """A value with its unit, three digits or so."""
+def formatted(value: float, unit: Unit) -> str:
+    """A value with its unit, to about three digits; bytes in powers of 1,024."""
     match unit:
         case Unit.BYTES | Unit.BYTES_PER_SECOND | Unit.BYTES_PER_DAY:
-            size, name = scale_of(value, unit)
-            return f"{value / size:,.{0 if size == 1 else 1}f} {name}"
+            size, name = next(((size, name) for size, name in BYTES if abs(value) >= size), (1, "B"))
+            return f"{value / size:,.{0 if size == 1 else 1}f} {name}{unit.removeprefix('B')}"
         case Unit.SECONDS if abs(value) >= 3 * 86_400:
             return f"{value / 86_400:,.1f} d"
         case Unit.SECONDS if abs(value) >= 3 * 3_600:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from pipelines.domain.monitoring.audit.findings import Finding, Scorecard, score
-from pipelines.domain.monitoring.audit.measurements import Figure, Gap
+from pipelines.domain.monitoring.audit.measurements import Gap, Measurement
 from pipelines.domain.monitoring.audit.targets import Judgement
 
 
@@ -20,7 +21,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Audit:
-    """What was measured and what it means; times in UTC, `cpu_seconds` the audit's own."""
+    """What was measured, and what follows; times in UTC; `cpu_seconds` of the audit's own process."""
 
     kind: Kind
     started_at: datetime
@@ -29,13 +30,13 @@ class Audit:
     server_version: str
     machine: Mapping[str, Any]
     cpu_seconds: float
-    figures: tuple[Figure, ...]
+    measurements: tuple[Measurement, ...]
     gaps: tuple[Gap, ...]
     judgements: tuple[Judgement, ...]
     findings: tuple[Finding, ...]
     audit_id: int | None = None
 
-    @property
+    @cached_property
     def scorecard(self) -> Scorecard:
         """Points by area, from the findings."""
         return score(self.findings, self.judgements)
