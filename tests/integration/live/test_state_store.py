@@ -150,29 +150,29 @@ def put(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("metrics", "total_pnl_usd", value=math.nan), "metrics.total_pnl_usd is nan, expected a finite number"),
-        (put("metrics", "per_symbol_pnl", value={"BTC": [1.0, math.inf]}), r"metrics.per_symbol_pnl.BTC\[1\] is inf"),
-        (put("session", "config", value={"a": {"b": -math.inf}}), "session.config.a.b is -inf"),
+        (put("metrics", "total_pnl_usd", value=math.nan), "metrics.total_pnl_usd: Input should be a finite number"),
+        (put("metrics", "per_symbol_pnl", value={"BTC": [1.0, math.inf]}), r"metrics.per_symbol_pnl: BTC\[1\] is inf"),
+        (put("session", "config", value={"a": {"b": -math.inf}}), "session.config: a.b is -inf"),
         (
             put("positions", "active_orders", "BTC-1", "trade", value={"x": math.nan}),
-            r"active_orders\['BTC-1'\].trade.x is nan",
+            "active_orders.BTC-1.trade: x is nan",
         ),
-        (put("session", "config", value={1: "one"}), "key 1 of session.config is 1, expected text"),
-        (put("session", "config", value={"a": (1, 2)}), "session.config.a is a tuple, which JSON cannot represent"),
+        (put("session", "config", value={1: "one"}), "session.config: key 1 of the value is not text"),
+        (put("session", "config", value={"a": (1, 2)}), "session.config: a is a tuple, which JSON cannot represent"),
         (
             put("session", "config", value={"a": "\x00"}),
-            "session.config.a holds a character that PostgreSQL cannot store",
+            "session.config: a holds a character that PostgreSQL cannot store",
         ),
-        (put("session", "config", value={"a": "\ud800"}), "session.config.a holds a character"),
+        (put("session", "config", value={"a": "\ud800"}), "session.config: a holds a character"),
         (
             put("session", "session_start_time", value=datetime(2026, 1, 1)),  # noqa: DTZ001
-            "session.session_start_time is a datetime, expected a time with time zone",
+            "session.session_start_time: Input should have timezone info",
         ),
-        (put("session", "loop_count", value=True), "session.loop_count is True, expected a count"),
-        (put("session", "surplus", value=1), "session.surplus has no column"),
-        (put("positions", "active_orders", value=[]), "positions.active_orders is a list, expected a map"),
-        (lambda invalid: invalid["metrics"].pop("total_pnl_usd"), "metrics.total_pnl_usd is missing"),
-        (lambda invalid: invalid.pop("risk_guard"), "state.risk_guard is missing"),
+        (put("session", "loop_count", value=True), "session.loop_count: Input should be a valid integer"),
+        (put("session", "surplus", value=1), "session.surplus: Extra inputs are not permitted"),
+        (put("positions", "active_orders", value=[]), "positions.active_orders: Input should be a valid dictionary"),
+        (lambda invalid: invalid["metrics"].pop("total_pnl_usd"), "metrics.total_pnl_usd: Field required"),
+        (lambda invalid: invalid.pop("risk_guard"), "risk_guard: Field required"),
     ],
 )
 def test_a_field_that_cannot_be_stored_is_named_and_nothing_is_saved(
@@ -187,7 +187,7 @@ def test_a_field_that_cannot_be_stored_is_named_and_nothing_is_saved(
 def test_all_invalid_fields_are_named_at_once(live: Connection) -> None:
     invalid = changed(put("metrics", "total_pnl_usd", value=math.nan))
     invalid["risk_guard"]["daily_loss_usd"] = math.inf
-    with pytest.raises(StateError, match="total_pnl_usd is nan.*daily_loss_usd is inf"):
+    with pytest.raises(StateError, match="total_pnl_usd: .* finite number.*daily_loss_usd: .* finite number"):
         StateStore(live).save(invalid, SnapshotType.PERIODIC)
 
 
