@@ -16,7 +16,6 @@ from assets.common import (
     warning_result,
 )
 from assets.historical_data import BuildConfig
-from pipelines.domain.models.climatology import ClimatologyModel, ClimatologyRule, baseline_of
 from pipelines.domain.models.fingerprint import compute_fingerprints
 from pipelines.domain.models.invariants import (
     CheckResult,
@@ -24,26 +23,32 @@ from pipelines.domain.models.invariants import (
     check_fingerprints,
     check_n_adds_up,
     check_tables,
-    merged,
+    merge_results,
 )
-from pipelines.domain.models.lookup import build_lookup_block
+from pipelines.domain.models.lookup import build_lookup
+from pipelines.domain.models.momentum import (
+    ClimatologyModel,
+    ClimatologyRule,
+    MomentumModel,
+    MomentumRule,
+    climatology_tables,
+)
 from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.evaluation.model_charts import baseline_heat_map, momentum_chart, save_chart, standardised_chart
 from pipelines.resources import SYMBOLS, DatabaseResource, SettingsResource
 from pipelines.storage.models.generations import (
-    generation_to_fill,
-    judge,
+    finish_generation,
+    generation_for_lookup,
     latest_built_generation,
     publish,
     read_version,
-    record_generation,
-    span_of,
     start_generation,
+    summarize_closes,
 )
 from pipelines.storage.models.refit import update_counts
 from pipelines.storage.models.tables import (
     read_fingerprints,
-    time_reads,
+    time_lookup_reads,
     verify_lookup,
     write_fingerprints,
     write_lookup,
@@ -112,21 +117,29 @@ def fingerprint(
             *check_fingerprints(tables, model),
             check_n_adds_up(tables, scores, closes, bars_with_later_bar(closes, model)),
         ]
-        generation = start_generation(connection, symbol, model, closes=closes, run_id=context.run.run_id)
+        generation = start_generation(
+            connection,
+            symbol,
+            MomentumModel.name,
+            MomentumRule(model),
+            tables.nodes,
+            bars=summarize_closes(closes),
+            run_id=context.run.run_id,
+        )
         rows = write_fingerprints(connection, generation, tables)
-        baseline = record_generation(
+        baseline = start_generation(
             connection,
             symbol,
             ClimatologyModel.name,
             ClimatologyRule(model),
             tables.nodes,
-            bars=span_of(closes),
+            bars=summarize_closes(closes),
             run_id=context.run.run_id,
         )
-        write_fingerprints(connection, baseline, baseline_of(tables))
-        if not all(check.holds for check in checks):
-            judge(connection, generation, complete=False)
-            judge(connection, baseline, complete=False)
+        write_fingerprints(connection, baseline, climatology_tables(tables))
+        if not all(check.passed for check in checks):
+            finish_generation(connection, generation, complete=False)
+            finish_generation(connection, baseline, complete=False)
         metadata = table_metadata(connection, "analytics.fingerprint", rows, _fingerprint_lineage("momentum"))
     charts = {"baseline": baseline_heat_map(tables, symbol), "momentum": momentum_chart(tables, symbol)}
     return dg.MaterializeResult(
@@ -179,7 +192,7 @@ def standardised_fingerprint(
         generations, checks, bars = {}, [], summarize_bars(connection, symbol)
         for fitted in update.fitted:
             found = check_tables(fitted.tables)
-            generations[fitted.name] = record_generation(
+            generations[fitted.name] = start_generation(
                 connection,
                 symbol,
                 fitted.name,
@@ -190,8 +203,8 @@ def standardised_fingerprint(
                 run_id=context.run.run_id,
             )
             write_fingerprints(connection, generations[fitted.name], fitted.tables)
-            if not all(check.holds for check in found):
-                judge(connection, generations[fitted.name], complete=False)
+            if not all(check.passed for check in found):
+                finish_generation(connection, generations[fitted.name], complete=False)
             checks += found
         rows = sum(len(fitted.tables.buckets) * fitted.tables.horizons for fitted in update.fitted)
         table = table_metadata(connection, "analytics.fingerprint", rows, _fingerprint_lineage("volatility"))
@@ -208,7 +221,7 @@ def standardised_fingerprint(
             "n_eff_60_min": float(tables["standardised"].n_eff[0, -1]),
             "distribution_chart": dg.MetadataValue.path(str(path)),
         },
-        check_results=invariant_results(merged(checks), "standardised_fingerprint"),
+        check_results=invariant_results(merge_results(checks), "standardised_fingerprint"),
     )
 
 
@@ -252,15 +265,15 @@ def _build_lookups(
     lineage = {f"prob_within_{side}_hundredths": [(source, side)] for side in ("positive", "negative")}
     for model in models:
         with database.transaction(asset) as connection:
-            generation = generation_to_fill(connection, symbol, context.run.run_id, model)
+            generation = generation_for_lookup(connection, symbol, context.run.run_id, model)
             version = read_version(connection, generation)
             tables = read_fingerprints(connection, version)
-            blocks = (build_lookup_block(tables, bucket, version.axes) for bucket in version.axes.buckets)
+            blocks = build_lookup(tables, version.axes)
             reports.append(write_lookup(connection, generation, blocks, version.axes))
         with database.transaction(f"{asset} checks") as connection:
             found = verify_lookup(connection, generation, tables, version.axes)
-            seconds += time_reads(connection, version, TIMED_READS)
-            judge(connection, generation, complete=all(check.holds for check in found))
+            seconds += time_lookup_reads(connection, version, TIMED_READS)
+            finish_generation(connection, generation, complete=all(check.passed for check in found))
             rows = sum(report.rows for report in reports)
             table = table_metadata(connection, "analytics.lookup", rows, lineage)
         checks += found
@@ -280,7 +293,7 @@ def _build_lookups(
             "build_seconds": round(time.perf_counter() - started, 3),
         },
         check_results=[
-            *invariant_results(merged(checks), asset),
+            *invariant_results(merge_results(checks), asset),
             warning_result(asset, "read_p95", p95_ms < LOOKUP_READ_SLO_MS, timing),
         ],
     )

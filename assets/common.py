@@ -38,10 +38,10 @@ def invariant_results(checks: Iterable[CheckResult], asset: str) -> list[dg.Asse
     """Results of an asset's invariants."""
     return [
         dg.AssetCheckResult(
-            passed=check.holds,
+            passed=check.passed,
             check_name=check.name,
             asset_key=asset,
-            metadata={"broken": check.broken, "of": check.total, **({"detail": check.worst} if check.worst else {})},
+            metadata={"broken": check.failed, "of": check.total, **({"detail": check.detail} if check.detail else {})},
         )
         for check in checks
     ]

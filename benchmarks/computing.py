@@ -8,15 +8,24 @@ import numpy as np
 from benchmarks.results import Result, best_seconds
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.models.fingerprint import FingerprintSet, compute_fingerprints, weight_bands
-from pipelines.domain.models.lookup import LookupBlock, build_lookup_block
+from pipelines.domain.models.lookup import LookupBlock, build_lookup
+from pipelines.domain.models.momentum import MomentumRule
 from pipelines.domain.prices.bars import Closes, closes_from_usd
 from pipelines.domain.prices.momentum import NO_BUCKET, Momentum, compute_momentum
-from pipelines.storage.models.generations import judge, publish, roll_back, start_generation
+from pipelines.storage.models.generations import (
+    finish_generation,
+    publish,
+    roll_back,
+    start_generation,
+    summarize_closes,
+)
 from pipelines.storage.models.tables import verify_lookup, write_fingerprints, write_lookup
 from pipelines.storage.postgres.binary_copy import HEADER, TRAILER, encode_rows, int2, int4
 from pipelines.storage.postgres.connection import Connection, Database, Role
 
 CONFIG = ModelConfig()
+RULE = MomentumRule(CONFIG)
+AXES = RULE.axes
 
 
 def read_closes(path: Path) -> Closes:
@@ -68,21 +77,21 @@ def lookup(database: Database, closes: Closes, tables: FingerprintSet) -> list[R
 
     def build() -> int:
         with database.connect("bench", Role.PIPELINE) as connection:
-            generation = start_generation(connection, "BTC", CONFIG, closes=closes)
+            generation = start_generation(
+                connection, "BTC", "momentum", RULE, tables.nodes, bars=summarize_closes(closes)
+            )
             write_fingerprints(connection, generation, tables)
-            blocks = (build_lookup_block(tables, bucket, CONFIG) for bucket in CONFIG.buckets)
-            sizes.append(write_lookup(connection, generation, blocks, CONFIG).bytes_on_disk)
+            sizes.append(write_lookup(connection, generation, build_lookup(tables, AXES), AXES).bytes_on_disk)
         with database.connect("bench", Role.PIPELINE) as connection:
-            assert all(check.holds for check in verify_lookup(connection, generation, tables, CONFIG))
-            judge(connection, generation, complete=True)
+            assert all(check.passed for check in verify_lookup(connection, generation, tables, AXES))
+            finish_generation(connection, generation, complete=True)
         with database.connect("bench", Role.PIPELINE) as connection:
             publish(connection, generation)
         return generation
 
     def plain() -> None:
         with database.connect("bench", None) as connection:
-            blocks = [build_lookup_block(tables, bucket, CONFIG) for bucket in CONFIG.buckets]
-            sizes_plain.append(_copy_plain_rows(connection, blocks))
+            sizes_plain.append(_copy_plain_rows(connection, list(build_lookup(tables, AXES))))
 
     sizes: list[int] = []
     sizes_plain: list[int] = []
@@ -100,7 +109,7 @@ def lookup(database: Database, closes: Closes, tables: FingerprintSet) -> list[R
         publish(connection, lefts[0])
     return [
         Result(
-            f"lookup of {CONFIG.lookup_cells:,} cells: compute, COPY, checks, publish",
+            f"lookup of {AXES.cells:,} cells: compute, COPY, checks, publish",
             f"{ours:.2f} s, {megabytes:.1f} MB",
             f"{yardstick:.2f} s, {megabytes_plain:.0f} MB, binary COPY of plain rows with a primary key "
             f"({yardstick / ours:.1f} times ours)",
@@ -125,7 +134,7 @@ def _copy_plain_rows(connection: Connection, blocks: list[LookupBlock]) -> int:
         "CREATE TABLE plain_lookup (generation integer, momentum_bucket smallint, ttc_seconds smallint, "
         "move_bps smallint, within_positive smallint, within_negative smallint)"
     )
-    ttcs, moves = np.array(CONFIG.lookup_ttcs_seconds), np.array(CONFIG.lookup_nodes)
+    ttcs, moves = np.array(AXES.ttcs_seconds), np.array(AXES.nodes)
     with connection.cursor().copy("COPY plain_lookup FROM STDIN (FORMAT binary, FREEZE)") as copy:
         copy.write(HEADER)
         for block in blocks:

@@ -16,13 +16,13 @@ from benchmarks.results import machine
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.evaluation.score_report import BAND_CELL, ScoreRow
 from pipelines.domain.evaluation.walk_forward import Plan
-from pipelines.domain.models.lookup import build_lookup_block
+from pipelines.domain.models.lookup import build_lookup
 from pipelines.domain.prices.bars import closes_from_usd
 from pipelines.domain.prices.history import MarketHistory, market_history
 from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.evaluation.score_runs import DEFAULT_MODELS, ScoreReport, score_symbol
 from pipelines.ingestion.ingest import ingest
-from pipelines.storage.models.generations import judge, publish, record_generation
+from pipelines.storage.models.generations import finish_generation, publish, start_generation
 from pipelines.storage.models.refit import update_counts, update_volatility
 from pipelines.storage.models.tables import verify_lookup, write_fingerprints, write_lookup
 from pipelines.storage.postgres.connection import Database, Role
@@ -91,7 +91,7 @@ def renew(database: Database, symbol: str) -> None:
         bars = summarize_bars(connection, symbol)
         for fitted in update_counts(connection, symbol).fitted:
             axes = fitted.rule.axes
-            generation = record_generation(
+            generation = start_generation(
                 connection,
                 symbol,
                 fitted.name,
@@ -100,10 +100,9 @@ def renew(database: Database, symbol: str) -> None:
                 bars=bars,
             )
             write_fingerprints(connection, generation, fitted.tables)
-            blocks = (build_lookup_block(fitted.tables, bucket, axes) for bucket in axes.buckets)
-            write_lookup(connection, generation, blocks, axes)
+            write_lookup(connection, generation, build_lookup(fitted.tables, axes), axes)
             checks = verify_lookup(connection, generation, fitted.tables, axes)
-            judge(connection, generation, complete=all(check.holds for check in checks))
+            finish_generation(connection, generation, complete=all(check.passed for check in checks))
             publish(connection, generation)
 
 

@@ -111,8 +111,8 @@ def print_import(report: "ImportReport") -> None:
     """Print the report of an import of fingerprints."""
     _print_parity(f"generation {report.generation} as stored, compared with the files", report.with_files)
     for check in report.checks:
-        mark = Text("passed", style="green") if check.holds else Text("FAILED", style="red")
-        detail = "" if check.holds else f" ({check.broken:,} of {check.total:,}; {check.worst})"
+        mark = Text("passed", style="green") if check.passed else Text("FAILED", style="red")
+        detail = "" if check.passed else f" ({check.failed:,} of {check.total:,}; {check.detail})"
         result.print(mark + Text(f" {check.name}{detail}"))
     if report.with_active:
         _print_parity("the files, compared with the previously published generation", report.with_active)

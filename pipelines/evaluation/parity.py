@@ -8,10 +8,17 @@ from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.domain.configuration.names import fingerprint_table
 from pipelines.domain.models.fingerprint import FingerprintSet
 from pipelines.domain.models.invariants import CheckResult, check_fingerprints
-from pipelines.domain.models.lookup import build_lookup_block
+from pipelines.domain.models.lookup import build_lookup
+from pipelines.domain.models.momentum import MomentumModel, MomentumRule
 from pipelines.errors import FingerprintFileError, NoDataError
 from pipelines.evaluation.fingerprint_files import ImportedTables
-from pipelines.storage.models.generations import active_generation, judge, publish, read_version, start_generation
+from pipelines.storage.models.generations import (
+    active_generation,
+    finish_generation,
+    publish,
+    read_version,
+    start_generation,
+)
 from pipelines.storage.models.tables import read_fingerprints, verify_lookup, write_fingerprints, write_lookup
 from pipelines.storage.postgres.connection import Database, Role
 
@@ -82,19 +89,19 @@ def import_tables(database: Database, symbol: str, imported: ImportedTables, *, 
         model = replace(ModelConfig(profile=Profile.SOURCE), move_max_bps=moves[-1])
     except ValueError as error:
         raise FingerprintFileError(f"thresholds up to {moves[-1] / 100:.2f} % do not fit a lookup: {error}") from error
+    rule = MomentumRule(model)
     with database.connect("import fingerprints", Role.PIPELINE) as connection:
-        generation = start_generation(connection, symbol, model, origin="imported", thresholds_bps=moves)
+        generation = start_generation(connection, symbol, MomentumModel.name, rule, moves, origin="imported")
         write_fingerprints(connection, generation, imported.fingerprints)
         stored = read_fingerprints(connection, read_version(connection, generation))
-        blocks = (build_lookup_block(stored, bucket, model) for bucket in model.buckets)
-        write_lookup(connection, generation, blocks, model)
+        write_lookup(connection, generation, build_lookup(stored, rule.axes), rule.axes)
     with database.connect("import fingerprints", Role.PIPELINE) as connection:
         monotone = next(v for v in check_fingerprints(stored, model) if v.name == "monotone_in_move")
         checks = (
             replace(monotone, name="fingerprint_monotone_in_move"),
-            *verify_lookup(connection, generation, stored, model),
+            *verify_lookup(connection, generation, stored, rule.axes),
         )
-        judge(connection, generation, complete=all(check.holds for check in checks))
+        finish_generation(connection, generation, complete=all(check.passed for check in checks))
     with database.connect("import fingerprints", Role.PIPELINE) as connection:
         try:
             active = read_fingerprints(connection, read_version(connection, active_generation(connection, symbol)))

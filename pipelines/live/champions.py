@@ -15,7 +15,7 @@ from pipelines.storage.live.ticks import minute_closes
 from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.models.generations import ModelVersion, read_version
 from pipelines.storage.models.tables import read_fingerprints
-from pipelines.storage.models.volatility import newest_state
+from pipelines.storage.models.volatility import latest_volatility_state
 from pipelines.storage.postgres.connection import Connection, Database, DriverError, Role, full_message
 
 #: The longest half-life of volatility is half a day: older ticks have no influence.
@@ -83,7 +83,7 @@ def _load(connection: Connection, version: ModelVersion, replayed: bool) -> Cham
             baseline = read_fingerprints(connection, version, baseline_only=True)
     if rule.volatility is not None:
         with suppress(NoDataError):
-            state = newest_state(connection, version.symbol)
+            state = latest_volatility_state(connection, version.symbol)
             volatility = LiveVolatility(state, rule.volatility)
             since = max(datetime.fromtimestamp((state.minute + 1) * 60, UTC), now - LONGEST_LOOK_BACK)
             closes = minute_closes(connection, version.symbol, since, replayed=replayed)

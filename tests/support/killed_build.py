@@ -1,7 +1,7 @@
-"""A build in a process of its own, to be killed: `python killed_build.py URL SYMBOL STAGE MARKER`.
+"""A build to be killed, as a process: `python killed_build.py URL SYMBOL STAGE MARKER`.
 
-It touches MARKER when it has come to STAGE (`copy`: half of the lookup is written; `loaded`: all of it is committed and
-judged, nothing published), and then waits for its end.
+It creates MARKER when it reaches STAGE (`copy`: half of the lookup is written; `loaded`: the generation is committed as
+complete, not published), and then sleeps.
 """
 
 import sys
@@ -11,11 +11,12 @@ from pathlib import Path
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.models.fingerprint import compute_fingerprints
-from pipelines.domain.models.lookup import LookupBlock, build_lookup_block
+from pipelines.domain.models.lookup import LookupBlock, build_lookup
+from pipelines.domain.models.momentum import MomentumRule
 from pipelines.domain.prices.bars import closes_from_usd
 from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
-from pipelines.storage.models.generations import judge, start_generation
+from pipelines.storage.models.generations import finish_generation, start_generation, summarize_closes
 from pipelines.storage.models.tables import write_fingerprints, write_lookup
 from pipelines.storage.postgres.connection import Database, Role
 
@@ -23,22 +24,23 @@ from pipelines.storage.postgres.connection import Database, Role
 def main(url: str, symbol: str, stage: str, marker: Path) -> None:
     """Build up to the stage, then wait."""
     config = ModelConfig()
+    rule = MomentumRule(config)
     bars = generate_bars(SimulationParameters(100.0), days=3, end_minute=29_000_000, seed=99)
     closes = closes_from_usd(bars.minutes, bars.close)
     tables = compute_fingerprints(closes, compute_momentum(closes, config), config)
 
     def blocks() -> Iterator[LookupBlock]:
-        for bucket in config.buckets:
-            if bucket == 0 and stage == "copy":
+        for block in build_lookup(tables, rule.axes):
+            if block.bucket == 0 and stage == "copy":
                 marker.touch()
                 time.sleep(600)
-            yield build_lookup_block(tables, bucket, config)
+            yield block
 
     with Database(url).connect("killed build", Role.PIPELINE) as connection:
-        generation = start_generation(connection, symbol, config, closes=closes)
+        generation = start_generation(connection, symbol, "momentum", rule, tables.nodes, bars=summarize_closes(closes))
         write_fingerprints(connection, generation, tables)
-        write_lookup(connection, generation, blocks(), config)
-        judge(connection, generation, complete=True)
+        write_lookup(connection, generation, blocks(), rule.axes)
+        finish_generation(connection, generation, complete=True)
     marker.touch()
     time.sleep(600)
 

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.domain.models.lookup import build_lookup_block
+from pipelines.domain.models.lookup import build_lookup
 from pipelines.domain.prices.synthetic_bars import SimulationParameters, SyntheticBars, generate_bars
 from pipelines.ingestion.ingest import ingest
-from pipelines.storage.models.generations import judge, publish, record_generation
+from pipelines.storage.models.generations import finish_generation, publish, start_generation
 from pipelines.storage.models.refit import CountsUpdate, update_counts, update_volatility
 from pipelines.storage.models.tables import verify_lookup, write_fingerprints, write_lookup
 from pipelines.storage.postgres.connection import Database, Role
@@ -45,7 +45,7 @@ def publish_all(database: Database, symbol: str, update: CountsUpdate) -> dict[s
     with database.connect("test", Role.PIPELINE) as connection:
         for fitted in update.fitted:
             axes = fitted.rule.axes
-            generation = record_generation(
+            generation = start_generation(
                 connection,
                 symbol,
                 fitted.name,
@@ -55,11 +55,10 @@ def publish_all(database: Database, symbol: str, update: CountsUpdate) -> dict[s
                 borrowed_from=update.borrowed_from,
             )
             write_fingerprints(connection, generation, fitted.tables)
-            blocks = (build_lookup_block(fitted.tables, bucket, axes) for bucket in axes.buckets)
-            write_lookup(connection, generation, blocks, axes)
+            write_lookup(connection, generation, build_lookup(fitted.tables, axes), axes)
             checks = verify_lookup(connection, generation, fitted.tables, axes)
-            assert [check.name for check in checks if not check.holds] == []
-            judge(connection, generation, complete=True)
+            assert [check.name for check in checks if not check.passed] == []
+            finish_generation(connection, generation, complete=True)
             publish(connection, generation)
             generations[fitted.name] = generation
     return generations

@@ -1,1 +1,1 @@
-"""The configuration of a model, and the names that exports rely on."""
+"""Configuration of the momentum model, and public names."""

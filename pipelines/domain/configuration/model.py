@@ -1,6 +1,6 @@
-"""Everything that a fingerprint and its lookup depend on, as one validated value.
+"""Configuration of the momentum model as one validated value.
 
-A build stores its `ModelConfig` beside its numbers, so that each number can be recomputed.
+Every build stores its `ModelConfig` with its generation, so that its numbers can be recomputed.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ MODEL_NAME = "momentum"
 
 
 class Profile(StrEnum):
-    """`sound` is right; `source` reproduces the original's numbers, for parity reports."""
+    """`sound` is correct; `source` reproduces the original's numbers for parity reports."""
 
     SOUND = "sound"
     SOURCE = "source"
@@ -20,7 +20,7 @@ class Profile(StrEnum):
 
 #: The original exported no column for 1.70 %.
 SOURCE_MISSING_MOVE_BPS = 170
-#: Weight of a base row by the calendar year it lies in; any other year weighs 1.
+#: Weight of a base row by its calendar year, 1 for any other year.
 SOURCE_YEAR_WEIGHTS = {2025: 5, 2024: 4, 2023: 3, 2022: 2, 2021: 1, 2020: 1}
 
 
@@ -43,7 +43,7 @@ class ModelConfig:
     """Configuration of the momentum model, with the domain's defaults.
 
     Moves are in basis points (1 % = 100 bps), horizons in minutes, lags in minutes (`source`: rows). Raises ValueError
-    when a value cannot be meant.
+    that lists all invalid values.
     """
 
     profile: Profile = Profile.SOUND
@@ -53,7 +53,7 @@ class ModelConfig:
     horizon_minutes: int = 60
     move_step_bps: int = 5
     move_max_bps: int = 200
-    #: Yearly steps as in the original, but counted back from the newest bar, so that they never go out of date.
+    #: Yearly steps as in the original, but counted back from the newest bar.
     age_weights: tuple[AgeWeight, ...] = (
         AgeWeight(365.25, 5),
         AgeWeight(730.5, 4),
@@ -84,7 +84,7 @@ class ModelConfig:
             problems.append("move_max_bps must be a positive multiple of move_step_bps")
         if self.lookup_ttc_step_seconds < 1 or 60 % self.lookup_ttc_step_seconds:
             problems.append("lookup_ttc_step_seconds must divide 60")
-        # Every threshold of the fingerprint must be a node of the lookup, or the lookup cuts its corners off.
+        # Each threshold of the fingerprint must be a node of the lookup, or interpolation misses the kinks.
         if self.lookup_move_step_bps < 1 or self.move_step_bps % self.lookup_move_step_bps:
             problems.append("lookup_move_step_bps must divide move_step_bps")
         ages = [band.max_age_days for band in self.age_weights]
@@ -109,33 +109,13 @@ class ModelConfig:
         return tuple(moves)
 
     @property
-    def evidence_step_bps(self) -> int:
-        """Distance of the moves at which evidence is kept: every fifth threshold, where that reaches the last one."""
+    def uncertainty_step_bps(self) -> int:
+        """Distance of the moves with uncertainty: every fifth threshold if the last is among them, else every one."""
         coarse = 5 * self.move_step_bps
         return self.move_step_bps if self.move_max_bps % coarse else coarse
 
-    @property
-    def lookup_ttcs_seconds(self) -> range:
-        """TTC nodes of the lookup."""
-        return range(0, self.horizon_minutes * 60 + 1, self.lookup_ttc_step_seconds)
-
-    @property
-    def lookup_nodes(self) -> range:
-        """Move nodes of the lookup."""
-        return range(0, self.move_max_bps + 1, self.lookup_move_step_bps)
-
-    @property
-    def lookup_rows(self) -> int:
-        """Rows of a full lookup: one per (TTC, bucket)."""
-        return len(self.lookup_ttcs_seconds) * len(self.buckets)
-
-    @property
-    def lookup_cells(self) -> int:
-        """Cells of a full lookup: 8,840,181 with the defaults."""
-        return self.lookup_rows * len(self.lookup_nodes)
-
     def as_json(self) -> dict[str, Any]:
-        """The configuration as plain JSON values."""
+        """The configuration as JSON values."""
         return {**asdict(self), "profile": str(self.profile)}
 
     @classmethod

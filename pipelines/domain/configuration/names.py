@@ -1,4 +1,4 @@
-"""Names that people and exports rely on: fingerprint tables, their rows and columns."""
+"""Public names: symbols, fingerprint tables, and the rows and columns of exported files."""
 
 import re
 from decimal import Decimal
@@ -8,7 +8,7 @@ _TABLE_PATTERN = re.compile(r"([a-z][a-z0-9]*)_fingerprint_directional_(?:baseli
 
 
 def valid_symbol(symbol: str) -> bool:
-    """Whether `symbol` may name a symbol: capital letters and digits, 16 at most.
+    """Whether `symbol` is valid: a capital letter, then up to 15 capital letters or digits.
 
     >>> valid_symbol("BTC"), valid_symbol("btc"), valid_symbol("x; drop")
     (True, False, False)
@@ -17,7 +17,7 @@ def valid_symbol(symbol: str) -> bool:
 
 
 def fingerprint_table(symbol: str, bucket: int | None) -> str:
-    """Name of a fingerprint: of its view, and of its exported file.
+    """Name of a fingerprint's view and of its exported file.
 
     >>> fingerprint_table("BTC", None), fingerprint_table("BTC", 7), fingerprint_table("BTC", -7)
     ('btc_fingerprint_directional_baseline', 'btc_fingerprint_directional_momentum_007', \
@@ -28,14 +28,14 @@ def fingerprint_table(symbol: str, bucket: int | None) -> str:
 
 
 def answers_view(symbol: str, model: str, bucket: int | None) -> str:
-    """The view that holds the table which answers: a fingerprint, or the lookup by standardised move."""
+    """The view with the table behind a model's answers: a fingerprint, or the lookup by standardised move."""
     if model == "momentum":
         return fingerprint_table(symbol, bucket)
     return fingerprint_table(symbol, None) if model == "climatology" else "standardised_lookup_cell"
 
 
 def parse_fingerprint_table(name: str) -> tuple[str, int | None] | None:
-    """Symbol and bucket of a fingerprint's name, None when it is not one.
+    """Symbol and bucket of a fingerprint's name; None for any other name.
 
     >>> parse_fingerprint_table("btc_fingerprint_directional_momentum_-10")
     ('BTC', -10)

@@ -120,8 +120,8 @@ def walk_forward(
         bands = _volatility_bands(history, fit_at, np.concatenate([rows for _, rows in rows_by_day]))
         for candidate in models:
             days = [instant if plan.train_to is None else fit_at for instant, _ in rows_by_day]
-            walk = model_named(candidate.model).walk(history, days, candidate.config)
-            for fitted, (_, rows) in zip(walk, rows_by_day, strict=True):
+            fits = model_named(candidate.model).fit_each(history, days, candidate.config)
+            for fitted, (_, rows) in zip(fits, rows_by_day, strict=True):
                 _score_day(fold.tallies[candidate.label], fitted, history, rows, bands, plan)
             log(f"{candidate.label} scored")
         history.cache.clear()

@@ -1,8 +1,8 @@
-"""Fingerprints: how far the price moved in the next 1..60 minutes, by momentum bucket.
+"""Fingerprints: distribution of the price's move in the next 1..60 minutes, by momentum bucket.
 
-All 62 tables of a symbol come out of one pass per horizon over the closes: each base row adds one to a histogram cell
-(bucket, move bin); cumulative sums over the move bins give the probabilities. Weights are steps in time, so each step
-is counted separately, in whole numbers, and weighted afterwards: sums carry no rounding error.
+One pass per horizon over the closes makes all 62 tables of a symbol: each base row adds one to a histogram cell
+(bucket, move bin); cumulative sums over the move bins give the probabilities. Weights are constant within bands of age,
+so each band is counted in whole numbers and weighted afterwards, which avoids rounding errors.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.domain.configuration.model import SOURCE_YEAR_WEIGHTS, ModelConfig, Profile
-from pipelines.domain.models.uncertainty import BlockSums, Evidence, independent_outcomes
+from pipelines.domain.models.uncertainty import BlockSums, Uncertainty, independent_outcomes
 from pipelines.domain.prices.bars import Closes, Floats, Ints
 from pipelines.domain.prices.momentum import BPS_PER_UNIT, NO_BUCKET, Momentum
 
 MINUTES_PER_DAY = 24 * 60
 MINUTES_PER_WEEK = 7 * MINUTES_PER_DAY
-#: Base rows handled at a time: 256 kB per array keep the working set in the cache. Five years of one symbol took 1.13 s
-#: with this, 1.30 s with a quarter of it, 1.14 s with four times as much.
+#: Base rows per chunk: 256 kB per array fit the cache. Five years of one symbol took 1.13 s, 1.30 s with a quarter of
+#: it, 1.14 s with four times as much.
 CHUNK_ROWS = 32_768
 
 
@@ -31,8 +31,8 @@ class FingerprintSet:
 
     `buckets`: [f], None for the baseline, which comes first. `nodes`: [m] thresholds on the model's axis, for momentum
     moves in basis points. Horizons are 1..h minutes. `positive`, `negative`: float64[f, h, m], percent; NaN where there
-    is no evidence. `n`: int64[f, h] base rows; `n_eff`: float64[f, h], (sum w)^2 / sum w^2. Both -1 where unknown
-    (imported tables). `evidence`: what intervals are made of; None where unknown.
+    is no data. `n`: int64[f, h] base rows; `n_eff`: float64[f, h], (sum w)^2 / sum w^2. Both -1 where unknown
+    (imported tables). `uncertainty`: for intervals; None where unknown.
     """
 
     buckets: tuple[int | None, ...]
@@ -41,7 +41,7 @@ class FingerprintSet:
     negative: Floats
     n: Ints
     n_eff: Floats
-    evidence: Evidence | None = None
+    uncertainty: Uncertainty | None = None
 
     @property
     def horizons(self) -> int:
@@ -101,12 +101,12 @@ def compute_fingerprints(closes: Closes, momentum: Momentum, config: ModelConfig
     group = np.where(momentum.buckets == NO_BUCKET, groups - 1, momentum.buckets.astype(np.int64) + config.bucket_limit)
 
     def with_baseline(values: Ints, axis: int) -> Ints:
-        """The sum over all rows in front, and the rows that belong to no bucket left out."""
+        """`values` with the sum over all groups first, and without the group of rows that have no bucket."""
         return np.concatenate(
             [values.sum(axis=axis, keepdims=True), np.delete(values, groups - 1, axis=axis)], axis=axis
         )
 
-    every = config.evidence_step_bps // config.move_step_bps
+    every = config.uncertainty_step_bps // config.move_step_bps
     sides = BlockSums(), BlockSums()
     for band in weight_bands(closes.minutes, config):
         for start, stop in _weeks(closes.minutes, band.start, band.stop):
@@ -116,7 +116,7 @@ def compute_fingerprints(closes: Closes, momentum: Momentum, config: ModelConfig
             n += rows_counted
             w_sum += band.weight * rows_counted
             w_square_sum += band.weight**2 * rows_counted
-            for side, hits in zip(sides, tails_every(counts, top, every), strict=True):
+            for side, hits in zip(sides, tails(counts, top, every), strict=True):
                 side.add(with_baseline(hits, 1), with_baseline(rows_counted.T, 1)[..., None], band.weight)
 
     weighted = with_baseline(weighted, 1).swapaxes(0, 1)
@@ -128,8 +128,8 @@ def compute_fingerprints(closes: Closes, momentum: Momentum, config: ModelConfig
         shares = at_least / w_sum[..., None], at_most / w_sum[..., None]
     positive, negative = (100.0 * share[..., kept] for share in shares)
     total = w_sum[..., None].astype(np.float64)
-    evidence = Evidence(
-        config.evidence_step_bps,
+    uncertainty = Uncertainty(
+        config.uncertainty_step_bps,
         *(
             independent_outcomes(
                 coarse, side.variance(coarse.swapaxes(0, 1), total.swapaxes(0, 1)).swapaxes(0, 1), n_eff[..., None]
@@ -139,11 +139,11 @@ def compute_fingerprints(closes: Closes, momentum: Momentum, config: ModelConfig
     )
     if config.profile is Profile.SOURCE:
         positive, negative = (np.where(np.isnan(side), 0.0, side).round(2) for side in (positive, negative))
-    return FingerprintSet((None, *config.buckets), config.moves_bps, positive, negative, n, n_eff, evidence)
+    return FingerprintSet((None, *config.buckets), config.moves_bps, positive, negative, n, n_eff, uncertainty)
 
 
 def _weeks(minutes: Ints, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Rows start..stop-1, parted at the turn of each week."""
+    """Rows start..stop-1, split at the start of each week."""
     turns = np.flatnonzero(np.diff(minutes[start:stop] // MINUTES_PER_WEEK)) + 1 + start
     edges = [start, *turns.tolist(), stop]
     yield from pairwise(edges)
@@ -166,8 +166,8 @@ def _count_moves(grid: Floats, rows: Ints, group: Ints, groups: int, config: Mod
         window = padded[chunk_rows[0] : chunk_rows[-1] + config.horizon_minutes + 1]
         has_gap = bool(np.isnan(window).any())
         for horizon in range(1, config.horizon_minutes + 1):
-            # Both operands are whole numbers, so a quotient that is a whole number comes out exact, and none can round
-            # up to one as long as quotient x divisor < 2**53: an exact tie counts as a tie.
+            # Both operands are whole numbers, so a whole quotient is exact and no other rounds up to one while
+            # quotient x divisor < 2**53: an exact tie counts as a tie.
             steps = (_ahead(padded, chunk_rows, horizon) - base) * BPS_PER_UNIT
             steps /= divisor
             cells = np.sign(steps)
@@ -187,33 +187,22 @@ def _chunks(rows: Ints, group: Ints) -> Iterator[tuple[Ints, Ints]]:
 
 
 def _ahead(padded: Floats, rows: Ints, horizon: int) -> Floats:
-    """Closes `horizon` steps after `rows`; a view where the rows have no gap, which is nearly always."""
+    """Closes `horizon` steps after `rows`; a view in the usual case of rows without a gap."""
     first, last = int(rows[0]), int(rows[-1])
     if last - first + 1 == len(rows):
         return padded[first + horizon : last + horizon + 1]
     return padded[rows + horizon]
 
 
-def tails(counts: npt.NDArray[Any], top: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Sums of a histogram [..., 2 top + 3] over moves >= each threshold and <= minus each: both [..., top + 1].
+def tails(counts: npt.NDArray[Any], top: int, every: int = 1) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Sums of a histogram [..., 2 top + 3] over moves >= each `every`-th threshold, and over moves <= minus each.
 
-    Bins: 0..top fall by at least (top - bin) steps, top + 1 does not move, above that rise by (bin - top - 2) or more.
+    Both are [..., top // every + 1]. Bins: 0..top fall by at least (top - bin) steps, top + 1 does not move, above that
+    rise by (bin - top - 2) or more.
     """
     flat = counts[..., top + 1]
-    rising = counts[..., top + 2 :][..., ::-1].cumsum(axis=-1)[..., ::-1].copy()
-    falling = counts[..., : top + 1].cumsum(axis=-1)[..., ::-1].copy()
-    rising[..., 0] += flat
-    falling[..., 0] += flat
-    return rising, falling
-
-
-def tails_every(counts: npt.NDArray[Any], top: int, every: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """As `tails`, at each `every`-th threshold only: both [..., top // every + 1]."""
-    sums = counts.cumsum(axis=-1)
-    steps = np.arange(0, top + 1, every)
-    rising = sums[..., -1:] - sums[..., top + 1 + steps]
-    falling = sums[..., top - steps]
-    flat = counts[..., top + 1]
+    rising = counts[..., top + 2 :][..., ::-1].cumsum(axis=-1)[..., ::-1][..., ::every].copy()
+    falling = counts[..., : top + 1].cumsum(axis=-1)[..., ::-1][..., ::every].copy()
     rising[..., 0] += flat
     falling[..., 0] += flat
     return rising, falling

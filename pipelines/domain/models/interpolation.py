@@ -1,4 +1,4 @@
-"""Reading a fingerprint between its nodes: bilinear on the (TTC, move) grid."""
+"""Bilinear interpolation of a fingerprint on its (TTC, move) grid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,12 @@ import numpy.typing as npt
 from pipelines.domain.configuration.model import Profile
 from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats
 
+#: An outcome that is still open is not certain: probabilities stay this far from 0 and 100 %.
+MIN_PROBABILITY_PCT = 0.01
+
 
 @dataclass(frozen=True)
-class Weights:
+class LinearWeights:
     """Linear interpolation as two nodes and the share of the upper one, each of the shape of the points."""
 
     lower: npt.NDArray[np.intp]
@@ -20,7 +23,7 @@ class Weights:
     share: Floats
 
     def between(self, low: Floats, high: Floats) -> Floats:
-        """Interpolated values; a node that takes no part may be NaN."""
+        """Interpolated values; a node with a share of zero may be NaN."""
         mixed = high - low
         mixed *= self.share
         mixed += low
@@ -29,20 +32,20 @@ class Weights:
         return mixed
 
 
-def weights_on(nodes: Sequence[float] | npt.NDArray[Any], points: npt.ArrayLike) -> Weights:
+def linear_weights(nodes: Sequence[float] | npt.NDArray[Any], points: npt.ArrayLike) -> LinearWeights:
     """Weights of `points` on rising `nodes`; points outside are clamped to the ends, NaN has a share of NaN."""
     axis = np.asarray(nodes, dtype=np.float64)
     index = np.interp(np.asarray(points, dtype=np.float64), axis, np.arange(len(axis)))
     lower = np.minimum(np.nan_to_num(index).astype(np.intp), max(len(axis) - 2, 0))
-    return Weights(lower, lower + 1 if len(axis) > 1 else lower, index - lower)
+    return LinearWeights(lower, lower + 1 if len(axis) > 1 else lower, index - lower)
 
 
 def scaled_move_bps(ttc_seconds: npt.ArrayLike, moves_bps: npt.ArrayLike, profile: Profile) -> Floats:
-    """The move to look up in the 60-second row in place of `moves_bps` when less than 60 seconds are left.
+    """The moves to look up in the 60-second row when less than 60 seconds are left.
 
-    `sound`: the distribution shrinks with the square root of time, so a move is as rare at TTC t as a move
-    sqrt(60 / t) times as large at 60 s; infinite for t = 0. `source` uses the 60-second row as it is. The shapes
-    broadcast; at 60 seconds or more nothing changes.
+    `sound`: the distribution shrinks with the square root of time, so a move at TTC t is as likely as a move
+    sqrt(60 / t) times as large at 60 s; infinite for t = 0. `source` uses the 60-second row unscaled. The shapes
+    broadcast; at 60 seconds or more the moves are unchanged.
     """
     ttc, moves = np.asarray(ttc_seconds, dtype=np.float64), np.asarray(moves_bps, dtype=np.float64)
     if profile is Profile.SOURCE or bool((ttc >= SECONDS_PER_MINUTE).all()):
@@ -52,30 +55,26 @@ def scaled_move_bps(ttc_seconds: npt.ArrayLike, moves_bps: npt.ArrayLike, profil
     return np.where(moves == 0.0, 0.0, scaled)
 
 
-def settle(beyond: Floats, ttc_seconds: npt.ArrayLike, moves_bps: npt.ArrayLike, profile: Profile) -> Floats:
-    """`beyond` with the cells at TTC 0 set to what is certain then: 100 at the strike, 0 away from it (`sound`)."""
+def resolve_at_close(beyond: Floats, ttc_seconds: npt.ArrayLike, moves_bps: npt.ArrayLike, profile: Profile) -> Floats:
+    """`beyond` with known outcomes at TTC 0: 100 at the strike, 0 away from it (`source`: unchanged)."""
     if profile is Profile.SOURCE:
         return beyond
     at_close = np.asarray(ttc_seconds, dtype=np.float64) <= 0.0
-    certain = np.where(np.asarray(moves_bps, dtype=np.float64) == 0.0, 100.0, 0.0)
-    return np.where(at_close & ~np.isnan(beyond), certain, beyond)
+    outcome = np.where(np.asarray(moves_bps, dtype=np.float64) == 0.0, 100.0, 0.0)
+    return np.where(at_close & ~np.isnan(beyond), outcome, beyond)
 
 
-#: What is not settled yet is not certain: no answer is nearer to 0 or 100 than a file's last digit.
-LEAST_PCT = 0.01
-
-
-def served(beyond: Floats, ttc_seconds: float, profile: Profile) -> Floats:
-    """`beyond` as it is told: never exactly 0 or 100 before the close (`source`: as it is)."""
+def clip_before_close(beyond: Floats, ttc_seconds: float, profile: Profile) -> Floats:
+    """`beyond` without exact 0 or 100 before the close (`source`: unchanged)."""
     if profile is Profile.SOURCE or ttc_seconds <= 0.0:
         return beyond
-    return np.clip(beyond, LEAST_PCT, 100.0 - LEAST_PCT)
+    return np.clip(beyond, MIN_PROBABILITY_PCT, 100.0 - MIN_PROBABILITY_PCT)
 
 
 def is_clamped(
     ttc_seconds: float, moves_bps: Floats, ttc_max_seconds: int, move_max_bps: int, profile: Profile
 ) -> npt.NDArray[np.bool_]:
-    """Whether an answer is the nearest that the table has, not one inside of it; at TTC 0 `sound` knows for certain."""
+    """Whether each point lies outside the table; at TTC 0 `sound` needs no table."""
     if ttc_seconds <= 0.0 and profile is Profile.SOUND:
         return np.zeros(moves_bps.shape, dtype=np.bool_)
     outside = scaled_move_bps(ttc_seconds, moves_bps, profile) > move_max_bps
@@ -95,10 +94,10 @@ def interpolate_beyond(
     Moves beyond the last threshold and TTCs beyond the last horizon are clamped; NaN where the table has none.
     """
     ttc, moves = np.asarray(ttc_seconds, np.float64), np.asarray(moves_bps, np.float64)
-    rows = weights_on(np.arange(1, len(table) + 1) * SECONDS_PER_MINUTE, ttc)
+    rows = linear_weights(np.arange(1, len(table) + 1) * SECONDS_PER_MINUTE, ttc)
     below_minute = bool((ttc < SECONDS_PER_MINUTE).any())
-    columns = weights_on(table_moves_bps, scaled_move_bps(ttc, moves, profile) if below_minute else moves)
+    columns = linear_weights(table_moves_bps, scaled_move_bps(ttc, moves, profile) if below_minute else moves)
     low = columns.between(table[rows.lower, columns.lower], table[rows.lower, columns.upper])
     high = columns.between(table[rows.upper, columns.lower], table[rows.upper, columns.upper])
     beyond = rows.between(low, high)
-    return settle(beyond, ttc, moves, profile) if below_minute else beyond
+    return resolve_at_close(beyond, ttc, moves, profile) if below_minute else beyond

@@ -1,4 +1,4 @@
-"""What must hold of every build, as pure checks: each returns what broke, and nothing when all is well."""
+"""Invariants of a build, as pure checks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ from pipelines.domain.models.lookup import MISSING, LookupBlock
 from pipelines.domain.prices.bars import Closes, Ints
 from pipelines.domain.prices.momentum import NO_BUCKET, Momentum
 
-#: Imported tables are rounded to hundredths; a rise by one of those is rounding, not a broken invariant.
+#: Imported tables are rounded to hundredths; a rise by one hundredth is rounding.
 MONOTONE_TOLERANCE_PCT = 0.0101
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Outcome of one invariant: `broken` of `total` cells break it; `worst` says where, in plain words."""
+    """Result of one check: `failed` of `total` cells violate the invariant; `detail`: where, or what was expected."""
 
     name: str
-    broken: int
+    failed: int
     total: int
-    worst: str = ""
+    detail: str = ""
 
     @property
-    def holds(self) -> bool:
-        """Whether nothing broke."""
-        return self.broken == 0
+    def passed(self) -> bool:
+        """Whether no cell failed."""
+        return self.failed == 0
 
 
 def check_tables(tables: FingerprintSet) -> list[CheckResult]:
-    """Of any model: every cell there, within 0..100, and never rising with the distance."""
+    """Tables of any model: no cell missing, all within 0..100 and never rising with the distance."""
     sides = np.stack([tables.positive, tables.negative])
     outside = (sides < 0.0) | (sides > 100.0)
     rises = np.diff(sides, axis=-1) > MONOTONE_TOLERANCE_PCT
@@ -42,18 +42,18 @@ def check_tables(tables: FingerprintSet) -> list[CheckResult]:
     ]
 
 
-def merged(checks: Sequence[CheckResult]) -> list[CheckResult]:
-    """One verdict per name, over all tables that were checked."""
-    found: dict[str, CheckResult] = {}
+def merge_results(checks: Sequence[CheckResult]) -> list[CheckResult]:
+    """One result per check name, summed over all tables."""
+    merged: dict[str, CheckResult] = {}
     for check in checks:
-        sofar = found.get(check.name, CheckResult(check.name, 0, 0))
-        worst = check.worst if check.broken or not sofar.worst else sofar.worst
-        found[check.name] = CheckResult(check.name, sofar.broken + check.broken, sofar.total + check.total, worst)
-    return list(found.values())
+        sums = merged.get(check.name, CheckResult(check.name, 0, 0))
+        detail = check.detail if check.failed or not sums.detail else sums.detail
+        merged[check.name] = CheckResult(check.name, sums.failed + check.failed, sums.total + check.total, detail)
+    return list(merged.values())
 
 
 def check_fingerprints(fingerprints: FingerprintSet, config: ModelConfig) -> list[CheckResult]:
-    """Complete, within 0..100, and never rising with the move."""
+    """Fingerprints: cells missing only where n is 0, all within 0..100 and never rising with the move."""
     sides = np.stack([fingerprints.positive, fingerprints.negative])
     expected = (2, len(config.buckets) + 1, config.horizon_minutes, len(config.moves_bps))
     missing = np.isnan(sides)
@@ -73,7 +73,7 @@ def check_fingerprints(fingerprints: FingerprintSet, config: ModelConfig) -> lis
 
 
 def check_n_adds_up(fingerprints: FingerprintSet, momentum: Momentum, closes: Closes, later: Ints) -> CheckResult:
-    """Each horizon's n over the buckets, and the rows without one, is the number of bars with a bar t later.
+    """Each horizon's n equals `later`, and the buckets account for all rows but those without one.
 
     `later`: int64[h], bars that have a bar t minutes later.
     """
@@ -81,12 +81,12 @@ def check_n_adds_up(fingerprints: FingerprintSet, momentum: Momentum, closes: Cl
     baseline = fingerprints.n[0]
     unbucketed = int((momentum.buckets == NO_BUCKET).sum())
     off = (baseline != later) | (buckets > baseline) | (baseline - buckets > unbucketed)
-    worst = f"{len(closes)} bars, {unbucketed} without a bucket"
-    return CheckResult("n_adds_up_to_the_bars", int(off.sum()), len(off), worst)
+    detail = f"{len(closes)} bars, {unbucketed} without a bucket"
+    return CheckResult("n_adds_up_to_the_bars", int(off.sum()), len(off), detail)
 
 
 def bars_with_later_bar(closes: Closes, config: ModelConfig) -> Ints:
-    """int64[h]: how many bars have a bar exactly t minutes later (`source`: t rows later)."""
+    """int64[h]: number of bars with a bar exactly t minutes later (`source`: t rows later)."""
     horizons = range(1, config.horizon_minutes + 1)
     if config.profile is Profile.SOURCE:
         return np.array([max(len(closes) - t, 0) for t in horizons], dtype=np.int64)
@@ -96,20 +96,20 @@ def bars_with_later_bar(closes: Closes, config: ModelConfig) -> Ints:
 
 
 def check_lookup_block(block: LookupBlock) -> tuple[int, int, int]:
-    """(cells outside 0..10000, cells that fall with the move, rows half MISSING) of one bucket."""
-    outside = falls = torn = 0
+    """(cells outside 0..10000, cells that fall with the move, partly MISSING rows) of one bucket."""
+    outside = falls = partial = 0
     has_data = block.has_data
     for side in (block.within_positive, block.within_negative):
         missing = side == MISSING
-        torn += int((missing.any(axis=1) & ~missing.all(axis=1)).sum() + (missing[:, 0] == has_data).sum())
+        partial += int((missing.any(axis=1) & ~missing.all(axis=1)).sum() + (missing[:, 0] == has_data).sum())
         rows = side[has_data]
         outside += int(((rows < 0) | (rows > 10_000)).sum())
         falls += int((np.diff(rows.astype(np.int32), axis=1) < 0).sum())
-    return outside, falls, torn
+    return outside, falls, partial
 
 
 def largest_difference(stored: LookupBlock, expected: LookupBlock) -> float:
-    """Largest difference of two blocks in points of percent; infinite when one has data where the other has none."""
+    """Largest difference of two blocks in percentage points; infinite when only one has data in a row."""
     if stored.within_positive.shape != expected.within_positive.shape and expected.has_data.any():
         return float("inf")
     if not np.array_equal(stored.has_data, expected.has_data):

@@ -1,4 +1,4 @@
-"""From a price and a lookup to the answers of a whole strike ladder, and to the live JSON."""
+"""Strike ladders: the strikes around a price, their probabilities from a published model, and the live JSON."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ import numpy as np
 
 from pipelines.domain.models.base import MarketStates, Rule
 from pipelines.domain.models.fingerprint import FingerprintSet
-from pipelines.domain.models.interpolation import interpolate_beyond, is_clamped, served
+from pipelines.domain.models.interpolation import clip_before_close, interpolate_beyond, is_clamped
 from pipelines.domain.models.lookup import LookupAxes, LookupRow, Reading, read_ladder
-from pipelines.domain.models.uncertainty import THIN_EVIDENCE, interval_pct
+from pipelines.domain.models.uncertainty import MIN_INDEPENDENT_OUTCOMES, wilson_interval_pct
 from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats
 from pipelines.domain.prices.momentum import BPS_PER_UNIT, NO_BUCKET, PERCENT_PER_UNIT
 from pipelines.domain.prices.ticks import Tick
 
 STRIKES_PER_SIDE = 10
-#: Strikes are decimal prices: what is beyond this is noise of the multiplication.
+#: Strikes are decimal prices; further decimals are rounding errors of the multiplication.
 STRIKE_DECIMALS = 8
 STALE_AFTER_MS = 2_000
 
@@ -44,7 +44,7 @@ def next_market_close(now: datetime) -> datetime:
 
 @dataclass(frozen=True)
 class LadderAnswers:
-    """Probabilities for the strikes of a ladder. `reading.beyond`: percent, NaN where there is no evidence."""
+    """Probabilities for the strikes of a ladder. `reading.beyond`: percent, NaN without data."""
 
     price_usd: float
     strikes_usd: Floats
@@ -58,16 +58,16 @@ class LadderAnswers:
 
     @property
     def n_eff(self) -> float | None:
-        """Effective bars behind the answers; None when not known (imported tables)."""
+        """Effective bars behind the answers; None when unknown (imported tables)."""
         return None if self.reading.n_eff < 0 else round(self.reading.n_eff, 1)
 
     @property
     def thin(self) -> bool:
-        """Whether an answer rests on fewer than THIN_EVIDENCE independent outcomes."""
-        return bool((self.reading.independent < THIN_EVIDENCE).any())
+        """Whether an answer is based on fewer than MIN_INDEPENDENT_OUTCOMES independent outcomes."""
+        return bool((self.reading.independent < MIN_INDEPENDENT_OUTCOMES).any())
 
     def rows(self) -> list[dict[str, Any]]:
-        """The answers in the contract's shape: `prob_beyond` and the others in percent, None where not known."""
+        """The answers in the contract's shape: `prob_beyond` and the others in percent, None where unknown."""
         beyond, buffer_usd = self.reading.beyond.round(2), np.abs(self.strikes_usd - self.price_usd)
         columns = zip(
             self.strikes_usd.tolist(),
@@ -80,8 +80,8 @@ class LadderAnswers:
             strict=True,
         )
         rows = []
-        for strike, buffer, move_percent, up, unknown, reach, stay in columns:
-            past, within = (None, None) if unknown else (reach, stay)
+        for strike, buffer, move_percent, up, unknown, prob_beyond, prob_within in columns:
+            past, within = (None, None) if unknown else (prob_beyond, prob_within)
             rows.append(
                 {
                     "strike": tidy(strike),
@@ -98,9 +98,9 @@ class LadderAnswers:
 
     def intervals(self) -> list[dict[str, float | int | None]]:
         """For each strike the 95 % interval of `prob_beyond`, percent to two decimals, and the independent outcomes
-        that it rests on; None where not known.
+        behind it; None where unknown.
         """
-        low, high = interval_pct(self.reading.beyond, self.reading.independent)
+        low, high = wilson_interval_pct(self.reading.beyond, self.reading.independent)
         columns = zip(low.round(2).tolist(), high.round(2).tolist(), self.reading.independent.tolist(), strict=True)
         return [
             {"prob_beyond_low": None, "prob_beyond_high": None, "n_independent": None}
@@ -150,20 +150,20 @@ class LadderQuery:
         distance = np.abs(self.strikes_usd - self.price_usd) / self.price_usd * BPS_PER_UNIT
         tables = baseline.positive[0], baseline.negative[0]
         sides = [interpolate_beyond(table, nodes, ttc, distance, profile) for table in tables]
-        beyond = served(np.where(self.strikes_usd > self.price_usd, *sides), ttc, profile)
+        beyond = clip_before_close(np.where(self.strikes_usd > self.price_usd, *sides), ttc, profile)
         clamped = is_clamped(ttc, distance, baseline.horizons * SECONDS_PER_MINUTE, nodes[-1], profile)
         reading = Reading(beyond, clamped, float(baseline.n_eff[0].min()), np.full(len(beyond), np.nan))
         return LadderAnswers(self.price_usd, self.strikes_usd, reading)
 
 
 def tidy(value: float) -> float | int:
-    """Whole numbers without their decimal point, so that a strike reads 95000 and not 95000.0."""
+    """Whole numbers as integers: 95000, not 95000.0."""
     return int(value) if float(value).is_integer() else value
 
 
 @dataclass(frozen=True)
 class LiveState:
-    """What a live answer is made of, at `now` (aware UTC)."""
+    """Inputs of a live answer at `now` (aware UTC)."""
 
     now: datetime
     tick: Tick
@@ -180,9 +180,9 @@ class LiveState:
 def live_payload(
     state: LiveState, tier_usd: float, answers: LadderAnswers, problems: Sequence[str], *, last: bool = False
 ) -> dict[str, Any]:
-    """The live probability JSON (contract of the original first, newer fields after it). Never holds a NaN.
+    """The live probability JSON (contract of the original first, newer fields after it). Never contains NaN.
 
-    `status` is "stale" once the price is older than 2 s or nobody will renew the file (`last`), else "degraded" when
+    `status`: "stale" when the price is older than 2 s or no further refresh follows (`last`), else "degraded" when
     there are `problems`, else "ok".
     """
     age_ms = max(0, int(np.ceil((state.now - state.tick.at).total_seconds() * 1000)))
@@ -217,5 +217,5 @@ def live_payload(
 
 
 def ttc_seconds(now: datetime) -> int:
-    """Whole seconds to the next top of the hour, 1..3600, rounded up: a market is not over before its last second."""
+    """Whole seconds to the next top of the hour, 1..3600, rounded up: a market is open through its last second."""
     return int(np.ceil((next_market_close(now) - now).total_seconds()))

@@ -1,7 +1,10 @@
-"""`momentum`: the fingerprints of old, by momentum bucket (domain.md, sections 3 and 4). The yardstick to beat."""
+"""`momentum` and `climatology`: fingerprints of the move by momentum bucket, and their baseline alone.
+
+domain.md, sections 3 and 4. Momentum is the benchmark for the other models; skill is measured against climatology.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,21 +21,31 @@ from pipelines.domain.prices.momentum import bucket_of, compute_momentum
 
 @dataclass(frozen=True)
 class MomentumRule(Rule):
-    """The momentum bucket; strikes lie at their distance from the price."""
+    """Momentum bucket; a strike's position is its distance from the price in basis points."""
 
     config: ModelConfig
 
     @property
     def axes(self) -> LookupAxes:
-        """Moves in basis points by TTC, for each momentum bucket."""
-        return move_axes(self.config, self.config.buckets)
+        """TTC by move in basis points, for each momentum bucket."""
+        config = self.config
+        return LookupAxes(
+            config.profile,
+            config.lookup_ttc_step_seconds,
+            config.horizon_minutes * SECONDS_PER_MINUTE,
+            config.lookup_move_step_bps,
+            config.move_max_bps,
+            AxisKind.MOVE_BPS,
+            config.uncertainty_step_bps,
+            config.buckets,
+        )
 
     def buckets(self, states: MarketStates) -> Ints:
-        """Momentum bucket, NO_BUCKET where momentum is not known."""
+        """Momentum bucket, NO_BUCKET where momentum is unknown."""
         return bucket_of(states.score, self.config).astype(np.int64)
 
     def positions(self, states: MarketStates, ttc_minutes: float, moves_bps: Floats) -> Floats:
-        """The move itself; below a minute the move of 60 seconds that is as rare."""
+        """The absolute move; below a minute, the equally likely move of 60 seconds."""
         del states
         return scaled_move_bps(ttc_minutes * SECONDS_PER_MINUTE, np.abs(moves_bps), self.config.profile)[None, :]
 
@@ -41,22 +54,35 @@ class MomentumRule(Rule):
         return self.config.as_json()
 
 
-def move_axes(config: ModelConfig, buckets: tuple[int, ...]) -> LookupAxes:
-    """A lookup by move as configured, with these buckets."""
-    return LookupAxes(
-        config.profile,
-        config.lookup_ttc_step_seconds,
-        config.horizon_minutes * SECONDS_PER_MINUTE,
-        config.lookup_move_step_bps,
-        config.move_max_bps,
-        AxisKind.MOVE_BPS,
-        config.evidence_step_bps,
-        buckets,
+class ClimatologyRule(MomentumRule):
+    """One bucket, 0, for every state."""
+
+    @property
+    def axes(self) -> LookupAxes:
+        """TTC by move in basis points."""
+        return replace(super().axes, buckets=(0,))
+
+    def buckets(self, states: MarketStates) -> Ints:
+        """Always 0."""
+        return np.zeros(len(states.instants), dtype=np.int64)
+
+
+def climatology_tables(tables: FingerprintSet) -> FingerprintSet:
+    """The baseline as a set of its own, under bucket 0."""
+    at = slice(tables.index(None), tables.index(None) + 1)
+    uncertainty = tables.uncertainty
+    if uncertainty is not None:
+        uncertainty = replace(uncertainty, positive=uncertainty.positive[at], negative=uncertainty.negative[at])
+    return FingerprintSet(
+        (0,), tables.nodes, tables.positive[at], tables.negative[at], tables.n[at], tables.n_eff[at], uncertainty
     )
 
 
 def fitted_fingerprints(history: MarketHistory, until: int, config: ModelConfig) -> FingerprintSet:
-    """All fingerprints from what was known at `until`; computed once per history, instant and configuration."""
+    """All fingerprints from what was known at `until`; computed once per history, instant and configuration.
+
+    Raises ValueError without bars.
+    """
     key = ("fingerprints", until, config)
     if key not in history.cache:
         closes = history.until(until).closes()
@@ -69,16 +95,32 @@ def fitted_fingerprints(history: MarketHistory, until: int, config: ModelConfig)
 
 
 class MomentumModel(Model):
-    """Fitted once, at the first instant: five years of history do not change in a quarter."""
+    """Fitted once, at the first instant: a quarter of new bars hardly changes five years of history."""
 
     name = "momentum"
 
-    def walk(self, history: MarketHistory, instants: Sequence[int], config: ModelConfig) -> Iterator[FittedModel]:
-        """As in the base class."""
+    def fit_each(self, history: MarketHistory, instants: Sequence[int], config: ModelConfig) -> Iterator[FittedModel]:
+        """See `Model.fit_each`."""
         tables = fitted_fingerprints(history, instants[0], config)
         for _ in instants:
             yield FittedModel(self.name, instants[0], tables, MomentumRule(config))
 
     def rule(self, stored: Mapping[str, Any]) -> Rule:
-        """As in the base class."""
+        """See `Model.rule`."""
         return MomentumRule(ModelConfig.from_json(stored))
+
+
+class ClimatologyModel(Model):
+    """Fitted once, at the first instant, as `MomentumModel`."""
+
+    name = "climatology"
+
+    def fit_each(self, history: MarketHistory, instants: Sequence[int], config: ModelConfig) -> Iterator[FittedModel]:
+        """See `Model.fit_each`."""
+        tables = climatology_tables(fitted_fingerprints(history, instants[0], config))
+        for _ in instants:
+            yield FittedModel(self.name, instants[0], tables, ClimatologyRule(config))
+
+    def rule(self, stored: Mapping[str, Any]) -> Rule:
+        """See `Model.rule`."""
+        return ClimatologyRule(ModelConfig.from_json(stored))

@@ -1,7 +1,7 @@
-"""`student_t` and `normal`: the same volatility with a distribution from a formula, for comparison and as a fallback.
+"""`student_t` and `normal`: the standardised model's volatility with a parametric distribution.
 
-`normal` is the textbook answer, N(d2) without drift. `student_t` has degrees of freedom and a scale per horizon, fitted
-to the counts of the standardised moves by maximum likelihood on a grid.
+`normal` is N(d2) without drift. `student_t` has degrees of freedom and a scale per horizon, fitted to the counts of the
+standardised moves by maximum likelihood on a grid.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,24 +15,24 @@ from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.models.base import FittedModel, MarketStates, Model, Rule
 from pipelines.domain.models.fingerprint import FingerprintSet
 from pipelines.domain.models.lookup import LookupAxes
-from pipelines.domain.models.standardised import StandardisedRule, shared_parameters, standardised_axes, walk_counts
+from pipelines.domain.models.standardised import StandardisedRule, counts_at_each, shared_parameters, standardised_axes
 from pipelines.domain.models.standardised_fingerprint import (
     AXIS_MAX,
     AXIS_STEP,
     AXIS_UNITS,
     HORIZON_MINUTES,
     TOP,
-    AgedCounts,
-    Counted,
+    CountedTables,
+    DecayedCounts,
     StandardisedParameters,
 )
-from pipelines.domain.models.uncertainty import Evidence
+from pipelines.domain.models.uncertainty import Uncertainty
 from pipelines.domain.prices.bars import Floats, Ints
 from pipelines.domain.prices.history import MarketHistory
 
 
 class ParametricRule(StandardisedRule):
-    """One distribution for every state."""
+    """One bucket, 0, for every state."""
 
     @property
     def axes(self) -> LookupAxes:
@@ -40,13 +40,13 @@ class ParametricRule(StandardisedRule):
         return standardised_axes((0,))
 
     def buckets(self, states: MarketStates) -> Ints:
-        """Always the one table."""
+        """Always 0."""
         return np.zeros(len(states.instants), dtype=np.int64)
 
 
 DEGREES_OF_FREEDOM = np.round(np.geomspace(2.2, 30.0, 40), 3)
 SCALES = np.round(np.linspace(0.4, 1.3, 91), 2)
-#: Where the distribution of t is summed up: from 0, in steps that grow.
+#: Integration nodes of the t density: from 0, in growing steps.
 _FINE = np.sinh(np.linspace(0.0, 12.0, 24_001))
 
 
@@ -56,7 +56,7 @@ def axis_nodes() -> Floats:
 
 
 def t_survival(z: Floats, degrees_of_freedom: float) -> Floats:
-    """P(T >= z) for z >= 0, T Student's t: the density summed up by trapezoids, to about 1e-7."""
+    """P(T >= z) for z >= 0, T Student's t, by the trapezoidal rule; accurate to about 1e-7."""
     density = (1.0 + _FINE**2 / degrees_of_freedom) ** (-(degrees_of_freedom + 1.0) / 2.0)
     area = np.concatenate([[0.0], np.cumsum(np.diff(_FINE) * (density[1:] + density[:-1]) / 2.0)])
     return np.asarray(0.5 * (1.0 - np.interp(z, _FINE, area / area[-1])))
@@ -80,9 +80,9 @@ def fit_t(counts: Floats) -> tuple[Floats, Floats]:
     return freedom, scale
 
 
-def symmetric_tables(survival: Floats, aged: AgedCounts) -> FingerprintSet:
-    """One table from float64[60, nodes], the same on both sides; NaN where no outcome was counted."""
-    rows, squares = aged.weighted.sum(axis=(1, 2)), aged.squares.sum(axis=1)
+def symmetric_tables(survival: Floats, sums: DecayedCounts) -> FingerprintSet:
+    """One table from float64[60, nodes], the same on both sides; NaN at horizons without outcomes."""
+    rows, squares = sums.weighted.sum(axis=(1, 2)), sums.squares.sum(axis=1)
     percent = np.where(rows[:, None] > 0, 100.0 * survival, np.nan)[None]
     n_eff = rows**2 / np.where(rows > 0, squares, 1.0)
     return FingerprintSet(
@@ -90,48 +90,49 @@ def symmetric_tables(survival: Floats, aged: AgedCounts) -> FingerprintSet:
         tuple(range(0, AXIS_MAX + 1, AXIS_STEP)),
         percent,
         percent,
-        aged.n.sum(axis=1)[None],
+        sums.n.sum(axis=1)[None],
         n_eff[None],
     )
 
 
-def parametric_tables(name: str, aged: AgedCounts) -> FingerprintSet:
+def parametric_tables(name: str, sums: DecayedCounts) -> FingerprintSet:
     """Tables of `student_t` or `normal`."""
     if name == NormalModel.name:
         row = np.array([0.5 * erfc(z / sqrt(2.0)) for z in axis_nodes().tolist()])
-        return symmetric_tables(np.tile(row, (HORIZON_MINUTES, 1)), aged)
-    freedom, scale = fit_t(aged.weighted.sum(axis=1))
+        return symmetric_tables(np.tile(row, (HORIZON_MINUTES, 1)), sums)
+    freedom, scale = fit_t(sums.weighted.sum(axis=1))
     rows = [t_survival(axis_nodes() / s, nu) for nu, s in zip(freedom.tolist(), scale.tolist(), strict=True)]
-    return symmetric_tables(np.stack(rows), aged)
+    return symmetric_tables(np.stack(rows), sums)
 
 
 class NormalModel(Model):
-    """Fitted at the first instant: there is nothing but volatility to fit."""
+    """Only volatility is fitted, at the first instant."""
 
     name = "normal"
 
-    def walk(self, history: MarketHistory, instants: Sequence[int], config: ModelConfig) -> Iterator[FittedModel]:
-        """As in the base class."""
+    def fit_each(self, history: MarketHistory, instants: Sequence[int], config: ModelConfig) -> Iterator[FittedModel]:
+        """See `Model`."""
         del config
         parameters, track = shared_parameters(history, instants[0])
         key = ("counts", instants[0])
         if key not in history.cache:
-            _, history.cache[key] = next(walk_counts(history, parameters, track, instants[:1]))
-        aged = history.cache[key]
-        assert isinstance(aged, AgedCounts)
-        tables = parametric_tables(self.name, aged)
+            _, history.cache[key] = next(counts_at_each(history, parameters, track, instants[:1]))
+        sums = history.cache[key]
+        assert isinstance(sums, DecayedCounts)
+        tables = parametric_tables(self.name, sums)
         for _ in instants:
             yield FittedModel(self.name, instants[0], tables, ParametricRule(parameters))
 
-    def from_counts(self, counted: Counted, parameters: StandardisedParameters, fitted_until: int) -> FittedModel:
-        """As in the base class. The evidence is that of all outcomes together."""
-        tables, evidence = parametric_tables(self.name, counted.aged), counted.tables.evidence
-        if evidence is not None:
-            tables = replace(tables, evidence=Evidence(evidence.step, evidence.positive[:1], evidence.negative[:1]))
+    def from_counts(self, counted: CountedTables, parameters: StandardisedParameters, fitted_until: int) -> FittedModel:
+        """See `Model.from_counts`. Uncertainty is that of the pooled outcomes."""
+        tables, uncertainty = parametric_tables(self.name, counted.sums), counted.tables.uncertainty
+        if uncertainty is not None:
+            pooled = Uncertainty(uncertainty.step, uncertainty.positive[:1], uncertainty.negative[:1])
+            tables = replace(tables, uncertainty=pooled)
         return FittedModel(self.name, fitted_until, tables, ParametricRule(parameters))
 
     def rule(self, stored: Mapping[str, Any]) -> Rule:
-        """As in the base class."""
+        """See `Model`."""
         return ParametricRule(StandardisedParameters.from_json(stored))
 
 

@@ -1,4 +1,4 @@
-"""Finds the models: every module of this package that defines one."""
+"""Registry of the models defined in this package."""
 
 import importlib
 import inspect
@@ -13,7 +13,7 @@ from pipelines.domain.models.base import Model
 
 @cache
 def all_models() -> Mapping[str, Model]:
-    """Every model by its name, in the order of the names."""
+    """Every model by name, in alphabetical order."""
     found: dict[str, Model] = {}
     for module in pkgutil.iter_modules(models.__path__, f"{models.__name__}."):
         for _, member in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
@@ -23,7 +23,7 @@ def all_models() -> Mapping[str, Model]:
 
 
 def model_named(name: str) -> Model:
-    """A model by its name. Raises ValueError that lists those there are."""
+    """A model by name. Raises ValueError that lists the known names."""
     try:
         return all_models()[name]
     except KeyError:

@@ -1,11 +1,11 @@
-"""The standardised fingerprint: how far the price moved in the next 1..60 minutes, in units of what was to be expected.
+"""The standardised fingerprint: distribution of the move in the next 1..60 minutes, in units of forecast volatility.
 
-z = ln(close_{i+t} / close_i) / (sigma_t sqrt(t)) with sigma_t of `volatility`. What is counted is asinh(2 z), in bins
-of 0.05 from 0 to 7 on either side, per horizon and per group of momentum over sigma. Counts are whole numbers per
-week; a table is their sum, each week half as heavy as one 90 days younger, so a day more adds a day's bars and nothing
-else. A group with little evidence leans on all groups together.
+z = ln(close_{i+t} / close_i) / (sigma_t sqrt(t)) with sigma_t of `volatility`; asinh(2 z) is counted in bins of 0.05
+from 0 to 7 on either side, per horizon and per group of momentum over sigma. Counts are whole numbers per week. A table
+is their sum with weights that halve every 90 days, so an update counts new bars only. Groups are shrunk towards the
+pooled distribution.
 
-A base row counts once its longest horizon is known; its week is the one in which that happened.
+A base row counts once its longest horizon has passed; its week is the one in which that happened.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.domain.models.fingerprint import FingerprintSet, tails, tails_every
-from pipelines.domain.models.uncertainty import Evidence, independent_outcomes
+from pipelines.domain.models.fingerprint import FingerprintSet, tails
+from pipelines.domain.models.uncertainty import Uncertainty, independent_outcomes
 from pipelines.domain.prices.bars import Floats, Ints
 from pipelines.domain.prices.history import MarketHistory
 from pipelines.domain.prices.volatility import (
@@ -39,32 +39,32 @@ BINS = 2 * TOP + 3
 HALF_LIFE_DAYS = 90.0
 #: A week two years old weighs 0.4 % of a new one.
 OLDEST_WEEKS = 104
-#: A group is shrunk to all groups together by n_eff / (n_eff + this).
+#: A group's own distribution has the weight n_eff / (n_eff + SHRINKAGE), the pooled one the rest.
 SHRINKAGE = 1000.0
-#: Horizon whose sigma makes momentum comparable, and days whose quantiles part the groups.
+#: Horizon of the sigma that momentum is divided by, and days whose quantiles separate the groups.
 GROUP_SIGMA_MINUTES = 30
 GROUP_DAYS = 365
-#: Evidence is kept at every tenth node.
-EVIDENCE_STEP = 50
+#: Uncertainty is kept at every tenth node.
+UNCERTAINTY_STEP = 50
 
-#: Whole numbers [60, groups, bins]; a week's fit into 16 bits.
+#: Whole numbers [60, groups, bins]; those of a week fit into 16 bits.
 Counts = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
 class StandardisedParameters:
-    """Fitted seldom and then held. `momentum_edges`: [8], between the groups of score / sigma, rising."""
+    """Parameters, constant between fits. `momentum_edges`: [8], between the groups of score / sigma, rising."""
 
     volatility: VolatilityParameters
     momentum_edges: tuple[float, ...]
 
     def group_of(self, score: Floats, sigma: Floats) -> Ints:
-        """1..9 by momentum score (a fraction) over sigma of 30 minutes; 0 where the score is NaN: all together."""
+        """1..9 by momentum score (a fraction) over sigma of 30 minutes; 0, pooled, where the score is NaN."""
         groups = 1 + np.searchsorted(np.array(self.momentum_edges), score / sigma)
         return np.where(np.isnan(score), 0, groups)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as plain JSON values."""
+        """The parameters as JSON values."""
         return {
             "half_lives_minutes": list(HALF_LIVES_MINUTES),
             "season": self.volatility.season.tolist(),
@@ -76,7 +76,7 @@ class StandardisedParameters:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "StandardisedParameters":
-        """The inverse of `as_json`. Raises ValueError when it was fitted with other half-lives."""
+        """The inverse of `as_json`. Raises ValueError when the half-lives differ."""
         if tuple(stored["half_lives_minutes"]) != HALF_LIVES_MINUTES:
             raise ValueError(f"fitted with half-lives {stored['half_lives_minutes']}, not {HALF_LIVES_MINUTES}")
         volatility = VolatilityParameters(
@@ -89,7 +89,7 @@ class StandardisedParameters:
 
 
 def axis_position(log_moves: npt.ArrayLike, sigma: npt.ArrayLike, ttc_minutes: float) -> Floats:
-    """|asinh(2 z)| in hundredths: where log returns lie on the axis. Infinite at TTC 0 for any move but none."""
+    """|asinh(2 z)| in hundredths: the position of log returns on the axis. At TTC 0 infinite, except 0 for no move."""
     size = np.abs(np.asarray(log_moves, dtype=np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
         z = size / (np.asarray(sigma) * np.sqrt(ttc_minutes))
@@ -104,7 +104,7 @@ def fit_parameters(history: MarketHistory) -> StandardisedParameters:
     relative = history.score[rows] / sigma
     relative = relative[~np.isnan(relative)]
     if len(relative) < 100 * GROUPS:
-        raise ValueError(f"{len(relative)} bars with momentum are too few to part {GROUPS} groups")
+        raise ValueError(f"{len(relative)} bars with momentum are too few for {GROUPS} groups")
     edges = np.quantile(relative, np.arange(1, GROUPS) / GROUPS)
     return StandardisedParameters(volatility, tuple(edges.tolist()))
 
@@ -179,8 +179,8 @@ def count_weeks(
 
 
 @dataclass
-class AgedCounts:
-    """Weighted sums of weekly counts as of one week: the whole state from which tables are made.
+class DecayedCounts:
+    """Weekly counts summed with decaying weights as of one week: all that tables are made from.
 
     `weighted`: float64[60, groups, bins]; `squares`: float64[60, groups], the sum of squared weights; `n`: rows.
     """
@@ -191,43 +191,45 @@ class AgedCounts:
     n: Ints
 
     @classmethod
-    def empty(cls, week: int) -> "AgedCounts":
-        """No evidence."""
+    def empty(cls, week: int) -> "DecayedCounts":
+        """All zero."""
         shape = (HORIZON_MINUTES, GROUPS)
         return cls(week, np.zeros((*shape, BINS)), np.zeros(shape), np.zeros(shape, dtype=np.int64))
 
     @classmethod
-    def of(cls, weeks: Mapping[int, Counts], week: int) -> "AgedCounts":
-        """Sum as of `week` of the weeks up to it that are not too old."""
+    def of(cls, weeks: Mapping[int, Counts], week: int) -> "DecayedCounts":
+        """Sum as of `week` over the weeks in its window."""
         total = cls.empty(week)
-        for each in known_weeks(weeks, week):
+        for each in weeks_in_window(weeks, week):
             total.add(weeks[each], each)
         return total
 
-    def aged_to(self, week: int) -> "AgedCounts":
-        """The same evidence seen from a later week."""
-        weight = week_weight(week - self.week)
-        return AgedCounts(week, self.weighted * weight, self.squares * weight**2, self.n)
+    def decayed_to(self, week: int) -> "DecayedCounts":
+        """The same counts as of a later week."""
+        weight = decay_weight(week - self.week)
+        return DecayedCounts(week, self.weighted * weight, self.squares * weight**2, self.n)
 
     def add(self, counts: Counts, week: int) -> None:
         """Add the counts of a week."""
-        weight = week_weight(self.week - week)
+        weight = decay_weight(self.week - week)
         rows = counts.sum(axis=2)
         self.weighted += weight * counts
         self.squares += weight**2 * rows
         self.n = self.n + rows
 
     def tables(self) -> FingerprintSet:
-        """Percent at or past each node, all groups together under bucket 0, then groups 1..9."""
+        """Percent at or past each node: bucket 0 is pooled, 1..9 are the groups."""
         rows = self.weighted.sum(axis=2)
-        together = self.weighted.sum(axis=1)
+        pooled = self.weighted.sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
             n_eff = np.where(rows > 0, rows**2 / self.squares, 0.0)
-            n_eff_all = np.where(rows.sum(axis=1) > 0, rows.sum(axis=1) ** 2 / self.squares.sum(axis=1), 0.0)
-            shares_all = together / together.sum(axis=1)[:, None]
+            n_eff_pooled = np.where(rows.sum(axis=1) > 0, rows.sum(axis=1) ** 2 / self.squares.sum(axis=1), 0.0)
+            pooled_shares = pooled / pooled.sum(axis=1)[:, None]
             own = np.where(rows[..., None] > 0, self.weighted / rows[..., None], 0.0)
-        trust = own_share(n_eff)[..., None]
-        shares = np.concatenate([shares_all[None], (trust * own + (1.0 - trust) * shares_all[:, None]).swapaxes(0, 1)])
+        own_weight = shrinkage_weight(n_eff)[..., None]
+        shares = np.concatenate(
+            [pooled_shares[None], (own_weight * own + (1.0 - own_weight) * pooled_shares[:, None]).swapaxes(0, 1)]
+        )
         positive, negative = tails(shares, TOP)
         n = np.concatenate([self.n.sum(axis=1)[None], self.n.T])
         return FingerprintSet(
@@ -236,64 +238,66 @@ class AgedCounts:
             100.0 * np.minimum(positive, 1.0),
             100.0 * np.minimum(negative, 1.0),
             n,
-            np.concatenate([n_eff_all[None], n_eff.T]),
+            np.concatenate([n_eff_pooled[None], n_eff.T]),
         )
 
 
-def week_weight(age_weeks: int) -> float:
-    """Weight of counts that are so many weeks old."""
+def decay_weight(age_weeks: int) -> float:
+    """Weight of counts of this age."""
     return float(0.5 ** (7.0 * age_weeks / HALF_LIFE_DAYS))
 
 
-def own_share(n_eff: Floats) -> Floats:
-    """Share of a group's own distribution in its table; the rest is that of all groups together."""
+def shrinkage_weight(n_eff: Floats) -> Floats:
+    """Weight of a group's own distribution in its table; the pooled distribution has the rest."""
     return np.asarray(n_eff / (n_eff + SHRINKAGE))
 
 
 @dataclass(frozen=True)
-class Counted:
-    """What stored counts come to as of a week: their sums, and the tables with their evidence."""
+class CountedTables:
+    """Decayed sums of stored counts as of a week, and the tables made from them, with uncertainty."""
 
-    aged: AgedCounts
+    sums: DecayedCounts
     tables: FingerprintSet
 
 
-def fit_tables(weeks: Mapping[int, Counts], week: int) -> Counted:
+def fit_tables(weeks: Mapping[int, Counts], week: int) -> CountedTables:
     """Sums and tables as of `week`. Raises ValueError when nothing was counted."""
-    aged = AgedCounts.of(weeks, week)
-    if not aged.n.any():
+    sums = DecayedCounts.of(weeks, week)
+    if not sums.n.any():
         raise ValueError("no outcome is known yet")
-    tables = aged.tables()
-    return Counted(aged, replace(tables, evidence=_evidence(weeks, week, aged, tables)))
+    tables = sums.tables()
+    return CountedTables(sums, replace(tables, uncertainty=_uncertainty(weeks, week, sums, tables)))
 
 
-def _evidence(weeks: Mapping[int, Counts], week: int, aged: AgedCounts, tables: FingerprintSet) -> Evidence:
-    """Bootstrap over weeks of each table as it is, shrunk towards all groups together."""
-    every = EVIDENCE_STEP // AXIS_STEP
-    trust = own_share(tables.n_eff[1:].T)[:, :, None]
-    own_rows = aged.weighted.sum(axis=2)[:, :, None]
-    all_rows = own_rows.sum(axis=1, keepdims=True)
-    own_shares = [side / np.maximum(own_rows, 1e-300) for side in tails_every(aged.weighted, TOP, every)]
+def _uncertainty(weeks: Mapping[int, Counts], week: int, sums: DecayedCounts, tables: FingerprintSet) -> Uncertainty:
+    """Bootstrap over weeks of each table, with its shrinkage."""
+    every = UNCERTAINTY_STEP // AXIS_STEP
+    own_weight = shrinkage_weight(tables.n_eff[1:].T)[:, :, None]
+    own_rows = sums.weighted.sum(axis=2)[:, :, None]
+    pooled_rows = own_rows.sum(axis=1, keepdims=True)
+    own_shares = [side / np.maximum(own_rows, 1e-300) for side in tails(sums.weighted, TOP, every)]
     sides = []
     for number, side in enumerate((tables.positive, tables.negative)):
-        together = side[0, :, None, ::every] / 100.0
-        squares = np.zeros((HORIZON_MINUTES, GROUPS + 1, together.shape[-1]))
-        used = known_weeks(weeks, week)
+        pooled = side[0, :, None, ::every] / 100.0
+        squares = np.zeros((HORIZON_MINUTES, GROUPS + 1, pooled.shape[-1]))
+        used = weeks_in_window(weeks, week)
         for each in used:
-            counts, weight = weeks[each], week_weight(week - each)
+            counts, weight = weeks[each], decay_weight(week - each)
             rows = counts.sum(axis=2)[:, :, None]
-            hits = tails_every(counts, TOP, every)[number]
-            all_off = weight * (hits.sum(axis=1, keepdims=True) - together * rows.sum(axis=1, keepdims=True)) / all_rows
-            own_off = weight * (hits - own_shares[number] * rows) / np.maximum(own_rows, 1e-300)
-            squares[:, :1] += np.square(all_off)
-            squares[:, 1:] += np.square(trust * own_off + (1.0 - trust) * all_off)
+            hits = tails(counts, TOP, every)[number]
+            pooled_deviation = (
+                weight * (hits.sum(axis=1, keepdims=True) - pooled * rows.sum(axis=1, keepdims=True)) / pooled_rows
+            )
+            own_deviation = weight * (hits - own_shares[number] * rows) / np.maximum(own_rows, 1e-300)
+            squares[:, :1] += np.square(pooled_deviation)
+            squares[:, 1:] += np.square(own_weight * own_deviation + (1.0 - own_weight) * pooled_deviation)
         variance = squares * len(used) / (len(used) - 1) if len(used) > 1 else np.full_like(squares, np.nan)
         share = side[..., ::every] / 100.0
-        # A group leans on all rows, so all rows are the most that it can know.
+        # A group is shrunk towards the pooled table, so its limit is the pooled n_eff.
         sides.append(independent_outcomes(share, variance.swapaxes(0, 1), tables.n_eff[:1, :, None]))
-    return Evidence(EVIDENCE_STEP, *sides)
+    return Uncertainty(UNCERTAINTY_STEP, *sides)
 
 
-def known_weeks(weeks: Iterable[int], week: int) -> list[int]:
-    """Weeks that a table as of `week` is made of, oldest first."""
+def weeks_in_window(weeks: Iterable[int], week: int) -> list[int]:
+    """Weeks that a table as of `week` is made from, oldest first."""
     return sorted(each for each in weeks if week - OLDEST_WEEKS < each <= week)

@@ -1,11 +1,10 @@
-"""How much to trust a probability: intervals from a bootstrap over 7-day blocks, in closed form.
+"""Uncertainty of a probability: intervals from a bootstrap over 7-day blocks, in closed form.
 
-Neighbouring minutes overlap and volatility clusters, so a thousand rows are worth far fewer outcomes. Resampling whole
-weeks of base rows shows how much a probability p = sum(w K) / sum(w N) would vary; the variance of that bootstrap is,
-to first order, sum(w^2 (K_b - p N_b)^2) / (sum w N)^2 over the weeks b, which needs no resampling
+Neighbouring minutes overlap and volatility clusters, so a thousand rows hold far fewer independent outcomes. The
+variance of p = sum(w K) / sum(w N) when whole weeks of base rows are resampled is, to first order,
+sum(w^2 (K_b - p N_b)^2) / (sum w N)^2 over the weeks b, which needs no resampling
 (docs/decisions/0006-intervals-are-computed-from-weekly-sums.md; a test compares the two). What is stored is the number
-of independent outcomes that would leave the same variance, n = p (1 - p) / variance; an interval is Wilson's with that
-n.
+of independent outcomes with the same variance, n = p (1 - p) / variance; an interval is Wilson's with that n.
 """
 
 from dataclasses import dataclass
@@ -18,16 +17,15 @@ from pipelines.domain.prices.bars import Floats
 
 #: 97.5 % quantile of the normal distribution: intervals cover 95 %.
 Z_95 = 1.959963984540054
-#: Fewer independent outcomes than this are thin evidence, and said to be.
-THIN_EVIDENCE = 30.0
+#: Answers based on fewer independent outcomes are marked as `thin_evidence`.
+MIN_INDEPENDENT_OUTCOMES = 30.0
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Uncertainty:
     """Independent outcomes behind each probability.
 
-    `step`: distance of the evidence nodes on the model's axis; `positive`, `negative`: float64[f, h, e], NaN where
-    nothing is known.
+    `step`: distance of the nodes on the model's axis; `positive`, `negative`: float64[f, h, e], NaN where unknown.
     """
 
     step: int
@@ -36,7 +34,7 @@ class Evidence:
 
 
 class BlockSums:
-    """Sums over blocks from which the variance of p follows once p is known: one pass, whatever the number of blocks.
+    """Running sums over blocks for the variance of p, which is known only at the end.
 
     Shapes are those of p; `rows` broadcasts against them.
     """
@@ -58,7 +56,7 @@ class BlockSums:
     def variance(self, share: Floats, total: Floats) -> Floats:
         """Variance of p = `share` under the block bootstrap; `total`: the sum of weighted rows.
 
-        NaN where all rows lie in one block, which tells nothing of how much blocks differ.
+        NaN where all rows lie in one block.
         """
         if self.blocks < 2:
             return np.full(share.shape, np.nan)
@@ -69,9 +67,9 @@ class BlockSums:
 
 
 def independent_outcomes(share: Floats, variance: Floats, at_most: Floats) -> Floats:
-    """p (1 - p) / variance, along the last axis (nodes), not more than `at_most` (effective rows).
+    """p (1 - p) / variance, along the last axis (nodes), limited to `at_most` (effective rows).
 
-    Where an event never or always happened there is no variance to see: the value of the nearest node towards 0 holds.
+    An event that never or always happened has no sample variance and takes the value of the nearest node towards 0.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         found = np.where((variance > 0) & (share > 0) & (share < 1), share * (1.0 - share) / variance, np.nan)
@@ -80,12 +78,12 @@ def independent_outcomes(share: Floats, variance: Floats, at_most: Floats) -> Fl
     return np.asarray(np.minimum(found, at_most))
 
 
-def interval_pct(percent: Floats, independent: Floats) -> tuple[Floats, Floats]:
+def wilson_interval_pct(percent: Floats, independent: Floats) -> tuple[Floats, Floats]:
     """95 % interval of probabilities in percent: Wilson's score interval with `independent` outcomes.
 
-    Never empty, never only 0 or 100; NaN where either is NaN. Wilson (1927).
+    Of positive width even at 0 and 100; NaN where either is NaN. Wilson (1927).
 
-    >>> low, high = interval_pct(np.array([50.0]), np.array([100.0]))
+    >>> low, high = wilson_interval_pct(np.array([50.0]), np.array([100.0]))
     >>> low.round(1), high.round(1)
     (array([40.4]), array([59.6]))
     """

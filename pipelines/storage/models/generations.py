@@ -1,7 +1,7 @@
-"""Generations: each build's numbers under a number of its own, and the one-row pointer that readers follow.
+"""Generations of models: recording, publication and rollback.
 
-A build writes its own generation and never touches another. Publishing, and going back, is a one-row UPDATE: a reader
-sees the old generation or the new one, whatever its isolation level, and never waits (postgres.md, section 1).
+A build writes only rows of its own generation. Publication and rollback are a one-row UPDATE of `active_generation`: at
+any isolation level a reader sees either the old generation or the new one, and never waits (postgres.md, section 1).
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,9 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
-from pipelines.domain.configuration.model import MODEL_NAME, ModelConfig, Profile
+from pipelines.domain.configuration.model import MODEL_NAME, Profile
 from pipelines.domain.models.base import Rule
 from pipelines.domain.models.lookup import AxisKind, LookupAxes
-from pipelines.domain.models.momentum import MomentumRule
 from pipelines.domain.models.registry import model_named
 from pipelines.domain.prices.bars import Closes
 from pipelines.errors import BuildError, NoDataError
@@ -28,8 +27,8 @@ from pipelines.storage.prices.history import BarSummary
 
 SQL = Statements(__name__)
 
-#: How long a publication waits for those who read meanwhile: longer than the server takes from a statement's plan to
-#: its snapshot, however busy the machine is.
+#: Limit of a publication's wait for current readers: longer than a busy server takes from planning a statement to its
+#: snapshot.
 READERS_WAIT_SECONDS = 2.0
 
 
@@ -50,7 +49,7 @@ class ModelVersion:
     axis_step: int
     axis_max: int
     axis: str
-    evidence_step: int | None
+    uncertainty_step: int | None
     buckets: list[int]
     borrowed_from: str | None
     code_version: str
@@ -66,7 +65,7 @@ class ModelVersion:
 
     @property
     def axes(self) -> LookupAxes:
-        """What is needed to read this generation's lookup."""
+        """Axes of this generation's lookup."""
         return LookupAxes(
             Profile(self.profile),
             self.ttc_step_seconds,
@@ -74,13 +73,13 @@ class ModelVersion:
             self.axis_step,
             self.axis_max,
             AxisKind(self.axis),
-            self.evidence_step,
+            self.uncertainty_step,
             tuple(self.buckets),
         )
 
     @property
     def rule(self) -> Rule:
-        """What places a state and a strike in its tables."""
+        """Rule of this generation's model."""
         return model_named(self.model).rule(self.config)
 
 
@@ -92,30 +91,6 @@ def code_version() -> str:
 def start_generation(
     connection: Connection,
     symbol: str,
-    config: ModelConfig,
-    *,
-    closes: Closes | None = None,
-    origin: str = "built",
-    thresholds_bps: Sequence[int] | None = None,
-    run_id: str | None = None,
-) -> int:
-    """Record a new generation of the momentum model in state `building` and return its number."""
-    nodes = tuple(thresholds_bps or config.moves_bps)
-    return record_generation(
-        connection,
-        symbol,
-        MODEL_NAME,
-        MomentumRule(config),
-        nodes,
-        bars=None if closes is None else span_of(closes),
-        origin=origin,
-        run_id=run_id,
-    )
-
-
-def record_generation(
-    connection: Connection,
-    symbol: str,
     model: str,
     rule: Rule,
     nodes: Sequence[int],
@@ -125,11 +100,10 @@ def record_generation(
     borrowed_from: str | None = None,
     run_id: str | None = None,
 ) -> int:
-    """Record a new generation of any model in state `building` and return its number.
+    """Record a new generation in state `building` and return its number.
 
-    `nodes`: of the tables, in the axis' unit; `bars`: what it is built from.
+    `nodes`: of the tables, in the unit of the axis; `bars`: the bars it is built from, None for imported tables.
     """
-
     axes = rule.axes
     row = connection.execute(
         SQL["start_generation"],
@@ -145,7 +119,7 @@ def record_generation(
             "axis": str(axes.axis),
             "axis_step": axes.axis_step,
             "axis_max": axes.axis_max,
-            "evidence_step": axes.evidence_step,
+            "evidence_step": axes.uncertainty_step,
             "buckets": list(axes.buckets),
             "borrowed_from": borrowed_from,
             "code_version": code_version(),
@@ -159,7 +133,7 @@ def record_generation(
     return int(row[0])
 
 
-def span_of(closes: Closes) -> BarSummary:
+def summarize_closes(closes: Closes) -> BarSummary:
     """Count and range of bars in memory."""
     first, last = (datetime.fromtimestamp(int(closes.minutes[index]) * 60, UTC) for index in (0, -1))
     return BarSummary(len(closes), first, last)
@@ -184,10 +158,10 @@ def latest_built_generation(connection: Connection, symbol: str, model: str = MO
     return int(row[0])
 
 
-def generation_to_fill(connection: Connection, symbol: str, run_id: str | None, model: str = MODEL_NAME) -> int:
-    """The newest generation, if its lookup is still missing; otherwise a new one with the same fingerprints.
+def generation_for_lookup(connection: Connection, symbol: str, run_id: str | None, model: str = MODEL_NAME) -> int:
+    """The newest generation if it has no lookup yet; otherwise a new one with the same fingerprints.
 
-    A generation's numbers never change, so a lookup that is asked for again goes into a generation of its own.
+    A generation's numbers never change, so a rebuilt lookup needs a new generation.
     """
     latest = latest_built_generation(connection, symbol, model)
     if read_version(connection, latest).lookup_rows is None:
@@ -208,20 +182,20 @@ def active_generation(connection: Connection, symbol: str, model: str = MODEL_NA
     return int(row[0])
 
 
-def judge(connection: Connection, generation: int, *, complete: bool) -> None:
-    """Mark a checked generation as complete, or as rejected; a verdict is never changed."""
+def finish_generation(connection: Connection, generation: int, *, complete: bool) -> None:
+    """Set the state of a building generation to `complete` or `rejected`; a final state never changes."""
     state = "complete" if complete else "rejected"
-    connection.execute(SQL["judge_generation"], {"generation": generation, "state": state})
+    connection.execute(SQL["finish_generation"], {"generation": generation, "state": state})
 
 
 def publish(connection: Connection, generation: int) -> ModelVersion:
-    """Point readers to a complete generation, whose lookup was committed before; needs a transaction.
+    """Make a complete generation, whose lookup is committed, the active one; needs a transaction.
 
     Raises BuildError when it is not complete.
     """
     version = read_version(connection, generation)
-    if version.published_at is None:  # one to go back to was attached long ago
-        _let_earlier_readers_end(connection)
+    if version.published_at is None:  # otherwise its partition was attached long ago
+        _wait_for_current_readers(connection)
     if version.model == MODEL_NAME:
         connection.execute(SQL["create_fingerprint_views"], [version.symbol])
     connection.execute(SQL["publish_lock"], [MAINTENANCE_LOCK])
@@ -233,11 +207,11 @@ def publish(connection: Connection, generation: int) -> ModelVersion:
     return version
 
 
-def _let_earlier_readers_end(connection: Connection) -> None:
-    """Wait until who reads the lookup now is done, READERS_WAIT_SECONDS at most; nobody else waits.
+def _wait_for_current_readers(connection: Connection) -> None:
+    """Wait until the current readers of the lookup finish, READERS_WAIT_SECONDS at most, without blocking others.
 
-    PostgreSQL plans a statement before it takes the snapshot that it reads. One planned before a partition was attached
-    does not look into it; were the partition published in between, it would find the pointer and no rows.
+    PostgreSQL plans a statement before it takes its snapshot. A statement planned before the partition was attached
+    does not scan it; if the generation were published before its snapshot, it would find the pointer and no rows.
     """
 
     def readers() -> set[str]:
@@ -254,13 +228,13 @@ def _let_earlier_readers_end(connection: Connection) -> None:
 
 
 def roll_back(connection: Connection, symbol: str, model: str = MODEL_NAME) -> tuple[int, int]:
-    """Point readers to the generation published before the active one; needs a transaction.
+    """Make the generation published before the active one active; needs a transaction.
 
-    Returns (left, taken). Raises NoDataError when there is nothing to go back to.
+    Returns (previously active, now active). Raises NoDataError when no earlier generation is left.
     """
-    left = active_generation(connection, symbol, model)
+    active = active_generation(connection, symbol, model)
     row = connection.execute(SQL["previous_generation"], [symbol, model]).fetchone()
     if row is None or row[0] is None:
-        raise NoDataError(f"{symbol} has no published generation before {left}")
+        raise NoDataError(f"{symbol} has no published generation before {active}")
     publish(connection, int(row[0]))
-    return left, int(row[0])
+    return active, int(row[0])

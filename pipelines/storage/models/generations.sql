@@ -15,8 +15,8 @@ WHERE active.symbol = %s AND active.model = %s AND version.state = 'complete' AN
 
 -- name: model_version
 SELECT generation, symbol, model, profile, origin, state, config, nodes, ttc_step_seconds, ttc_max_seconds,
-    axis_step, axis_max, axis, evidence_step, buckets, borrowed_from, code_version, first_bar_at, last_bar_at, bar_count, fingerprint_rows,
-    lookup_rows, lookup_sha256, created_at, completed_at, published_at
+    axis_step, axis_max, axis, evidence_step AS uncertainty_step, buckets, borrowed_from, code_version, first_bar_at, last_bar_at,
+    bar_count, fingerprint_rows, lookup_rows, lookup_sha256, created_at, completed_at, published_at
 FROM analytics.model_version WHERE generation = %s
 
 -- name: start_generation
@@ -30,7 +30,7 @@ INSERT INTO analytics.model_version (
 )
 RETURNING generation
 
--- name: judge_generation
+-- name: finish_generation
 UPDATE analytics.model_version SET state = %(state)s, completed_at = clock_timestamp()
 WHERE generation = %(generation)s AND state = 'building'
 

@@ -13,7 +13,7 @@ from pipelines.errors import SettingsError
 from pipelines.storage.models.champions import read_champion
 from pipelines.storage.models.generations import active_generation, read_version
 from pipelines.storage.models.tables import read_fingerprints, read_lookup_rows
-from pipelines.storage.models.volatility import newest_state
+from pipelines.storage.models.volatility import latest_volatility_state
 from pipelines.storage.postgres.connection import Connection, Database, Role
 
 
@@ -88,5 +88,5 @@ def _states(
     """What is known after the newest bar, with the momentum that was given."""
     if rule.volatility is None or given:
         return MarketStates.single(0.0, momentum_pct)
-    state = newest_state(connection, symbol)
+    state = latest_volatility_state(connection, symbol)
     return MarketStates.single(state.minute + 1.0, momentum_pct, state.variances)

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.models.base import FittedModel
-from pipelines.domain.models.refit import OWN_DAYS, Fitted, due_fit, make_fit
+from pipelines.domain.models.refit import MIN_OWN_DAYS, CurrentFit, due_refit, fit_due
 from pipelines.domain.models.registry import all_models
 from pipelines.domain.models.standardised_fingerprint import (
     HORIZON_MINUTES,
@@ -29,8 +29,8 @@ from pipelines.storage.models.volatility import (
     read_counts,
     read_parameters,
     read_progress,
-    read_state,
     read_track,
+    read_volatility_state,
     record_progress,
     write_counts,
     write_parameters,
@@ -85,9 +85,11 @@ def update_volatility(
     first, end = (int(at.timestamp()) // 60 for at in (bars.first_bar_at, bars.last_bar_at))
     end += 1
     stored, lender = read_parameters(connection, symbol), _lender(connection, lenders)
-    fitted = None if stored is None else Fitted(int(stored.fitted_until.timestamp()) // 60, bool(stored.borrowed_from))
+    fitted = (
+        None if stored is None else CurrentFit(int(stored.fitted_until.timestamp()) // 60, bool(stored.borrowed_from))
+    )
     try:
-        due = due_fit(fitted, first, end, can_borrow=lender is not None, asked=refit)
+        due = due_refit(fitted, first, end, can_borrow=lender is not None, requested=refit)
     except ValueError as error:
         raise NoDataError(f"{symbol}: {error}") from error
     try:
@@ -98,7 +100,7 @@ def update_volatility(
         else:
             history = _history(read_closes(connection, symbol))
             borrowed_from, lent = lender if due.borrowed and lender is not None else (None, None)
-            parameters = make_fit(due, history, lent)
+            parameters = fit_due(due, history, lent)
             parameters_id = write_parameters(connection, symbol, parameters, borrowed_from)
             track = track_volatility(history.log_close, history.first_minute, parameters.volatility)
             days_written = write_track(connection, symbol, parameters_id, track, history.first_minute)
@@ -122,7 +124,7 @@ def _go_on(connection: Connection, symbol: str, stored: StoredParameters, end: i
     if from_minute >= end:
         return 0
     begin = from_minute // MINUTES_PER_DAY * MINUTES_PER_DAY
-    before = read_state(connection, symbol, begin - 1)
+    before = read_volatility_state(connection, symbol, begin - 1)
     closes = read_closes(connection, symbol) if before is None else read_closes_since(connection, symbol, begin)
     history = _history(closes)
     if before is not None:
@@ -183,7 +185,7 @@ def _lender(connection: Connection, lenders: Sequence[str]) -> tuple[str, Standa
         if stored is None or stored.borrowed_from or bars.first_bar_at is None or bars.last_bar_at is None:
             continue
         counted = read_progress(connection, symbol, COUNTS)
-        if counted is not None and (bars.last_bar_at - bars.first_bar_at).days >= OWN_DAYS:
+        if counted is not None and (bars.last_bar_at - bars.first_bar_at).days >= MIN_OWN_DAYS:
             return symbol, stored.parameters
     return None
 

@@ -1,4 +1,4 @@
-"""The numbers of a generation: its fingerprints and its lookup."""
+"""Fingerprints and lookup of a generation."""
 
 import hashlib
 import struct
@@ -18,11 +18,10 @@ from pipelines.domain.models.lookup import (
     Hundredths,
     LookupAxes,
     LookupBlock,
-    LookupGrid,
     LookupRow,
     build_lookup_block,
 )
-from pipelines.domain.models.uncertainty import Evidence
+from pipelines.domain.models.uncertainty import Uncertainty
 from pipelines.domain.prices.bars import Floats
 from pipelines.errors import NoDataError
 from pipelines.storage.models.generations import ModelVersion
@@ -47,13 +46,13 @@ from pipelines.storage.postgres.statements import Statements
 SQL = Statements(__name__)
 
 Bools = npt.NDArray[np.bool_]
-#: Stands for "not known" in `n` and `n_eff` of imported tables.
+#: Means "unknown" in `n` and `n_eff` of imported tables.
 UNKNOWN = -1
 
 
 @dataclass(frozen=True)
 class LookupReport:
-    """What a lookup takes: rows, cells with data, SHA-256 of its arrays, bytes on disk with index."""
+    """Size of a stored lookup: rows, cells with data, SHA-256 of its arrays, bytes on disk with index."""
 
     rows: int
     cells: int
@@ -66,7 +65,7 @@ def write_fingerprints(connection: Connection, generation: int, fingerprints: Fi
     with connection.cursor().copy(SQL["copy_fingerprints_in"]) as copy:
         copy.write(HEADER)
         for table in range(len(fingerprints.buckets)):
-            for part in _equally_filled(fingerprints, table):
+            for part in _horizons_by_nulls(fingerprints, table):
                 copy.write(_encode_fingerprints(generation, fingerprints, table, part))
         copy.write(TRAILER)
     rows = len(fingerprints.buckets) * fingerprints.horizons
@@ -74,8 +73,8 @@ def write_fingerprints(connection: Connection, generation: int, fingerprints: Fi
     return rows
 
 
-def _equally_filled(fingerprints: FingerprintSet, table: int) -> list[Bools]:
-    """Horizons parted by which of their columns are NULL, since all rows of a block have the same width."""
+def _horizons_by_nulls(fingerprints: FingerprintSet, table: int) -> list[Bools]:
+    """Masks of the horizons with the same NULL columns; all rows of a block must have the same width."""
     filled = np.stack(
         [
             ~np.isnan(fingerprints.positive[table]).any(axis=1),
@@ -88,10 +87,10 @@ def _equally_filled(fingerprints: FingerprintSet, table: int) -> list[Bools]:
 
 
 def _encode_fingerprints(generation: int, fingerprints: FingerprintSet, table: int, part: Bools) -> bytes:
-    n, bucket, evidence = int(part.sum()), fingerprints.buckets[table], fingerprints.evidence
+    n, bucket, uncertainty = int(part.sum()), fingerprints.buckets[table], fingerprints.uncertainty
     positive, negative = fingerprints.positive[table, part], fingerprints.negative[table, part]
     known = fingerprints.n[table, part][0] != UNKNOWN
-    proofs = (None, None) if evidence is None else (evidence.positive[table, part], evidence.negative[table, part])
+    independent = (None, None) if uncertainty is None else (uncertainty.positive[table], uncertainty.negative[table])
     return encode_rows(
         [
             int4(np.full(n, generation)),
@@ -101,13 +100,13 @@ def _encode_fingerprints(generation: int, fingerprints: FingerprintSet, table: i
             None if np.isnan(negative[0]).any() else float8_array(negative),
             int8(fingerprints.n[table, part]) if known else None,
             float8(fingerprints.n_eff[table, part]) if known else None,
-            *(None if proof is None else float4_array(proof) for proof in proofs),
+            *(None if side is None else float4_array(side[part]) for side in independent),
         ]
     )
 
 
 def read_fingerprints(connection: Connection, version: ModelVersion, *, baseline_only: bool = False) -> FingerprintSet:
-    """A generation's fingerprints, baseline first. Raises NoDataError when they are not there."""
+    """A generation's fingerprints, baseline first. Raises NoDataError when there are none."""
     name = "baseline_fingerprint" if baseline_only else "fingerprints"
     rows = connection.execute(SQL[name], [version.generation]).fetchall()
     if not rows:
@@ -118,25 +117,22 @@ def read_fingerprints(connection: Connection, version: ModelVersion, *, baseline
     positive, negative = (_stacked([row[side] for row in rows], len(nodes)).reshape(*shape, -1) for side in (2, 3))
     n = np.array([UNKNOWN if row[4] is None else row[4] for row in rows], dtype=np.int64).reshape(shape)
     n_eff = np.array([UNKNOWN if row[5] is None else row[5] for row in rows], dtype=np.float64).reshape(shape)
-    evidence = None
-    proofs = [next((row[side] for row in rows if row[side] is not None), None) for side in (6, 7)]
-    if version.evidence_step is not None and proofs[0] is not None and proofs[1] is not None:
-        width = len(proofs[0])
-        evidence = Evidence(
-            version.evidence_step,
-            *(_stacked([row[side] for row in rows], width).reshape(*shape, -1) for side in (6, 7)),
-        )
-    return FingerprintSet(buckets, nodes, positive, negative, n, n_eff, evidence)
+    uncertainty = None
+    width = next((len(row[6]) for row in rows if row[6] is not None), None)
+    if version.uncertainty_step is not None and width is not None:
+        independent = (_stacked([row[side] for row in rows], width).reshape(*shape, -1) for side in (6, 7))
+        uncertainty = Uncertainty(version.uncertainty_step, *independent)
+    return FingerprintSet(buckets, nodes, positive, negative, n, n_eff, uncertainty)
 
 
 def write_lookup(
-    connection: Connection, generation: int, blocks: Iterable[LookupBlock], config: LookupGrid
+    connection: Connection, generation: int, blocks: Iterable[LookupBlock], axes: LookupAxes
 ) -> LookupReport:
-    """Store a generation's lookup as a partition of its own; needs a transaction.
+    """Store a generation's lookup in its own partition; needs a transaction.
 
-    Loaded and indexed before it is attached, so that no reader of another generation waits.
+    The partition is loaded and indexed before it is attached, so that readers of other generations never wait.
     """
-    ttcs = np.array(config.lookup_ttcs_seconds)
+    ttcs = np.array(axes.ttcs_seconds)
     rows = cells = 0
     digest = hashlib.sha256()
     connection.execute(SQL["create_lookup_table"], [generation])
@@ -169,20 +165,20 @@ def _encode_block(generation: int, block: LookupBlock, ttcs: np.ndarray, part: n
     if not with_data:
         return encode_rows([*keys, None, None, None, None])
     sides = [int2_array(block.within_positive[part]), int2_array(block.within_negative[part])]
-    proofs = [
+    independent = [
         None if side is None else float4_array(side[part])
-        for side in (block.evidence_positive, block.evidence_negative)
+        for side in (block.independent_positive, block.independent_negative)
     ]
-    return encode_rows([*keys, *sides, *proofs])
+    return encode_rows([*keys, *sides, *independent])
 
 
 def read_lookup_block(connection: Connection, generation: int, bucket: int) -> LookupBlock:
-    """The stored lookup of one bucket. Raises NoDataError when it is not there."""
+    """The stored lookup of one bucket. Raises NoDataError when there is none."""
     result = connection.cursor(binary=True).execute(SQL["lookup_bucket"], [generation, bucket]).pgresult
     assert result is not None
     if not result.ntuples:
         raise NoDataError(f"generation {generation} has no lookup rows for bucket {bucket}")
-    # Whole column at once: as Python lists, 17 million numbers take ten times as long.
+    # Whole columns at once: 17 million numbers as Python lists take ten times as long.
     positive, negative = (
         stack_arrays([result.get_value(row, side) for row in range(result.ntuples)], ">i2", MISSING) for side in (0, 1)
     )
@@ -191,34 +187,33 @@ def read_lookup_block(connection: Connection, generation: int, bucket: int) -> L
 
 
 def verify_lookup(
-    connection: Connection, generation: int, fingerprints: FingerprintSet, config: LookupGrid
+    connection: Connection, generation: int, fingerprints: FingerprintSet, axes: LookupAxes
 ) -> list[CheckResult]:
-    """Read a stored lookup back, all of it, and compare it with its fingerprints cell by cell."""
-    outside = falls = torn = other = 0
+    """Read a stored lookup back and compare every cell with its fingerprints."""
+    failed, incomplete, differing = np.zeros(3, dtype=np.int64), 0, 0
     largest = 0.0
-    rows = len(config.lookup_ttcs_seconds) * len(config.buckets)
-    cells = rows * len(config.lookup_nodes) * 2
-    for bucket in config.buckets:
-        expected = build_lookup_block(fingerprints, bucket, config)
+    for bucket in axes.buckets:
+        expected = build_lookup_block(fingerprints, bucket, axes)
         stored = read_lookup_block(connection, generation, bucket)
-        broken = check_lookup_block(stored)
-        outside, falls, torn = outside + broken[0], falls + broken[1], torn + broken[2]
-        torn += abs(len(stored.n_eff) - len(expected.n_eff))
+        failed += check_lookup_block(stored)
+        incomplete += abs(len(stored.n_eff) - len(expected.n_eff))
         difference = largest_difference(stored, expected)
-        other += int(difference > 0.0)
+        differing += int(difference > 0.0)
         largest = max(largest, difference)
+    outside, falls, partial = failed.tolist()
+    cells = 2 * axes.cells
     return [
-        CheckResult("cells_complete", torn, cells, f"{rows} rows expected"),
+        CheckResult("cells_complete", partial + incomplete, cells, f"{axes.rows} rows expected"),
         CheckResult("percent_0_to_100", outside, cells),
         CheckResult("monotone_in_move", falls, cells),
         CheckResult(
-            "equals_interpolation_at_nodes", other, len(config.buckets), f"largest difference {largest} points"
+            "equals_interpolation_at_nodes", differing, len(axes.buckets), f"largest difference {largest} points"
         ),
     ]
 
 
-def time_reads(connection: Connection, version: ModelVersion, reads: int) -> list[float]:
-    """Seconds of each of `reads` reads of a ladder's rows, spread over the lookup."""
+def time_lookup_reads(connection: Connection, version: ModelVersion, reads: int) -> list[float]:
+    """Durations in seconds of `reads` reads of a ladder's rows, spread over the lookup."""
     rng = np.random.default_rng(version.generation)
     seconds = []
     for _ in range(reads):
@@ -241,7 +236,7 @@ def read_lookup_rows(
 async def read_lookup_rows_async(
     pool: AsyncPool, generation: int, bucket: int, axes: LookupAxes, ttc_seconds: float, ahead_seconds: int
 ) -> dict[int, LookupRow]:
-    """As `read_lookup_rows`, through a pool, with the rows for the next `ahead_seconds` too."""
+    """As `read_lookup_rows` through a pool, including the rows for the next `ahead_seconds`."""
     parameters = lookup_parameters(generation, bucket, axes, ttc_seconds, ahead_seconds)
     async with pool.connection() as connection:
         cursor = await connection.execute(SQL["lookup_rows"], parameters, prepare=True, binary=True)
@@ -251,17 +246,17 @@ async def read_lookup_rows_async(
 def lookup_parameters(
     generation: int, bucket: int, axes: LookupAxes, ttc_seconds: float, ahead_seconds: int = 0
 ) -> tuple[int, int, int, int]:
-    """Parameters of the statement `lookup_rows` for an answer at `ttc_seconds`, and those of the time after it."""
+    """Parameters of the statement `lookup_rows` for answers at `ttc_seconds` and up to `ahead_seconds` later."""
     lower, upper = axes.nodes_around(ttc_seconds)
     return generation, bucket, max(0, lower - ahead_seconds), upper
 
 
 def lookup_rows(result: PGresult | None) -> dict[int, LookupRow]:
-    """The binary result of the statement `lookup_rows`, by TTC: a tenth of the time that Python lists take."""
+    """Rows of the binary result of the statement `lookup_rows` by TTC, in a tenth of the time of Python lists."""
     assert result is not None
     rows = {}
     for row in range(result.ntuples):
-        ttc_data, positive, negative, n_eff, *proofs = (result.get_value(row, column) for column in range(6))
+        ttc_data, positive, negative, n_eff, *independent = (result.get_value(row, column) for column in range(6))
         assert ttc_data is not None
         assert n_eff is not None
         ttc = int.from_bytes(ttc_data, "big", signed=True)
@@ -270,7 +265,7 @@ def lookup_rows(result: PGresult | None) -> dict[int, LookupRow]:
             _hundredths(positive),
             _hundredths(negative),
             float(struct.unpack("!f", n_eff)[0]),
-            *(None if proof is None else decode_array(proof, ">f4").astype(np.float32) for proof in proofs),
+            *(None if side is None else decode_array(side, ">f4").astype(np.float32) for side in independent),
         )
     return rows
 

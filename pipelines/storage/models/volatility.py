@@ -170,7 +170,7 @@ def read_track(connection: Connection, symbol: str, first_minute: int, end: int)
     return VolatilityTrack(first_minute, flat[0], flat[1:])
 
 
-def read_state(connection: Connection, symbol: str, minute: int) -> VolatilityState | None:
+def read_volatility_state(connection: Connection, symbol: str, minute: int) -> VolatilityState | None:
     """State after a minute; None where there is none. Its close is NaN where the minute has no bar."""
     track = read_track(connection, symbol, minute, minute + 1)
     if np.isnan(track.mean_abs_return[0]):
@@ -187,7 +187,7 @@ def count_days(connection: Connection, symbol: str) -> int:
     return int(row[0])
 
 
-def newest_state(connection: Connection, symbol: str) -> VolatilityState:
+def latest_volatility_state(connection: Connection, symbol: str) -> VolatilityState:
     """State after the newest bar that volatility was computed for. Raises NoDataError when there is none."""
     row = connection.execute(SQL["newest_volatility_day"], [symbol]).fetchone()
     if row is not None and row[0] is not None:
@@ -195,7 +195,7 @@ def newest_state(connection: Connection, symbol: str) -> VolatilityState:
         track = read_track(connection, symbol, first, first + MINUTES_PER_DAY)
         known = np.flatnonzero(~np.isnan(track.mean_abs_return))
         if len(known):
-            found = read_state(connection, symbol, first + int(known[-1]))
+            found = read_volatility_state(connection, symbol, first + int(known[-1]))
             assert found is not None
             return found
     raise NoDataError(f"{symbol} has no volatility: run `strikecast build {symbol}`")

@@ -11,6 +11,7 @@ from small_builds import build_generation
 
 from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.domain.models.fingerprint import FingerprintSet, compute_fingerprints
+from pipelines.domain.models.momentum import MomentumRule
 from pipelines.domain.prices.bars import closes_from_usd
 from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
@@ -102,7 +103,7 @@ def test_an_import_stores_the_files_cell_by_cell_and_exports_them_to_the_byte(
 ) -> None:
     assert all(parity.equal == parity.cells == 60 * 80 for parity in imported.with_files)
     assert len(imported.with_files) == 4
-    assert [check for check in imported.checks if not check.holds] == []
+    assert [check for check in imported.checks if not check.passed] == []
     paths = export_fingerprints(stored(database, imported.generation), "BTC", tmp_path / "export")
     assert sorted(path.name for path in (tmp_path / "export").iterdir()) == sorted(path.name for path in paths)
     assert [path.name for path in paths] == list(imported.files)
@@ -116,7 +117,7 @@ def test_an_imported_generation_says_where_it_is_from(database: Database, import
         assert active_generation(connection, "BTC") == imported.generation
     assert (version.origin, version.profile, version.state) == ("imported", "source", "complete")
     assert tuple(version.nodes) == SOURCE_MOVES
-    assert version.lookup_rows == ModelConfig().lookup_rows
+    assert version.lookup_rows == MomentumRule(ModelConfig()).axes.rows
 
 
 @pytest.mark.parametrize("bucket", [-10, 0, 10])
@@ -171,7 +172,7 @@ def test_an_import_that_breaks_an_invariant_is_kept_but_never_published(
     folder = copied(reference, tmp_path / "rising", {TEN: cell(1, 79, "99.0")})
     tables = read_fingerprint_files(folder, "BTC")
     report = import_tables(database, "BAD", tables, publish_it=False)
-    assert "fingerprint_monotone_in_move" in {check.name for check in report.checks if not check.holds}
+    assert "fingerprint_monotone_in_move" in {check.name for check in report.checks if not check.passed}
     with pytest.raises(BuildError, match="rejected"):
         import_tables(database, "BAD", tables, publish_it=True)
     with database.connect("test", Role.READER) as connection, pytest.raises(NoDataError):

@@ -27,7 +27,7 @@ from pipelines.live import refresh_loop
 from pipelines.storage.live.ticks import minute_closes
 from pipelines.storage.models.champions import change_champion
 from pipelines.storage.models.generations import active_generation, read_version
-from pipelines.storage.models.volatility import newest_state
+from pipelines.storage.models.volatility import latest_volatility_state
 from pipelines.storage.postgres.connection import Database, Role
 
 
@@ -108,7 +108,7 @@ def test_volatility_continues_from_the_newest_bar_through_later_ticks(
     assert payload is not None
     with database.connect("test", Role.READER) as connection:
         version = read_version(connection, active_generation(connection, symbol, "standardised"))
-        state = newest_state(connection, symbol)
+        state = latest_volatility_state(connection, symbol)
         rule = version.rule
         assert rule.volatility is not None
         expected = LiveVolatility(state, rule.volatility)

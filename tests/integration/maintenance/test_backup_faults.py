@@ -14,7 +14,7 @@ import pytest
 from backups import SCRIPT, TIMEOUT_SECONDS, dump_held_up, dumping, now, run, script, shown_by
 from processes import command_line, descendants, kill_all, postmaster
 from server_folders import server_folder
-from small_builds import SMALL
+from small_builds import RULE
 from waiting import wait_until
 
 from pipelines.domain.maintenance.backups import RotationPolicy
@@ -204,7 +204,7 @@ def test_a_publication_during_the_dump_is_not_half_in_it(database: Database, bui
                 rows = connection.execute(
                     "SELECT count(*) FROM analytics.lookup WHERE generation = %s AND bucket = 1::smallint", [generation]
                 ).fetchone()
-            assert rows == (len(SMALL.lookup_ttcs_seconds),)
+            assert rows == (len(RULE.axes.ttcs_seconds),)
             assert len(ladder_payload(restored, symbol, 0.25, 100.0, 900, 0.0)["probabilities"]) > 1
             with database.connect("test", Role.READER) as connection:
                 assert active_generation(connection, symbol) == new[symbol]

@@ -16,12 +16,12 @@ import pytest
 from processes import postmaster
 from psycopg import IsolationLevel
 from server_folders import server_folder
-from small_builds import SMALL, build_generation
+from small_builds import RULE, SMALL, build_generation
 from waiting import TIMEOUT_SECONDS, wait_until
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.errors import BuildError, NoDataError
-from pipelines.storage.models.generations import active_generation, judge, publish, read_version, roll_back
+from pipelines.storage.models.generations import active_generation, finish_generation, publish, read_version, roll_back
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.embedded import EmbeddedServer, postgres_bin_dir
 from pipelines.storage.postgres.schema import migrate
@@ -42,7 +42,7 @@ LOOKS_FOR_READERS = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND query LIKE '%FROM pg_locks%relation = %' AND pid <> pg_backend_pid()
 """
-ROWS = len(SMALL.lookup_ttcs_seconds)
+ROWS = len(RULE.axes.ttcs_seconds)
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ def test_a_dump_across_a_publish_holds_one_whole_generation(database: Database, 
     assert f"DUMP\tmomentum\t{old}\t" in pointer[1]
     rows = re.search(rf"COPY analytics.lookup_{old} .*?\n(.*?)\\\.", text, re.DOTALL)
     assert rows is not None
-    assert rows[1].count("\n") == SMALL.lookup_rows
+    assert rows[1].count("\n") == RULE.axes.rows
     assert f"COPY analytics.lookup_{new} " not in text
 
 
@@ -301,7 +301,7 @@ def test_a_generation_that_failed_its_checks_is_not_published(database: Database
 def test_what_is_complete_is_never_rejected_afterwards(database: Database, build: Build) -> None:
     generation = build("DONE", seed=1)
     with database.connect("test", Role.PIPELINE) as connection:
-        judge(connection, generation, complete=False)
+        finish_generation(connection, generation, complete=False)
         assert read_version(connection, generation).state == "complete"
 
 
@@ -310,7 +310,7 @@ def test_a_generation_records_what_it_was_built_from(database: Database, build: 
     with database.connect("test", Role.READER) as connection:
         version = read_version(connection, generation)
     assert ModelConfig.from_json(version.config) == SMALL
-    assert version.lookup_rows == SMALL.lookup_rows
+    assert version.lookup_rows == RULE.axes.rows
     assert version.fingerprint_rows == (len(SMALL.buckets) + 1) * 60
     assert version.lookup_sha256 is not None
     assert version.bar_count is not None

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from pipelines.domain.configuration.model import Profile
-from pipelines.domain.models.interpolation import interpolate_beyond, served
+from pipelines.domain.models.interpolation import clip_before_close, interpolate_beyond
 from pipelines.storage.live import ticks
 from pipelines.storage.models import tables
 from pipelines.storage.models.generations import read_version
@@ -160,7 +160,7 @@ def test_sql_python_and_interpolation_give_one_answer(database: Database, build:
             side = tables.positive if row["direction"] == "above" else tables.negative
             move = abs(row["strike"] - price) / price * 10_000
             exact = interpolate_beyond(side[table], tables.nodes, ttc, move, Profile.SOUND)
-            certain = float(served(exact, ttc, Profile.SOUND))
+            certain = float(clip_before_close(exact, ttc, Profile.SOUND))
             assert abs(certain - row["prob_beyond"]) < 0.0101, (ttc, row)
 
 

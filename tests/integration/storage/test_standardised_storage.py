@@ -24,7 +24,7 @@ from pipelines.storage.models.champions import change_champion, read_champion
 from pipelines.storage.models.ladders import ladder_payload
 from pipelines.storage.models.refit import update_counts, update_volatility
 from pipelines.storage.models.volatility import (
-    newest_state,
+    latest_volatility_state,
     read_counts,
     read_parameters,
     read_track,
@@ -146,14 +146,14 @@ def test_a_renewal_that_dies_leaves_the_state_before_and_the_next_one_catches_up
     n = len(bars.minutes)
     ingest_bars(database, "DIES", bars, tmp_path, 0, n - DAY)
     update_models(database, "DIES")
-    before = newest_state(reader, "DIES")
+    before = latest_volatility_state(reader, "DIES")
     ingest_bars(database, "DIES", bars, tmp_path, n - DAY)
     connection = psycopg.connect(database.conninfo("test", Role.PIPELINE))
     assert update_volatility(connection, "DIES", []).days_written > 0
     connection.close()  # as a process that dies before its commit leaves it
-    assert newest_state(reader, "DIES") == before
+    assert latest_volatility_state(reader, "DIES") == before
     update_models(database, "DIES")
-    assert newest_state(reader, "DIES").minute == END_MINUTE - 1
+    assert latest_volatility_state(reader, "DIES").minute == END_MINUTE - 1
     assert_as_from_scratch(reader, "DIES")
 
 
@@ -263,7 +263,7 @@ def test_sql_and_python_give_one_answer_of_every_model(
 def test_the_newest_state_answers_unless_volatility_is_given(
     database: Database, published: str, reader: Connection
 ) -> None:
-    state = newest_state(reader, published)
+    state = latest_volatility_state(reader, published)
     stored = read_parameters(reader, published)
     assert stored is not None
     states = MarketStates(np.array([state.minute + 1.0]), np.zeros(1), np.array(state.variances)[:, None])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines.domain.configuration.model import AgeWeight, ModelConfig, Profile
+from pipelines.domain.models.momentum import MomentumRule
 
 
 def test_the_defaults_are_the_domains() -> None:
@@ -39,11 +40,11 @@ def test_a_source_fingerprint_has_40_thresholds_and_no_170_bps() -> None:
 
 @pytest.mark.parametrize("profile", Profile)
 def test_the_default_lookup_has_8840181_cells(profile: Profile) -> None:
-    config = ModelConfig(profile=profile)
-    assert list(config.lookup_ttcs_seconds) == list(range(0, 3601, 5))
-    assert list(config.lookup_nodes) == list(range(201))
-    assert config.lookup_rows == 721 * 61 == 43_981
-    assert config.lookup_cells == 721 * 201 * 61 == 8_840_181
+    axes = MomentumRule(ModelConfig(profile=profile)).axes
+    assert list(axes.ttcs_seconds) == list(range(0, 3601, 5))
+    assert list(axes.nodes) == list(range(201))
+    assert axes.rows == 721 * 61 == 43_981
+    assert axes.cells == 721 * 201 * 61 == 8_840_181
 
 
 @pytest.mark.parametrize(

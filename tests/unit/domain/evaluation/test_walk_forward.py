@@ -54,11 +54,11 @@ def without_the_future(history: MarketHistory, instant: int) -> MarketHistory:
 @pytest.mark.parametrize("name", all_models())
 def test_models_of_each_day_are_the_same_whatever_follows_that_day(history: MarketHistory, name: str) -> None:
     days = [history.first_minute + 30 * DAY + 7 + k * DAY for k in range(4)]
-    walked = list(model_named(name).walk(history, days, ModelConfig()))
+    walked = list(model_named(name).fit_each(history, days, ModelConfig()))
     assert [model.fitted_until for model in walked] == (days if name == "standardised" else [days[0]] * 4)
     for count in (1, 4):
         changed = without_the_future(history, days[count - 1])
-        again = list(model_named(name).walk(changed, days[:count], ModelConfig()))
+        again = list(model_named(name).fit_each(changed, days[:count], ModelConfig()))
         for ours, theirs in zip(walked, again, strict=False):
             np.testing.assert_array_equal(ours.tables.positive, theirs.tables.positive)
             np.testing.assert_array_equal(ours.tables.negative, theirs.tables.negative)
@@ -95,7 +95,7 @@ def test_each_day_is_forecast_by_models_that_saw_nothing_of_it(history: MarketHi
         expected = np.zeros((len(TTCS), len(MOVES)))
         for day in (start, start + DAY):
             known = history.until(day)
-            *_, model = model_named(entrant.model).walk(known, sorted({start, day}), entrant.config)
+            *_, model = model_named(entrant.model).fit_each(known, sorted({start, day}), entrant.config)
             rows = np.arange(day, day + DAY, 10) - 1 - history.first_minute
             rows = rows[~(np.isnan(history.scaled[rows]) | np.isnan(history.score[rows]))]
             states = model.rule.states(history, rows)

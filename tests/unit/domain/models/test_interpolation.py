@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import RegularGridInterpolator
 
 from pipelines.domain.configuration.model import ModelConfig, Profile
-from pipelines.domain.models.interpolation import interpolate_beyond, scaled_move_bps, weights_on
+from pipelines.domain.models.interpolation import interpolate_beyond, linear_weights, scaled_move_bps
 from pipelines.domain.prices.bars import Floats
 
 MOVES = {profile: ModelConfig(profile=profile).moves_bps for profile in Profile}
@@ -153,7 +153,7 @@ def test_ttcs_and_moves_broadcast_to_a_whole_surface() -> None:
 
 
 def test_weights_are_shares_of_the_two_nodes_around_a_point() -> None:
-    weights = weights_on([0, 10, 30], [-5.0, 0.0, 2.5, 10.0, 25.0, 30.0, 99.0])
+    weights = linear_weights([0, 10, 30], [-5.0, 0.0, 2.5, 10.0, 25.0, 30.0, 99.0])
     nodes = np.array([0, 10, 30])
     positions = nodes[weights.lower] * (1 - weights.share) + nodes[weights.upper] * weights.share
     assert positions.tolist() == [0.0, 0.0, 2.5, 10.0, 25.0, 30.0, 30.0]

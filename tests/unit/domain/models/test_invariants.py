@@ -22,6 +22,7 @@ from pipelines.domain.models.invariants import (
     largest_difference,
 )
 from pipelines.domain.models.lookup import MISSING, LookupBlock, build_lookup_block
+from pipelines.domain.models.momentum import MomentumRule
 from pipelines.domain.prices.bars import Closes, Floats, Ints, closes_from_usd
 from pipelines.domain.prices.momentum import Momentum, compute_momentum
 from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
@@ -48,7 +49,7 @@ def fingerprints(closes: Closes, momentum: Momentum) -> FingerprintSet:
 
 @pytest.fixture(scope="module")
 def block(fingerprints: FingerprintSet) -> LookupBlock:
-    return build_lookup_block(fingerprints, 0, CONFIG)
+    return build_lookup_block(fingerprints, 0, MomentumRule(CONFIG).axes)
 
 
 @pytest.fixture(scope="module", params=SOURCES)
@@ -59,7 +60,7 @@ def long_series(request: pytest.FixtureRequest) -> tuple[Ints, Floats]:
 
 
 def _broken(checks: list[CheckResult]) -> dict[str, int]:
-    return {check.name: check.broken for check in checks if not check.holds}
+    return {check.name: check.failed for check in checks if not check.passed}
 
 
 def test_a_good_build_breaks_nothing(
@@ -73,7 +74,7 @@ def test_a_good_build_breaks_nothing(
     ]
     assert _broken(checks) == {}
     assert checks[0].total == 2 * 62 * 60 * 41
-    assert check_n_adds_up(fingerprints, momentum, closes, bars_with_later_bar(closes, CONFIG)).holds
+    assert check_n_adds_up(fingerprints, momentum, closes, bars_with_later_bar(closes, CONFIG)).passed
     assert check_lookup_block(block) == (0, 0, 0)
 
 
@@ -114,7 +115,7 @@ def test_rows_lost_or_counted_twice_are_caught(
     for tables, count in ((0, baseline - 1), (0, baseline + 1), (31, baseline), (slice(1, None), 0)):
         n = fingerprints.n.copy()
         n[tables, 9] = count
-        assert check_n_adds_up(replace(fingerprints, n=n), momentum, closes, later).broken == 1
+        assert check_n_adds_up(replace(fingerprints, n=n), momentum, closes, later).failed == 1
 
 
 @settings(deadline=None)
@@ -190,7 +191,7 @@ def test_fingerprints_of_many_months_hold_and_equal_a_count_by_hand(
     momentum = compute_momentum(closes, config)
     made = compute_fingerprints(closes, momentum, config)
     assert _broken(check_fingerprints(made, config)) == {}
-    assert check_n_adds_up(made, momentum, closes, bars_with_later_bar(closes, config)).holds
+    assert check_n_adds_up(made, momentum, closes, bars_with_later_bar(closes, config)).passed
     for side in (made.positive, made.negative):
         assert (np.diff(side, axis=-1) <= 0).all()
 

@@ -9,7 +9,7 @@ from scipy.interpolate import RegularGridInterpolator
 from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.fingerprint import FingerprintSet, compute_fingerprints
-from pipelines.domain.models.interpolation import interpolate_beyond, scaled_move_bps, served
+from pipelines.domain.models.interpolation import clip_before_close, interpolate_beyond, scaled_move_bps
 from pipelines.domain.models.ladder import LadderQuery
 from pipelines.domain.models.lookup import (
     MISSING,
@@ -39,13 +39,7 @@ def fingerprints() -> dict[Profile, FingerprintSet]:
 
 
 def _axes(config: ModelConfig) -> LookupAxes:
-    return LookupAxes(
-        config.profile,
-        config.lookup_ttc_step_seconds,
-        config.horizon_minutes * 60,
-        config.lookup_move_step_bps,
-        config.move_max_bps,
-    )
+    return MomentumRule(config).axes
 
 
 def _rows(block: LookupBlock, config: ModelConfig) -> dict[int, LookupRow]:
@@ -57,7 +51,7 @@ def _rows(block: LookupBlock, config: ModelConfig) -> dict[int, LookupRow]:
             block.within_negative[i] if block.has_data[i] else None,
             float(block.n_eff[i]),
         )
-        for i, ttc in enumerate(config.lookup_ttcs_seconds)
+        for i, ttc in enumerate(_axes(config).ttcs_seconds)
     }
 
 
@@ -70,7 +64,7 @@ def test_a_full_lookup_holds_8840181_cells_and_each_of_them(fingerprints: dict[P
     config = CONFIGS[Profile.SOUND]
     cells = 0
     for bucket in config.buckets:
-        block = build_lookup_block(fingerprints[Profile.SOUND], bucket, config)
+        block = build_lookup_block(fingerprints[Profile.SOUND], bucket, _axes(config))
         assert block.bucket == bucket
         assert block.within_positive.shape == block.within_negative.shape == (721, 201)
         assert block.within_positive.dtype == block.within_negative.dtype == np.int16
@@ -78,7 +72,7 @@ def test_a_full_lookup_holds_8840181_cells_and_each_of_them(fingerprints: dict[P
         assert min(block.within_positive.min(), block.within_negative.min()) >= 0
         assert max(block.within_positive.max(), block.within_negative.max()) <= 10_000
         cells += block.within_positive.size
-    assert cells == 8_840_181 == config.lookup_cells
+    assert cells == 8_840_181 == _axes(config).cells
 
 
 @pytest.mark.parametrize("profile", Profile)
@@ -87,7 +81,7 @@ def test_the_nodes_equal_interpolation_within_half_a_hundredth(
     fingerprints: dict[Profile, FingerprintSet], profile: Profile, bucket: int
 ) -> None:
     config, made = CONFIGS[profile], fingerprints[profile]
-    block = build_lookup_block(made, bucket, config)
+    block = build_lookup_block(made, bucket, _axes(config))
     moves = np.broadcast_to(MOVES, (721, 201)).copy()
     if profile is Profile.SOUND:
         moves[1:12] *= np.sqrt(60.0 / TTCS[1:12, None])
@@ -106,14 +100,14 @@ def test_reading_between_the_nodes_equals_interpolation_within_rounding(
     fingerprints: dict[Profile, FingerprintSet], profile: Profile, bucket: int, upward: bool
 ) -> None:
     config, made = CONFIGS[profile], fingerprints[profile]
-    rows, axes = _rows(build_lookup_block(made, bucket, config), config), _axes(config)
+    rows, axes = _rows(build_lookup_block(made, bucket, _axes(config)), config), _axes(config)
     table = (made.positive if upward else made.negative)[made.index(bucket)]
     rng = np.random.default_rng(9)
     ttcs = [*rng.uniform(0.0, 3700.0, 250), *rng.uniform(0.0, 60.0, 100), *rng.integers(0, 3601, 100), 0, 5, 60, 3600]
     for ttc in map(float, ttcs):
         moves = np.concatenate([rng.uniform(0.0, 250.0, 15), rng.uniform(0.0, 10.0, 5), [0.0, 200.0]])
         read = read_ladder(rows, axes, ttc, scaled_move_bps(ttc, moves, profile), np.full(22, upward)).beyond
-        exact = served(interpolate_beyond(table, made.nodes, ttc, moves, profile), ttc, profile)
+        exact = clip_before_close(interpolate_beyond(table, made.nodes, ttc, moves, profile), ttc, profile)
         np.testing.assert_allclose(read, exact, rtol=0, atol=0.01)
 
 
@@ -121,7 +115,7 @@ def test_a_strike_above_reads_the_upward_side_and_one_below_the_downward_side(
     fingerprints: dict[Profile, FingerprintSet],
 ) -> None:
     config, made = CONFIGS[Profile.SOUND], fingerprints[Profile.SOUND]
-    rows = _rows(build_lookup_block(made, -30, config), config)
+    rows = _rows(build_lookup_block(made, -30, _axes(config)), config)
     moves, upward = np.array([10.0, 10.0]), np.array([True, False])
     read = read_ladder(rows, _axes(config), 1800.0, moves, upward).beyond
     up, down = made.positive[made.index(-30), 29, 2], made.negative[made.index(-30), 29, 2]
@@ -134,7 +128,7 @@ def test_a_bucket_without_a_fingerprint_is_missing_and_reads_as_no_answer(
 ) -> None:
     made, config = fingerprints[Profile.SOUND], CONFIGS[Profile.SOUND]
     without = replace(made, buckets=(None, *[99 if bucket == 7 else bucket for bucket in made.buckets[1:]]))
-    block = build_lookup_block(without, 7, config)
+    block = build_lookup_block(without, 7, _axes(config))
     assert block.within_positive.shape == block.within_negative.shape == (721, 201)
     assert {*np.unique(block.within_positive), *np.unique(block.within_negative)} == {MISSING}
     assert not block.has_data.any()
@@ -149,7 +143,7 @@ def test_rows_beyond_the_evidence_are_missing_whole_and_the_others_are_kept(
     made, config = fingerprints[Profile.SOUND], CONFIGS[Profile.SOUND]
     positive, negative, n_eff = made.positive.copy(), made.negative.copy(), made.n_eff.copy()
     positive[:, 30:], negative[:, 30:], n_eff[:, 30:] = np.nan, np.nan, 0.0
-    block = build_lookup_block(replace(made, positive=positive, negative=negative, n_eff=n_eff), 0, config)
+    block = build_lookup_block(replace(made, positive=positive, negative=negative, n_eff=n_eff), 0, _axes(config))
     assert block.has_data.tolist() == (TTCS <= 1800.0).tolist()
     for side in (block.within_positive, block.within_negative):
         assert ((side == MISSING).all(axis=1) == (TTCS > 1800.0)).all()
@@ -180,13 +174,13 @@ def test_an_answer_from_the_edge_of_the_table_says_that_it_is_clamped(
     fingerprints: dict[Profile, FingerprintSet], profile: Profile, ttc: float, move: float, clamped: bool
 ) -> None:
     config, made = CONFIGS[profile], fingerprints[profile]
-    reading = _read(build_lookup_block(made, 0, config), config, ttc, np.array([0.0, move]))
+    reading = _read(build_lookup_block(made, 0, _axes(config)), config, ttc, np.array([0.0, move]))
     assert reading.clamped.tolist() == [clamped and ttc > 3600.0, clamped]
 
 
 def test_a_clamped_answer_is_the_nearest_that_the_table_has(fingerprints: dict[Profile, FingerprintSet]) -> None:
     config, made = CONFIGS[Profile.SOUND], fingerprints[Profile.SOUND]
-    block, table = build_lookup_block(made, 0, config), made.positive[made.index(0)]
+    block, table = build_lookup_block(made, 0, _axes(config)), made.positive[made.index(0)]
     for ttc, move, nearest in ((1800.0, 900.0, table[29, 40]), (9e9, 50.0, table[59, 10]), (15.0, 101.0, table[0, 40])):
         read = _read(block, config, ttc, np.array([move]))
         assert read.beyond.tolist() == pytest.approx([max(nearest, 0.01)], abs=0.005 + 1e-9)
@@ -200,7 +194,7 @@ def test_a_ladder_straight_from_a_fingerprint_answers_as_its_lookup_does(
 ) -> None:
     config, made = CONFIGS[profile], fingerprints[profile]
     at, strikes = slice(made.index(-30), made.index(-30) + 1), np.arange(92_500.0, 97_501.0, 250.0)
-    rows, axes = _rows(build_lookup_block(made, -30, config), config), _axes(config)
+    rows, axes = _rows(build_lookup_block(made, -30, _axes(config)), config), _axes(config)
     query = LadderQuery(MomentumRule(config), axes, MarketStates.single(0.0, None), 95_123.45, strikes, ttc)
     stored = query.answer_from_lookup(rows)
     table = FingerprintSet((None,), made.nodes, made.positive[at], made.negative[at], made.n[at], np.full((1, 60), 5.0))
@@ -246,7 +240,7 @@ def test_a_node_carries_the_evidence_of_the_horizons_it_is_made_of(
     made, config = fingerprints[profile], CONFIGS[profile]
     n_eff = np.random.default_rng(1).permutation(np.arange(1.0, 61.0))
     n_eff[58:] = 1.0, 50.0
-    block = build_lookup_block(replace(made, n_eff=np.tile(n_eff, (62, 1))), 0, config)
+    block = build_lookup_block(replace(made, n_eff=np.tile(n_eff, (62, 1))), 0, _axes(config))
     for ttc, carried in zip(TTCS.astype(int).tolist(), block.n_eff.tolist(), strict=True):
         used = {max(ttc // 60, 1), max(-(-ttc // 60), 1)}
         assert carried == min(n_eff[minute - 1] for minute in used), ttc

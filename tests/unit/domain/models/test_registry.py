@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 from pipelines.domain.models import registry
-from pipelines.domain.models.climatology import ClimatologyModel
+from pipelines.domain.models.momentum import ClimatologyModel
 
 MODELS = ["climatology", "momentum", "normal", "standardised", "student_t"]
 

@@ -13,7 +13,7 @@ from price_series import price_series, without
 from real_data import SOURCES
 
 from pipelines.domain.configuration.model import ModelConfig
-from pipelines.domain.models.standardised import walk_counts
+from pipelines.domain.models.standardised import counts_at_each
 from pipelines.domain.models.standardised_fingerprint import (
     AXIS_MAX,
     AXIS_STEP,
@@ -23,17 +23,17 @@ from pipelines.domain.models.standardised_fingerprint import (
     OLDEST_WEEKS,
     SHRINKAGE,
     TOP,
-    AgedCounts,
     Counts,
+    DecayedCounts,
     StandardisedParameters,
     axis_position,
     count_outcomes,
     count_weeks,
+    decay_weight,
     fit_parameters,
     fit_tables,
-    known_weeks,
     week_of_row,
-    week_weight,
+    weeks_in_window,
 )
 from pipelines.domain.prices.bars import closes_from_usd
 from pipelines.domain.prices.history import MarketHistory, market_history
@@ -146,8 +146,10 @@ def test_a_walk_counts_what_is_known_at_each_instant_and_nothing_else(
     history: MarketHistory, parameters: StandardisedParameters, track: VolatilityTrack
 ) -> None:
     instants = [history.first_minute + 16 * DAY + 77 + k * DAY for k in range(8)]
-    for instant, aged in walk_counts(history, parameters, track, instants):
-        direct = AgedCounts.of(count_weeks(history.until(instant), parameters, track, 0), instant // MINUTES_PER_WEEK)
+    for instant, aged in counts_at_each(history, parameters, track, instants):
+        direct = DecayedCounts.of(
+            count_weeks(history.until(instant), parameters, track, 0), instant // MINUTES_PER_WEEK
+        )
         np.testing.assert_array_equal(aged.n, direct.n)
         assert aged.week == direct.week
         np.testing.assert_allclose(aged.weighted, direct.weighted, rtol=1e-12)
@@ -226,11 +228,11 @@ def test_tables_of_any_counts_are_probabilities(seed: int, sparse: int) -> None:
 
 
 def test_a_week_weighs_half_of_one_that_is_90_days_younger() -> None:
-    assert week_weight(0) == 1.0
-    assert week_weight(90) == pytest.approx(2.0**-7)
+    assert decay_weight(0) == 1.0
+    assert decay_weight(90) == pytest.approx(2.0**-7)
     up, down = (np.zeros((HORIZON_MINUTES, GROUPS, BINS), dtype=np.int64) for _ in range(2))
     up[:, :, -1], down[:, :, 0] = 1000, 3000
-    tables = AgedCounts.of({3_000: down, 3_020: up}, 3_033).tables()
+    tables = DecayedCounts.of({3_000: down, 3_020: up}, 3_033).tables()
     ratio = 2.0 ** (20 * 7 / 90)
     np.testing.assert_allclose(tables.positive[0], 100 * ratio / (ratio + 3))
     weights = np.array([3000.0, 1000.0 * ratio])
@@ -240,19 +242,19 @@ def test_a_week_weighs_half_of_one_that_is_90_days_younger() -> None:
 
 def test_aging_step_by_step_is_aging_at_once(weeks: dict[int, Counts]) -> None:
     first, last = min(weeks), max(weeks)
-    stepwise = AgedCounts.empty(first)
+    stepwise = DecayedCounts.empty(first)
     for week in sorted(weeks):
-        stepwise = stepwise.aged_to(week)
+        stepwise = stepwise.decayed_to(week)
         stepwise.add(weeks[week], week)
-    once = AgedCounts.of(weeks, last)
+    once = DecayedCounts.of(weeks, last)
     np.testing.assert_allclose(stepwise.weighted, once.weighted, rtol=1e-12)
     np.testing.assert_allclose(stepwise.squares, once.squares, rtol=1e-12)
 
 
 def test_weeks_older_than_two_years_and_weeks_to_come_are_left_out(weeks: dict[int, Counts]) -> None:
-    assert known_weeks([5_001, 5_000, 4_897, 4_896], 5_000) == [4_897, 5_000]
+    assert weeks_in_window([5_001, 5_000, 4_897, 4_896], 5_000) == [4_897, 5_000]
     one = weeks[sorted(weeks)[1]]
-    assert AgedCounts.of({5_000 - OLDEST_WEEKS: one, 5_000: one, 5_001: one}, 5_000).n.sum() == one.sum()
+    assert DecayedCounts.of({5_000 - OLDEST_WEEKS: one, 5_000: one, 5_001: one}, 5_000).n.sum() == one.sum()
 
 
 def test_a_group_leans_on_all_groups_by_its_evidence() -> None:

@@ -1,4 +1,4 @@
-"""Claims about the evidence behind a probability, beside `test_intervals`: symmetry, edges, and independent data."""
+"""Claims about the uncertainty behind a probability, beside `test_intervals`: symmetry, edges, and independent data."""
 
 import numpy as np
 import pytest
@@ -9,23 +9,23 @@ from real_data import SOURCES
 from scipy.stats import binomtest, norm
 
 from pipelines.domain.configuration.model import AgeWeight, ModelConfig
-from pipelines.domain.models.fingerprint import compute_fingerprints, tails, tails_every
+from pipelines.domain.models.fingerprint import compute_fingerprints, tails
 from pipelines.domain.models.standardised_fingerprint import (
     AXIS_STEP,
     BINS,
-    EVIDENCE_STEP,
     GROUPS,
     HORIZON_MINUTES,
     TOP,
+    UNCERTAINTY_STEP,
     Counts,
     count_weeks,
+    decay_weight,
     fit_parameters,
     fit_tables,
-    known_weeks,
-    own_share,
-    week_weight,
+    shrinkage_weight,
+    weeks_in_window,
 )
-from pipelines.domain.models.uncertainty import BlockSums, independent_outcomes, interval_pct
+from pipelines.domain.models.uncertainty import BlockSums, independent_outcomes, wilson_interval_pct
 from pipelines.domain.prices.bars import Closes, Floats, closes_from_usd
 from pipelines.domain.prices.history import market_history
 from pipelines.domain.prices.momentum import compute_momentum
@@ -33,7 +33,7 @@ from pipelines.domain.prices.volatility import track_volatility
 
 DAY, WEEK = 1440, 7 * 1440
 RESAMPLES = 2_000
-EVERY = EVIDENCE_STEP // AXIS_STEP
+EVERY = UNCERTAINTY_STEP // AXIS_STEP
 
 
 @pytest.fixture(scope="module", params=SOURCES)
@@ -60,21 +60,21 @@ def resampled_errors(hits: Floats, rows: Floats, weights: Floats) -> Floats:
 def test_errors_of_all_frequent_cells_of_both_sides_are_those_of_redrawn_weeks(weeks: dict[int, Counts]) -> None:
     newest = max(weeks)
     counted = fit_tables(weeks, newest)
-    tables, evidence = counted.tables, counted.tables.evidence
-    assert evidence is not None
-    used = known_weeks(weeks, newest)
-    weights = np.array([week_weight(newest - week) for week in used])
+    tables, uncertainty = counted.tables, counted.tables.uncertainty
+    assert uncertainty is not None
+    used = weeks_in_window(weeks, newest)
+    weights = np.array([decay_weight(newest - week) for week in used])
     drawn = np.random.default_rng(8).multinomial(len(used), np.full(len(used), 1 / len(used)), RESAMPLES) * weights
     horizons = np.array([0, 4, 14, 29, 59])
     stacked = np.stack([weeks[week][horizons] for week in used]).astype(np.float64)
     rows = stacked.sum(axis=3)
-    trust = own_share(tables.n_eff[1:].T)[horizons]
+    trust = shrinkage_weight(tables.n_eff[1:].T)[horizons]
     own_rows, all_rows = np.tensordot(drawn, rows, 1), np.tensordot(drawn, rows.sum(axis=2), 1)
     compared = 0
     for number, (side, found) in enumerate(
-        ((tables.positive, evidence.positive), (tables.negative, evidence.negative))
+        ((tables.positive, uncertainty.positive), (tables.negative, uncertainty.negative))
     ):
-        hits = tails_every(stacked, TOP, EVERY)[number]
+        hits = tails(stacked, TOP, EVERY)[number]
         for node in range(5):
             common = np.tensordot(drawn, hits[..., node].sum(axis=2), 1) / all_rows
             own = np.tensordot(drawn, hits[..., node], 1) / own_rows
@@ -96,7 +96,7 @@ def test_errors_of_weighted_fingerprints_are_those_of_redrawn_weeks(closes: Clos
     config = ModelConfig(age_weights=(AgeWeight(70, 5), AgeWeight(140, 3)))
     momentum = compute_momentum(closes, config)
     tables = compute_fingerprints(closes, momentum, config)
-    assert tables.evidence is not None
+    assert tables.uncertainty is not None
     age = closes.minutes[-1] - closes.minutes
     weight = np.where(age < 70 * DAY, 5, np.where(age < 140 * DAY, 3, 1))
     block = np.unique(np.stack([closes.minutes // WEEK, weight]), axis=1, return_inverse=True)[1].reshape(-1)
@@ -113,12 +113,12 @@ def test_errors_of_weighted_fingerprints_are_those_of_redrawn_weeks(closes: Clos
         share = hits.sum() / count.sum()
         at = tables.index(bucket)
         assert tables.negative[at, horizon - 1, move // 5] == pytest.approx(100 * share)
-        closed = np.sqrt(share * (1 - share) / tables.evidence.negative[at, horizon - 1, move // 25])
+        closed = np.sqrt(share * (1 - share) / tables.uncertainty.negative[at, horizon - 1, move // 25])
         assert closed == pytest.approx(expected, rel=0.12), (bucket, horizon, move)
 
 
 def test_intervals_of_independent_outcomes_hold_the_truth_19_times_of_20() -> None:
-    """The whole way: weekly counts of independent outcomes, their tables, evidence and intervals."""
+    """The whole way: weekly counts of independent outcomes, their tables, uncertainty and intervals."""
     rng, truth = np.random.default_rng(12), norm.sf(0.5)
     shares = np.full(BINS, 0.0)
     shares[-1], shares[0] = truth, 1 - truth
@@ -131,8 +131,8 @@ def test_intervals_of_independent_outcomes_hold_the_truth_19_times_of_20() -> No
             counts[..., -1], counts[..., 0] = ups, 120 - ups
             weeks[week] = counts
         tables = fit_tables(weeks, 3_019).tables
-        assert tables.evidence is not None
-        low, high = interval_pct(tables.positive[0, :, 0], tables.evidence.positive[0, :, 0])
+        assert tables.uncertainty is not None
+        low, high = wilson_interval_pct(tables.positive[0, :, 0], tables.uncertainty.positive[0, :, 0])
         held.extend(((low <= 100 * truth) & (100 * truth <= high)).tolist())
     assert np.mean(held) == pytest.approx(0.945, abs=0.03)
 
@@ -141,7 +141,7 @@ def test_intervals_of_independent_outcomes_hold_the_truth_19_times_of_20() -> No
 @settings(max_examples=200, deadline=None)
 def test_intervals_are_wilsons_whatever_the_counts(n: int, part: float) -> None:
     hits = round(part * n)
-    low, high = interval_pct(np.array([100.0 * hits / n]), np.array([float(n)]))
+    low, high = wilson_interval_pct(np.array([100.0 * hits / n]), np.array([float(n)]))
     expected = binomtest(hits, n).proportion_ci(method="wilson")
     assert low[0] == pytest.approx(100 * expected.low, abs=1e-9)
     assert high[0] == pytest.approx(100 * expected.high, abs=1e-9)
@@ -150,14 +150,14 @@ def test_intervals_are_wilsons_whatever_the_counts(n: int, part: float) -> None:
 @given(st.floats(0, 100), st.floats(1e-3, 1e9))
 @settings(max_examples=200, deadline=None)
 def test_intervals_are_never_empty_never_nan_and_hold_the_probability(percent: float, independent: float) -> None:
-    low, high = interval_pct(np.array([percent]), np.array([independent]))
+    low, high = wilson_interval_pct(np.array([percent]), np.array([independent]))
     assert 0.0 <= low[0] < high[0] <= 100.0
     assert low[0] - 1e-9 <= percent <= high[0] + 1e-9
 
 
 def test_what_is_not_known_has_no_interval() -> None:
     for percent, independent in ((np.nan, 10.0), (50.0, np.nan)):
-        assert np.isnan(interval_pct(np.array([percent]), np.array([independent]))).all()
+        assert np.isnan(wilson_interval_pct(np.array([percent]), np.array([independent]))).all()
 
 
 def test_a_cell_that_only_one_week_knows_has_no_error_however_many_weeks_there_are() -> None:
@@ -179,12 +179,12 @@ def test_a_fingerprint_of_a_bucket_that_only_one_week_knows_claims_no_evidence(s
     young = closes_from_usd(*price_series(source, "ETH", 1_300_000 + 2 * WEEK, 2 * WEEK, sigma_per_minute=calm))
     momentum = compute_momentum(young, ModelConfig())
     tables = compute_fingerprints(young, momentum, ModelConfig())
-    assert tables.evidence is not None
+    assert tables.uncertainty is not None
     maintenance_lock = 0
     for bucket in ModelConfig().buckets:
         rows = np.flatnonzero(momentum.buckets[:-60] == bucket)
         if len(rows) and len(np.unique(young.minutes[rows] // WEEK)) == 1:
-            assert np.isnan(tables.evidence.positive[tables.index(bucket)]).all()
+            assert np.isnan(tables.uncertainty.positive[tables.index(bucket)]).all()
             maintenance_lock += 1
     assert maintenance_lock > 0, "the slice has such a bucket"
 
@@ -198,7 +198,7 @@ def test_independent_outcomes_are_at_most_the_rows_and_p_1_p_over_the_variance()
 @settings(max_examples=30, deadline=None)
 def test_coarse_tails_are_the_fine_ones_at_their_nodes(seed: int, every: int) -> None:
     counts = np.random.default_rng(seed).integers(0, 50, (3, 2 * 20 + 3))
-    for fine, coarse in zip(tails(counts, 20), tails_every(counts, 20, every), strict=True):
+    for fine, coarse in zip(tails(counts, 20), tails(counts, 20, every), strict=True):
         np.testing.assert_array_equal(fine[:, ::every], coarse)
     up, down = tails(counts, 20)
     np.testing.assert_array_equal(up[:, 0] + down[:, 0], counts.sum(axis=1) + counts[:, 21])
@@ -217,10 +217,10 @@ def test_a_thin_group_has_the_error_of_its_mixture_with_all_groups() -> None:
         counts[..., -1], counts[..., 0] = ups, rows - ups
         weeks[week] = counts
     tables = fit_tables(weeks, 4_039).tables
-    assert tables.evidence is not None
-    trust = float(own_share(tables.n_eff[1, :1])[0])
+    assert tables.uncertainty is not None
+    trust = float(shrinkage_weight(tables.n_eff[1, :1])[0])
     assert 0.1 < trust < 0.4
-    weights = np.array([week_weight(4_039 - week) for week in sorted(weeks)])
+    weights = np.array([decay_weight(4_039 - week) for week in sorted(weeks)])
     drawn = rng.multinomial(40, np.full(40, 1 / 40), 20_000) * weights
     rows = np.stack([weeks[week][7].sum(axis=1) for week in sorted(weeks)])
     ups = np.stack([weeks[week][7][:, -1] for week in sorted(weeks)])
@@ -228,5 +228,5 @@ def test_a_thin_group_has_the_error_of_its_mixture_with_all_groups() -> None:
     common = (drawn @ ups.sum(axis=1)) / (drawn @ rows.sum(axis=1))
     expected = (trust * own + (1 - trust) * common).std()
     share = tables.positive[1, 7, 0] / 100
-    closed = np.sqrt(share * (1 - share) / tables.evidence.positive[1, 7, 0])
+    closed = np.sqrt(share * (1 - share) / tables.uncertainty.positive[1, 7, 0])
     assert closed == pytest.approx(expected, rel=0.06)

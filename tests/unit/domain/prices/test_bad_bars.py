@@ -9,7 +9,7 @@ from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.evaluation.scoring import pooled, skill, two_sided_slices
 from pipelines.domain.evaluation.walk_forward import Plan, candidates, walk_forward
 from pipelines.domain.models.base import FittedModel
-from pipelines.domain.models.refit import LEAST_DAYS, OWN_DAYS, Fit, Fitted, borrow, due_fit
+from pipelines.domain.models.refit import MIN_DAYS, MIN_OWN_DAYS, CurrentFit, Refit, borrow, due_refit
 from pipelines.domain.models.registry import model_named
 from pipelines.domain.models.standardised_fingerprint import fit_parameters
 from pipelines.domain.prices.bars import closes_from_usd
@@ -61,24 +61,26 @@ def test_too_little_history_says_how_much_is_needed() -> None:
         (0.2, True, r"0.2 days of bars are too few .*: it needs 0.5$"),
     ):
         with pytest.raises(ValueError, match=message):
-            due_fit(None, FIRST, FIRST + int(days * DAY), can_borrow=can_borrow, asked=False)
+            due_refit(None, FIRST, FIRST + int(days * DAY), can_borrow=can_borrow, requested=False)
     with pytest.raises(ValueError, match="too few"):
         fit_parameters(history_of(100 + np.random.default_rng(1).random(300)))
 
 
 def test_when_a_fit_is_due() -> None:
-    def due(fitted: Fitted | None, days: float, *, can_borrow: bool = False, asked: bool = False) -> Fit | None:
-        return due_fit(fitted, FIRST, FIRST + int(days * DAY), can_borrow=can_borrow, asked=asked)
+    def due(
+        fitted: CurrentFit | None, days: float, *, can_borrow: bool = False, requested: bool = False
+    ) -> Refit | None:
+        return due_refit(fitted, FIRST, FIRST + int(days * DAY), can_borrow=can_borrow, requested=requested)
 
     at = FIRST + 10 * DAY
-    assert due(None, LEAST_DAYS) == Fit("there are no parameters yet", borrowed=False)
-    assert due(None, 1, can_borrow=True) == Fit("there are no parameters yet", borrowed=True)
-    assert due(None, OWN_DAYS, can_borrow=True) == Fit("there are no parameters yet", borrowed=False)
-    assert due(Fitted(at, borrowed=False), 37) is None
-    assert due(Fitted(at, borrowed=False), 38) == Fit("the last fit is 28 days old", borrowed=False)
-    assert due(Fitted(at, borrowed=False), 11, asked=True) == Fit("asked for", borrowed=False)
-    assert due(Fitted(at, borrowed=True), 20, can_borrow=True) is None
-    assert due(Fitted(FIRST + 50 * DAY, borrowed=True), 60, can_borrow=True) == Fit(
+    assert due(None, MIN_DAYS) == Refit("there are no parameters yet", borrowed=False)
+    assert due(None, 1, can_borrow=True) == Refit("there are no parameters yet", borrowed=True)
+    assert due(None, MIN_OWN_DAYS, can_borrow=True) == Refit("there are no parameters yet", borrowed=False)
+    assert due(CurrentFit(at, borrowed=False), 37) is None
+    assert due(CurrentFit(at, borrowed=False), 38) == Refit("the last fit is 28 days old", borrowed=False)
+    assert due(CurrentFit(at, borrowed=False), 11, requested=True) == Refit("requested for", borrowed=False)
+    assert due(CurrentFit(at, borrowed=True), 20, can_borrow=True) is None
+    assert due(CurrentFit(FIRST + 50 * DAY, borrowed=True), 60, can_borrow=True) == Refit(
         "60 days of own bars", borrowed=False
     )
 
