@@ -157,7 +157,7 @@ def test_upward_and_downward_answers_fall_with_the_move_and_cover_the_price_itse
 def test_a_model_refuses_an_instant_before_its_first_bar(history: MarketHistory) -> None:
     for name in NAMES:
         for instant in (history.first_minute - 5, history.first_minute):
-            with pytest.raises(ValueError, match=r"no bar is known yet|there is not one return"):
+            with pytest.raises(ValueError, match=r"no bar is known yet|there are no one-minute returns"):
                 fit(name, MarketHistory(history.first_minute, history.scaled, history.scale, history.score), instant)
 
 
