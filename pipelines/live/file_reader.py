@@ -118,7 +118,7 @@ def _status(payload: Mapping[str, Any], file_age: float, price_age: float) -> tu
     if old or ahead:
         return Status.STALE, (*old, *ahead, *reasons)
     if payload["status"] == Status.STALE:
-        return Status.STALE, (*reasons, "its session will not renew it")
+        return Status.STALE, (*reasons, "its session will not refresh it")
     return (Status.OK if payload["status"] == Status.OK else Status.DEGRADED), reasons
 
 

@@ -226,7 +226,7 @@ class LiveSession:
         return [runner.run() for runner in runners]
 
     async def _wait_for_hand_over(self, hands_over_at: datetime) -> None:
-        """Return once the market has closed and a standby waits. Without a standby the session goes on."""
+        """Return once the market has closed and a standby waits. Without a standby the session continues."""
         while (remaining := (hands_over_at - datetime.now(UTC)).total_seconds()) > 0:
             await asyncio.sleep(min(remaining, 60.0))  # the clock may be set meanwhile
         is_logged = False
@@ -237,7 +237,7 @@ class LiveSession:
                         return
             if not is_logged:
                 is_logged = True
-                self._log("its market closed, but no successor waits: the session goes on until one does")
+                self._log("the market has closed, but no successor waits: the session continues until one does")
             await asyncio.sleep(HAND_OVER_CHECK_SECONDS)
 
     async def _send_heartbeats(self, leadership: Leadership) -> None:

@@ -28,5 +28,5 @@ def session_metadata(report: SessionReport) -> Mapping[str, Any]:
         "source_failures": counters["source_failures"],
         **{f"latency_{name}_ms": value for name, value in latencies.get("total", {}).items()},
         "latency": dg.MetadataValue.md(table),
-        "with_sessions_before": dg.MetadataValue.json(dict(report.totals)),
+        "totals": dg.MetadataValue.json(dict(report.totals)),
     }

@@ -28,7 +28,7 @@ def serve(settings: Settings, host: str, port: int, log: Log) -> None:
     # After an orderly end, Uvicorn raises the interrupt again.
     with suppress(KeyboardInterrupt), _bind(host, port) as bound, ExitStack() as stack:
         if settings.database_url is None and not settings.embedded_dir.exists():
-            log("there is no database yet: no history, and /health says so; `strikecast up` creates it")
+            log("there is no database yet: no history, and /health reports it; `strikecast up` creates it")
         else:
             try:
                 stack.enter_context(running_server(settings, log))

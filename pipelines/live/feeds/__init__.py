@@ -1,1 +1,1 @@
-"""Where prices come from: a replay of history, an exchange, or nobody of ours."""
+"""Price feeds: a replay of stored history, an exchange, or none of its own."""

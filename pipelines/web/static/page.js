@@ -42,7 +42,7 @@ function assess(payload, now) {
   const ahead = Object.entries(ages).filter(([, age]) => age < -staleAfter)
     .map(([name, age]) => "the " + name + " is " + ageText(-age) + " ahead of the server's clock: its age is not known");
   if (old.length || ahead.length) return ["stale", [...old, ...ahead, ...reasons], ages];
-  if (payload.status === "stale") return ["stale", [...reasons, "its session will not renew it"], ages];
+  if (payload.status === "stale") return ["stale", [...reasons, "its session will not refresh it"], ages];
   return [payload.status === "ok" ? "ok" : "degraded", reasons, ages];
 }
 

@@ -48,7 +48,7 @@ def test_a_file_from_the_future_has_no_known_age() -> None:
 
 def test_the_last_file_of_a_session_is_stale_at_once() -> None:
     view = assess({**ladder(95_100.0, NOW), "status": "stale"})
-    assert (view.status, view.reasons) == (Status.STALE, ("its session will not renew it",))
+    assert (view.status, view.reasons) == (Status.STALE, ("its session will not refresh it",))
 
 
 def test_reasons_in_the_file_are_kept() -> None:
