@@ -40,7 +40,7 @@ class System:
             check=False,
         )
 
-    def call(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def invoke(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """As `run`, in this process, without the seconds of processor time that a start takes."""
         out, err = StringIO(), StringIO()
         code: object = 0

@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             config.stash[_LEFT_OUT][tier.name] = len(left_out)
             _deselect(config, items, left_out)
     _deselect(
-        config, items, [item for item in items if item.get_closest_marker("one_server") and _is_on_real_server(item)]
+        config, items, [item for item in items if item.get_closest_marker("embedded_only") and _is_on_real_server(item)]
     )
     seed: str | None = config.getoption("--shuffle-files")
     items.sort(key=_place if seed is None else lambda item: hashlib.sha256(f"{seed} {item.path}".encode()).digest())

@@ -93,7 +93,7 @@ def test_a_ladder_for_people_fits_80_columns(system: System) -> None:
     ],
 )
 def test_an_error_is_one_line_with_the_remedy(system: System, arguments: list[str], message: str) -> None:
-    done = system.call(*arguments)
+    done = system.invoke(*arguments)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -101,13 +101,13 @@ def test_an_error_is_one_line_with_the_remedy(system: System, arguments: list[st
 
 
 def test_status_shows_settings_without_secrets(system: System) -> None:
-    done = system.call("status", "--json")
+    done = system.invoke("status", "--json")
     state = json.loads(done.stdout)
     assert state["settings"]["database"] == "embedded"
     assert state["symbols"][0]["symbol"] == "BTC"
     assert state["symbols"][0]["bars"] > 20_000
     assert state["symbols"][0]["generation"] >= 1
-    assert system.call("status").returncode == 0
+    assert system.invoke("status").returncode == 0
 
 
 def test_a_password_is_never_shown(system: System) -> None:
@@ -132,7 +132,7 @@ def test_a_password_is_never_shown(system: System) -> None:
     ],
 )
 def test_a_wrong_setting_is_named(system: System, name: str, value: str, message: str) -> None:
-    done = system.call("status", **{name: value})
+    done = system.invoke("status", **{name: value})
     assert done.returncode == 1
     assert message.lower() in done.stderr.replace("\n", " ").lower()
     assert "Traceback" not in done.stderr
@@ -141,7 +141,7 @@ def test_a_wrong_setting_is_named(system: System, name: str, value: str, message
 def test_the_settings_file_is_read_and_the_environment_wins(system: System, tmp_path: Path) -> None:
     config = tmp_path / "strikecast.toml"
     config.write_text('ui_port = 4000\ndagster_database = "other"\n[symbols.SOL]\nstrike_tier_usd = 1.0\n')
-    done = system.call("status", "--json", STRIKECAST_CONFIG=str(config), STRIKECAST_UI_PORT="4001")
+    done = system.invoke("status", "--json", STRIKECAST_CONFIG=str(config), STRIKECAST_UI_PORT="4001")
     assert done.returncode == 0, done.stderr
     settings = json.loads(done.stdout)["settings"]
     assert (settings["ui_port"], settings["dagster_database"], list(settings["symbols"])) == (4001, "other", ["SOL"])
@@ -167,46 +167,46 @@ def test_one_refresh_writes_the_contract(system: System) -> None:
 
 
 def test_export_and_import_are_each_others_inverse(system: System, tmp_path: Path) -> None:
-    assert system.call("build", "BTC", "--profile", "source").returncode == 0
-    done = system.call("export", "fingerprints", "BTC", str(tmp_path / "out"))
+    assert system.invoke("build", "BTC", "--profile", "source").returncode == 0
+    done = system.invoke("export", "fingerprints", "BTC", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "out").glob("*.csv"))) == 62
-    report = json.loads(system.call("import", "fingerprints", "BTC", str(tmp_path / "out"), "--json").stdout)
+    report = json.loads(system.invoke("import", "fingerprints", "BTC", str(tmp_path / "out"), "--json").stdout)
     assert len(report["with_active"]) == 62
     assert all(row["equal"] == row["cells"] == 4800 for row in report["with_active"] + report["with_files"])
 
 
 def test_an_audit_is_shown_named_and_compared(system: System) -> None:
-    first = json.loads(system.call("audit", "run", "--as", "json").stdout)
+    first = json.loads(system.invoke("audit", "run", "--as", "json").stdout)
     assert first["kind"] == "quick"
     assert {"query p95 {query=lookup_rows, symbol=BTC}", "build_seconds {model=momentum, symbol=BTC}"} <= {
         one["key"] for one in first["figures"]
     }
-    assert system.call("audit", "baseline", "before").stdout == f"before: audit {first['audit_id']}\n"
-    second = system.call("audit", "run")
+    assert system.invoke("audit", "baseline", "before").stdout == f"before: audit {first['audit_id']}\n"
+    second = system.invoke("audit", "run")
     assert second.returncode == 0, second.stderr
     assert re.match(r"Audit \d+: grade [A-E], \d+ of 100 points", second.stdout)
-    compared = json.loads(system.call("audit", "compare", "before", "--json").stdout)
+    compared = json.loads(system.invoke("audit", "compare", "before", "--json").stdout)
     assert {one["outcome"] for one in compared["changes"]} <= {"changed", "no difference", "not judged"}
-    shown = system.call("audit", "show", str(first["audit_id"]), "--as", "markdown").stdout
+    shown = system.invoke("audit", "show", str(first["audit_id"]), "--as", "markdown").stdout
     assert f"# Audit {first['audit_id']}: grade {first['scorecard']['grade']}" in shown
     for arguments, message in (
         (["show", "999999"], "there is no audit 999999"),
         (["compare", "nothing"], "there is no baseline 'nothing': run `strikecast audit baseline nothing`"),
     ):
-        done = system.call("audit", *arguments)
+        done = system.invoke("audit", *arguments)
         assert (done.returncode, message in " ".join(done.stderr.split())) == (1, True)
 
 
 def test_rollback_goes_back_one_generation(system: System) -> None:
-    done = system.call("rollback", "BTC")
+    done = system.invoke("rollback", "BTC")
     match = re.fullmatch(r"BTC: standardised generation (\d+) -> (\d+)\n", done.stdout)
     assert match is not None
     assert int(match[2]) < int(match[1])
 
 
 def live_session(system: System) -> dict[str, Any] | None:
-    session: dict[str, Any] | None = json.loads(system.call("status", "--json").stdout)["live_session"]
+    session: dict[str, Any] | None = json.loads(system.invoke("status", "--json").stdout)["live_session"]
     return session
 
 
@@ -285,7 +285,7 @@ def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(
         up_again.send_signal(further)
     assert up_again.wait(TIMEOUT_SECONDS) == 0
     wait_until(lambda: all(map(has_ended, members)), "the end of all that it started")
-    state = json.loads(system.call("status", "--json").stdout)
+    state = json.loads(system.invoke("status", "--json").stdout)
     assert state["ui"] is None
     assert state["live_session"]["status"] == "stopped"
     assert not state["live_session"]["alive"]

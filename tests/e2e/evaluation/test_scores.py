@@ -24,7 +24,7 @@ from pipelines.storage.postgres.connection import Role
 def scored(system: System) -> System:
     """The system with 80 days of ETH: enough to fit on and to score."""
     for command in (["sample", "ETH", "--days", "80", "--seed", "3"], ["build", "ETH"]):
-        done = system.call(*command)
+        done = system.invoke(*command)
         assert done.returncode == 0, done.stderr
     return system
 
@@ -164,7 +164,7 @@ def test_each_schedule_asks_for_a_run_per_symbol(in_system: System, instance: dg
 
 
 def test_the_command_scores_for_machines(scored: System) -> None:
-    done = scored.call("score", "ETH", "--model", "standardised", "--model", "momentum", "--every", "30", "--json")
+    done = scored.invoke("score", "ETH", "--model", "standardised", "--model", "momentum", "--every", "30", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     skills = {row["model"]: row["skill"] for row in report["scores"] if row["dimension"] == "all"}
@@ -174,6 +174,6 @@ def test_the_command_scores_for_machines(scored: System) -> None:
     for model, parts in report["murphy"].items():
         summed = parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts["within_bin"]
         assert summed == pytest.approx(brier[model], abs=1e-9)
-    people = scored.call("score", "ETH", "--model", "standardised", "--every", "30", "--train-to", "2026-01-01")
+    people = scored.invoke("score", "ETH", "--model", "standardised", "--every", "30", "--train-to", "2026-01-01")
     assert people.returncode == 1, "train-to lies before the first bar"
     assert "Traceback" not in people.stderr

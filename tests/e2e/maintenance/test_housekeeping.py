@@ -95,11 +95,11 @@ def test_a_plan_is_shown_and_changes_nothing(system: System) -> None:
             "VALUES ('ancient', now() - interval '90 days', now(), 'paper', '{}', 1, 'stopped', 'on_stop')"
         )
     for _ in range(2):
-        planned = json.loads(system.call("retention", "--dry-run", "--json").stdout)
+        planned = json.loads(system.invoke("retention", "--dry-run", "--json").stdout)
         assert [one["session_id"] for one in planned["sessions"]] == ["ancient"]
-    shown = system.call("retention", "--dry-run").stdout
+    shown = system.invoke("retention", "--dry-run").stdout
     assert "more than 30 days ago" in " ".join(shown.split())
-    done = json.loads(system.call("retention", "--json").stdout)
+    done = json.loads(system.invoke("retention", "--json").stdout)
     assert done["rows"]["session_snapshots"] == 1
 
 
@@ -122,13 +122,13 @@ def test_logs_are_rotated_and_the_next_day_compressed(system: System) -> None:
     for earlier in logs.glob("daemon-*"):  # of an `up` that went on past midnight
         earlier.unlink()
     (logs / "daemon.log").write_text("a line\n" * 1000)
-    before = json.loads(system.call("logs", "--dry-run", "--json").stdout)
+    before = json.loads(system.invoke("logs", "--dry-run", "--json").stdout)
     assert [one["action"] for one in before["steps"] if one["name"] == "daemon.log"] == ["rotate"]
-    assert system.call("logs").returncode == 0
+    assert system.invoke("logs").returncode == 0
     (rotated,) = logs.glob("daemon-*.log")
     an_hour_ago = datetime.now(UTC).timestamp() - 3600
     os.utime(rotated, (an_hour_ago, an_hour_ago))
-    done = json.loads(system.call("logs", "--json").stdout)
+    done = json.loads(system.invoke("logs", "--json").stdout)
     assert done["after"]["daemon"] < done["before"]["daemon"] / 10
     with gzip.open(f"{rotated}.gz", "rt") as back:
         assert back.read() == "a line\n" * 1000

@@ -15,27 +15,27 @@ from pipelines.maintenance.backup import DUMP, find_backup
 @pytest.fixture(scope="module")
 def backed_up(system: System) -> dict[str, object]:
     """The first backup, made by hand."""
-    done = system.call("backup", "create", "--json")
+    done = system.invoke("backup", "create", "--json")
     assert done.returncode == 0, done.stderr
     made: dict[str, object] = json.loads(done.stdout)
     return made
 
 
 def test_a_backup_made_by_hand_is_listed_verified_and_restores(system: System, backed_up: dict[str, object]) -> None:
-    listed = json.loads(system.call("backup", "list", "--json").stdout)
+    listed = json.loads(system.invoke("backup", "list", "--json").stdout)
     assert [one["name"] for one in listed["backups"]] == [backed_up["name"]]
-    drilled = system.call("backup", "drill")
+    drilled = system.invoke("backup", "drill")
     assert drilled.returncode == 0, drilled.stderr
     assert re.search(r"ladders +1\n", drilled.stdout)
     assert re.search(r"differences +none\n", drilled.stdout)
     assert "BTC" not in drilled.stderr.replace(str(backed_up["name"]), "")
-    table = system.call("backup", "list").stdout
+    table = system.invoke("backup", "list").stdout
     assert str(backed_up["name"]) in table.replace("\n", "")
-    planned = system.call("backup", "rotate", "--dry-run").stdout
+    planned = system.invoke("backup", "rotate", "--dry-run").stdout
     assert planned.split(":")[0].split() == ["keep", str(backed_up["name"])]
-    bases = json.loads(system.call("backup", "base", "--dry-run", "--json").stdout)
+    bases = json.loads(system.invoke("backup", "base", "--dry-run", "--json").stdout)
     assert bases == {"made": None, "keep": [], "delete": [], "wal_from": None}
-    told = system.call("backup", "drill", "--help").stdout
+    told = system.invoke("backup", "drill", "--help").stdout
     assert "--pitr" in told
 
 
@@ -47,7 +47,7 @@ def test_what_cannot_be_restored_is_one_line(system: System, backed_up: dict[str
         (["drill", "--pitr"], "the server does not archive its log (archive_mode off"),
         (["drill", "x", "--pitr"], "drill takes either the name of a backup or --pitr"),
     ):
-        done = system.call("backup", *arguments)
+        done = system.invoke("backup", *arguments)
         assert done.returncode == 1
         assert message in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr
@@ -99,6 +99,6 @@ def test_a_copy_that_cannot_be_made_fails_the_run_and_the_backup_counts(
     assert event.asset_materialization is not None
     made = Path(str(event.asset_materialization.metadata["path"].value))
     assert find_backup(in_system.settings.backups_dir, None).folder == made
-    failed = in_system.call("backup", "create", STRIKECAST_BACKUP__COPY_TO="/not/mounted")
+    failed = in_system.invoke("backup", "create", STRIKECAST_BACKUP__COPY_TO="/not/mounted")
     assert failed.returncode == 1
     assert "is made, but" in failed.stderr

@@ -46,7 +46,7 @@ def refreshing(system: System) -> Iterator[None]:
 def used_system(system: System) -> System:
     """A system with a live session behind it, and a backup."""
     for command in (["live", "--once"], ["backup", "create"], ["retention"]):
-        done = system.call(*command)
+        done = system.invoke(*command)
         assert done.returncode == 0, done.stderr
     return system
 
@@ -106,7 +106,7 @@ def test_a_target_missed_by_successive_audits_is_an_alert_and_one_miss_is_not(
         return {key: one.message for key, one in state.active.items()}
 
     def audit(hours_ago: int) -> None:
-        assert in_system.call("audit", "run").returncode == 0
+        assert in_system.invoke("audit", "run").returncode == 0
         with psycopg.connect(in_system.database.url) as connection:
             connection.execute(
                 "UPDATE ops.audit SET started_at = started_at - %s * interval '1 hour' "
@@ -123,7 +123,7 @@ def test_a_target_missed_by_successive_audits_is_an_alert_and_one_miss_is_not(
     audit(1)
     audit(0)
     assert "was missed by" in alerts()[missed]
-    shown = in_system.call("alerts")
+    shown = in_system.invoke("alerts")
     assert "A target of service is missed" in " ".join(shown.stdout.split())
     with refreshing(in_system):
         audit(0)

@@ -39,7 +39,7 @@ def fresh_file(in_system: System) -> None:
     """A file as of now: the sensor of the live session is not at work here."""
     path = probabilities_path(in_system.settings.output_dir, "BTC")
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert in_system.call("live", "--once").returncode == 0
+    assert in_system.invoke("live", "--once").returncode == 0
 
 
 def test_a_failed_job_is_told_until_it_succeeds_again(
@@ -55,7 +55,7 @@ def test_a_failed_job_is_told_until_it_succeeds_again(
     told = (in_system.home / "logs" / "alerts.jsonl").read_text().splitlines()
     assert look(instance) >= {f"failed {JOB}"}
     assert (in_system.home / "logs" / "alerts.jsonl").read_text().splitlines() == told, "once"
-    shown = in_system.call("alerts")
+    shown = in_system.invoke("alerts")
     assert shown.returncode == 1
     assert "A job failed or is late" in " ".join(shown.stdout.split())
     assert job.execute_in_process(instance=instance).success
@@ -92,7 +92,7 @@ def test_a_database_that_is_gone_and_an_old_file_are_told(
     monkeypatch.setenv("STRIKECAST_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
     assert "database" in look(instance)
     monkeypatch.delenv("STRIKECAST_DATABASE_URL")
-    assert in_system.call("live", "--once").returncode == 0
+    assert in_system.invoke("live", "--once").returncode == 0
     assert not look(instance) & {"database", "file BTC"}
 
 
@@ -100,7 +100,7 @@ def test_a_failed_drill_is_told(in_system: System, instance: dg.DagsterInstance)
     def drill() -> None:
         defs.resolve_job_def("restore_drill").execute_in_process(instance=instance, raise_on_error=False)
 
-    assert in_system.call("backup", "create").returncode == 0
+    assert in_system.invoke("backup", "create").returncode == 0
     backups = in_system.settings.backups_dir
     away = backups.rename(backups.with_name("away"))
     drill()

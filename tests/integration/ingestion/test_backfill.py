@@ -43,7 +43,7 @@ def fill(
     return backfill_from_exchange(database, symbol, exchange.settings(name, **changes), MARKETS[name], since, now)
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 @pytest.mark.parametrize("name", list(MARKETS))
 def test_finished_minutes_are_stored_as_the_exchange_has_them_and_the_running_one_is_not(
     database: Database, exchange: Exchange, name: str
@@ -70,7 +70,7 @@ def test_a_second_run_asks_for_what_is_new_only(database: Database, exchange: Ex
     assert before.items() <= bars(database, "AGAIN").items()
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_gaps_are_filled_and_what_stays_quiet_is_counted(database: Database, exchange: Exchange) -> None:
     now = datetime.now(UTC)
     since = now - timedelta(minutes=60)
@@ -92,7 +92,7 @@ def test_an_exchange_that_does_not_reach_back_gives_what_it_has(database: Databa
     assert report.still_missing_minutes == report.requested_minutes - report.inserted
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_our_clock_ahead_of_the_exchanges_stores_no_minute_that_runs_there(
     database: Database, exchange: Exchange
 ) -> None:

@@ -328,7 +328,7 @@ def test_an_ingestion_that_waits_too_long_for_another_says_so(
         assert "\n" not in str(raised.value)
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_a_year_with_gaps_loads_completely(database: Database, tmp_path: Path) -> None:
     bars = generate_bars(SimulationParameters(40_000.0), days=365, end_minute=29_000_000, seed=8)
     ingest_bars(database, "YEAR", bars, tmp_path)
@@ -344,7 +344,7 @@ def test_a_year_with_gaps_loads_completely(database: Database, tmp_path: Path) -
 
 
 @pytest.mark.real_data
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_five_real_years_load_completely(database: Database) -> None:
     price_file = real_data("prices/btc_1m.parquet")
     report = ingest(database, "BTC", [price_file], NOW)

@@ -79,7 +79,7 @@ def written_at(output: Path, symbol: str) -> float | None:
     return path.stat().st_mtime if path.exists() else None
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_sessions_hand_over_in_order(database: Database, build: Build, tmp_path: Path) -> None:
     build("OVER", seed=1)
     insert_bars(database, "OVER")
@@ -106,7 +106,7 @@ def test_sessions_hand_over_in_order(database: Database, build: Build, tmp_path:
     assert states(database, first["session"])[-1] == ("on_stop", "stopped")
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_a_successor_continues_the_totals(database: Database, build: Build, tmp_path: Path) -> None:
     build("SUMS", seed=1)
     insert_bars(database, "SUMS")
@@ -141,7 +141,7 @@ def test_without_a_successor_a_session_continues_after_its_hour(
             kill(successor)
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_a_standby_succeeds_a_killed_session(database: Database, build: Build, tmp_path: Path) -> None:
     build("KILL", seed=1)
     insert_bars(database, "KILL")

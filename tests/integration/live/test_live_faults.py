@@ -53,7 +53,7 @@ def test_a_failing_report_is_logged_and_the_session_continues(database: Database
     assert "start callback: RuntimeError: report failed" in logged
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_refreshes_are_not_logged(database: Database, build: Build, tmp_path: Path) -> None:
     """Only changes are logged: a line per refresh would fill the log."""
     build("QUIET", seed=1)
@@ -90,7 +90,7 @@ def test_a_session_that_lost_a_cancellation_and_its_connection_ends(
     assert not isinstance(raised[0], asyncio.CancelledError), "it raises its cause"
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_a_locked_table_delays_rows_but_no_file(database: Database, build: Build, tmp_path: Path) -> None:
     build("LOCKED", seed=1)
     insert_half_an_hour_of_ticks(database, "LOCKED", 100.0)
@@ -118,7 +118,7 @@ def test_a_locked_table_delays_rows_but_no_file(database: Database, build: Build
         wait_until(is_stored, "the answers to be stored")
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_a_file_that_cannot_be_written_affects_no_other_symbol(
     database: Database, build: Build, tmp_path: Path
 ) -> None:
@@ -132,7 +132,7 @@ def test_a_file_that_cannot_be_written_affects_no_other_symbol(
         wait_until(payload_has(tmp_path, "BLOCKED", current_price=100.0), "its own file, once it can be written")
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_an_unreadable_generation_affects_no_other_symbol(database: Database, build: Build, tmp_path: Path) -> None:
     broken, _ = build("BROKEN", seed=1), build("WHOLE", seed=1)
     with database.connect("test", None) as connection:
@@ -164,7 +164,7 @@ def test_more_ticks_than_one_batch_are_all_read(
     assert payload["momentum_score"] is not None
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_replayed_ticks_do_not_enter_the_history_of_real_ones(database: Database, build: Build, tmp_path: Path) -> None:
     build("MIXED", seed=1)
     insert_half_an_hour_of_ticks(database, "MIXED", 100.0)

@@ -146,7 +146,7 @@ def test_a_killed_pg_dump_leaves_nothing_and_says_so(filled: Database, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_interrupted_backup_leaves_nothing(
     filled: Database, tmp_path: Path, sign: signal.Signals, code: int
@@ -247,7 +247,7 @@ def test_a_password_is_seen_by_nobody(filled: Database, tmp_path: Path) -> None:
         assert path.is_dir() or b"hush-hush" not in path.read_bytes()
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 @pytest.mark.usefixtures("lowered_priorities")
 def test_a_backup_goes_after_everything_else_that_wants_the_processor(filled: Database, tmp_path: Path) -> None:
     def slowed_down() -> bool:
@@ -276,7 +276,7 @@ def damaged(made: Backup, kind: str) -> None:
         (made.folder / DUMP).unlink()
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 @pytest.mark.parametrize("kind", ["cut", "flipped", "gone"])
 def test_a_damaged_backup_is_found_and_never_restored(database: Database, tmp_path: Path, kind: str) -> None:
     sound, made = create_backup(database, tmp_path), create_backup(database, tmp_path)
@@ -326,7 +326,7 @@ def test_without_backups_that_is_said(tmp_path: Path) -> None:
         find_backup(tmp_path, "x")
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_what_is_no_backup_of_ours_is_never_deleted(database: Database, tmp_path: Path) -> None:
     for name in ("photos", "strikecast-20200101T000000Z"):
         (tmp_path / name).mkdir()

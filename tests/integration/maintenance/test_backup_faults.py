@@ -174,7 +174,7 @@ def test_a_name_that_is_none_is_wrong_usage(database: Database, tmp_path: Path, 
     assert (code, "a name has neither slashes" in complaints) == (2, True)
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_a_publication_during_the_dump_is_not_half_in_it(database: Database, build: Build, tmp_path: Path) -> None:
     """One begun before the dump's snapshot, one after it; both end while the dump runs."""
     old = {symbol: build(symbol, seed=1) for symbol in ("AHEAD", "LATER")}

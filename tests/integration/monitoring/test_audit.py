@@ -70,7 +70,7 @@ def test_a_healthy_system_has_no_severe_finding(published: Database, settings: S
     assert audit.cpu_seconds > 0
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_every_format_shows_the_same_values(published: Database, settings: Settings) -> None:
     audit = collect(settings, published, Kind.QUICK)
     document = audit_document(audit)
@@ -166,7 +166,7 @@ def burn(share: float) -> None:
         time.sleep(0.02 * (1 - share))
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_the_cpu_of_a_process_is_measured_within_five_points() -> None:
     burning = multiprocessing.get_context("spawn").Process(target=burn, args=(0.5,), daemon=True)
     burning.start()
@@ -184,7 +184,7 @@ def test_the_cpu_of_a_process_is_measured_within_five_points() -> None:
     assert values["all_processes_cpu"] == values["process_cpu"]
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_operations_are_timed_and_leave_nothing_behind(published: Database, settings: Settings) -> None:
     with published.connect("test", Role.PIPELINE) as connection:
         connection.execute("SELECT historical_data.create_symbol_partitions('BTC')")
@@ -231,7 +231,7 @@ def damaged(published: Database, statement: str) -> Iterator[None]:
             connection.execute("DROP TABLE kept")
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_the_lookup_is_compared_with_the_interpolation(published: Database, settings: Settings) -> None:
     audit = collect(settings, published, Kind.QUICK)
     assert 0 < value_of(audit, "lookup_difference mean {symbol=BTC}") < 0.1
@@ -246,7 +246,7 @@ def test_the_lookup_is_compared_with_the_interpolation(published: Database, sett
     assert "target lookup against interpolation" in {one.key for one in wrong.findings if one.severity == "P1"}
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_growth_is_measured_once_there_is_an_audit_of_an_hour_ago(published: Database, settings: Settings) -> None:
     first = run(settings, published, Kind.QUICK)
     with published.connect("test", None) as connection:
@@ -270,7 +270,7 @@ def test_growth_is_measured_once_there_is_an_audit_of_an_hour_ago(published: Dat
     assert "growth of tables" not in {one.name for one in audit.gaps}
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_a_missing_lookup_row_is_the_full_difference(published: Database, settings: Settings) -> None:
     with damaged(published, "DELETE FROM analytics.lookup WHERE ttc_seconds BETWEEN 600 AND 3000"):
         wrong = collect(settings, published, Kind.QUICK)

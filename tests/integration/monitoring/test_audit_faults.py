@@ -47,7 +47,7 @@ def write_many_rows(url: str) -> None:
         operations.measure(connection, "BTC", 100_000)
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_a_killed_audit_stores_nothing_and_a_later_one_deletes_its_rows(
     published: Database, settings: Settings
 ) -> None:
@@ -107,7 +107,7 @@ def test_a_read_only_role_gets_an_audit_with_gaps(published: Database, settings:
     assert value_of(audit, "database_size") > 0
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_an_old_and_a_missing_backup_miss_their_target(published: Database, settings: Settings) -> None:
     [target] = [one for one in targets() if one.name == "without_backup"]
 
@@ -126,7 +126,7 @@ def test_an_old_and_a_missing_backup_miss_their_target(published: Database, sett
     assert 0 < kept["backup_of_database"] < 100
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_missing_sessions_and_files_are_measured_after_the_first_session(
     published: Database, settings: Settings
 ) -> None:
@@ -184,7 +184,7 @@ def test_a_failed_step_is_a_gap_and_a_key_occurs_once(caplog: pytest.LogCaptureF
     assert "Traceback" in caplog.text, "the log has the traceback"
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_overlapping_sessions_are_not_counted_twice(published: Database, settings: Settings) -> None:
     now = datetime.now(UTC)
     with published.connect("test", None) as connection:
@@ -199,7 +199,7 @@ def test_overlapping_sessions_are_not_counted_twice(published: Database, setting
     assert measured.values()["session_availability"] == pytest.approx(100 * (4 + 2) / 24)
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_retention_deletes_old_audits_and_keeps_baselines(published: Database, settings: Settings) -> None:
     numbers = [run(settings, published, Kind.QUICK).audit_id for _ in range(4)]
     with published.connect("test", Role.OWNER, autocommit=True) as connection:

@@ -16,7 +16,7 @@ from waiting import TIMEOUT_SECONDS, avoid_hour_boundary
 from pipelines.live.file_writer import probabilities_path
 from pipelines.storage.postgres.connection import Database
 
-pytestmark = [pytest.mark.one_server, pytest.mark.needs("Chromium")]
+pytestmark = [pytest.mark.embedded_only, pytest.mark.needs("Chromium")]
 
 PRICE, NEXT_PRICE, LATER_PRICE = 95_100.0, 95_333.25, 94_800.5
 VIEWS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]

@@ -81,7 +81,7 @@ def ticking(database: Database, symbol: str, price: float) -> Iterator[threading
         thread.join()
 
 
-@pytest.mark.one_server
+@pytest.mark.embedded_only
 def test_health_reflects_the_session_and_the_feed(
     database: Database, build: Callable[..., int], tmp_path: Path
 ) -> None:
