@@ -1,17 +1,17 @@
-# The two commands are `make demo` and `make test`; each sets itself up. They need Python 3.11+ with venv, and make.
+# The main targets are `make demo` and `make test`; both create .venv. They need Python 3.11+ with venv, and make.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What the system needs to run, and what its tests need besides.
+# Stamps of the environment: with the package, with the locked dependencies, with the tools of tests and checks.
 READY := $(VENV)/.ready
 LOCKED := $(VENV)/.locked
 DEV_READY := $(VENV)/.dev-ready
-# Demonstration data stays apart from yours, and generated bars apart from real ones.
+# Separate home folders for demonstrations with synthetic bars and with price files.
 DEMO_HOME = $(CURDIR)/.strikecast/$(if $(PRICES),prices,sample)
 # Options for pytest, such as PYTEST="-k backup".
 PYTEST ?=
-# Two processes more than there are processors: many tests mostly wait.
+# Two processes more than there are CPUs: many tests mostly wait.
 WORKERS ?= $(shell expr $$(nproc) + 2)
 
 .PHONY: demo test test-fast check bench screenshots lock clean
@@ -23,12 +23,12 @@ test: $(DEV_READY)
 	@$(BIN)/python tests/support/programs.py install
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
-# For the inner loop: linter, types and unit tests.
+# Linter, types and fast unit tests.
 test-fast: $(DEV_READY)
 	@.ci/check "$(BIN)" fast
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/unit -m "not slow" $(PYTEST)
 
-# Everything that CI checks besides the tests.
+# All checks of CI except the tests.
 check: $(DEV_READY)
 	@.ci/check "$(BIN)"
 
@@ -44,7 +44,7 @@ $(READY): $(LOCKED) pyproject.toml
 	@"$(BIN)/uv" pip install --quiet --python "$(BIN)/python" --offline --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
-# From nothing, so that what a lock no longer lists is gone.
+# A new environment, without packages that the lock no longer lists.
 $(LOCKED): .ci/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "strikecast needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + ": name another, as in make PYTHON=python3.12")'
 	@echo "setting up $(VENV) (once)"
@@ -55,7 +55,7 @@ $(DEV_READY): $(READY) .ci/requirements-dev.lock
 	@$(PYTHON) .ci/install.py "$(VENV)" .ci/requirements-dev.lock
 	@touch $(DEV_READY)
 
-# Hashes, but no addresses: the lock serves whichever index pip is set up with.
+# With hashes, but without URLs, so that the lock works with any package index.
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 lock: $(READY)
 	@$(LOCK) pyproject.toml --group setup --output-file .ci/requirements.lock

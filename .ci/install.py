@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 """Create a virtual environment from lock files, or add to one: .ci/install.py [--clear] VENV LOCK...
 
-With --clear, what was there before is removed, so that nothing stays that a lock no longer lists.
+With --clear, an existing environment is replaced by a new one.
 
-Needs Python's standard library only. Every package must have a hash that a lock file states, whichever program installs
-it. That is uv where possible: docs/benchmarks.md has its time beside pip's. uv does not read pip's configuration
-(package index, certificates, proxy), so it is passed on as uv's variables; where pip has a setting without a
-counterpart below, pip installs.
+Uses Python's standard library only. Every package must match a hash in a lock file. uv installs the packages (times in
+docs/benchmarks.md). It does not read pip's configuration (package index, certificates, proxy), so this is passed on in
+uv's variables; with a setting of pip that has no counterpart below, pip installs the packages.
 
-Exit codes: 0 installed; 1 not, with the reason in one line on stderr.
+Exit codes: 0 installed; 1 failed, with the reason in one line on stderr.
 """
 
 import ast
@@ -21,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-#: pip's settings, uv's variables of the same meaning, and what separates the items of a list there.
+#: pip's settings: uv's variable of the same meaning, and its separator of list items.
 UV_VARIABLES = {
     "index-url": ("UV_DEFAULT_INDEX", " "),
     "extra-index-url": ("UV_INDEX", " "),
@@ -34,7 +33,7 @@ UV_VARIABLES = {
     "timeout": ("UV_HTTP_TIMEOUT", " "),
     "default-timeout": ("UV_HTTP_TIMEOUT", " "),
 }
-#: Settings without effect on what is installed from a lock with hashes, without dependencies.
+#: Settings that do not affect an installation from a lock with hashes and without dependencies.
 WITHOUT_EFFECT = {
     "break-system-packages",
     "cache-dir",
@@ -60,7 +59,7 @@ class SetupError(Exception):
 
 
 def main(venv: Path, locks: Sequence[Path], *, clear: bool) -> None:
-    """Create `venv` unless it is there, then install what the lock files list. Raises SetupError."""
+    """Create `venv` unless it exists, and install the packages of the lock files. Raises SetupError."""
     python = venv / "bin" / "python"
     if clear or not python.exists():
         create(venv)
@@ -72,10 +71,10 @@ def main(venv: Path, locks: Sequence[Path], *, clear: bool) -> None:
     uv = venv / "bin" / "uv"
     if not uv.exists():
         with tempfile.TemporaryDirectory() as folder:
-            alone = Path(folder) / "uv.lock"
-            alone.write_text(block("uv", locks))
+            uv_lock = Path(folder) / "uv.lock"
+            uv_lock.write_text(block("uv", locks))
             try:
-                run(python, *PIP, "install", "--quiet", *LOCKED, "-r", str(alone))
+                run(python, *PIP, "install", "--quiet", *LOCKED, "-r", str(uv_lock))
             except SetupError as error:
                 raise SetupError(f"is the package index reachable (python3 -m pip config list)? {error}") from error
     environment = {**os.environ, **variables, "UV_INDEX_STRATEGY": "unsafe-best-match", "UV_NO_CONFIG": "1"}
@@ -83,7 +82,7 @@ def main(venv: Path, locks: Sequence[Path], *, clear: bool) -> None:
 
 
 def create(venv: Path) -> None:
-    """Create an empty environment with pip. Raises SetupError."""
+    """Create an environment that contains pip only. Raises SetupError."""
     parent = venv.absolute().parent
     if not os.access(parent, os.W_OK):
         raise SetupError(f"{parent} cannot be written: clone to a folder that you can write")
@@ -93,9 +92,9 @@ def create(venv: Path) -> None:
 
 
 def pip_settings(python: Path) -> dict[str, str]:
-    """Read pip's configuration, by name without section; variables win over pip's files."""
+    """Read pip's settings, by name without section; environment variables take precedence over files."""
     settings: dict[str, str] = {}
-    lines = run(python, *PIP, "-vvv", "config", "list").splitlines()  # verbose: `quiet` among them would print none
+    lines = run(python, *PIP, "-vvv", "config", "list").splitlines()  # verbose, or the setting `quiet` suppresses it
     for section in ("global", "install", ":env:"):
         for line in lines:
             name, separator, value = line.partition("=")
@@ -105,7 +104,7 @@ def pip_settings(python: Path) -> dict[str, str]:
 
 
 def uv_variables(settings: Mapping[str, str]) -> dict[str, str] | None:
-    """The settings as uv's variables; None where one of them has no counterpart."""
+    """The settings as uv's variables; None when one has no counterpart."""
     variables = {"UV_SYSTEM_CERTS": "1"}
     for name, value in settings.items():
         if name in UV_VARIABLES:
@@ -117,7 +116,7 @@ def uv_variables(settings: Mapping[str, str]) -> dict[str, str] | None:
 
 
 def block(package: str, locks: Sequence[Path]) -> str:
-    """The lines of one package in the lock files: its version and hashes."""
+    """The lines of a package in the lock files: its version and hashes. Raises SetupError."""
     for lock in locks:
         found = re.search(rf"^{package}==.*(?:\n .*)*\n", lock.read_text(), re.MULTILINE)
         if found:
@@ -126,14 +125,14 @@ def block(package: str, locks: Sequence[Path]) -> str:
 
 
 def run(program: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
-    """Run a program and return its output. Raises SetupError with the last line that says what failed."""
-    done = subprocess.run([str(program), *arguments], env=environment, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return done.stdout
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    telling = [line for line in lines if re.match(r"(ERROR|error|OSError|.*[Cc]aused by)", line)] or lines
+    """Run a program and return its output. Raises SetupError with its last error messages."""
+    process = subprocess.run([str(program), *arguments], env=environment, capture_output=True, text=True, check=False)
+    if process.returncode == 0:
+        return process.stdout
+    lines = [line.strip() for line in (process.stdout + process.stderr).splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"(ERROR|error|OSError|.*[Cc]aused by)", line)] or lines
     name = arguments[1] if arguments[0] == "-m" else program.name
-    raise SetupError(f"{name} failed: {' '.join(telling[-2:]) or done.returncode}")
+    raise SetupError(f"{name} failed: {' '.join(errors[-2:]) or process.returncode}")
 
 
 if __name__ == "__main__":

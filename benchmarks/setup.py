@@ -1,6 +1,6 @@
-"""The set-up of `make demo`: a virtual environment from requirements.lock, beside pip's from the same lock.
+"""Measure the set-up of `make demo`, a virtual environment from requirements.lock, and that of pip from the same lock.
 
-`python -m benchmarks.setup` installs twice into temporary folders, without caches; both download what they install.
+`python -m benchmarks.setup` installs both into temporary folders without caches, so both download all packages.
 """
 
 import os
@@ -16,7 +16,7 @@ LOCK = ROOT / ".ci" / "requirements.lock"
 
 
 def measured(*command: str | Path) -> tuple[float, float]:
-    """Seconds on the clock and of the processor that a command takes, its children included."""
+    """Elapsed seconds and CPU seconds of a command, including its children."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run(command, check=True, env={**os.environ, "UV_NO_CACHE": "1", "PIP_NO_CACHE_DIR": "1"})
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -25,7 +25,7 @@ def measured(*command: str | Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure and print both."""
+    """Print both times."""
     with TemporaryDirectory() as folder:
         ours = measured(sys.executable, ROOT / ".ci" / "install.py", Path(folder) / "ours", LOCK)
         by_pip = Path(folder) / "pip"
@@ -34,8 +34,8 @@ def main() -> None:
             by_pip / "bin" / "python", "-m", "pip", "install", "-q", "--no-deps", "--require-hashes", "-r", LOCK
         )
     for name, (seconds, cpu) in (("set-up", ours), ("pip", theirs)):
-        print(f"{name}: {seconds:.1f} s, {cpu:.1f} s of processor time")
-    print(f"pip takes {theirs[0] / ours[0]:.1f} times as long, {theirs[1] / ours[1]:.1f} times the processor time")
+        print(f"{name}: {seconds:.1f} s, {cpu:.1f} s of CPU time")
+    print(f"pip takes {theirs[0] / ours[0]:.1f} times as long, {theirs[1] / ours[1]:.1f} times the CPU time")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Shared by all tests: none sees the settings of whoever runs them."""
+"""Fixtures of all tests, which run without the caller's settings."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ TEST_DATABASE_VARIABLE = "STRIKECAST_TEST_DATABASE_URL"
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _without_callers_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith(("STRIKECAST_", "DAGSTER_"))]:
         if name != TEST_DATABASE_VARIABLE:
             monkeypatch.delenv(name)
@@ -24,8 +24,8 @@ def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 @pytest.fixture(autouse=True)
-def _signals_are_not_ignored() -> None:
-    """Programs inherit what their parent ignores: SIGINT in the background of a shell, or what an earlier test left."""
+def _unignored_signals() -> None:
+    """Restore ignored signals: child processes inherit them, as from a shell that runs pytest in the background."""
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
@@ -33,7 +33,7 @@ def _signals_are_not_ignored() -> None:
 
 @pytest.fixture(scope="module", params=real_data.SOURCES)
 def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with four tables in the shape that the original exported: of our own making, and the original's own."""
+    """A folder with four tables in the original's export format: generated ones, and the original's own."""
     if request.param == "real":
         return real_data.real_data("reference")
     return exported_tables.write_tables(tmp_path_factory.mktemp("reference"))
@@ -41,6 +41,6 @@ def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def exchange() -> Iterator[Exchange]:
-    """A local exchange that speaks as the real ones do."""
+    """A local exchange with the APIs of the real ones."""
     with running_exchange() as found:
         yield found

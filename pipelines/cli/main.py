@@ -376,7 +376,7 @@ def dagster(
 ) -> None:
     """Run one of Dagster's own commands with the environment set and the embedded server running.
 
-    Examples: `strikecast dagster -- run list`, `strikecast dagster -- dev -p 3001` (from a checkout; not beside `up`)
+    Examples: `strikecast dagster -- run list`; from a checkout while `up` is not running, `strikecast dagster -- dev`
     """
     from pipelines.service.supervisor import run_dagster_command
 

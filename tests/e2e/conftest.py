@@ -1,7 +1,6 @@
-"""A whole system per test module: embedded server, schema, Dagster instance, some bars and a first build.
+"""A whole system for each test module: embedded server, schema, Dagster instance, some bars and a first build.
 
-It is built once per test run, by the process that needs it first, and copied for each module: what one module does to
-its system no other module sees.
+It is built once per test run, by the first process that needs it, and copied for each module.
 """
 
 import os
@@ -23,7 +22,7 @@ from pipelines.settings import load_settings
 
 @pytest.fixture(scope="session")
 def built_home() -> Path:
-    """A home folder with 20 days of generated BTC bars, built and published through Dagster; its server is stopped."""
+    """A home folder with 20 days of synthetic BTC bars, built and published through Dagster; its server is stopped."""
     home = run_folder() / "built"
     with FileLock(run_folder() / "built.lock"):
         if not home.exists():
@@ -38,10 +37,10 @@ def built_home() -> Path:
 
 @pytest.fixture(scope="module")
 def system(built_home: Path) -> Iterator[System]:
-    """A copy of the built system for this module, with its server running."""
+    """A copy of the built system, with its server running."""
     with server_folder() as folder:
         home = folder / "home"
-        # As cp -a: as root, the server's files belong to a user of its own.
+        # cp -a keeps owners: as root, the server's files belong to another user.
         subprocess.run(["cp", "-a", built_home, home], check=True)
         with running(home) as it:
             yield it
@@ -49,7 +48,7 @@ def system(built_home: Path) -> Iterator[System]:
 
 @contextmanager
 def running(home: Path) -> Iterator[System]:
-    """A system in a home folder, prepared; the environment is left as it was."""
+    """A prepared system in a home folder; the environment is restored."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("STRIKECAST_", "DAGSTER_"))]:
             patch.delenv(name)
@@ -64,7 +63,7 @@ def running(home: Path) -> Iterator[System]:
 
 @pytest.fixture
 def in_system(system: System, monkeypatch: pytest.MonkeyPatch) -> System:
-    """The system, with this process's environment set to it."""
+    """The system, with its variables in this process's environment."""
     monkeypatch.setenv("STRIKECAST_HOME", str(system.home))
     for name, value in dagster_environment(system.settings, system.database).items():
         monkeypatch.setenv(name, value)

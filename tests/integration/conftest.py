@@ -1,6 +1,6 @@
-"""A real server: always the embedded one, and the one that STRIKECAST_TEST_DATABASE_URL names as well.
+"""PostgreSQL servers: the embedded one, and the server of STRIKECAST_TEST_DATABASE_URL if that is set.
 
-Each test module gets a database of its own, migrated, dropped afterwards.
+Each test module gets its own migrated database, which is dropped afterwards.
 """
 
 import fcntl
@@ -30,21 +30,17 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def embedded_url() -> Iterator[str]:
-    """URL of an embedded server that lives as long as the test session.
-
-    Not below pytest's folder, whose permissions any other pytest that starts meanwhile tightens: root's server runs as
-    another user, which must get there.
-    """
+    """URL of an embedded server that runs for the test session."""
     with server_folder() as folder, EmbeddedServer(folder / "pg").running() as url:
         yield url
 
 
 @pytest.fixture(scope="session", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Database:
-    """A database of each server from which others can be created."""
+    """A database of each server, from which others can be created."""
     if request.param == "real":
         assert REAL_SERVER is not None
-        with _one_process_at_a_time():  # the roles belong to the whole server: the first migration creates them
+        with _one_process_at_a_time():  # the first migration creates the server's roles
             created = Database(Database(REAL_SERVER).url_for(f"strikecast_test_{os.getpid()}"))
             migrate(created)
             _drop(created)
@@ -55,7 +51,7 @@ def server(request: pytest.FixtureRequest) -> Database:
 
 @pytest.fixture(scope="module")
 def empty_database(server: Database) -> Iterator[Database]:
-    """A database of this module's own, not created yet; dropped at the end."""
+    """This module's database, not created yet; dropped at the end."""
     name = f"strikecast_test_{os.getpid()}_{next(_numbers)}"
     created = Database(server.url_for(name))
     yield created
@@ -77,14 +73,14 @@ def _drop(database: Database) -> None:
 
 @pytest.fixture(scope="module")
 def database(empty_database: Database) -> Database:
-    """A migrated database of this module's own."""
+    """This module's database, migrated."""
     migrate(empty_database)
     return empty_database
 
 
 @pytest.fixture
 def pipeline(database: Database) -> Iterator[Connection]:
-    """A connection as the pipeline role; what a test leaves uncommitted is rolled back."""
+    """A connection with the pipeline role; uncommitted changes are rolled back."""
     with psycopg.connect(database.conninfo("test", Role.PIPELINE)) as connection:
         yield connection
         connection.rollback()
@@ -98,7 +94,7 @@ def build(database: Database) -> Callable[..., int]:
 
 @pytest.fixture
 def settings(database: Database) -> Settings:
-    """Settings of a home folder of the test's own."""
+    """Settings with the test's home folder."""
     return load_settings()
 
 

@@ -1,8 +1,8 @@
-"""System programs that tests start: what each test needs, how to install it, and what its absence costs.
+"""System programs that tests need: how to install them, and how many tests are skipped without them.
 
-A test that starts a program carries `@pytest.mark.needs("age")`. Where the program is missing, the test is skipped, and
-the run closes with one line per program. With REQUIRE_PROGRAMS=1, as in CI, a missing program is an error before any
-test runs. `python tests/support/programs.py install` installs what is missing, as root on a system with apt.
+A test that starts a program carries `@pytest.mark.needs("age")`. Without the program the test is skipped, and
+the run ends with one line per missing program. With REQUIRE_PROGRAMS=1, as in CI, a missing program is an error before any
+test runs. `python tests/support/programs.py install` installs missing programs, as root on a system with apt.
 """
 
 import ctypes
@@ -26,13 +26,13 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 
 def find(name: str) -> Path | None:
-    """The program of that name on the PATH or among the scripts of the Python environment."""
+    """A program on the PATH or among the scripts of the Python environment."""
     found = shutil.which(name) or shutil.which(name, path=str(SCRIPTS))
     return Path(found) if found else None
 
 
 def postgresql_with_contrib() -> Path | None:
-    """Folder of the programs of the newest PostgreSQL (15 or newer) that is installed with its contrib modules."""
+    """Folder of the programs of the newest installed PostgreSQL (15 or newer) with contrib modules."""
     folders = {
         int(control.parts[-3]): Path("/usr/lib/postgresql") / control.parts[-3] / "bin"
         for control in Path("/usr/share/postgresql").glob("[0-9]*/extension/pg_stat_statements.control")
@@ -53,9 +53,9 @@ def mounting_is_allowed() -> bool:
 
 
 def chromium() -> Path | None:
-    """The system's Chromium, or Debian's build of it without a window; None where playwright cannot drive it, either."""
+    """The system's Chromium, or Debian's headless build; None when playwright cannot control it."""
     try:
-        ctypes.CDLL("libatomic.so.1")  # the Node.js within playwright's wheel needs it
+        ctypes.CDLL("libatomic.so.1")  # needed by the Node.js in playwright's wheel
     except OSError:
         return None
     return find("chromium") or find("chromium-headless-shell")
@@ -63,15 +63,15 @@ def chromium() -> Path | None:
 
 @dataclass(frozen=True)
 class Program:
-    """Something that tests need and the Python environment lacks; `packages` are Debian's, none where there are none."""
+    """A program that the Python environment does not provide; `packages`: its Debian packages, possibly none."""
 
     name: str
     packages: tuple[str, ...]
-    look: Callable[[], object]
+    find: Callable[[], object]
 
     @property
     def reason(self) -> str:
-        """Why a test is skipped."""
+        """Reason for skipping a test."""
         remedy = "run the tests as root, outside of a container"
         if self.packages:
             remedy = f"apt-get install {' '.join(self.packages)}"
@@ -91,7 +91,7 @@ PROGRAMS = {
 
 
 def missing() -> list[Program]:
-    return [program for program in PROGRAMS.values() if not program.look()]
+    return [program for program in PROGRAMS.values() if not program.find()]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -114,26 +114,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line per missing program, with the number of tests that it cost."""
+    """One line per missing program, with the number of skipped tests."""
     reasons = Counter(
         report.longrepr[2].removeprefix("Skipped: ")
         for report in terminalreporter.stats.get("skipped", [])
         if isinstance(report.longrepr, tuple)
     )
     for program in PROGRAMS.values():
-        if cost := reasons[program.reason]:
+        if skipped := reasons[program.reason]:
             terminalreporter.write_line(
-                f"{cost} tests skipped: {program.reason.replace('needs', 'they need', 1)}", yellow=True
+                f"{skipped} tests skipped: {program.reason.replace('needs', 'they need', 1)}", yellow=True
             )
 
 
 def install() -> None:
-    """Install what is missing where apt can; a failure leaves the tests to be skipped."""
+    """Install missing programs with apt, as root; after a failure the tests are skipped."""
     wanted = [program for program in missing() if program.packages]
     if not wanted or os.geteuid() != 0 or shutil.which("apt-get") is None:
         return
     names = ", ".join(program.name for program in wanted)
-    print(f"installing what tests need: {names}", flush=True)
+    print(f"installing programs for tests: {names}", flush=True)
     packages = [package for program in wanted for package in program.packages]
     with _no_cluster_created():
         if not _apt("install", *packages):
@@ -155,7 +155,7 @@ def _apt(action: str, *packages: str) -> bool:
 
 @contextmanager
 def _no_cluster_created() -> Iterator[None]:
-    """Keep Debian's package of PostgreSQL from creating and starting a server: the tests start their own."""
+    """Prevent Debian's PostgreSQL package from creating and starting a cluster: the tests start their own servers."""
     setting = Path("/etc/postgresql-common/createcluster.d/strikecast-tests.conf")
     setting.parent.mkdir(parents=True, exist_ok=True)
     setting.write_text("create_main_cluster = false\n")

@@ -1,4 +1,4 @@
-"""A folder that all processes of one test run share: made by the process that starts the run, removed by it."""
+"""A folder that all processes of a test run share; the first process creates and removes it."""
 
 import os
 import shutil
@@ -11,16 +11,16 @@ VARIABLE = "PYTEST_STRIKECAST_RUN_FOLDER"
 
 
 def run_folder() -> Path:
-    """The folder of the running test run.
+    """The folder of the current test run.
 
-    Not below pytest's own: pytest tightens its permissions, and root's embedded server runs as another user, which
-    must get there.
+    It is outside pytest's own folder, whose permissions pytest tightens: root's embedded server runs as another user,
+    which needs access.
     """
     return Path(os.environ[VARIABLE])
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the folder; processes of pytest-xdist inherit the variable that names it."""
+    """Create the folder; processes of pytest-xdist inherit the variable that names it."""
     if not hasattr(config, "workerinput"):
         os.environ[VARIABLE] = tempfile.mkdtemp(prefix="strikecast-tests-")
 

@@ -1,4 +1,4 @@
-"""Where the embedded servers of tests live that need one of their own."""
+"""Folders for the embedded servers of single tests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 
 @contextmanager
 def server_folder() -> Iterator[Path]:
-    """A folder that is not below pytest's, whose permissions any other pytest that starts meanwhile tightens.
+    """A temporary folder outside pytest's own, whose permissions every starting pytest tightens.
 
-    Root's server runs as another user, which must get there at any moment.
+    As root, the server runs as another user, which needs access at any time.
     """
     with TemporaryDirectory(prefix="strikecast-test-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)

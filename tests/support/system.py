@@ -1,4 +1,4 @@
-"""A whole system, as its user has it: a home folder and the command line."""
+"""A whole system: a home folder and the command line."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from pipelines.storage.postgres.connection import Database
 
 @dataclass(frozen=True)
 class System:
-    """A prepared system; `run` calls the command line as a user would."""
+    """A prepared system, and the environment variables of its commands."""
 
     home: Path
     settings: Settings
@@ -29,7 +29,7 @@ class System:
     variables: dict[str, str]
 
     def run(self, *arguments: str, timeout: float = 900.0, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run `strikecast ARGUMENTS` in a process of its own, with further environment variables."""
+        """Run `strikecast ARGUMENTS` in a child process, with additional environment variables."""
         return subprocess.run(
             [sys.executable, "-m", "pipelines.cli", *arguments],
             env={**self.variables, **variables},
@@ -41,10 +41,15 @@ class System:
         )
 
     def invoke(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """As `run`, in this process, without the seconds of processor time that a start takes."""
+        """As `run`, but in this process, which saves the seconds of CPU time that a start takes."""
         out, err = StringIO(), StringIO()
         code: object = 0
-        with as_a_process(), pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        with (
+            restored_process_state(),
+            pytest.MonkeyPatch.context() as patch,
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
             os.environ.clear()
             os.environ.update(self.variables, **variables)
             patch.setattr(sys, "argv", ["strikecast", *arguments])
@@ -61,8 +66,8 @@ class System:
 
 
 @contextmanager
-def as_a_process() -> Iterator[None]:
-    """Undo what a command changes in its process: environment, signal handlers, the log of commands."""
+def restored_process_state() -> Iterator[None]:
+    """Restore what a command changes in its process: environment, signal handlers, the command log."""
     environment = dict(os.environ)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

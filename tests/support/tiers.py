@@ -1,8 +1,7 @@
-"""Which tests run, and in which order.
+"""Select the tests of the enabled tiers, and order their files.
 
-Two further tiers run by a setting only. `real_data`: on the data that STRIKECAST_REAL_DATA names, besides generated
-bars. `soak`: minutes of the whole system rather than a claim of its own, by SOAK=1. The summary says how many tests
-each left out.
+Two tiers must be enabled: `real_data` runs on the data in STRIKECAST_REAL_DATA, in addition to synthetic bars, and
+`soak` (SOAK=1) runs the whole system for minutes. The summary reports how many tests of each were left out.
 """
 
 import hashlib
@@ -14,8 +13,8 @@ from pathlib import Path
 import pytest
 import real_data
 
-#: Files that take longest come first, so that no process is left alone with one at the end; those that mostly wait stand
-#: beside those that compute. Then the other files, folder by folder.
+#: The longest files come first, so that none runs alone at the end, alternating between files that mostly wait and files
+#: that compute; then the other files, by folder.
 LONGEST = (
     "e2e/cli/test_cli.py",
     "integration/monitoring/test_audit.py",
@@ -34,10 +33,10 @@ TESTS = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Tier:
-    """Tests with the marker `name`; left out unless they are `chosen`."""
+    """Tests with the marker `name`; left out unless the tier is `enabled`."""
 
     name: str
-    chosen: bool
+    enabled: bool
     remedy: str
 
 
@@ -56,7 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a folder of real data that is not one, before anything runs."""
+    """Reject an incomplete folder of real data before any test runs."""
     config.stash[_LEFT_OUT] = Counter()
     if problem := real_data.problem():
         raise pytest.UsageError(problem)
@@ -64,9 +63,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what is not to run; last, so that -k and -m have chosen before. Then sort by files."""
+    """Deselect tests after -k and -m have selected, and sort them by file."""
     for tier in TIERS:
-        if not tier.chosen:
+        if not tier.enabled:
             left_out = [item for item in items if item.get_closest_marker(tier.name)]
             config.stash[_LEFT_OUT][tier.name] = len(left_out)
             _deselect(config, items, left_out)
@@ -97,7 +96,7 @@ def _place(item: pytest.Item) -> tuple[int, int]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker of pytest-xdist sends its counts to the controller, which collects nothing itself."""
+    """Send the counts of a pytest-xdist worker to the controller, which collects no tests itself."""
     output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
         output[_OUTPUT] = dict(session.config.stash[_LEFT_OUT])
@@ -105,13 +104,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: object) -> None:
-    """Every worker collects the same tests: the largest count is the count. A worker that crashed sends none."""
+    """Take the largest count: every worker collects the same tests, and a crashed worker sends none."""
     config: pytest.Config = node.config  # type: ignore[attr-defined]
     config.stash[_LEFT_OUT] |= Counter(getattr(node, "workeroutput", {}).get(_OUTPUT, {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """One line for each tier that was left out."""
+    """One line for each tier with tests left out."""
     for tier in TIERS:
         if count := config.stash[_LEFT_OUT][tier.name]:
             tests = "1 test" if count == 1 else f"{count} tests"

@@ -39,6 +39,7 @@ def test_help_names_every_command(system: System) -> None:
         "status",
         "export",
         "import",
+        "dagster",
     ):
         assert re.search(rf"^│ {command} ", done.stdout, re.MULTILINE), command
 

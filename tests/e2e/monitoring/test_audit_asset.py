@@ -131,12 +131,14 @@ def test_a_target_missed_by_successive_audits_is_an_alert_and_one_miss_is_not(
 
 
 def test_every_format_is_printed_and_a_comparison_separates_noise(used_system: System) -> None:
-    assert used_system.call("audit", "baseline", "before").returncode == 0
-    raw = json.loads(used_system.call("audit", "show", "--as", "json").stdout)
-    metrics = used_system.call("audit", "show", "--as", "prometheus").stdout
+    assert used_system.invoke("audit", "baseline", "before").returncode == 0
+    raw = json.loads(used_system.invoke("audit", "show", "--as", "json").stdout)
+    metrics = used_system.invoke("audit", "show", "--as", "prometheus").stdout
     assert f"strikecast_audit_gaps {len(raw['gaps'])}.0" in metrics
-    assert used_system.call("audit", "show", "--as", "markdown").stdout.startswith(f"# Audit {raw['audit_id']}: grade")
-    assert json.loads(used_system.call("audit", "schema").stdout)["title"] == "PublishedAudit"
-    compared = used_system.call("audit", "compare", "before").stdout
+    assert used_system.invoke("audit", "show", "--as", "markdown").stdout.startswith(
+        f"# Audit {raw['audit_id']}: grade"
+    )
+    assert json.loads(used_system.invoke("audit", "schema").stdout)["title"] == "PublishedAudit"
+    compared = used_system.invoke("audit", "compare", "before").stdout
     assert "0 of" in compared
     assert "measurements changed beyond noise" in compared
