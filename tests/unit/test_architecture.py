@@ -1,4 +1,4 @@
-"""What holds of the code itself."""
+"""Rules for the source code."""
 
 import ast
 import re
@@ -16,13 +16,13 @@ SQL = re.compile(
 )
 
 
-def ours() -> Iterator[Path]:
+def python_files() -> Iterator[Path]:
     for folder in ("pipelines", "assets", "tests", "benchmarks"):
         yield from (ROOT / folder).rglob("*.py")
 
 
-def test_there_is_code_to_look_at() -> None:
-    assert len(list(ours())) > 60
+def test_python_files_are_found() -> None:
+    assert len(list(python_files())) > 60
 
 
 @pytest.mark.parametrize("suffix", ["py", "sql", "sh"])
@@ -35,12 +35,12 @@ def test_no_file_is_over_400_lines(suffix: str) -> None:
     assert [str(path) for path in files if len(path.read_text().splitlines()) > 400] == []
 
 
-def test_annotations_are_not_deferred_which_breaks_dagster() -> None:
-    trap = "from __future__ import " + "annotations"
-    assert [str(path) for path in ours() if trap in path.read_text()] == []
+def test_no_module_defers_annotations_because_dagster_evaluates_them() -> None:
+    statement = "from __future__ import " + "annotations"
+    assert [str(path) for path in python_files() if statement in path.read_text()] == []
 
 
-def test_sql_is_in_files_of_storage_only() -> None:
+def test_no_python_module_contains_sql() -> None:
     found = [
         f"{path.name}: {node.value[:40]}"
         for folder in ("pipelines", "assets")
@@ -48,11 +48,10 @@ def test_sql_is_in_files_of_storage_only() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value)
     ]
-    # CREATE DATABASE cannot take parameters; its one identifier is composed.
     assert found == []
 
 
-def test_every_named_statement_is_used_by_its_own_repository() -> None:
+def test_every_named_statement_is_used_by_its_repository() -> None:
     """A statement `x` is used as `SQL["x"]`, or its name is passed to a function of the repository."""
     files = [path for path in (ROOT / "pipelines").rglob("*.sql") if "migrations" not in path.parts]
     assert len(files) > 15
@@ -67,14 +66,14 @@ def test_every_named_statement_is_used_by_its_own_repository() -> None:
     assert unused == []
 
 
-def test_packages_hold_a_docstring_and_nothing_else() -> None:
+def test_packages_contain_only_a_docstring() -> None:
     for path in ROOT.glob("pipelines/**/__init__.py"):
         body = ast.parse(path.read_text()).body
         assert len(body) == 1, path
         assert isinstance(body[0], ast.Expr), path
 
 
-def test_the_lock_has_hashes_and_no_addresses() -> None:
+def test_the_lock_has_hashes_and_no_urls() -> None:
     lock = (ROOT / ".ci" / "requirements.lock").read_text()
     assert "://" not in lock
     assert lock.count("--hash=sha256:") > lock.count("==") > 100
@@ -82,7 +81,7 @@ def test_the_lock_has_hashes_and_no_addresses() -> None:
 
 def test_the_formatter_decides_the_layout_everywhere() -> None:
     pragma = "fmt: " + "(skip|off)"
-    assert [str(path) for path in ours() if re.search(rf"# {pragma}", path.read_text())] == []
+    assert [str(path) for path in python_files() if re.search(rf"# {pragma}", path.read_text())] == []
 
 
 def test_modules_are_in_rooms() -> None:

@@ -1,4 +1,4 @@
-"""A file is replaced as a whole or not at all."""
+"""`atomic_write` replaces a file completely or not at all."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from pipelines.atomic_files import atomic_write
 
 
-def test_a_file_takes_the_place_of_another_when_it_is_complete(tmp_path: Path) -> None:
+def test_a_complete_file_replaces_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     with atomic_write(path) as partial:
@@ -17,7 +17,7 @@ def test_a_file_takes_the_place_of_another_when_it_is_complete(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_after_an_error_the_old_file_is_there_and_nothing_else(tmp_path: Path) -> None:
+def test_an_error_keeps_the_old_file_and_removes_the_partial_one(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
 

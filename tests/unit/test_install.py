@@ -1,4 +1,4 @@
-"""Claims about the set-up of the Python environment: pip's configuration reaches uv, and nothing else is installed."""
+"""Set-up of the Python environment: pip's configuration is passed on to uv, and only locked packages are installed."""
 
 import importlib.util
 import os
@@ -26,7 +26,7 @@ def install() -> ModuleType:
     return module
 
 
-def test_pips_files_and_variables_are_read_and_variables_win(
+def test_pips_files_and_variables_are_read_and_variables_take_precedence(
     install: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in os.environ if name.startswith("PIP_")]:
@@ -44,7 +44,7 @@ def test_pips_files_and_variables_are_read_and_variables_win(
     assert found["extra-index-url"].split() == ["https://b.example", "https://c.example"]
 
 
-def test_settings_become_uvs_variables(install: ModuleType) -> None:
+def test_settings_are_translated_to_uvs_variables(install: ModuleType) -> None:
     settings = {"extra-index-url": "\nhttps://b.example\nhttps://c.example", "find-links": "/a /b", "cert": "/ca.pem"}
     assert install.uv_variables({**settings, "constraint": "x", "quiet": "1"}) == {
         "UV_SYSTEM_CERTS": "1",
@@ -55,11 +55,11 @@ def test_settings_become_uvs_variables(install: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("name", ["no-binary", "target", "keyring-provider", "something-new"])
-def test_a_setting_without_a_counterpart_leaves_the_installation_to_pip(install: ModuleType, name: str) -> None:
+def test_pip_installs_when_a_setting_has_no_counterpart(install: ModuleType, name: str) -> None:
     assert install.uv_variables({"index-url": "https://a.example", name: "1"}) is None
 
 
-def test_uv_is_installed_by_its_own_hashes(install: ModuleType) -> None:
+def test_uv_is_installed_with_the_locked_hashes(install: ModuleType) -> None:
     lines = install.block("uv", LOCKS).splitlines()
     assert re.match(r"uv==[\d.]+ \\$", lines[0])
     assert all(re.match(r"    --hash=sha256:[0-9a-f]{64}( \\)?$", line) for line in lines[1:])
@@ -72,9 +72,9 @@ def test_the_two_locks_agree() -> None:
     assert {name: pins[0][name] for name in shared} == {name: pins[1][name] for name in shared}
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported_on_one_line(tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    # As root every folder can be written; one below a file can by nobody.
+    # Root can write to every folder, but not to one in /proc.
     place = tmp_path / ".venv" if os.geteuid() != 0 else Path("/proc/self/.venv")
     done = subprocess.run([sys.executable, SCRIPT, place, *LOCKS], capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""The command line, as its user has it: a process, its output, its exit code."""
+"""The command line: output and exit codes."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from waiting import TIMEOUT_SECONDS, wait_until
 from pipelines.resources import run_of_title
 
 
-def test_help_names_every_command(system: System) -> None:
+def test_help_lists_every_command(system: System) -> None:
     done = system.run("--help")
     assert done.returncode == 0
     for command in (
@@ -44,7 +44,7 @@ def test_help_names_every_command(system: System) -> None:
         assert re.search(rf"^│ {command} ", done.stdout, re.MULTILINE), command
 
 
-def test_a_ladder_for_machines_has_21_answers(system: System) -> None:
+def test_a_ladder_as_json_has_21_strikes(system: System) -> None:
     done = system.run("ladder", "BTC", "--price", "95000", "--ttc", "900", "--momentum", "0.02", "--json")
     assert done.returncode == 0, done.stderr
     payload = json.loads(done.stdout)
@@ -57,7 +57,7 @@ def test_a_ladder_for_machines_has_21_answers(system: System) -> None:
     assert all(0 <= row["prob_beyond"] <= 100 for row in payload["probabilities"])
 
 
-def test_a_ladder_for_people_fits_80_columns(system: System) -> None:
+def test_a_printed_ladder_fits_80_columns(system: System) -> None:
     done = system.run("ladder", "BTC", "--price", "95000", "--ttc", "900", COLUMNS="80")
     assert done.returncode == 0, done.stderr
     assert "95,000" in done.stdout
@@ -93,7 +93,9 @@ def test_a_ladder_for_people_fits_80_columns(system: System) -> None:
         (["promote", "BTC", "--model", "standardised"], "standardised is the champion of BTC already"),
     ],
 )
-def test_an_error_is_one_line_with_the_remedy(system: System, arguments: list[str], message: str) -> None:
+def test_an_error_is_printed_with_its_remedy_and_without_a_traceback(
+    system: System, arguments: list[str], message: str
+) -> None:
     done = system.invoke(*arguments)
     assert done.returncode == 1
     assert message in done.stderr
@@ -111,7 +113,7 @@ def test_status_shows_settings_without_secrets(system: System) -> None:
     assert system.invoke("status").returncode == 0
 
 
-def test_a_password_is_never_shown(system: System) -> None:
+def test_a_password_is_never_printed(system: System) -> None:
     url = "postgresql://someone:hunter2@127.0.0.1:1/strikecast"
     for command in (["status"], ["migrate"], ["ladder", "BTC", "--price", "1", "--ttc", "1"]):
         done = system.run(*command, STRIKECAST_DATABASE_URL=url)
@@ -132,14 +134,14 @@ def test_a_password_is_never_shown(system: System) -> None:
         ("STRIKECAST_CONFIG", "nowhere.toml", "which is not a file"),
     ],
 )
-def test_a_wrong_setting_is_named(system: System, name: str, value: str, message: str) -> None:
+def test_the_error_names_the_invalid_setting(system: System, name: str, value: str, message: str) -> None:
     done = system.invoke("status", **{name: value})
     assert done.returncode == 1
     assert message.lower() in done.stderr.replace("\n", " ").lower()
     assert "Traceback" not in done.stderr
 
 
-def test_the_settings_file_is_read_and_the_environment_wins(system: System, tmp_path: Path) -> None:
+def test_the_environment_takes_precedence_over_the_settings_file(system: System, tmp_path: Path) -> None:
     config = tmp_path / "strikecast.toml"
     config.write_text('ui_port = 4000\ndagster_database = "other"\n[symbols.SOL]\nstrike_tier_usd = 1.0\n')
     done = system.invoke("status", "--json", STRIKECAST_CONFIG=str(config), STRIKECAST_UI_PORT="4001")
@@ -148,7 +150,7 @@ def test_the_settings_file_is_read_and_the_environment_wins(system: System, tmp_
     assert (settings["ui_port"], settings["dagster_database"], list(settings["symbols"])) == (4001, "other", ["SOL"])
 
 
-def test_one_refresh_writes_the_contract(system: System) -> None:
+def test_one_refresh_writes_the_fields_of_the_live_contract(system: System) -> None:
     done = system.run("live", "--once")
     assert done.returncode == 0, done.stderr
     text = (system.home / "output" / "btc_live_probabilities.json").read_text()
@@ -167,7 +169,7 @@ def test_one_refresh_writes_the_contract(system: System) -> None:
     assert payload["momentum_bucket"] is not None
 
 
-def test_export_and_import_are_each_others_inverse(system: System, tmp_path: Path) -> None:
+def test_an_export_is_imported_without_differences(system: System, tmp_path: Path) -> None:
     assert system.invoke("build", "BTC", "--profile", "source").returncode == 0
     done = system.invoke("export", "fingerprints", "BTC", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
@@ -177,7 +179,7 @@ def test_export_and_import_are_each_others_inverse(system: System, tmp_path: Pat
     assert all(row["equal"] == row["cells"] == 4800 for row in report["with_active"] + report["with_files"])
 
 
-def test_an_audit_is_shown_named_and_compared(system: System) -> None:
+def test_an_audit_can_be_shown_named_and_compared(system: System) -> None:
     first = json.loads(system.invoke("audit", "run", "--as", "json").stdout)
     assert first["kind"] == "quick"
     assert {"query p95 {query=lookup_rows, symbol=BTC}", "build_seconds {model=momentum, symbol=BTC}"} <= {
@@ -199,7 +201,7 @@ def test_an_audit_is_shown_named_and_compared(system: System) -> None:
         assert (done.returncode, message in " ".join(done.stderr.split())) == (1, True)
 
 
-def test_rollback_goes_back_one_generation(system: System) -> None:
+def test_rollback_publishes_the_previous_generation(system: System) -> None:
     done = system.invoke("rollback", "BTC")
     match = re.fullmatch(r"BTC: standardised generation (\d+) -> (\d+)\n", done.stdout)
     assert match is not None
@@ -217,7 +219,7 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 @contextmanager
 def up(system: System, log: Path) -> Iterator[subprocess.Popen[str]]:
-    """`strikecast up`, with its UI and a live session's run; killed at the end unless it was stopped."""
+    """Run `strikecast up` until its UI answers; kill it at the end unless it has stopped."""
     command = [sys.executable, "-m", "pipelines.cli", "up", "--port", "0"]
     with log.open("w") as output:
         process = subprocess.Popen(command, env=system.variables, stdout=output, stderr=output, text=True)
@@ -234,7 +236,7 @@ def up(system: System, log: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture(scope="module")
 def orphans(system: System, tmp_path_factory: pytest.TempPathFactory) -> list[psutil.Process]:
-    """What a killed `up` left behind: its live session's run among them, whose parent, the code server, is dead too."""
+    """Processes left by a killed `up`, among them the live session's run, whose parent (the code server) is killed too."""
     with up(system, tmp_path_factory.mktemp("killed") / "up.log") as killed:
         wait_until(lambda: [one for one in family(killed) if run_of_title(" ".join(command_line(one)))], "a run")
         members = family(killed)
@@ -248,25 +250,23 @@ def orphans(system: System, tmp_path_factory: pytest.TempPathFactory) -> list[ps
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `up_again` says."""
+    """Output of `up_again`."""
     return tmp_path_factory.mktemp("again") / "up.log"
 
 
 @pytest.fixture(scope="module")
 def up_again(system: System, orphans: list[psutil.Process], log: Path) -> Iterator[subprocess.Popen[str]]:
-    """The next `up` after the killed one."""
+    """A second `up`, after the first was killed."""
     with up(system, log) as process:
         yield process
 
 
-def test_a_killed_up_is_cleared_away_by_the_next(
-    up_again: subprocess.Popen[str], orphans: list[psutil.Process]
-) -> None:
+def test_up_ends_the_processes_of_a_killed_up(up_again: subprocess.Popen[str], orphans: list[psutil.Process]) -> None:
     wait_until(lambda: all(map(has_ended, orphans)), "the orphans' end")
     assert up_again.poll() is None
 
 
-def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(
+def test_up_is_exclusive_and_ctrl_c_stops_all_of_its_processes(
     system: System, up_again: subprocess.Popen[str], log: Path, tmp_path: Path
 ) -> None:
     address = re.search(r"http://([\d.]+):(\d+)", log.read_text())
@@ -281,11 +281,11 @@ def test_up_runs_once_is_stopped_by_ctrl_c_and_leaves_nothing(
     members = family(up_again)
     assert len(members) >= 4
     up_again.send_signal(signal.SIGINT)
-    wait_until(lambda: "stopping" in log.read_text(), "the end to begin")
+    wait_until(lambda: "stopping" in log.read_text(), "the shutdown")
     for further in (signal.SIGINT, signal.SIGTERM):
         up_again.send_signal(further)
     assert up_again.wait(TIMEOUT_SECONDS) == 0
-    wait_until(lambda: all(map(has_ended, members)), "the end of all that it started")
+    wait_until(lambda: all(map(has_ended, members)), "the end of its processes")
     state = json.loads(system.invoke("status", "--json").stdout)
     assert state["ui"] is None
     assert state["live_session"]["status"] == "stopped"

@@ -1,4 +1,4 @@
-"""The runbook: every command of it, typed as it stands, one page after the other."""
+"""Every command of the runbook, as it is written and in order."""
 
 import os
 import re
@@ -14,7 +14,7 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[str]:
-    """Each once, in the order of the pages."""
+    """The commands, each once, in order."""
     lines = [
         line.split("  #")[0].strip() for block in BLOCK.findall(RUNBOOK.read_text()) for line in block.splitlines()
     ]
@@ -23,7 +23,7 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def shell(system: System) -> dict[str, str]:
-    """What an operator's shell has: the command, the home folder, and logs of an earlier `up`."""
+    """The environment of an operator's shell; there is a backup, and there are logs of an earlier `up`."""
     assert system.run("backup", "create").returncode == 0
     logs = system.home / "logs"
     logs.mkdir(exist_ok=True)
@@ -37,9 +37,9 @@ def test_the_runbook_has_commands() -> None:
 
 
 @pytest.mark.soak
-def test_every_command_does_what_it_says(shell: dict[str, str], system: System) -> None:
-    """In order, for one page leaves what the next needs; bash, for `time`."""
-    told = []
+def test_every_command_succeeds(shell: dict[str, str], system: System) -> None:
+    """In order, because later commands use the results of earlier ones; with bash, for `time`."""
+    failures = []
     for command in commands():
         done = subprocess.run(
             ["bash", "-c", command],
@@ -51,5 +51,5 @@ def test_every_command_does_what_it_says(shell: dict[str, str], system: System) 
             check=False,
         )
         if done.returncode != 0 or "Traceback" in done.stderr:
-            told.append(f"$ {command}\n{done.stdout}{done.stderr}")
-    assert told == []
+            failures.append(f"$ {command}\n{done.stdout}{done.stderr}")
+    assert failures == []

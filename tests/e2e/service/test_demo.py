@@ -1,4 +1,4 @@
-"""`make demo`, as its user has it."""
+"""`make demo`."""
 
 import json
 import os
@@ -17,13 +17,13 @@ from pipelines.live.file_writer import probabilities_path
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """Instead of pytest's: a server lives there."""
+    """Replaces pytest's folder, which the server's user cannot enter."""
     with server_folder() as folder:
         yield folder
 
 
 @pytest.mark.soak
-def test_a_demo_once_goes_from_nothing_to_fresh_files_and_leaves_nothing_running(tmp_path: Path) -> None:
+def test_demo_once_writes_fresh_files_and_leaves_no_process(tmp_path: Path) -> None:
     environment = {**os.environ, "STRIKECAST_HOME": str(tmp_path / "home"), "COLUMNS": "100"}
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", "demo", "--once", "--port", "0"],
@@ -36,18 +36,18 @@ def test_a_demo_once_goes_from_nothing_to_fresh_files_and_leaves_nothing_running
     assert done.returncode == 0, done.stdout + done.stderr
     for symbol in ("BTC", "ETH"):
         payload = json.loads(probabilities_path(tmp_path / "home" / "output", symbol).read_bytes())
-        assert payload["status"] == "stale", "nobody renews it any more"
+        assert payload["status"] == "stale", "the live session has ended"
         assert any("the live session ended" in problem for problem in payload["reasons"])
         assert len(payload["probabilities"]) == 21
         assert re.search(rf"{symbol} [\d,.]+, \d+ s to close", done.stdout)
-    assert " ".join(done.stdout.split()).count("status ok") == 2, "while it ran"
+    assert " ".join(done.stdout.split()).count("status ok") == 2, "during the refresh"
     assert "Dagster UI: http://127.0.0.1:" in done.stdout
     ours = str(tmp_path / "home")
     left = [p for p in psutil.process_iter(["cmdline"]) if any(ours in part for part in p.info["cmdline"] or [])]
     assert left == []
 
 
-def test_a_folder_without_known_files_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_folder_without_price_files_is_reported_on_one_line(tmp_path: Path) -> None:
     (tmp_path / "prices").mkdir()
     (tmp_path / "prices" / "doge.csv").write_text("time,open,high,low,close,volume\n")
     done = subprocess.run(

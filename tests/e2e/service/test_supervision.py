@@ -1,4 +1,4 @@
-"""The whole system while its parts die: a real daemon, a real server, real kills."""
+"""The whole system while its processes are killed or paused."""
 
 import re
 import signal
@@ -24,13 +24,13 @@ from pipelines.orchestration.run_reaper import IN_PROGRESS
 from pipelines.storage.live.sessions import read_lock_state
 from pipelines.storage.postgres.connection import Role
 
-#: Longer than a test takes, and the minute before the hour in which a successor waits.
-FAR = timedelta(seconds=150)
+#: The duration of a test, and the minute before the hour in which a successor waits.
+HAND_OVER_MARGIN = timedelta(seconds=150)
 
 
 @pytest.fixture(scope="module")
 def up(system: System) -> Iterator[System]:
-    """The system, up, with its live session running."""
+    """A running system with a live session."""
     log = system.home / "supervision.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -55,28 +55,28 @@ def payload(system: System) -> dict[str, Any]:
 
 
 def fresh(system: System, after: int = -1) -> bool:
-    """Whether the file is fresh, and written by a session after `after`."""
+    """Whether the file is fresh and was written by a session later than `after`."""
     path = probabilities_path(system.settings.output_dir, "BTC")
     return path.exists() and payload(system)["status"] == "ok" and (payload(system)["session"] or 0) > after
 
 
 def writer(system: System) -> tuple[int, psutil.Process]:
-    """The session that writes, and its process."""
+    """The number of the leading session, and its process."""
     fence = orjson.loads((system.settings.output_dir / FENCE).read_bytes())
     return fence["session"], psutil.Process(fence["pid"])
 
 
 @pytest.fixture(autouse=True)
-def _far_from_a_hand_over(up: System) -> None:
-    """From a minute before the hour a successor waits, and at the hour it takes over: no failure, so it is waited for."""
+def _no_hand_over_during_a_test(up: System) -> None:
+    """Wait until no regular hand-over is near: a successor waits from a minute before the hour."""
 
-    def far() -> bool:
+    def is_far() -> bool:
         with up.database.connect("test", Role.READER) as connection:
             state = read_lock_state(connection)
         left = state.hands_over_at and state.hands_over_at - datetime.now(UTC)
-        return fresh(up) and state.waiting == 0 and left is not None and left > FAR
+        return fresh(up) and state.waiting == 0 and left is not None and left > HAND_OVER_MARGIN
 
-    wait_until(far, "a session that goes on for a while", TIMEOUT_SECONDS + 2 * FAR.total_seconds())
+    wait_until(is_far, "a session that goes on for a while", TIMEOUT_SECONDS + 2 * HAND_OVER_MARGIN.total_seconds())
 
 
 def session_row(system: System, number: int) -> tuple[str, str | None, str | None]:
@@ -110,7 +110,7 @@ def test_a_killed_session_is_replaced_and_its_run_marked_as_failed(up: System, i
     wait_until(lambda: run_status(instance, run_id) is dg.DagsterRunStatus.FAILURE, "the dead run's end")
 
 
-def test_a_session_that_hangs_is_replaced(up: System) -> None:
+def test_a_paused_session_is_replaced(up: System) -> None:
     number, paused = writer(up)
     paused.send_signal(signal.SIGSTOP)
     try:
@@ -118,17 +118,17 @@ def test_a_session_that_hangs_is_replaced(up: System) -> None:
         assert session_row(up, number)[0] == "crashed"
     finally:
         paused.send_signal(signal.SIGCONT)
-    wait_until(lambda: has_ended(paused), "the late one's end")
+    wait_until(lambda: has_ended(paused), "the end of the paused session")
     assert fresh(up, number)
 
 
-def test_a_killed_server_is_started_again_and_the_session_with_it(up: System) -> None:
+def test_a_killed_server_and_its_session_are_restarted(up: System) -> None:
     number = payload(up)["session"]
     postmaster(up.settings.embedded_dir / "data").kill()
     wait_until(lambda: fresh(up, number), "a session after the server's crash")
 
 
-def test_a_cancelled_run_stops_cleanly_with_a_last_snapshot(up: System, instance: dg.DagsterInstance) -> None:
+def test_a_cancelled_run_stops_with_a_final_snapshot(up: System, instance: dg.DagsterInstance) -> None:
     number = payload(up)["session"]
     run_id = session_row(up, number)[2]
     assert run_id is not None
@@ -171,7 +171,7 @@ def cancel(system: System, run_id: str) -> str:
         return str(answer.read().decode())
 
 
-def test_a_hot_standby_takes_over_at_once(up: System) -> None:
+def test_a_hot_standby_takes_over(up: System) -> None:
     number, first = writer(up)
     second = subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", "live", "--wait"],
@@ -195,8 +195,8 @@ def waiting(system: System) -> int:
         return read_lock_state(connection).waiting
 
 
-def test_nothing_is_left_in_progress_but_what_lives(up: System, instance: dg.DagsterInstance) -> None:
+def test_only_live_runs_are_in_progress(up: System, instance: dg.DagsterInstance) -> None:
     def alive() -> int:
         return len(instance.get_runs(dg.RunsFilter(job_name=LIVE_JOB, statuses=IN_PROGRESS)))
 
-    wait_until(lambda: alive() <= 2, "dead runs to be marked")
+    wait_until(lambda: alive() <= 2, "the end of dead runs")

@@ -1,4 +1,4 @@
-"""The embedded server: whoever needs it starts it, whoever leaves last stops it, and nothing confuses it."""
+"""The embedded server: start on first use, stop after the last use, stale files, crashes."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ with EmbeddedServer(Path(sys.argv[1])).running():
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """Instead of pytest's: a server lives there."""
+    """Replaces pytest's folder, which the server's user cannot enter."""
     with server_folder() as folder:
         yield folder
 
@@ -45,7 +45,7 @@ def select(url: str, statement: str = "SELECT 1") -> object:
         return row[0]
 
 
-def test_the_server_lives_until_its_last_user_leaves(tmp_path: Path) -> None:
+def test_the_server_runs_until_the_last_process_stops_using_it(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path / "pg")
     with server.running() as url:
         with EmbeddedServer(tmp_path / "pg").running() as same:
@@ -56,11 +56,11 @@ def test_the_server_lives_until_its_last_user_leaves(tmp_path: Path) -> None:
     assert not server.is_running()
 
 
-def test_a_killed_user_does_not_keep_the_server_for_ever(tmp_path: Path) -> None:
+def test_a_killed_process_does_not_keep_the_server_running(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "pg"), str(marker)])
     try:
-        wait_until(marker.exists, "the other process to have the server")
+        wait_until(marker.exists, "the other process to start the server")
         with EmbeddedServer(tmp_path / "pg").running() as url:
             holder.send_signal(signal.SIGKILL)
             holder.wait()
@@ -71,10 +71,10 @@ def test_a_killed_user_does_not_keep_the_server_for_ever(tmp_path: Path) -> None
     assert not EmbeddedServer(tmp_path / "pg").is_running()
 
 
-def test_a_server_left_by_a_killed_user_is_taken_over(tmp_path: Path) -> None:
+def test_a_server_left_by_a_killed_process_is_used_again(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "pg"), str(marker)])
-    wait_until(marker.exists, "the other process to have the server")
+    wait_until(marker.exists, "the other process to start the server")
     holder.kill()
     holder.wait()
     server = EmbeddedServer(tmp_path / "pg")
@@ -87,7 +87,7 @@ def test_a_server_left_by_a_killed_user_is_taken_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pid", ["alive", "gone", "nonsense"])
-def test_a_stale_pid_file_is_no_obstacle(tmp_path: Path, pid: str) -> None:
+def test_the_server_starts_despite_a_stale_pid_file(tmp_path: Path, pid: str) -> None:
     with subprocess.Popen(["true"]) as gone:
         pass
     number = {"alive": os.getpid(), "gone": gone.pid}.get(pid, pid)
@@ -101,7 +101,7 @@ def test_a_stale_pid_file_is_no_obstacle(tmp_path: Path, pid: str) -> None:
         assert select(url) == 1
 
 
-def test_a_stale_socket_file_is_no_obstacle(tmp_path: Path) -> None:
+def test_the_server_starts_despite_a_stale_socket_file(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path / "pg")
     with server.running():
         pass
@@ -111,19 +111,19 @@ def test_a_stale_socket_file_is_no_obstacle(tmp_path: Path) -> None:
         assert select(url) == 1
 
 
-def test_a_killed_server_recovers_what_was_committed(tmp_path: Path) -> None:
-    said: list[str] = []
-    server = EmbeddedServer(tmp_path / "pg", said.append)
+def test_a_killed_server_recovers_committed_rows(tmp_path: Path) -> None:
+    messages: list[str] = []
+    server = EmbeddedServer(tmp_path / "pg", messages.append)
     with server.running() as url:
         with psycopg.connect(Database(url).url_for("postgres")) as connection:
             connection.execute("CREATE TABLE kept AS SELECT generate_series(1, 100000) AS x")
         postmaster(server.data).kill()
-        with EmbeddedServer(tmp_path / "pg", said.append).running() as again:
+        with EmbeddedServer(tmp_path / "pg", messages.append).running() as again:
             assert select(again, "SELECT count(*) FROM kept") == 100_000
-    assert "the server was not shut down; recovering" in said
+    assert "the server was not shut down; recovering" in messages
 
 
-def test_an_interrupted_creation_is_begun_anew(tmp_path: Path) -> None:
+def test_an_interrupted_initdb_is_repeated(tmp_path: Path) -> None:
     partial = tmp_path / "pg" / "data.partial"
     partial.mkdir(parents=True)
     (partial / "PG_VERSION").write_text("18")
@@ -132,13 +132,13 @@ def test_an_interrupted_creation_is_begun_anew(tmp_path: Path) -> None:
     assert not partial.exists()
 
 
-def test_a_long_path_still_gives_a_socket(tmp_path: Path) -> None:
+def test_a_long_path_does_not_prevent_a_socket(tmp_path: Path) -> None:
     deep = tmp_path / ("a" * 60) / ("b" * 60)
     with EmbeddedServer(deep / "pg").running() as url:
         assert select(url) == 1
 
 
-def test_a_server_that_cannot_start_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_failed_start_is_reported_on_one_line(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path / "pg")
     with server.running():
         pass
@@ -159,7 +159,7 @@ def test_the_server_listens_on_no_network_address(tmp_path: Path) -> None:
         assert (tmp_path / "pg").stat().st_mode & 0o066 == 0
 
 
-def test_the_servers_user_is_added_once_however_many_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_calls_create_the_servers_user_once(monkeypatch: pytest.MonkeyPatch) -> None:
     added: list[str] = []
 
     def getpwnam(name: str) -> None:
@@ -177,7 +177,7 @@ def test_the_servers_user_is_added_once_however_many_ask(monkeypatch: pytest.Mon
     assert added == [SYSTEM_USER]
 
 
-def test_the_wheel_brings_the_client_programs() -> None:
+def test_the_wheel_contains_the_client_programs() -> None:
     for program in ("pg_dump", "pg_restore", "psql", "pg_isready"):
         assert (postgres_bin_dir() / program).exists()
 

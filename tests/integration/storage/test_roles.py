@@ -1,4 +1,4 @@
-"""What each role may do, and what it cannot."""
+"""Privileges of the roles, and constraints of the tables."""
 
 from collections.abc import Callable
 
@@ -59,7 +59,7 @@ def _with_partitions(database: Database) -> None:
 
 
 @pytest.mark.parametrize(("role", "statement"), DENIED)
-def test_a_role_cannot(database: Database, role: Role, statement: str) -> None:
+def test_a_role_is_denied(database: Database, role: Role, statement: str) -> None:
     with (
         psycopg.connect(database.conninfo("test", role)) as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
@@ -68,13 +68,13 @@ def test_a_role_cannot(database: Database, role: Role, statement: str) -> None:
 
 
 @pytest.mark.parametrize(("role", "statement"), ALLOWED)
-def test_a_role_can(database: Database, role: Role, statement: str) -> None:
+def test_a_role_is_allowed(database: Database, role: Role, statement: str) -> None:
     with psycopg.connect(database.conninfo("test", role)) as connection:
         connection.execute(statement)
         connection.rollback()
 
 
-def test_the_database_itself_refuses_bars_that_cannot_be(database: Database) -> None:
+def test_check_constraints_reject_impossible_bars(database: Database) -> None:
     for values in (
         "1, 0.5, 1, 1, 1",
         "1, 1, 1, 'NaN', 1",
@@ -89,7 +89,7 @@ def test_the_database_itself_refuses_bars_that_cannot_be(database: Database) -> 
             connection.execute(f"INSERT INTO historical_data.price_history VALUES ('BTC', '2026-01-01Z', {values})")
 
 
-def test_every_connection_names_itself_and_has_timeouts(database: Database) -> None:
+def test_every_connection_has_an_application_name_and_timeouts(database: Database) -> None:
     with database.connect("naming test", Role.READER) as connection:
         settings = [
             connection.execute("SELECT current_setting(%s)", [name]).fetchone()

@@ -1,4 +1,4 @@
-"""Migrations, and comments in the database itself."""
+"""Migrations, comments and owners of database objects."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,11 +11,11 @@ from pipelines.storage import migrations
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.schema import migrate, read_version, require_current
 
-#: The newest file of the migrations.
+#: Revision of the newest migration.
 NEEDED = max(path.name[:4] for path in (Path(migrations.__file__).parent / "versions").glob("[0-9]*.py"))
 
 
-def test_concurrent_migrators_leave_one_schema(empty_database: Database) -> None:
+def test_concurrent_migrations_create_the_schema_once(empty_database: Database) -> None:
     with ThreadPoolExecutor(3) as threads:
         found = list(threads.map(lambda _: migrate(empty_database).found, range(3)))
     assert sorted(version or "" for version in found) == ["", NEEDED, NEEDED]
@@ -26,7 +26,7 @@ def test_a_second_migration_changes_nothing(database: Database) -> None:
     assert migrate(database).is_current
 
 
-def test_a_newer_schema_is_refused_with_the_remedy(database: Database) -> None:
+def test_a_newer_schema_is_refused_with_a_remedy(database: Database) -> None:
     with psycopg.connect(database.url) as connection:
         connection.execute("UPDATE schema_version SET version_num = '9999'")
     try:
@@ -39,7 +39,7 @@ def test_a_newer_schema_is_refused_with_the_remedy(database: Database) -> None:
             connection.execute("UPDATE schema_version SET version_num = %s", [NEEDED])
 
 
-def test_a_server_that_is_down_is_one_clear_line() -> None:
+def test_a_stopped_server_is_reported_on_one_line() -> None:
     with (
         pytest.raises(ServerUnavailableError, match="cannot use the database at 127.0.0.1:1/x: .*refused") as raised,
         Database("postgresql://someone:secret@127.0.0.1:1/x").connect("test", Role.READER),
@@ -74,7 +74,7 @@ def test_every_table_view_function_and_column_has_a_comment(database: Database) 
     assert bare == []
 
 
-def test_everything_belongs_to_the_owner_role(database: Database) -> None:
+def test_the_owner_role_owns_every_relation(database: Database) -> None:
     with database.connect("test", None) as connection:
         owners = connection.execute(
             """

@@ -1,4 +1,4 @@
-"""The recipe for a standby, tried: it follows, it takes over, and when commits wait for it none is lost."""
+"""The documented set-up of a synchronous standby: replication, promotion, no loss of acknowledged rows."""
 
 import subprocess
 import threading
@@ -22,7 +22,7 @@ def rows(database: Database) -> set[int]:
 
 @pytest.fixture
 def pair() -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
-    """A server and its standby; commits wait for the standby."""
+    """A server and its synchronous standby."""
     with server_folder() as folder:
         primary, standby = EmbeddedServer(folder / "a"), EmbeddedServer(folder / "b")
         with primary.running():
@@ -50,7 +50,7 @@ def pair() -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
                 yield primary, standby
 
 
-def test_a_standby_takes_over_from_a_killed_server_with_all_that_was_acknowledged(
+def test_a_promoted_standby_has_all_rows_that_the_killed_primary_acknowledged(
     pair: tuple[EmbeddedServer, EmbeddedServer],
 ) -> None:
     primary, standby = (Database(server.url("postgres")) for server in pair)
@@ -72,8 +72,8 @@ def test_a_standby_takes_over_from_a_killed_server_with_all_that_was_acknowledge
     wait_until(synchronous, "commits to wait for the standby")
     writer = threading.Thread(target=write)
     writer.start()
-    wait_until(lambda: len(acknowledged) > 200, "some rows to be acknowledged")
-    assert len(rows(standby)) > 0, "it can be read while it follows"
+    wait_until(lambda: len(acknowledged) > 200, "200 acknowledged rows")
+    assert len(rows(standby)) > 0, "a standby answers queries"
     with primary.connect("test", None) as connection:
         [lag] = [one for one in measure_standbys(connection).items if one.name == "replication_lag_size"]
     assert 0 <= lag.value < 2**20, "an audit measures the lag"
@@ -85,7 +85,7 @@ def test_a_standby_takes_over_from_a_killed_server_with_all_that_was_acknowledge
     assert not writer.is_alive()
     with psycopg.connect(standby.url, autocommit=True) as connection:
         assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
-        # What it copied asks it to wait for a standby, which it has not yet.
+        # The copied configuration requires a synchronous standby, and there is none yet.
         connection.execute("SET synchronous_commit = local")
         connection.execute("INSERT INTO kept VALUES (-1)")
     found = rows(standby)

@@ -1,4 +1,4 @@
-"""Claims about what is left out or skipped, by a pytest of its own on a few tests."""
+"""Tiers and programs, tested by running pytest on a few tests."""
 
 import os
 import subprocess
@@ -88,13 +88,13 @@ def test_without_settings_further_tiers_are_left_out_and_missing_programs_skip(
     ]
 
 
-def test_only_what_was_chosen_is_counted(tmp_path: Path) -> None:
+def test_only_selected_tests_are_counted(tmp_path: Path) -> None:
     found = run(tmp_path, "-k", "test_of_both").stdout
     assert "real_data: 1 test left out" in found
     assert "soak" not in found
 
 
-def test_with_the_settings_everything_runs_and_nothing_is_reported(tmp_path: Path) -> None:
+def test_with_all_settings_every_test_runs_and_none_is_reported(tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("age", "gpg"):
@@ -107,7 +107,7 @@ def test_with_the_settings_everything_runs_and_nothing_is_reported(tmp_path: Pat
 
 
 @pytest.mark.parametrize("missing", ["prices/btc_1m.parquet", "reference/"])
-def test_a_folder_that_lacks_what_is_promised_is_refused_before_anything_runs(tmp_path: Path, missing: str) -> None:
+def test_an_incomplete_data_folder_is_refused_before_any_test(tmp_path: Path, missing: str) -> None:
     gone = with_data(tmp_path) / missing
     gone.rename(gone.with_name("elsewhere"))
     done = run(tmp_path, STRIKECAST_REAL_DATA=str(tmp_path))
@@ -116,7 +116,7 @@ def test_a_folder_that_lacks_what_is_promised_is_refused_before_anything_runs(tm
     assert "passed" not in done.stdout
 
 
-def test_where_programs_are_required_a_missing_one_is_refused_before_anything_runs(tmp_path: Path) -> None:
+def test_a_missing_required_program_is_refused_before_any_test(tmp_path: Path) -> None:
     done = run(tmp_path, REQUIRE_PROGRAMS="1")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "a test needs age (apt-get install age); " in done.stderr
