@@ -29,8 +29,8 @@ def built_home() -> Path:
             partial = run_folder() / "building"
             with running(partial) as system:
                 for command in (["sample", "BTC", "--days", "20", "--seed", "3"], ["build", "BTC"]):
-                    done = system.run(*command)
-                    assert done.returncode == 0, done.stderr
+                    completed = system.run(*command)
+                    assert completed.returncode == 0, completed.stderr
             partial.rename(home)
     return home
 

@@ -144,13 +144,13 @@ def install() -> None:
 
 def _apt(action: str, *packages: str) -> bool:
     options = ["-qq", "-y", "--no-install-recommends", *packages] if packages else ["-qq"]
-    done = subprocess.run(
+    completed = subprocess.run(
         ["apt-get", action, *options],
         env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
         capture_output=True,
         check=False,
     )
-    return done.returncode == 0
+    return completed.returncode == 0
 
 
 @contextmanager

@@ -76,6 +76,6 @@ def test_an_unwritable_folder_is_reported_on_one_line(tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     # Root can write to every folder, but not to one in /proc.
     place = tmp_path / ".venv" if os.geteuid() != 0 else Path("/proc/self/.venv")
-    done = subprocess.run([sys.executable, SCRIPT, place, *LOCKS], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert re.fullmatch(r"set-up: \S+ cannot be written: clone to a folder that you can write\n", done.stderr)
+    completed = subprocess.run([sys.executable, SCRIPT, place, *LOCKS], capture_output=True, text=True, check=False)
+    assert completed.returncode == 1
+    assert re.fullmatch(r"set-up: \S+ cannot be written: clone to a folder that you can write\n", completed.stderr)

@@ -18,7 +18,7 @@ from pipelines.errors import DatabaseError, ServerUnavailableError, single_line
 Connection = psycopg.Connection[tuple[Any, ...]]
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 AsyncPool = AsyncConnectionPool[AsyncConnection]
-#: The driver's errors, for the live session, which tells a lost connection from a rejected statement.
+#: The driver's errors, for the live session, which distinguishes lost connections from rejected statements.
 DriverError = psycopg.Error
 OperationalError = psycopg.OperationalError
 

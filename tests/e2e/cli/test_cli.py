@@ -20,8 +20,8 @@ from pipelines.resources import run_of_title
 
 
 def test_help_lists_every_command(system: System) -> None:
-    done = system.run("--help")
-    assert done.returncode == 0
+    completed = system.run("--help")
+    assert completed.returncode == 0
     for command in (
         "up",
         "demo",
@@ -41,13 +41,13 @@ def test_help_lists_every_command(system: System) -> None:
         "import",
         "dagster",
     ):
-        assert re.search(rf"^│ {command} ", done.stdout, re.MULTILINE), command
+        assert re.search(rf"^│ {command} ", completed.stdout, re.MULTILINE), command
 
 
 def test_a_ladder_as_json_has_21_strikes(system: System) -> None:
-    done = system.run("ladder", "BTC", "--price", "95000", "--ttc", "900", "--momentum", "0.02", "--json")
-    assert done.returncode == 0, done.stderr
-    payload = json.loads(done.stdout)
+    completed = system.run("ladder", "BTC", "--price", "95000", "--ttc", "900", "--momentum", "0.02", "--json")
+    assert completed.returncode == 0, completed.stderr
+    payload = json.loads(completed.stdout)
     assert len(payload["probabilities"]) == 21
     assert payload["base_strike"] == 95000
     assert (payload["model"], payload["momentum_bucket"]) == ("standardised", None)
@@ -58,10 +58,10 @@ def test_a_ladder_as_json_has_21_strikes(system: System) -> None:
 
 
 def test_a_printed_ladder_fits_80_columns(system: System) -> None:
-    done = system.run("ladder", "BTC", "--price", "95000", "--ttc", "900", COLUMNS="80")
-    assert done.returncode == 0, done.stderr
-    assert "95,000" in done.stdout
-    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+    completed = system.run("ladder", "BTC", "--price", "95000", "--ttc", "900", COLUMNS="80")
+    assert completed.returncode == 0, completed.stderr
+    assert "95,000" in completed.stdout
+    assert max(len(line) for line in completed.stdout.splitlines()) <= 80
 
 
 @pytest.mark.parametrize(
@@ -96,16 +96,16 @@ def test_a_printed_ladder_fits_80_columns(system: System) -> None:
 def test_an_error_is_printed_with_its_remedy_and_without_a_traceback(
     system: System, arguments: list[str], message: str
 ) -> None:
-    done = system.invoke(*arguments)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    completed = system.invoke(*arguments)
+    assert completed.returncode == 1
+    assert message in completed.stderr
+    assert "Traceback" not in completed.stderr
+    assert completed.stdout == ""
 
 
 def test_status_shows_settings_without_secrets(system: System) -> None:
-    done = system.invoke("status", "--json")
-    state = json.loads(done.stdout)
+    completed = system.invoke("status", "--json")
+    state = json.loads(completed.stdout)
     assert state["settings"]["database"] == "embedded"
     assert state["symbols"][0]["symbol"] == "BTC"
     assert state["symbols"][0]["bars"] > 20_000
@@ -116,10 +116,10 @@ def test_status_shows_settings_without_secrets(system: System) -> None:
 def test_a_password_is_never_printed(system: System) -> None:
     url = "postgresql://someone:hunter2@127.0.0.1:1/strikecast"
     for command in (["status"], ["migrate"], ["ladder", "BTC", "--price", "1", "--ttc", "1"]):
-        done = system.run(*command, STRIKECAST_DATABASE_URL=url)
-        assert done.returncode == 1
-        assert "cannot use the database at 127.0.0.1:1/strikecast" in done.stderr.replace("\n", " ")
-        assert "hunter2" not in done.stdout + done.stderr
+        completed = system.run(*command, STRIKECAST_DATABASE_URL=url)
+        assert completed.returncode == 1
+        assert "cannot use the database at 127.0.0.1:1/strikecast" in completed.stderr.replace("\n", " ")
+        assert "hunter2" not in completed.stdout + completed.stderr
 
 
 @pytest.mark.parametrize(
@@ -135,24 +135,24 @@ def test_a_password_is_never_printed(system: System) -> None:
     ],
 )
 def test_the_error_names_the_invalid_setting(system: System, name: str, value: str, message: str) -> None:
-    done = system.invoke("status", **{name: value})
-    assert done.returncode == 1
-    assert message.lower() in done.stderr.replace("\n", " ").lower()
-    assert "Traceback" not in done.stderr
+    completed = system.invoke("status", **{name: value})
+    assert completed.returncode == 1
+    assert message.lower() in completed.stderr.replace("\n", " ").lower()
+    assert "Traceback" not in completed.stderr
 
 
 def test_the_environment_takes_precedence_over_the_settings_file(system: System, tmp_path: Path) -> None:
     config = tmp_path / "strikecast.toml"
     config.write_text('ui_port = 4000\ndagster_database = "other"\n[symbols.SOL]\nstrike_tier_usd = 1.0\n')
-    done = system.invoke("status", "--json", STRIKECAST_CONFIG=str(config), STRIKECAST_UI_PORT="4001")
-    assert done.returncode == 0, done.stderr
-    settings = json.loads(done.stdout)["settings"]
+    completed = system.invoke("status", "--json", STRIKECAST_CONFIG=str(config), STRIKECAST_UI_PORT="4001")
+    assert completed.returncode == 0, completed.stderr
+    settings = json.loads(completed.stdout)["settings"]
     assert (settings["ui_port"], settings["dagster_database"], list(settings["symbols"])) == (4001, "other", ["SOL"])
 
 
 def test_one_refresh_writes_the_fields_of_the_live_contract(system: System) -> None:
-    done = system.run("live", "--once")
-    assert done.returncode == 0, done.stderr
+    completed = system.run("live", "--once")
+    assert completed.returncode == 0, completed.stderr
     text = (system.home / "output" / "btc_live_probabilities.json").read_text()
     payload = json.loads(text)
     assert list(payload)[:8] == [
@@ -171,8 +171,8 @@ def test_one_refresh_writes_the_fields_of_the_live_contract(system: System) -> N
 
 def test_an_export_is_imported_without_differences(system: System, tmp_path: Path) -> None:
     assert system.invoke("build", "BTC", "--profile", "source").returncode == 0
-    done = system.invoke("export", "fingerprints", "BTC", str(tmp_path / "out"))
-    assert done.returncode == 0, done.stderr
+    completed = system.invoke("export", "fingerprints", "BTC", str(tmp_path / "out"))
+    assert completed.returncode == 0, completed.stderr
     assert len(list((tmp_path / "out").glob("*.csv"))) == 62
     report = json.loads(system.invoke("import", "fingerprints", "BTC", str(tmp_path / "out"), "--json").stdout)
     assert len(report["with_active"]) == 62
@@ -197,13 +197,13 @@ def test_an_audit_can_be_shown_named_and_compared(system: System) -> None:
         (["show", "999999"], "there is no audit 999999"),
         (["compare", "nothing"], "there is no baseline 'nothing': run `strikecast audit baseline nothing`"),
     ):
-        done = system.invoke("audit", *arguments)
-        assert (done.returncode, message in " ".join(done.stderr.split())) == (1, True)
+        completed = system.invoke("audit", *arguments)
+        assert (completed.returncode, message in " ".join(completed.stderr.split())) == (1, True)
 
 
 def test_rollback_publishes_the_previous_generation(system: System) -> None:
-    done = system.invoke("rollback", "BTC")
-    match = re.fullmatch(r"BTC: standardised generation (\d+) -> (\d+)\n", done.stdout)
+    completed = system.invoke("rollback", "BTC")
+    match = re.fullmatch(r"BTC: standardised generation (\d+) -> (\d+)\n", completed.stdout)
     assert match is not None
     assert int(match[2]) < int(match[1])
 

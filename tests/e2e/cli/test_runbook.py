@@ -41,7 +41,7 @@ def test_every_command_succeeds(shell: dict[str, str], system: System) -> None:
     """In order, because later commands use the results of earlier ones; with bash, for `time`."""
     failures = []
     for command in commands():
-        done = subprocess.run(
+        completed = subprocess.run(
             ["bash", "-c", command],
             env=shell,
             cwd=system.home,
@@ -50,6 +50,6 @@ def test_every_command_succeeds(shell: dict[str, str], system: System) -> None:
             timeout=900,
             check=False,
         )
-        if done.returncode != 0 or "Traceback" in done.stderr:
-            failures.append(f"$ {command}\n{done.stdout}{done.stderr}")
+        if completed.returncode != 0 or "Traceback" in completed.stderr:
+            failures.append(f"$ {command}\n{completed.stdout}{completed.stderr}")
     assert failures == []

@@ -25,7 +25,7 @@ def tmp_path() -> Iterator[Path]:
 @pytest.mark.soak
 def test_demo_once_writes_fresh_files_and_leaves_no_process(tmp_path: Path) -> None:
     environment = {**os.environ, "STRIKECAST_HOME": str(tmp_path / "home"), "COLUMNS": "100"}
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", "demo", "--once", "--port", "0"],
         env=environment,
         capture_output=True,
@@ -33,15 +33,15 @@ def test_demo_once_writes_fresh_files_and_leaves_no_process(tmp_path: Path) -> N
         timeout=900,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     for symbol in ("BTC", "ETH"):
         payload = json.loads(probabilities_path(tmp_path / "home" / "output", symbol).read_bytes())
         assert payload["status"] == "stale", "the live session has ended"
         assert any("the live session ended" in problem for problem in payload["reasons"])
         assert len(payload["probabilities"]) == 21
-        assert re.search(rf"{symbol} [\d,.]+, \d+ s to close", done.stdout)
-    assert " ".join(done.stdout.split()).count("status ok") == 2, "during the refresh"
-    assert "Dagster UI: http://127.0.0.1:" in done.stdout
+        assert re.search(rf"{symbol} [\d,.]+, \d+ s to close", completed.stdout)
+    assert " ".join(completed.stdout.split()).count("status ok") == 2, "during the refresh"
+    assert "Dagster UI: http://127.0.0.1:" in completed.stdout
     ours = str(tmp_path / "home")
     left = [p for p in psutil.process_iter(["cmdline"]) if any(ours in part for part in p.info["cmdline"] or [])]
     assert left == []
@@ -50,21 +50,21 @@ def test_demo_once_writes_fresh_files_and_leaves_no_process(tmp_path: Path) -> N
 def test_a_folder_without_price_files_is_reported_on_one_line(tmp_path: Path) -> None:
     (tmp_path / "prices").mkdir()
     (tmp_path / "prices" / "doge.csv").write_text("time,open,high,low,close,volume\n")
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", "demo", "--once", "--prices", str(tmp_path / "prices")],
         env={**os.environ, "STRIKECAST_HOME": str(tmp_path / "home")},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert "has no files named after BTC, ETH, like btc_1m.parquet" in done.stderr.replace("\n", " ")
-    assert "Traceback" not in done.stderr
+    assert completed.returncode == 1
+    assert "has no files named after BTC, ETH, like btc_1m.parquet" in completed.stderr.replace("\n", " ")
+    assert "Traceback" not in completed.stderr
 
 
 @pytest.mark.parametrize("target", ["demo", "test"])
 def test_the_two_commands_of_the_readme_exist(target: str) -> None:
     root = Path(__file__).parents[3]
     assert f"make {target}" in (root / "README.md").read_text()
-    done = subprocess.run(["make", "--dry-run", target], cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    completed = subprocess.run(["make", "--dry-run", target], cwd=root, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr

@@ -78,10 +78,10 @@ def with_data(folder: Path) -> Path:
 def test_without_settings_further_tiers_are_left_out_and_missing_programs_skip(
     tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    done = run(tmp_path, *options, STRIKECAST_REAL_DATA="")
-    assert done.returncode == 0, done.stdout
-    assert "1 passed, 2 skipped" in done.stdout
-    assert [line for line in done.stdout.splitlines() if "left out" in line or "tests skipped" in line] == [
+    completed = run(tmp_path, *options, STRIKECAST_REAL_DATA="")
+    assert completed.returncode == 0, completed.stdout
+    assert "1 passed, 2 skipped" in completed.stdout
+    assert [line for line in completed.stdout.splitlines() if "left out" in line or "tests skipped" in line] == [
         "2 tests skipped: they need age (apt-get install age)",
         f"real_data: 2 tests left out (set {VARIABLE} to a folder with prices/ and reference/)",
         "soak: 1 test left out (set SOAK=1)",
@@ -100,24 +100,24 @@ def test_with_all_settings_every_test_runs_and_none_is_reported(tmp_path: Path) 
     for name in ("age", "gpg"):
         (programs / name).write_text("#!/bin/sh\n")
         (programs / name).chmod(0o755)
-    done = run(tmp_path, SOAK="1", STRIKECAST_REAL_DATA=str(with_data(tmp_path)), PATH=str(programs))
-    assert done.returncode == 0
-    assert "6 passed" in done.stdout
-    assert "left out" not in done.stdout
+    completed = run(tmp_path, SOAK="1", STRIKECAST_REAL_DATA=str(with_data(tmp_path)), PATH=str(programs))
+    assert completed.returncode == 0
+    assert "6 passed" in completed.stdout
+    assert "left out" not in completed.stdout
 
 
 @pytest.mark.parametrize("missing", ["prices/btc_1m.parquet", "reference/"])
 def test_an_incomplete_data_folder_is_refused_before_any_test(tmp_path: Path, missing: str) -> None:
     gone = with_data(tmp_path) / missing
     gone.rename(gone.with_name("elsewhere"))
-    done = run(tmp_path, STRIKECAST_REAL_DATA=str(tmp_path))
-    assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert done.stderr.strip().splitlines() == [f"ERROR: {VARIABLE}={tmp_path}: {tmp_path} has no {missing}"]
-    assert "passed" not in done.stdout
+    completed = run(tmp_path, STRIKECAST_REAL_DATA=str(tmp_path))
+    assert completed.returncode == pytest.ExitCode.USAGE_ERROR
+    assert completed.stderr.strip().splitlines() == [f"ERROR: {VARIABLE}={tmp_path}: {tmp_path} has no {missing}"]
+    assert "passed" not in completed.stdout
 
 
 def test_a_missing_required_program_is_refused_before_any_test(tmp_path: Path) -> None:
-    done = run(tmp_path, REQUIRE_PROGRAMS="1")
-    assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "a test needs age (apt-get install age); " in done.stderr
-    assert "passed" not in done.stdout
+    completed = run(tmp_path, REQUIRE_PROGRAMS="1")
+    assert completed.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "a test needs age (apt-get install age); " in completed.stderr
+    assert "passed" not in completed.stdout
