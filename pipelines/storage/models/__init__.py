@@ -1,1 +1,1 @@
-"""Generations, their tables, champions and volatility in the database."""
+"""Generations, fingerprints, lookups, champions and volatility in the database."""

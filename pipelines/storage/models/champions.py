@@ -1,4 +1,4 @@
-"""Who answers for a symbol, and the history of that."""
+"""Champion and challenger of each symbol, and their history."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SQL = Statements(__name__)
 
 @dataclass(frozen=True)
 class Champion:
-    """Champion and challenger of a symbol; `since` is None (UTC otherwise) where nothing was ever decided."""
+    """Champion and challenger of a symbol. `since`: UTC, None before the first decision."""
 
     symbol: str
     champion: str
@@ -27,7 +27,7 @@ class Champion:
 
 
 def read_champion(connection: Connection, symbol: str) -> Champion:
-    """Who answers. Raises NoDataError when the symbol has no published generation at all."""
+    """The champion of a symbol. Raises NoDataError when the symbol has no published generation."""
     with connection.cursor(row_factory=class_row(Champion)) as cursor:
         found = cursor.execute(SQL["champion"], [symbol]).fetchone()
     if found is None:
@@ -49,7 +49,7 @@ def change_champion(
     evidence: Mapping[str, Any],
     run_id: str | None,
 ) -> None:
-    """Write down a decision; live sessions hear of it at once."""
+    """Record a decision; a trigger notifies live sessions."""
     parameters = {
         "symbol": symbol,
         "champion": champion,

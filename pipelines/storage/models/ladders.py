@@ -1,4 +1,4 @@
-"""One ladder on demand, straight from the database."""
+"""Strike ladders on demand, from the database."""
 
 from typing import Any
 
@@ -27,18 +27,18 @@ def ladder_payload(
     model: str | None = None,
     sigma_pct: float | None = None,
 ) -> dict[str, Any]:
-    """The published answers for 21 strikes, in the live file's shape as far as it applies.
+    """The published probabilities of 21 strikes, with the applicable fields of the live file.
 
-    `model`: the champion unless named. `sigma_pct`: volatility in percent per square root of a minute, by default the
-    forecast after the newest bar; models without volatility do not look at it. Without momentum the baseline answers,
-    or all momenta together. Raises NoDataError when nothing is published, SettingsError for what cannot be meant.
+    `model`: by default the champion. `sigma_pct`: volatility in percent per square root of a minute, by default the
+    forecast after the newest bar; ignored by models without volatility. Without momentum, the baseline or the pooled
+    table is used. Raises NoDataError when nothing is published, SettingsError for invalid arguments.
     """
     _require_numbers(price_usd, ttc_seconds, momentum_pct, sigma_pct)
     strikes = ladder_strikes_usd(price_usd, tier_usd)
     with database.connect("ladder", Role.READER) as connection:
         version = read_version(connection, active_generation(connection, symbol, _model(connection, symbol, model)))
         rule = version.rule if sigma_pct is None else version.rule.with_sigma(sigma_pct / PERCENT_PER_UNIT)
-        states = _states(connection, symbol, rule, momentum_pct, given=sigma_pct is not None)
+        states = _states(connection, symbol, rule, momentum_pct, sigma_given=sigma_pct is not None)
         query = LadderQuery(rule, version.axes, states, price_usd, strikes, ttc_seconds)
         if query.bucket is None:
             answers = query.answer_from_baseline(read_fingerprints(connection, version, baseline_only=True))
@@ -83,10 +83,10 @@ def _model(connection: Connection, symbol: str, named: str | None) -> str:
 
 
 def _states(
-    connection: Connection, symbol: str, rule: Rule, momentum_pct: float | None, *, given: bool
+    connection: Connection, symbol: str, rule: Rule, momentum_pct: float | None, *, sigma_given: bool
 ) -> MarketStates:
-    """What is known after the newest bar, with the momentum that was given."""
-    if rule.volatility is None or given:
+    """The state after the newest bar, with the given momentum."""
+    if rule.volatility is None or sigma_given:
         return MarketStates.single(0.0, momentum_pct)
     state = latest_volatility_state(connection, symbol)
     return MarketStates.single(state.minute + 1.0, momentum_pct, state.variances)

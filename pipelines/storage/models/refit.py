@@ -1,4 +1,4 @@
-"""Bringing volatility and counts up to the newest bar: by what is new, or from all bars when a fit is due."""
+"""Update volatility and counts to the newest bar: incrementally, or from all bars when a refit is due."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,13 +41,13 @@ from pipelines.storage.postgres.locks import lock_symbol
 from pipelines.storage.prices.history import read_closes, read_closes_since, summarize_bars
 
 VOLATILITY, COUNTS = "volatility", "standardised_fingerprint"
-#: Momentum looks back so far; a base row needs it.
+#: Minutes of bars before a base row that its momentum needs.
 LOOK_BACK_MINUTES = 31
 
 
 @dataclass(frozen=True)
 class VolatilityUpdate:
-    """What a renewal of volatility did. `fit`: why parameters were fitted anew, None when they were not."""
+    """Result of an update of volatility. `fit`: reason for a refit, None without one."""
 
     parameters_id: int
     parameters: StandardisedParameters
@@ -59,7 +59,7 @@ class VolatilityUpdate:
 
 @dataclass(frozen=True)
 class CountsUpdate:
-    """What a renewal of counts did, and every model that is made of them."""
+    """Result of an update of counts, with every model fitted on them."""
 
     fitted: tuple[FittedModel, ...]
     borrowed_from: str | None
@@ -70,10 +70,10 @@ class CountsUpdate:
 def update_volatility(
     connection: Connection, symbol: str, lenders: Sequence[str], *, refit: bool = False
 ) -> VolatilityUpdate:
-    """Bring a symbol's volatility up to its newest bar; needs a transaction.
+    """Update a symbol's volatility to its newest bar; needs a transaction.
 
-    `lenders`: symbols whose parameters it may take while its own history is short. Raises NoDataError when there are
-    too few bars and BuildError when they never move.
+    `lenders`: symbols whose parameters may be borrowed while the symbol's own history is short. Raises NoDataError when
+    there are too few bars and BuildError when they never move.
     """
     lock_symbol(connection, "strikecast.volatility", symbol)
     ingestion = newest_ingestion(connection, symbol)
@@ -95,7 +95,7 @@ def update_volatility(
     try:
         if due is None:
             assert stored is not None
-            days_written = _go_on(connection, symbol, stored, end)
+            days_written = _extend(connection, symbol, stored, end)
             parameters_id, parameters, borrowed_from = stored.parameters_id, stored.parameters, stored.borrowed_from
         else:
             history = _history(read_closes(connection, symbol))
@@ -117,10 +117,10 @@ def update_volatility(
     )
 
 
-def _go_on(connection: Connection, symbol: str, stored: StoredParameters, end: int) -> int:
-    """Compute what is new by the parameters in use; returns the number of days written."""
+def _extend(connection: Connection, symbol: str, stored: StoredParameters, end: int) -> int:
+    """Compute new states with the current parameters; returns the number of days written."""
     progress = read_progress(connection, symbol, VOLATILITY)
-    from_minute = 0 if progress is None else progress.first_minute
+    from_minute = 0 if progress is None else progress.stale_from
     if from_minute >= end:
         return 0
     begin = from_minute // MINUTES_PER_DAY * MINUTES_PER_DAY
@@ -128,13 +128,13 @@ def _go_on(connection: Connection, symbol: str, stored: StoredParameters, end: i
     closes = read_closes(connection, symbol) if before is None else read_closes_since(connection, symbol, begin)
     history = _history(closes)
     if before is not None:
-        history = _beginning_at(history, begin)
+        history = _starting_at(history, begin)
     track = track_volatility(history.log_close, history.first_minute, stored.parameters.volatility, before)
     return write_track(connection, symbol, stored.parameters_id, track, history.first_minute)
 
 
 def update_counts(connection: Connection, symbol: str) -> CountsUpdate:
-    """Bring a symbol's counts up to its volatility, and fit every model that is made of them; needs a transaction.
+    """Update a symbol's counts to its volatility and fit every model that is made of them; needs a transaction.
 
     Raises NoDataError without volatility, BuildError when no outcome is known yet.
     """
@@ -148,27 +148,27 @@ def update_counts(connection: Connection, symbol: str) -> CountsUpdate:
     if stored.borrowed_from is None:
         rows = _count(connection, symbol, stored, end)
     weeks = read_counts(connection, stored.borrowed_from or symbol, week - OLDEST_WEEKS + 1, week)
-    if not weeks and stored.borrowed_from is not None:  # bars older than the lender's counts
+    if not weeks and stored.borrowed_from is not None:  # the bars are older than the lender's counts
         weeks = read_counts(connection, stored.borrowed_from, 0, 2**15 - 1)
         week = max(weeks, default=week)
     try:
         counted = fit_tables(weeks, week)
     except ValueError as error:
         raise BuildError(f"{symbol}: {error}") from error
-    made = [model.from_counts(counted, stored.parameters, end) for model in all_models().values()]
-    # What volatility has not taken in yet is not counted yet either, so it stays to be done.
+    models = [model.from_counts(counted, stored.parameters, end) for model in all_models().values()]
+    # Later ingestions are not in volatility yet, so they are not counted either.
     record_progress(connection, symbol, COUNTS, source.ingestion_id, stored.parameters_id, end)
-    return CountsUpdate(tuple(fitted for fitted in made if fitted), stored.borrowed_from, rows, len(weeks))
+    return CountsUpdate(tuple(fitted for fitted in models if fitted), stored.borrowed_from, rows, len(weeks))
 
 
 def _count(connection: Connection, symbol: str, stored: StoredParameters, end: int) -> int:
-    """Count the weeks that are new or changed; returns the number of base rows in them."""
+    """Count new and changed weeks; returns the number of base rows in them."""
     progress = read_progress(connection, symbol, COUNTS)
     from_week = end // MINUTES_PER_WEEK - OLDEST_WEEKS + 1
     if progress is not None and progress.parameters_id == stored.parameters_id:
-        if progress.first_minute >= end:
+        if progress.stale_from >= end:
             return 0
-        from_week = max(from_week, week_of_row(progress.first_minute - HORIZON_MINUTES))
+        from_week = max(from_week, week_of_row(progress.stale_from - HORIZON_MINUTES))
     since = from_week * MINUTES_PER_WEEK - HORIZON_MINUTES
     history = _history(read_closes_since(connection, symbol, since - LOOK_BACK_MINUTES))
     history = history.until(end)
@@ -179,7 +179,7 @@ def _count(connection: Connection, symbol: str, stored: StoredParameters, end: i
 
 
 def _lender(connection: Connection, lenders: Sequence[str]) -> tuple[str, StandardisedParameters] | None:
-    """The first symbol that has parameters of its own from enough days, and counts."""
+    """The first symbol with counts and with parameters fitted on enough days of its own."""
     for symbol in lenders:
         stored, bars = read_parameters(connection, symbol), summarize_bars(connection, symbol)
         if stored is None or stored.borrowed_from or bars.first_bar_at is None or bars.last_bar_at is None:
@@ -194,8 +194,8 @@ def _history(closes: Closes) -> MarketHistory:
     return market_history(closes, compute_momentum(closes, ModelConfig()))
 
 
-def _beginning_at(history: MarketHistory, minute: int) -> MarketHistory:
-    """The same on a grid that begins earlier, with nothing in front."""
+def _starting_at(history: MarketHistory, minute: int) -> MarketHistory:
+    """The history on a grid that begins at `minute`, NaN before its first bar."""
     missing = np.full(history.first_minute - minute, np.nan)
     return MarketHistory(
         minute, np.concatenate([missing, history.scaled]), history.scale, np.concatenate([missing, history.score])

@@ -1,4 +1,4 @@
-"""The standardised model's own tables: parameters, volatility by day, counts by week, and how far each has come."""
+"""Tables of the standardised model: parameters, volatility by day, counts by week, and the progress of each asset."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ DAYS_PER_COPY = 64
 
 @dataclass(frozen=True)
 class StoredParameters:
-    """Parameters in use. `borrowed_from`: the symbol that they, and the counts, were taken from."""
+    """Current parameters. `borrowed_from`: the symbol whose parameters and counts are used."""
 
     parameters_id: int
     parameters: StandardisedParameters
@@ -52,9 +52,9 @@ class StoredParameters:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an asset has come; instants are minutes since 1970 UTC.
+    """Progress of an asset that is updated incrementally; instants are minutes since 1970 UTC.
 
-    `ingestion_id`: newest ingestion taken in; `done_until`: bars closed by then are taken in; `changed_from`: oldest
+    `ingestion_id`: newest ingestion included; `done_until`: bars closed by then are included; `changed_from`: oldest
     minute whose bar changed since, None if none.
     """
 
@@ -64,8 +64,8 @@ class Progress:
     changed_from: int | None
 
     @property
-    def first_minute(self) -> int:
-        """Oldest minute to be computed anew."""
+    def stale_from(self) -> int:
+        """Oldest minute to recompute."""
         return self.done_until if self.changed_from is None else min(self.done_until, self.changed_from)
 
 
@@ -80,7 +80,7 @@ def read_parameters(connection: Connection, symbol: str) -> StoredParameters | N
 def write_parameters(
     connection: Connection, symbol: str, parameters: StandardisedParameters, borrowed_from: str | None
 ) -> int:
-    """Store parameters and return their number."""
+    """Store parameters and return their id."""
     row = connection.execute(
         SQL["insert_parameters"],
         {
@@ -96,7 +96,7 @@ def write_parameters(
 
 
 def read_progress(connection: Connection, symbol: str, asset: str) -> Progress | None:
-    """How far an asset has come, and the oldest bar that was stored or corrected since; None before its first time."""
+    """Progress of an asset, with the oldest bar stored or corrected since; None before its first update."""
     row = connection.execute(SQL["progress"], [symbol, asset]).fetchone()
     if row is None:
         return None
@@ -104,7 +104,7 @@ def read_progress(connection: Connection, symbol: str, asset: str) -> Progress |
 
 
 def newest_ingestion(connection: Connection, symbol: str) -> int:
-    """Number of the newest ingestion; to be read before the bars, so that none is missed."""
+    """Id of the newest ingestion. Read it before the bars, so that none is missed."""
     row = connection.execute(SQL["newest_ingestion"], [symbol]).fetchone()
     assert row is not None
     return int(row[0])
@@ -113,7 +113,7 @@ def newest_ingestion(connection: Connection, symbol: str) -> int:
 def record_progress(
     connection: Connection, symbol: str, asset: str, ingestion_id: int, parameters_id: int, done_until: int
 ) -> None:
-    """Record how far an asset has come, in the transaction that stores what it did."""
+    """Record an asset's progress; belongs in the transaction that stores its rows."""
     parameters = {
         "symbol": symbol,
         "asset": asset,
@@ -129,7 +129,7 @@ def write_track(
 ) -> int:
     """Replace a symbol's states from the day of `from_minute` on; needs a transaction. Returns the number of days.
 
-    The track must begin at the start of that day or before, or with the symbol's first bar.
+    The track must start by that day, or with the symbol's first bar.
     """
     first_day = from_minute // MINUTES_PER_DAY
     connection.execute(SQL["delete_volatility_days"], [symbol, _date(first_day)])
@@ -154,7 +154,7 @@ def write_track(
 
 
 def read_track(connection: Connection, symbol: str, first_minute: int, end: int) -> VolatilityTrack:
-    """States of the minutes first_minute..end-1; NaN where nothing is stored."""
+    """States of the minutes first_minute..end-1; NaN where none is stored."""
     first_day, last_day = first_minute // MINUTES_PER_DAY, (end - 1) // MINUTES_PER_DAY
     cursor = connection.cursor(binary=True)
     result = cursor.execute(SQL["volatility_days"], [symbol, _date(first_day), _date(last_day)]).pgresult
@@ -171,7 +171,7 @@ def read_track(connection: Connection, symbol: str, first_minute: int, end: int)
 
 
 def read_volatility_state(connection: Connection, symbol: str, minute: int) -> VolatilityState | None:
-    """State after a minute; None where there is none. Its close is NaN where the minute has no bar."""
+    """State after a minute, None if not stored. Its close is NaN if the minute has no bar."""
     track = read_track(connection, symbol, minute, minute + 1)
     if np.isnan(track.mean_abs_return[0]):
         return None
@@ -181,14 +181,14 @@ def read_volatility_state(connection: Connection, symbol: str, minute: int) -> V
 
 
 def count_days(connection: Connection, symbol: str) -> int:
-    """Days that have states."""
+    """Number of days with states."""
     row = connection.execute(SQL["count_volatility_days"], [symbol]).fetchone()
     assert row is not None
     return int(row[0])
 
 
 def latest_volatility_state(connection: Connection, symbol: str) -> VolatilityState:
-    """State after the newest bar that volatility was computed for. Raises NoDataError when there is none."""
+    """State after the newest bar with volatility. Raises NoDataError when there is none."""
     row = connection.execute(SQL["newest_volatility_day"], [symbol]).fetchone()
     if row is not None and row[0] is not None:
         first = (row[0] - EPOCH).days * MINUTES_PER_DAY
@@ -204,7 +204,7 @@ def latest_volatility_state(connection: Connection, symbol: str) -> VolatilitySt
 def write_counts(
     connection: Connection, symbol: str, parameters_id: int, weeks: Mapping[int, Counts], from_week: int
 ) -> None:
-    """Replace a symbol's counts from a week on, and all that were counted by other parameters; needs a transaction."""
+    """Replace a symbol's counts from a week on, and all counts by other parameters; needs a transaction."""
     connection.execute(SQL["delete_counts"], [symbol, from_week, parameters_id])
     with connection.cursor().copy(SQL["copy_counts_in"]) as copy:
         copy.write(HEADER)
