@@ -1,4 +1,4 @@
-"""Publishing by generation: no reader ever sees an empty table or a mix, whatever dies in between."""
+"""Publication by generation: readers see one complete generation even when a build or the server is killed."""
 
 import re
 import signal
@@ -47,7 +47,7 @@ ROWS = len(RULE.axes.ttcs_seconds)
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """Instead of pytest's: a server lives there."""
+    """Overrides pytest's fixture with a folder short enough for a server's socket."""
     with server_folder() as folder:
         yield folder
 
@@ -58,7 +58,7 @@ def active(database: Database, symbol: str) -> int:
 
 
 def poll(database: Database, symbol: str, style: str, stop: threading.Event, seen: list[tuple[object, ...]]) -> None:
-    """Read until stopped; every answer is kept."""
+    """Read until stopped and keep every result."""
     with psycopg.connect(database.conninfo("reader", Role.READER), autocommit=True) as connection:
         if style == "repeatable read":
             connection.isolation_level = IsolationLevel.REPEATABLE_READ
@@ -73,7 +73,7 @@ def poll(database: Database, symbol: str, style: str, stop: threading.Event, see
 
 @contextmanager
 def readers(database: Database, symbol: str) -> Iterator[dict[str, list[tuple[object, ...]]]]:
-    """Readers of every kind, polling for as long as the context lasts."""
+    """Readers of every kind that poll until the context ends."""
     seen: dict[str, list[tuple[object, ...]]] = {
         style: [] for style in ("read committed", "repeatable read", "prepared", "view")
     }
@@ -92,7 +92,7 @@ def readers(database: Database, symbol: str) -> Iterator[dict[str, list[tuple[ob
 
 @contextmanager
 def building_child(database: Database, symbol: str, stage: str, marker: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A real process that builds up to a stage; killed at the end if it still lives."""
+    """A process that builds up to a stage; killed at the end of the context if still running."""
     script = Path(killed_build.__file__)
     child = subprocess.Popen([sys.executable, str(script), database.url, symbol, stage, str(marker)])
     try:
@@ -104,7 +104,7 @@ def building_child(database: Database, symbol: str, stage: str, marker: Path) ->
         child.wait()
 
 
-def test_readers_of_every_kind_see_one_whole_generation_throughout(database: Database, build: Build) -> None:
+def test_all_readers_see_one_complete_generation_during_publications(database: Database, build: Build) -> None:
     generations = {build("SEE", seed=0)}
     with readers(database, "SEE") as seen:
         generations |= {build("SEE", seed=seed) for seed in range(1, 6)}
@@ -129,7 +129,7 @@ def test_a_transaction_that_began_before_a_publish_keeps_its_generation(database
         assert connection.execute(LADDER, ["KEEP"]).fetchone() == ([new], ROWS, "KEEP")
 
 
-#: Takes as long as it cannot get a lock. The planner calls it, too, to estimate rows: after it has listed the partitions.
+#: Blocks until it gets a lock. The planner also calls it to estimate rows, after it has listed the partitions.
 HELD_UP = """
     CREATE FUNCTION held_up() RETURNS smallint STABLE LANGUAGE plpgsql AS $$
     BEGIN
@@ -139,7 +139,7 @@ HELD_UP = """
 """
 
 
-def test_a_statement_that_was_planned_before_the_lookup_came_does_not_miss_it(
+def test_a_statement_planned_before_the_lookup_is_attached_reads_the_old_generation(
     database: Database, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.storage.models.generations.READERS_WAIT_SECONDS", TIMEOUT_SECONDS)
@@ -176,7 +176,7 @@ def test_a_statement_that_was_planned_before_the_lookup_came_does_not_miss_it(
         assert active(database, "PLAN") == new
 
 
-def test_a_reader_who_leaves_a_transaction_open_holds_up_a_publication_for_a_moment_only(
+def test_an_open_transaction_delays_a_publication_only_briefly(
     database: Database, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.storage.models.generations.READERS_WAIT_SECONDS", 0.1)
@@ -204,7 +204,7 @@ def test_a_build_killed_before_publishing_leaves_the_old_generation_readable(
     assert active(database, symbol) > old
 
 
-def test_a_build_killed_in_copy_leaves_no_table_behind(database: Database, build: Build, tmp_path: Path) -> None:
+def test_a_build_killed_during_copy_leaves_no_table(database: Database, build: Build, tmp_path: Path) -> None:
     build("TIDY", seed=1)
     tables = "SELECT count(*) FROM pg_class WHERE relname ~ '^lookup_[0-9]+$'"
     with database.connect("test", None) as connection:
@@ -217,7 +217,7 @@ def test_a_build_killed_in_copy_leaves_no_table_behind(database: Database, build
         assert connection.execute(tables).fetchone() == before
 
 
-def test_a_killed_server_comes_back_with_the_old_generation_whole(tmp_path: Path) -> None:
+def test_a_killed_server_restarts_with_the_old_generation_complete(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path / "postgres")
     with server.running() as url:
         database = Database(url)
@@ -231,7 +231,7 @@ def test_a_killed_server_comes_back_with_the_old_generation_whole(tmp_path: Path
                 assert build_generation(database, "BTC", seed=2) > old
 
 
-def test_a_long_reader_neither_blocks_a_publish_nor_is_blocked(database: Database, build: Build) -> None:
+def test_a_long_running_reader_and_a_publication_do_not_block_each_other(database: Database, build: Build) -> None:
     old = build("LONG", seed=1)
     with psycopg.connect(database.conninfo("long reader", Role.READER)) as long_reader:
         assert long_reader.execute(LADDER, ["LONG"]).fetchone() == ([old], ROWS, "LONG")
@@ -245,7 +245,9 @@ def test_a_long_reader_neither_blocks_a_publish_nor_is_blocked(database: Databas
         assert long_reader.execute(LADDER, ["LONG"]).fetchone() == ([new], ROWS, "LONG")
 
 
-def test_a_dump_across_a_publish_holds_one_whole_generation(database: Database, build: Build, tmp_path: Path) -> None:
+def test_a_dump_during_a_publication_contains_one_complete_generation(
+    database: Database, build: Build, tmp_path: Path
+) -> None:
     old = build("DUMP", seed=1)
     with psycopg.connect(database.url) as holder:
         holder.isolation_level = IsolationLevel.REPEATABLE_READ
@@ -274,7 +276,7 @@ def test_a_dump_across_a_publish_holds_one_whole_generation(database: Database, 
     assert f"COPY analytics.lookup_{new} " not in text
 
 
-def test_going_back_and_forth_is_one_row(database: Database, build: Build) -> None:
+def test_rollback_and_republication_switch_the_active_generation(database: Database, build: Build) -> None:
     first, second = build("BACK", seed=1), build("BACK", seed=2)
     with database.connect("test", Role.PIPELINE) as connection:
         assert roll_back(connection, "BACK") == (second, first)
@@ -286,7 +288,7 @@ def test_going_back_and_forth_is_one_row(database: Database, build: Build) -> No
     assert active(database, "BACK") == second
 
 
-def test_a_generation_that_failed_its_checks_is_not_published(database: Database, build: Build) -> None:
+def test_a_rejected_generation_is_not_published(database: Database, build: Build) -> None:
     old = build("FAIL", seed=1)
     with database.connect("test", None) as connection:
         connection.execute("UPDATE analytics.model_version SET state = 'building' WHERE generation = %s", [old])
@@ -298,14 +300,14 @@ def test_a_generation_that_failed_its_checks_is_not_published(database: Database
     assert active(database, "FAIL") == old
 
 
-def test_what_is_complete_is_never_rejected_afterwards(database: Database, build: Build) -> None:
+def test_a_complete_generation_is_never_rejected_later(database: Database, build: Build) -> None:
     generation = build("DONE", seed=1)
     with database.connect("test", Role.PIPELINE) as connection:
         finish_generation(connection, generation, complete=False)
         assert read_version(connection, generation).state == "complete"
 
 
-def test_a_generation_records_what_it_was_built_from(database: Database, build: Build) -> None:
+def test_a_generation_records_its_configuration_and_sizes(database: Database, build: Build) -> None:
     generation = build("INFO", seed=1)
     with database.connect("test", Role.READER) as connection:
         version = read_version(connection, generation)
@@ -317,7 +319,7 @@ def test_a_generation_records_what_it_was_built_from(database: Database, build: 
     assert version.bar_count > 4_000
 
 
-def test_a_listener_is_told_of_a_publish(database: Database, build: Build) -> None:
+def test_a_publication_notifies_listeners(database: Database, build: Build) -> None:
     with psycopg.connect(database.conninfo("listener", Role.LIVE), autocommit=True) as connection:
         connection.execute("LISTEN strikecast_generation")
         build("TELL", seed=1)

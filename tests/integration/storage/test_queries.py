@@ -1,4 +1,4 @@
-"""Hot queries: their plans, with custom and generic plans, and that the SQL answers are Python's."""
+"""Plans of frequent queries, custom and generic, and equality of SQL and Python answers."""
 
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -22,7 +22,7 @@ Build = Callable[..., int]
 
 @pytest.fixture(scope="module")
 def filled(database: Database) -> Database:
-    """Enough rows that a sequential scan would be a mistake."""
+    """Enough rows that a sequential scan would be slow."""
     with database.connect("test", None) as connection:
         connection.execute("SELECT historical_data.create_symbol_partitions('BTC')")
         connection.execute(
@@ -102,10 +102,10 @@ def test_a_hot_query_uses_its_index(
         plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN EXECUTE hot ({literals})").fetchall())
     assert index in plan, plan
     scanned = [line for line in plan.splitlines() if "Seq Scan" in line and "rows=1 " not in line]
-    assert not scanned, plan  # days without a tick are no matter
+    assert not scanned, plan  # partitions without ticks may be scanned
 
 
-#: The first two have their plans in test_state_store.py; the third is for the foreign key, when retention deletes.
+#: Plans with the first two are in test_state_store.py; the third serves the foreign key when retention deletes.
 INDEXES_FOR_READERS = {
     "live_data.position_snapshots_by_trade",
     "live_data.session_snapshots_by_session",
@@ -114,7 +114,7 @@ INDEXES_FOR_READERS = {
 }
 
 
-def test_there_is_no_index_without_a_constraint_or_a_reader_behind_it(database: Database) -> None:
+def test_every_index_has_a_constraint_or_a_reader(database: Database) -> None:
     with database.connect("test", None) as connection:
         bare = connection.execute(
             """
@@ -143,7 +143,9 @@ def sql_answer(connection: Connection, *arguments: object) -> tuple[object, ...]
     return row
 
 
-def test_sql_python_and_interpolation_give_one_answer(database: Database, build: Build, reader: Connection) -> None:
+def test_sql_python_and_interpolation_give_the_same_answer(
+    database: Database, build: Build, reader: Connection
+) -> None:
     generation = build("SAME", seed=3)
     version = read_version(reader, generation)
     tables = read_fingerprints(reader, version)
@@ -186,13 +188,13 @@ def test_python_and_sql_agree_on_what_is_clamped(database: Database, build: Buil
         (("SAME", 100.0, 101.0, -1.0, 0.0), "price and strike must be positive, ttc_seconds must not be negative"),
     ],
 )
-def test_no_answer_comes_with_a_reason(reader: Connection, arguments: tuple[object, ...], reason: str) -> None:
+def test_a_null_answer_has_a_reason(reader: Connection, arguments: tuple[object, ...], reason: str) -> None:
     answer = sql_answer(reader, *arguments)
     assert answer[0] is None
     assert answer[-1] == reason
 
 
-def test_the_row_view_holds_every_cell_once(database: Database, build: Build, reader: Connection) -> None:
+def test_the_view_of_lookup_cells_has_every_cell_once(database: Database, build: Build, reader: Connection) -> None:
     build("VIEW", seed=1)
     row = reader.execute(
         "SELECT count(*), count(DISTINCT (ttc_seconds, move_bps, momentum_bucket)), min(move_bps), max(move_bps), "
@@ -201,7 +203,7 @@ def test_the_row_view_holds_every_cell_once(database: Database, build: Build, re
     assert row == (2 * 721 * 201, 2 * 721 * 201, 0, 200, 2 * 721 * 201)
 
 
-def test_there_are_62_views_in_the_old_shape(database: Database, build: Build, reader: Connection) -> None:
+def test_62_views_have_the_originals_columns(database: Database, build: Build, reader: Connection) -> None:
     generation = build("OLD", seed=1)
     names = [
         row[0]

@@ -1,4 +1,4 @@
-"""Volatility and counts in the database: increments, corrections, loans, and one answer from SQL and Python."""
+"""Volatility and counts in the database: updates, corrections, borrowing, and equality of SQL and Python."""
 
 import math
 from collections.abc import Iterator
@@ -61,8 +61,8 @@ def history_of(connection: Connection, symbol: str) -> MarketHistory:
     return market_history(closes, compute_momentum(closes, ModelConfig()))
 
 
-def assert_as_from_scratch(connection: Connection, symbol: str) -> None:
-    """What is stored equals, to the bit, one computation over all bars by the stored parameters."""
+def assert_equals_full_computation(connection: Connection, symbol: str) -> None:
+    """Stored states and counts equal, to the bit, one computation over all bars by the stored parameters."""
     stored = read_parameters(connection, symbol)
     assert stored is not None
     history = history_of(connection, symbol)
@@ -78,7 +78,7 @@ def assert_as_from_scratch(connection: Connection, symbol: str) -> None:
         np.testing.assert_array_equal(counted[each], counts)
 
 
-def test_daily_increments_store_what_one_computation_over_all_bars_gives(
+def test_daily_updates_equal_one_computation_over_all_bars(
     database: Database, bars: SyntheticBars, reader: Connection, tmp_path: Path
 ) -> None:
     n = len(bars.minutes)
@@ -91,47 +91,47 @@ def test_daily_increments_store_what_one_computation_over_all_bars_gives(
         )
         ingest_bars(database, "DAILY", bars, tmp_path, first, last)
         update = update_models(database, "DAILY")
-        assert update.rows_counted < 16 * DAY, "a day is counted, not the whole history"
+        assert update.rows_counted < 16 * DAY, "only new weeks are counted"
     after = read_parameters(reader, "DAILY")
     assert before is not None
     assert after is not None
     assert after.parameters_id == before.parameters_id
-    assert_as_from_scratch(reader, "DAILY")
+    assert_equals_full_computation(reader, "DAILY")
 
 
-def test_a_corrected_bar_changes_everything_after_it_and_nothing_else_is_left_behind(
+def test_a_corrected_bar_updates_everything_that_depends_on_it(
     database: Database, bars: SyntheticBars, reader: Connection, tmp_path: Path
 ) -> None:
-    ingest_bars(database, "MENDED", bars, tmp_path)
-    update_models(database, "MENDED")
+    ingest_bars(database, "CORRECTED", bars, tmp_path)
+    update_models(database, "CORRECTED")
     at = len(bars.minutes) - 20 * DAY
-    mended = replace(bars, close=bars.close.copy(), high=bars.high.copy())
-    mended.close[at] = round(mended.close[at] * 1.004, 2)
-    mended.high[at] = max(mended.high[at], mended.close[at])
-    ingest_bars(database, "MENDED", mended, tmp_path, at, at + 1)
-    update = update_models(database, "MENDED")
+    corrected = replace(bars, close=bars.close.copy(), high=bars.high.copy())
+    corrected.close[at] = round(corrected.close[at] * 1.004, 2)
+    corrected.high[at] = max(corrected.high[at], corrected.close[at])
+    ingest_bars(database, "CORRECTED", corrected, tmp_path, at, at + 1)
+    update = update_models(database, "CORRECTED")
     assert update.rows_counted > 15 * DAY
-    assert_as_from_scratch(reader, "MENDED")
+    assert_equals_full_computation(reader, "CORRECTED")
 
 
-def test_bars_that_come_between_volatility_and_counts_are_counted_the_next_time(
+def test_bars_ingested_between_volatility_and_counts_are_counted_by_the_next_update(
     database: Database, bars: SyntheticBars, reader: Connection, tmp_path: Path
 ) -> None:
     ingest_bars(database, "BETWEEN", bars, tmp_path)
     with database.connect("test", Role.PIPELINE) as connection:
         update_volatility(connection, "BETWEEN", [])
     at = len(bars.minutes) - 9 * DAY
-    mended = replace(bars, close=bars.close.copy(), low=bars.low.copy())
-    mended.close[at] = round(mended.close[at] * 0.997, 2)
-    mended.low[at] = min(mended.low[at], mended.close[at])
-    ingest_bars(database, "BETWEEN", mended, tmp_path, at, at + 1)
+    corrected = replace(bars, close=bars.close.copy(), low=bars.low.copy())
+    corrected.close[at] = round(corrected.close[at] * 0.997, 2)
+    corrected.low[at] = min(corrected.low[at], corrected.close[at])
+    ingest_bars(database, "BETWEEN", corrected, tmp_path, at, at + 1)
     with database.connect("test", Role.PIPELINE) as connection:
         update_counts(connection, "BETWEEN")
     update_models(database, "BETWEEN")
-    assert_as_from_scratch(reader, "BETWEEN")
+    assert_equals_full_computation(reader, "BETWEEN")
 
 
-def test_nothing_new_computes_nothing(database: Database, bars: SyntheticBars, tmp_path: Path) -> None:
+def test_an_update_without_new_bars_computes_nothing(database: Database, bars: SyntheticBars, tmp_path: Path) -> None:
     ingest_bars(database, "SAME", bars, tmp_path)
     update_models(database, "SAME")
     with database.connect("test", Role.PIPELINE) as connection:
@@ -140,24 +140,24 @@ def test_nothing_new_computes_nothing(database: Database, bars: SyntheticBars, t
         assert update_counts(connection, "SAME").rows_counted == 0
 
 
-def test_a_renewal_that_dies_leaves_the_state_before_and_the_next_one_catches_up(
+def test_an_interrupted_update_changes_nothing_and_the_next_one_catches_up(
     database: Database, bars: SyntheticBars, reader: Connection, tmp_path: Path
 ) -> None:
     n = len(bars.minutes)
-    ingest_bars(database, "DIES", bars, tmp_path, 0, n - DAY)
-    update_models(database, "DIES")
-    before = latest_volatility_state(reader, "DIES")
-    ingest_bars(database, "DIES", bars, tmp_path, n - DAY)
+    ingest_bars(database, "INTERRUPT", bars, tmp_path, 0, n - DAY)
+    update_models(database, "INTERRUPT")
+    before = latest_volatility_state(reader, "INTERRUPT")
+    ingest_bars(database, "INTERRUPT", bars, tmp_path, n - DAY)
     connection = psycopg.connect(database.conninfo("test", Role.PIPELINE))
-    assert update_volatility(connection, "DIES", []).days_written > 0
-    connection.close()  # as a process that dies before its commit leaves it
-    assert latest_volatility_state(reader, "DIES") == before
-    update_models(database, "DIES")
-    assert latest_volatility_state(reader, "DIES").minute == END_MINUTE - 1
-    assert_as_from_scratch(reader, "DIES")
+    assert update_volatility(connection, "INTERRUPT", []).days_written > 0
+    connection.close()  # as after a process that exits before its commit
+    assert latest_volatility_state(reader, "INTERRUPT") == before
+    update_models(database, "INTERRUPT")
+    assert latest_volatility_state(reader, "INTERRUPT").minute == END_MINUTE - 1
+    assert_equals_full_computation(reader, "INTERRUPT")
 
 
-def test_a_new_symbol_answers_by_anothers_distribution_until_it_has_60_days(
+def test_a_new_symbol_borrows_a_distribution_until_it_has_60_days(
     database: Database, published: str, reader: Connection, tmp_path: Path
 ) -> None:
     wild = synthetic_bars(62, seed=5, parameters=SimulationParameters(7.0, sigma_per_minute=2.4e-3))
@@ -184,7 +184,7 @@ def sigma(connection: Connection, symbol: str) -> float:
     return float(row[0])
 
 
-def test_too_little_history_is_refused_with_what_is_needed(database: Database, tmp_path: Path) -> None:
+def test_too_little_history_raises_with_the_days_required(database: Database, tmp_path: Path) -> None:
     ingest_bars(database, "SHORT", synthetic_bars(3), tmp_path)
     expected = (
         "SHORT: 3.0 days of bars are too few for the standardised model: it needs 7, or another symbol with 60 days"
@@ -193,7 +193,7 @@ def test_too_little_history_is_refused_with_what_is_needed(database: Database, t
         update_volatility(connection, "SHORT", [])
 
 
-def test_a_price_that_never_moves_is_refused(database: Database, tmp_path: Path) -> None:
+def test_a_price_that_never_moves_raises(database: Database, tmp_path: Path) -> None:
     frozen = synthetic_bars(10)
     for column in (frozen.open, frozen.high, frozen.low, frozen.close):
         column[:] = 1.0
@@ -205,7 +205,7 @@ def test_a_price_that_never_moves_is_refused(database: Database, tmp_path: Path)
         update_volatility(connection, "FROZEN", [])
 
 
-def test_sql_forecasts_the_volatility_of_python(published: str, reader: Connection) -> None:
+def test_sql_and_python_forecast_the_same_volatility(published: str, reader: Connection) -> None:
     stored = read_parameters(reader, published)
     assert stored is not None
     volatility = stored.parameters.volatility
@@ -234,7 +234,7 @@ def stored_json(connection: Connection, symbol: str) -> str:
 
 @pytest.mark.parametrize("model", ["standardised", "student_t", "normal"])
 @pytest.mark.parametrize("given_sigma_pct", [None, 0.05])
-def test_sql_and_python_give_one_answer_of_every_model(
+def test_sql_and_python_give_the_same_answer_for_every_model(
     database: Database, published: str, reader: Connection, model: str, given_sigma_pct: float | None
 ) -> None:
     for ttc in (0.0, 1.0, 29.5, 60.0, 90.0, 1800.0, 3599.0, 3600.0, 5000.0):
@@ -260,7 +260,7 @@ def test_sql_and_python_give_one_answer_of_every_model(
                     assert row["prob_beyond"] == (100.0 if row["strike"] == 100.0 else 0.0)
 
 
-def test_the_newest_state_answers_unless_volatility_is_given(
+def test_a_ladder_uses_the_newest_state_unless_volatility_is_given(
     database: Database, published: str, reader: Connection
 ) -> None:
     state = latest_volatility_state(reader, published)
@@ -283,7 +283,7 @@ def test_the_newest_state_answers_unless_volatility_is_given(
     assert narrow < 5
 
 
-def test_the_row_view_of_standardised_moves_is_a_distribution(published: str, reader: Connection) -> None:
+def test_the_view_of_standardised_lookup_cells_is_a_distribution(published: str, reader: Connection) -> None:
     rows = reader.execute(
         "SELECT standardised_move, prob_within_positive, prob_within_negative FROM analytics.standardised_lookup_cell "
         "WHERE symbol = %s AND model = 'standardised' AND ttc_seconds = 900 AND momentum_group = 5 ORDER BY 1",
@@ -296,7 +296,7 @@ def test_the_row_view_of_standardised_moves_is_a_distribution(published: str, re
         assert values == sorted(values)
 
 
-def test_the_champion_is_standardised_once_published_and_a_decision_outlives_it(
+def test_the_champion_is_standardised_once_published_unless_decided_otherwise(
     database: Database, published: str, reader: Connection
 ) -> None:
     assert (read_champion(reader, published).champion, read_champion(reader, published).since) == ("standardised", None)

@@ -1,4 +1,4 @@
-"""Claims about the model's configuration."""
+"""Configuration of the momentum model."""
 
 import json
 from dataclasses import FrozenInstanceError, fields
@@ -10,7 +10,7 @@ from pipelines.domain.configuration.model import AgeWeight, ModelConfig, Profile
 from pipelines.domain.models.momentum import MomentumRule
 
 
-def test_the_defaults_are_the_domains() -> None:
+def test_the_defaults_are_those_of_the_domain() -> None:
     config = ModelConfig()
     assert config.profile is Profile.SOUND
     assert dict(zip(config.momentum_lags_minutes, config.momentum_weights, strict=True)) == {
@@ -72,51 +72,51 @@ def test_the_default_lookup_has_8840181_cells(profile: Profile) -> None:
         ({"oldest_weight": 0}, "oldest_weight"),
     ],
 )
-def test_a_value_that_cannot_be_meant_is_refused(values: dict[str, Any], complaint: str) -> None:
+def test_an_invalid_value_is_rejected(values: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         ModelConfig(**values)
 
 
 @pytest.mark.parametrize("step", [0, -5])
-def test_a_lookup_without_a_positive_ttc_step_is_refused(step: int) -> None:
+def test_a_ttc_step_that_is_not_positive_is_rejected(step: int) -> None:
     with pytest.raises(ValueError, match="lookup_ttc_step_seconds"):
         ModelConfig(lookup_ttc_step_seconds=step)
 
 
-def test_a_largest_move_below_zero_is_refused() -> None:
+def test_a_negative_largest_move_is_rejected() -> None:
     with pytest.raises(ValueError, match="move_max_bps"):
         ModelConfig(move_max_bps=-5)
 
 
-def test_a_momentum_weight_that_is_no_number_is_refused() -> None:
+def test_a_nan_momentum_weight_is_rejected() -> None:
     with pytest.raises(ValueError, match="momentum_weights"):
         ModelConfig(momentum_weights=(float("nan"), 0.25, 0.20, 0.15, 0.05, 0.05))
 
 
 @pytest.mark.parametrize("step", [2, 4, 8, 10])
-def test_a_lookup_step_that_skips_thresholds_of_the_fingerprint_is_refused(step: int) -> None:
+def test_a_lookup_step_that_skips_thresholds_is_rejected(step: int) -> None:
     # Between its nodes such a lookup differs from interpolation by far more than rounding.
     with pytest.raises(ValueError, match="lookup_move_step_bps"):
         ModelConfig(lookup_move_step_bps=step)
 
 
-def test_every_problem_is_named_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(ValueError, match=r"bucket_limit.*horizon_minutes.*oldest_weight"):
         ModelConfig(bucket_limit=0, horizon_minutes=0, oldest_weight=0)
 
 
 @pytest.mark.parametrize(("days", "weight"), [(0.0, 1), (-1.0, 1), (float("nan"), 1), (1.0, 0), (1.0, -1)])
-def test_an_age_weight_that_weighs_nothing_is_refused(days: float, weight: int) -> None:
+def test_an_age_weight_of_zero_is_rejected(days: float, weight: int) -> None:
     with pytest.raises(ValueError, match="must be"):
         AgeWeight(days, weight)
 
 
-def test_an_unknown_profile_is_refused() -> None:
+def test_an_unknown_profile_is_rejected() -> None:
     with pytest.raises(ValueError, match="exact"):
         Profile("exact")
 
 
-def test_a_configuration_never_changes() -> None:
+def test_a_configuration_is_immutable() -> None:
     config = ModelConfig()
     with pytest.raises(FrozenInstanceError):
         config.bucket_limit = 10  # type: ignore[misc]
@@ -124,13 +124,13 @@ def test_a_configuration_never_changes() -> None:
     assert hash(config) == hash(ModelConfig())
 
 
-def test_the_model_name_cannot_be_chosen() -> None:
+def test_the_model_name_is_not_a_parameter() -> None:
     with pytest.raises(TypeError):
         ModelConfig(name="other")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("profile", Profile)
-def test_a_configuration_survives_json(profile: Profile) -> None:
+def test_a_configuration_round_trips_through_json(profile: Profile) -> None:
     config = ModelConfig(profile=profile, bucket_limit=10, age_weights=(AgeWeight(7.5, 3),))
     stored = json.loads(json.dumps(config.as_json(), allow_nan=False))
     assert set(stored) == {entry.name for entry in fields(ModelConfig)}

@@ -1,4 +1,4 @@
-"""Claims about the names that people and exports rely on."""
+"""Public names of symbols, fingerprints and exported columns."""
 
 import csv
 import doctest
@@ -20,7 +20,7 @@ from pipelines.domain.configuration.names import (
 )
 
 
-def test_the_examples_in_the_docstrings_are_true() -> None:
+def test_docstring_examples_pass() -> None:
     result = doctest.testmod(naming)
     assert result.attempted >= 4
     assert result.failed == 0
@@ -47,7 +47,7 @@ def test_a_fingerprint_is_named_as_in_the_original(bucket: int | None, suffix: s
     rest=st.text(ascii_uppercase + digits, max_size=15),
     bucket=st.none() | st.integers(-99, 99),
 )
-def test_a_name_leads_back_to_its_symbol_and_bucket(first: str, rest: str, bucket: int | None) -> None:
+def test_a_name_parses_to_its_symbol_and_bucket(first: str, rest: str, bucket: int | None) -> None:
     symbol = first + rest
     assert valid_symbol(symbol)
     assert parse_fingerprint_table(fingerprint_table(symbol, bucket)) == (symbol, bucket)
@@ -76,19 +76,19 @@ def test_62_fingerprints_of_a_symbol_have_62_names() -> None:
         "x btc_fingerprint_directional_baseline",
     ],
 )
-def test_what_is_not_a_fingerprints_name_is_not_read_as_one(name: str) -> None:
+def test_other_names_do_not_parse(name: str) -> None:
     assert parse_fingerprint_table(name) is None
 
 
 @pytest.mark.parametrize("symbol", ["BTC", "A", "SOL2", "A" * 16])
-def test_capitals_and_digits_name_a_symbol(symbol: str) -> None:
+def test_capital_letters_and_digits_are_a_valid_symbol(symbol: str) -> None:
     assert valid_symbol(symbol)
 
 
 @pytest.mark.parametrize(
     "symbol", ["", "btc", "2X", "A" * 17, "BTC-USD", "BTC\n", " BTC", "BTC ", "B;DROP", "B_C", "É", 'B"', "B/../C"]
 )
-def test_nothing_else_names_a_symbol(symbol: str) -> None:
+def test_any_other_text_is_not_a_valid_symbol(symbol: str) -> None:
     assert not valid_symbol(symbol)
 
 
@@ -99,7 +99,7 @@ def test_columns_alternate_between_the_sides() -> None:
     assert columns[-2:] == [">= +2.00%", "<= -2.00%"]
 
 
-def test_names_labels_and_columns_are_those_of_the_originals_own_exports(reference: Path) -> None:
+def test_names_labels_and_columns_equal_the_originals_exports(reference: Path) -> None:
     files = sorted(reference.glob("*.csv"))
     assert len(files) == 4
     assert {parse_fingerprint_table(file.stem) for file in files} == {

@@ -1,4 +1,4 @@
-"""Claims about fingerprints, against a count in plain whole numbers."""
+"""Fingerprints, compared with a direct count in whole numbers."""
 
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
@@ -155,14 +155,14 @@ def test_an_exact_tie_counts_as_a_tie(base: int, step: int, up: bool, decimals: 
 
 @settings(deadline=None, max_examples=120)
 @given(base=st.integers(2_000, 400_000_000), step=st.integers(1, 40), up=st.booleans())
-def test_one_cent_short_of_a_threshold_does_not_count(base: int, step: int, up: bool) -> None:
+def test_a_move_one_cent_short_of_a_threshold_does_not_count(base: int, step: int, up: bool) -> None:
     short = -(-base * step * 5 // 10_000) - 1
     closes = _closes([10, 11], [base, base + short if up else base - short])
     made = compute_fingerprints(closes, _momentum([0, 0]), ModelConfig(horizon_minutes=1))
     assert (made.positive if up else made.negative)[0, 0, step] == 0.0
 
 
-def test_a_price_that_stays_counts_at_the_zero_threshold_of_both_sides_and_nowhere_else() -> None:
+def test_an_unchanged_price_counts_only_at_the_zero_threshold_of_both_sides() -> None:
     made = compute_fingerprints(_closes([1, 2], [777, 777]), _momentum([0, 0]), ModelConfig())
     assert made.positive[0, 0].tolist() == made.negative[0, 0].tolist() == [100.0] + [0.0] * 40
 
@@ -195,7 +195,7 @@ def test_a_base_row_is_weighted_by_its_calendar_year_in_source() -> None:
 
 
 @pytest.mark.parametrize("profile", Profile)
-def test_generated_bars_give_tables_that_fall_with_the_move_and_add_up(profile: Profile) -> None:
+def test_tables_of_synthetic_bars_never_rise_with_the_move_and_add_up(profile: Profile) -> None:
     bars = generate_bars(SimulationParameters(100_000.0, gaps_per_day=3.0), 40, _minute(2026, 1, 10), 7)
     closes, config = closes_from_usd(bars.minutes, bars.close), ModelConfig(profile=profile)
     momentum = compute_momentum(closes, config)
@@ -213,13 +213,13 @@ def test_generated_bars_give_tables_that_fall_with_the_move_and_add_up(profile: 
         assert made.n[1:, ttc - 1].sum() == (later & ~unbucketed).sum()
 
 
-def test_a_set_without_a_bucket_says_so() -> None:
+def test_the_index_of_a_missing_bucket_raises() -> None:
     made = compute_fingerprints(_closes([1, 2], [5, 5]), _momentum([0, 0]), ModelConfig(bucket_limit=2))
     assert [made.index(bucket) for bucket in (None, -2, 0, 2)] == [0, 1, 3, 5]
     with pytest.raises(KeyError):
         made.index(3)
 
 
-def test_no_bars_have_no_fingerprint() -> None:
+def test_fingerprints_without_bars_raise() -> None:
     with pytest.raises(ValueError, match="no bars"):
         compute_fingerprints(_closes([], []), _momentum([]), ModelConfig())

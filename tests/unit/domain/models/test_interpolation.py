@@ -1,4 +1,4 @@
-"""Claims about reading a fingerprint between its nodes, against scipy."""
+"""Interpolation of a fingerprint, compared with scipy."""
 
 from itertools import pairwise
 
@@ -23,7 +23,7 @@ def _table(profile: Profile, seed: int = 1) -> Floats:
 
 
 def _scipy(table: Floats, profile: Profile, ttc: Floats, moves: Floats) -> Floats:
-    """Bilinear reading by scipy, clamped to the grid by hand."""
+    """Bilinear interpolation by scipy, with points clamped to the grid."""
     axes = (np.arange(60.0, 3601.0, 60.0), np.array(MOVES[profile], dtype=np.float64))
     points = np.stack([np.clip(ttc, 60.0, 3600.0), np.minimum(moves, 200.0)], axis=-1)
     read: Floats = RegularGridInterpolator(axes, table, method="linear")(points)
@@ -31,7 +31,7 @@ def _scipy(table: Floats, profile: Profile, ttc: Floats, moves: Floats) -> Float
 
 
 @pytest.mark.parametrize("profile", Profile)
-def test_reading_equals_scipys_linear_grid_interpolation_from_60_seconds_on(profile: Profile) -> None:
+def test_interpolation_equals_scipys_linear_grid_interpolation_from_60_seconds_on(profile: Profile) -> None:
     rng, table = np.random.default_rng(3), _table(profile)
     ttc, moves = rng.uniform(60.0, 3600.0, 5_000), rng.uniform(0.0, 200.0, 5_000)
     read = interpolate_beyond(table, MOVES[profile], ttc, moves, profile)
@@ -39,13 +39,13 @@ def test_reading_equals_scipys_linear_grid_interpolation_from_60_seconds_on(prof
 
 
 @pytest.mark.parametrize("profile", Profile)
-def test_reading_at_a_node_is_the_tables_own_value(profile: Profile) -> None:
+def test_interpolation_at_a_node_returns_the_tables_value(profile: Profile) -> None:
     table = _table(profile)
     read = interpolate_beyond(table, MOVES[profile], np.arange(60, 3601, 60)[:, None], MOVES[profile], profile)
     np.testing.assert_allclose(read, table, rtol=0, atol=1e-12)
 
 
-def test_below_60_seconds_a_move_is_as_rare_as_a_larger_one_at_60_seconds_in_sound() -> None:
+def test_below_60_seconds_sound_scales_the_move_by_the_root_of_time() -> None:
     rng, table = np.random.default_rng(4), _table(Profile.SOUND)
     ttc, moves = rng.uniform(0.5, 60.0, 500), rng.uniform(0.0, 200.0, 500)
     read = interpolate_beyond(table, MOVES[Profile.SOUND], ttc, moves, Profile.SOUND)
@@ -77,19 +77,19 @@ def test_source_reads_170_bps_halfway_between_its_neighbours() -> None:
     assert float(read) == pytest.approx((table[9, low] + table[9, high]) / 2)
 
 
-def test_at_ttc_0_the_strike_at_the_price_is_reached_and_no_other() -> None:
+def test_at_ttc_0_only_the_strike_at_the_price_has_probability_100() -> None:
     moves = np.array([0.0, 1e-9, 0.5, 200.0, 500.0])
     read = interpolate_beyond(_table(Profile.SOUND), MOVES[Profile.SOUND], 0.0, moves, Profile.SOUND)
     assert read.tolist() == [100.0, 0.0, 0.0, 0.0, 0.0]
 
 
-def test_a_ttc_below_zero_is_as_certain_as_zero() -> None:
+def test_a_negative_ttc_is_treated_as_zero() -> None:
     moves = np.array([0.0, 0.5, 200.0])
     read = interpolate_beyond(_table(Profile.SOUND), MOVES[Profile.SOUND], -1.0, moves, Profile.SOUND)
     assert read.tolist() == [100.0, 0.0, 0.0]
 
 
-def test_no_evidence_stays_no_evidence_at_ttc_0() -> None:
+def test_missing_data_stays_nan_at_ttc_0() -> None:
     empty = np.full((60, 41), np.nan)
     assert np.isnan(interpolate_beyond(empty, MOVES[Profile.SOUND], 0.0, [0.0, 9.0], Profile.SOUND)).all()
 
@@ -104,7 +104,7 @@ def test_moves_and_ttcs_beyond_the_grid_are_clamped_to_it(profile: Profile) -> N
     assert read.tolist() == pytest.approx(nearest, abs=1e-12)
 
 
-def test_a_node_without_evidence_spoils_only_the_points_that_need_it() -> None:
+def test_a_nan_node_affects_only_points_that_use_it() -> None:
     table = _table(Profile.SOUND)
     table[9:] = np.nan
     read = interpolate_beyond(table, MOVES[Profile.SOUND], [480.0, 540.0, 540.1, 600.0, 3600.0], 12.0, Profile.SOUND)
@@ -114,7 +114,7 @@ def test_a_node_without_evidence_spoils_only_the_points_that_need_it() -> None:
     assert np.isnan(read).tolist() == [False, True, True, True, False]
 
 
-def test_the_reading_does_not_jump_at_60_seconds() -> None:
+def test_interpolation_is_continuous_at_60_seconds() -> None:
     table, moves = _table(Profile.SOUND), np.linspace(0.0, 200.0, 81)
     below, above = (
         interpolate_beyond(table, MOVES[Profile.SOUND], 60.0 + nudge, moves, Profile.SOUND) for nudge in (-1e-7, 1e-7)
@@ -122,7 +122,7 @@ def test_the_reading_does_not_jump_at_60_seconds() -> None:
     np.testing.assert_allclose(below, above, rtol=0, atol=1e-5)
 
 
-def test_below_60_seconds_a_strike_gets_harder_to_reach_as_time_runs_out() -> None:
+def test_below_60_seconds_probability_falls_as_time_runs_out() -> None:
     moves = np.linspace(0.0, 200.0, 81)
     ttcs = (60.0, 45.0, 20.0, 5.0, 1.0, 0.01, 0.0)
     rows = [interpolate_beyond(_table(Profile.SOUND), MOVES[Profile.SOUND], t, moves, Profile.SOUND) for t in ttcs]
@@ -141,15 +141,15 @@ def test_a_larger_move_is_never_more_likely(ttc: float, moves: list[float], prof
     assert ((read >= 0.0) & (read <= 100.0)).all()
 
 
-def test_ttcs_and_moves_broadcast_to_a_whole_surface() -> None:
+def test_ttcs_and_moves_broadcast() -> None:
     ttcs, moves = np.array([30.0, 61.0, 3599.0]), np.array([0.0, 2.5, 99.9, 300.0])
     table = _table(Profile.SOUND)
-    surface = interpolate_beyond(table, MOVES[Profile.SOUND], ttcs[:, None], moves, Profile.SOUND)
+    grid = interpolate_beyond(table, MOVES[Profile.SOUND], ttcs[:, None], moves, Profile.SOUND)
     one_by_one = [
         [float(interpolate_beyond(table, MOVES[Profile.SOUND], ttc, move, Profile.SOUND)) for move in moves]
         for ttc in ttcs
     ]
-    np.testing.assert_allclose(surface, one_by_one, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(grid, one_by_one, rtol=0, atol=1e-12)
 
 
 def test_weights_are_shares_of_the_two_nodes_around_a_point() -> None:
@@ -159,6 +159,6 @@ def test_weights_are_shares_of_the_two_nodes_around_a_point() -> None:
     assert positions.tolist() == [0.0, 0.0, 2.5, 10.0, 25.0, 30.0, 30.0]
 
 
-def test_a_single_node_answers_for_every_point() -> None:
+def test_a_single_node_applies_to_every_point() -> None:
     table = np.array([[50.0, 20.0]])
     assert interpolate_beyond(table, (0, 5), [60.0, 3600.0], [2.5, 5.0], Profile.SOUND).tolist() == [35.0, 20.0]

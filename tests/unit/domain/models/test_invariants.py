@@ -1,4 +1,4 @@
-"""Claims about the checks of a build: they pass what is right, they catch what is wrong, and months of prices pass them."""
+"""Checks of a build: correct builds pass, each kind of error fails, and months of prices pass."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -63,7 +63,7 @@ def _broken(checks: list[CheckResult]) -> dict[str, int]:
     return {check.name: check.failed for check in checks if not check.passed}
 
 
-def test_a_good_build_breaks_nothing(
+def test_a_correct_build_passes_every_check(
     fingerprints: FingerprintSet, momentum: Momentum, closes: Closes, block: LookupBlock
 ) -> None:
     checks = check_fingerprints(fingerprints, CONFIG)
@@ -78,7 +78,7 @@ def test_a_good_build_breaks_nothing(
     assert check_lookup_block(block) == (0, 0, 0)
 
 
-def test_a_cell_without_a_number_needs_to_be_without_evidence(fingerprints: FingerprintSet) -> None:
+def test_a_nan_cell_is_valid_only_where_n_is_zero(fingerprints: FingerprintSet) -> None:
     positive, n = fingerprints.positive.copy(), fingerprints.n.copy()
     positive[5, 7, 3] = np.nan
     assert _broken(check_fingerprints(replace(fingerprints, positive=positive), CONFIG)) == {"cells_complete": 1}
@@ -92,14 +92,14 @@ def test_tables_of_another_shape_are_not_complete(fingerprints: FingerprintSet, 
 
 
 @pytest.mark.parametrize(("value", "cell"), [(100.5, 0), (-0.5, -1)])
-def test_a_percentage_outside_0_to_100_is_caught(fingerprints: FingerprintSet, value: float, cell: int) -> None:
+def test_a_percentage_outside_0_to_100_fails(fingerprints: FingerprintSet, value: float, cell: int) -> None:
     negative = fingerprints.negative.copy()
     negative[0, 0, cell] = value
     assert _broken(check_fingerprints(replace(fingerprints, negative=negative), CONFIG)) == {"percent_0_to_100": 1}
 
 
 @pytest.mark.parametrize(("rise", "broken"), [(0.01, {}), (0.02, {"monotone_in_move": 1})])
-def test_a_rise_with_the_move_is_caught_unless_it_is_rounding(
+def test_a_rise_with_the_move_fails_unless_it_is_rounding(
     fingerprints: FingerprintSet, rise: float, broken: dict[str, int]
 ) -> None:
     positive = fingerprints.positive.copy()
@@ -107,9 +107,7 @@ def test_a_rise_with_the_move_is_caught_unless_it_is_rounding(
     assert _broken(check_fingerprints(replace(fingerprints, positive=positive), CONFIG)) == broken
 
 
-def test_rows_lost_or_counted_twice_are_caught(
-    fingerprints: FingerprintSet, momentum: Momentum, closes: Closes
-) -> None:
+def test_lost_or_duplicated_rows_fail(fingerprints: FingerprintSet, momentum: Momentum, closes: Closes) -> None:
     later = bars_with_later_bar(closes, CONFIG)
     baseline = int(fingerprints.n[0, 9])
     for tables, count in ((0, baseline - 1), (0, baseline + 1), (31, baseline), (slice(1, None), 0)):
@@ -130,7 +128,7 @@ def test_bars_with_a_later_bar_are_counted_by_minute_in_sound_and_by_row_in_sour
     assert bars_with_later_bar(closes, ModelConfig(profile=Profile.SOURCE)).tolist() == by_row
 
 
-def test_each_way_to_break_a_lookup_is_counted(block: LookupBlock) -> None:
+def test_each_kind_of_invalid_lookup_cell_is_counted(block: LookupBlock) -> None:
     for value, row, expected in ((10_001, 200, (1, 0, 0)), (0, 200, (0, 1, 0)), (MISSING, 200, (1, 1, 1))):
         negative = block.within_negative.copy()
         negative[300, row] = value
@@ -182,7 +180,7 @@ def test_the_known_gaps_of_the_real_prices_are_found() -> None:
 
 
 @pytest.mark.parametrize("profile", Profile)
-def test_fingerprints_of_many_months_hold_and_equal_a_count_by_hand(
+def test_fingerprints_of_many_months_pass_and_equal_a_direct_count(
     long_series: tuple[Ints, Floats], profile: Profile
 ) -> None:
     config = ModelConfig(profile=profile)

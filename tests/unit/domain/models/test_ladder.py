@@ -1,4 +1,4 @@
-"""Claims about strike ladders, the live JSON and the momentum of ticks."""
+"""Strike ladders, the live JSON and the momentum of ticks."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -90,8 +90,8 @@ def test_strikes_at_or_below_zero_are_left_out() -> None:
     assert ladder_strikes_usd(1_100.0, 250.0).tolist() == [250.0 * i for i in range(1, 15)]
 
 
-def test_a_strike_of_a_small_tier_is_the_decimal_number_that_people_write() -> None:
-    # 0.30000000000000004 is not the market's strike, and lies above a price of 0.30, where it would change sides.
+def test_strikes_of_a_small_tier_are_exact_decimals() -> None:
+    # 0.30000000000000004 is not the market's strike and lies above a price of 0.30, on the wrong side.
     assert base_strike_usd(0.3, 0.1) == 0.3
     assert ladder_strikes_usd(1.23, 0.05).tolist() == [round(0.75 + 0.05 * i, 2) for i in range(21)]
 
@@ -108,7 +108,7 @@ def test_a_strike_above_the_price_uses_the_upward_side_and_any_other_the_downwar
         np.testing.assert_allclose(answers.reading.beyond[strikes], expected, atol=1e-9)
 
 
-def test_every_row_reads_the_same_way_from_either_side() -> None:
+def test_positive_and_negative_prob_follow_the_direction_of_the_strike() -> None:
     rows = _answers().rows()
     assert [row["direction"] for row in rows] == ["below"] * 11 + ["above"] * 10
     for row in rows:
@@ -124,7 +124,7 @@ def test_every_row_reads_the_same_way_from_either_side() -> None:
             assert row[name] == round(row[name], 2)
 
 
-def test_an_answer_without_evidence_is_null_and_never_a_number() -> None:
+def test_an_answer_without_data_is_null() -> None:
     for row in _answers(known=False).rows():
         assert {row[name] for name in ("prob_beyond", "prob_within", "positive_prob", "negative_prob")} == {None}
 
@@ -145,7 +145,7 @@ def test_the_originals_fields_take_242_newlines() -> None:
     assert text.count(b"\n") == 242
 
 
-def test_the_json_says_what_was_known() -> None:
+def test_the_json_contains_the_inputs_of_the_answer() -> None:
     payload = _payload(now=NOW + timedelta(milliseconds=123))
     del payload["probabilities"], payload["strikes"]
     assert payload == {
@@ -173,7 +173,7 @@ def test_the_json_says_what_was_known() -> None:
     }
 
 
-def test_whole_strikes_are_written_without_a_point() -> None:
+def test_whole_strikes_are_written_as_integers() -> None:
     text = orjson.dumps(_payload())
     assert b'"base_strike":95000,' in text
     assert b'"strikes":[92500,92750,' in text
@@ -185,7 +185,7 @@ def test_a_price_is_stale_once_it_is_older_than_2_seconds(age: float, status: st
     assert (payload["status"], payload["price_age_ms"]) == (status, round(age * 1000))
 
 
-def test_a_missing_fingerprint_or_a_problem_degrades_and_says_why() -> None:
+def test_missing_data_or_a_problem_sets_the_status_degraded_with_a_reason() -> None:
     assert _payload(known=False)["status"] == "degraded"
     assert _payload(known=False)["reasons"]
     payload = _payload(problems=("no momentum yet",), bucket=None)
@@ -193,7 +193,7 @@ def test_a_missing_fingerprint_or_a_problem_degrades_and_says_why() -> None:
     assert (payload["momentum_score"], payload["momentum_bucket"]) == (None, None)
 
 
-def test_a_stale_price_is_stale_first_whatever_else_is_wrong() -> None:
+def test_stale_takes_precedence_over_degraded() -> None:
     payload = _payload(known=False, age_seconds=3.0, problems=("no momentum yet",))
     assert payload["status"] == "stale"
     assert "no momentum yet" in payload["reasons"]
@@ -207,7 +207,7 @@ def test_a_stale_price_is_stale_first_whatever_else_is_wrong() -> None:
     known=st.booleans(),
     bucket=st.sampled_from([None, -30, 0, 30]),
 )
-def test_the_json_never_holds_a_nan(price: float, tier: float, ttc: float, known: bool, bucket: int | None) -> None:
+def test_the_json_never_contains_nan(price: float, tier: float, ttc: float, known: bool, bucket: int | None) -> None:
     state = LiveState(NOW, Tick(NOW, price), None if bucket is None else bucket / 100, bucket, None, None)
     payload = live_payload(state, tier, _answers(price, tier, ttc, known), [])
     assert json.loads(json.dumps(payload, allow_nan=False)) == payload
@@ -258,7 +258,7 @@ def test_a_lagged_price_is_the_last_at_or_before_its_instant_and_at_most_90_seco
     assert _history({-1890.001: 100.0, **dict(list(lags.items())[1:]), 0.0: 100.0}).momentum() == (None, None)
 
 
-def test_momentum_is_unknown_until_half_an_hour_is_known() -> None:
+def test_momentum_is_unknown_before_half_an_hour_of_ticks() -> None:
     assert TickHistory(ModelConfig()).momentum() == (None, None)
     assert _history({10.0 * i: 100.0 for i in range(180)}).momentum() == (None, None)
     assert _history({10.0 * i: 100.0 for i in range(181)}).momentum() == (0.0, 0)
@@ -270,7 +270,7 @@ def test_a_score_beyond_the_buckets_has_none_in_source() -> None:
     assert _history(jump, Profile.SOURCE).momentum()[1] is None
 
 
-def test_a_tick_that_is_not_newer_is_left_out() -> None:
+def test_a_tick_that_is_not_newer_is_ignored() -> None:
     history = _history({0.0: 100.0, 5.0: 101.0})
     for second in (5.0, 4.0, -60.0):
         assert not history.add(Tick(NOW + timedelta(seconds=second), 999.0))
@@ -278,7 +278,7 @@ def test_a_tick_that_is_not_newer_is_left_out() -> None:
     assert TickHistory(ModelConfig()).latest is None
 
 
-def test_a_changed_configuration_counts_from_the_next_momentum_on() -> None:
+def test_a_changed_configuration_applies_to_the_next_momentum() -> None:
     history = _history({-60.0 * i: 100.0 for i in range(30, 0, -1)} | {0.0: 110.0})
     history.use_config(ModelConfig(bucket_limit=5))
     assert history.momentum()[1] == 5

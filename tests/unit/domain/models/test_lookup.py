@@ -1,4 +1,4 @@
-"""Claims about the lookup: its size, its nodes, and what is read between them."""
+"""The lookup: size, nodes, and interpolation between them."""
 
 from dataclasses import replace
 
@@ -43,7 +43,7 @@ def _axes(config: ModelConfig) -> LookupAxes:
 
 
 def _rows(block: LookupBlock, config: ModelConfig) -> dict[int, LookupRow]:
-    """The rows as they come back from storage: no arrays where there is no evidence."""
+    """The rows as read from storage: None instead of arrays without data."""
     return {
         ttc: LookupRow(
             ttc,
@@ -60,7 +60,7 @@ def _read(block: LookupBlock, config: ModelConfig, ttc: float, moves: Floats, up
     return read_ladder(_rows(block, config), _axes(config), ttc, places, np.full(len(moves), upward))
 
 
-def test_a_full_lookup_holds_8840181_cells_and_each_of_them(fingerprints: dict[Profile, FingerprintSet]) -> None:
+def test_a_full_lookup_has_data_in_all_8840181_cells(fingerprints: dict[Profile, FingerprintSet]) -> None:
     config = CONFIGS[Profile.SOUND]
     cells = 0
     for bucket in config.buckets:
@@ -77,7 +77,7 @@ def test_a_full_lookup_holds_8840181_cells_and_each_of_them(fingerprints: dict[P
 
 @pytest.mark.parametrize("profile", Profile)
 @pytest.mark.parametrize("bucket", [-30, 0, 17])
-def test_the_nodes_equal_interpolation_within_half_a_hundredth(
+def test_nodes_equal_interpolation_within_half_a_hundredth(
     fingerprints: dict[Profile, FingerprintSet], profile: Profile, bucket: int
 ) -> None:
     config, made = CONFIGS[profile], fingerprints[profile]
@@ -96,7 +96,7 @@ def test_the_nodes_equal_interpolation_within_half_a_hundredth(
 
 @pytest.mark.parametrize("profile", Profile)
 @pytest.mark.parametrize(("bucket", "upward"), [(-30, True), (3, False), (30, True)])
-def test_reading_between_the_nodes_equals_interpolation_within_rounding(
+def test_reading_between_nodes_equals_interpolation_within_rounding(
     fingerprints: dict[Profile, FingerprintSet], profile: Profile, bucket: int, upward: bool
 ) -> None:
     config, made = CONFIGS[profile], fingerprints[profile]
@@ -123,7 +123,7 @@ def test_a_strike_above_reads_the_upward_side_and_one_below_the_downward_side(
     assert read.tolist() == pytest.approx([up, down], abs=0.005 + 1e-9)
 
 
-def test_a_bucket_without_a_fingerprint_is_missing_and_reads_as_no_answer(
+def test_a_bucket_without_a_fingerprint_is_missing_and_reads_as_nan(
     fingerprints: dict[Profile, FingerprintSet],
 ) -> None:
     made, config = fingerprints[Profile.SOUND], CONFIGS[Profile.SOUND]
@@ -137,7 +137,7 @@ def test_a_bucket_without_a_fingerprint_is_missing_and_reads_as_no_answer(
         assert np.isnan(_read(block, config, ttc, np.array([0.0, 50.0, 300.0])).beyond).all()
 
 
-def test_rows_beyond_the_evidence_are_missing_whole_and_the_others_are_kept(
+def test_rows_without_data_are_missing_entirely_and_others_are_kept(
     fingerprints: dict[Profile, FingerprintSet],
 ) -> None:
     made, config = fingerprints[Profile.SOUND], CONFIGS[Profile.SOUND]
@@ -170,7 +170,7 @@ def test_rows_beyond_the_evidence_are_missing_whole_and_the_others_are_kept(
         (Profile.SOURCE, 3601.0, 1.0, True),
     ],
 )
-def test_an_answer_from_the_edge_of_the_table_says_that_it_is_clamped(
+def test_an_answer_outside_the_table_is_marked_as_clamped(
     fingerprints: dict[Profile, FingerprintSet], profile: Profile, ttc: float, move: float, clamped: bool
 ) -> None:
     config, made = CONFIGS[profile], fingerprints[profile]
@@ -178,7 +178,7 @@ def test_an_answer_from_the_edge_of_the_table_says_that_it_is_clamped(
     assert reading.clamped.tolist() == [clamped and ttc > 3600.0, clamped]
 
 
-def test_a_clamped_answer_is_the_nearest_that_the_table_has(fingerprints: dict[Profile, FingerprintSet]) -> None:
+def test_a_clamped_answer_is_the_nearest_in_the_table(fingerprints: dict[Profile, FingerprintSet]) -> None:
     config, made = CONFIGS[Profile.SOUND], fingerprints[Profile.SOUND]
     block, table = build_lookup_block(made, 0, _axes(config)), made.positive[made.index(0)]
     for ttc, move, nearest in ((1800.0, 900.0, table[29, 40]), (9e9, 50.0, table[59, 10]), (15.0, 101.0, table[0, 40])):
@@ -189,7 +189,7 @@ def test_a_clamped_answer_is_the_nearest_that_the_table_has(fingerprints: dict[P
 
 @pytest.mark.parametrize("profile", Profile)
 @pytest.mark.parametrize("ttc", [0.0, 12.0, 59.9, 60.0, 1234.5, 3600.0, 3700.0])
-def test_a_ladder_straight_from_a_fingerprint_answers_as_its_lookup_does(
+def test_a_ladder_from_a_fingerprint_equals_the_ladder_from_its_lookup(
     fingerprints: dict[Profile, FingerprintSet], profile: Profile, ttc: float
 ) -> None:
     config, made = CONFIGS[profile], fingerprints[profile]
@@ -221,11 +221,11 @@ def test_a_ladder_straight_from_a_fingerprint_answers_as_its_lookup_does(
         (4000, (3600, 3600)),
     ],
 )
-def test_two_rows_at_most_answer_a_ladder(ttc: float, nodes: tuple[int, int]) -> None:
+def test_a_ladder_needs_at_most_two_rows(ttc: float, nodes: tuple[int, int]) -> None:
     assert _axes(CONFIGS[Profile.SOUND]).nodes_around(ttc) == nodes
 
 
-def test_a_reading_is_only_as_well_founded_as_its_weaker_row() -> None:
+def test_a_reading_has_the_smaller_n_eff_of_its_rows() -> None:
     flat = np.full(201, 4_000, dtype=np.int16)
     rows = {60: LookupRow(60, flat, flat, 900.0), 65: LookupRow(65, flat, flat, 40.0)}
     for ttc, n_eff in ((60.0, 900.0), (61.0, 40.0), (65.0, 40.0)):
@@ -234,7 +234,7 @@ def test_a_reading_is_only_as_well_founded_as_its_weaker_row() -> None:
 
 
 @pytest.mark.parametrize("profile", Profile)
-def test_a_node_carries_the_evidence_of_the_horizons_it_is_made_of(
+def test_a_node_has_the_smaller_n_eff_of_its_horizons(
     fingerprints: dict[Profile, FingerprintSet], profile: Profile
 ) -> None:
     made, config = fingerprints[profile], CONFIGS[profile]
@@ -246,7 +246,7 @@ def test_a_node_carries_the_evidence_of_the_horizons_it_is_made_of(
         assert carried == min(n_eff[minute - 1] for minute in used), ttc
 
 
-def test_hundredths_round_half_to_even_and_mark_what_is_missing() -> None:
+def test_hundredths_round_half_to_even_and_mark_nan_as_missing() -> None:
     within = np.array([0.0, 100.0, 12.345, 0.125, 0.375, 99.994, 99.996, np.nan])
     hundredths = to_hundredths(within)
     assert hundredths.dtype == np.int16

@@ -1,4 +1,4 @@
-"""Claims about the models, beside `test_every_model`: refusals, every bucket and minute of the lookup, the formulas."""
+"""Models: errors, every bucket and minute of the lookup, and formulas."""
 
 import json
 from math import nan
@@ -30,7 +30,7 @@ MOVES = np.array([0.5, 3.0, 12.0, 40.0, 90.0, 149.0, 168.0, 172.0, 180.0, 199.0,
 
 @pytest.fixture(scope="module", params=SOURCES)
 def history(request: pytest.FixtureRequest) -> MarketHistory:
-    """33 days of BTC; in the last, a gap of 20 minutes."""
+    """33 days of BTC with a gap of 20 minutes in the last."""
     gone = np.arange(32 * DAY + 500, 32 * DAY + 520)
     closes = closes_from_usd(*without(price_series(request.param, "BTC", 2_300_000, 33 * DAY), gone))
     return market_history(closes, compute_momentum(closes, ModelConfig()))
@@ -61,7 +61,7 @@ def read(block: LookupBlock, model: FittedModel, minutes: float, places: Floats,
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_lookup_answers_what_is_scored_at_every_minute_in_every_bucket_that_occurs(
+def test_lookup_and_scoring_give_the_same_probability_at_every_minute_in_every_bucket(
     history: MarketHistory, fitted: dict[str, FittedModel], name: str
 ) -> None:
     model = fitted[name]
@@ -82,7 +82,7 @@ def test_the_lookup_answers_what_is_scored_at_every_minute_in_every_bucket_that_
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_below_a_minute_what_is_served_is_the_minute_at_a_move_scaled_by_the_root_of_time(
+def test_below_a_minute_the_lookup_scales_the_move_by_the_root_of_time(
     history: MarketHistory, fitted: dict[str, FittedModel], name: str
 ) -> None:
     model = fitted[name]
@@ -106,7 +106,7 @@ def test_below_a_minute_what_is_served_is_the_minute_at_a_move_scaled_by_the_roo
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_rule_rebuilt_from_its_json_places_every_state_alike(
+def test_a_rule_rebuilt_from_its_json_gives_the_same_buckets_and_positions(
     history: MarketHistory, fitted: dict[str, FittedModel], name: str
 ) -> None:
     rule = fitted[name].rule
@@ -122,7 +122,7 @@ def test_a_rule_rebuilt_from_its_json_places_every_state_alike(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_answer_is_unaffected_by_every_bar_after_its_instant(
+def test_an_answer_does_not_depend_on_later_bars(
     history: MarketHistory, fitted: dict[str, FittedModel], name: str
 ) -> None:
     rows = rows_after_the_fit(history)
@@ -140,7 +140,7 @@ def test_an_answer_is_unaffected_by_every_bar_after_its_instant(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_upward_and_downward_answers_fall_with_the_move_and_cover_the_price_itself(
+def test_probabilities_fall_with_the_move_on_both_sides_of_the_price(
     history: MarketHistory, fitted: dict[str, FittedModel], name: str
 ) -> None:
     model = fitted[name]
@@ -154,14 +154,14 @@ def test_upward_and_downward_answers_fall_with_the_move_and_cover_the_price_itse
         assert (up + down > 0.95).all()
 
 
-def test_a_model_refuses_an_instant_before_its_first_bar(history: MarketHistory) -> None:
+def test_a_fit_before_the_first_bar_raises(history: MarketHistory) -> None:
     for name in NAMES:
         for instant in (history.first_minute - 5, history.first_minute):
             with pytest.raises(ValueError, match=r"no bar is known yet|there are no one-minute returns"):
                 fit(name, MarketHistory(history.first_minute, history.scaled, history.scale, history.score), instant)
 
 
-def test_without_momentum_all_together_answer_and_without_volatility_nothing_does(
+def test_unknown_momentum_gives_the_pooled_answer_and_unknown_volatility_none(
     history: MarketHistory, fitted: dict[str, FittedModel]
 ) -> None:
     row = rows_after_the_fit(history)[:1]
@@ -177,7 +177,7 @@ def test_without_momentum_all_together_answer_and_without_volatility_nothing_doe
         assert np.isnan(beyond).all() == (model.rule.volatility is not None)
 
 
-def test_a_given_sigma_takes_the_place_of_the_forecast(fitted: dict[str, FittedModel], history: MarketHistory) -> None:
+def test_a_given_sigma_replaces_the_forecast(fitted: dict[str, FittedModel], history: MarketHistory) -> None:
     for name in ("standardised", "student_t", "normal"):
         rule = fitted[name].rule
         states = rule.states(history, rows_after_the_fit(history)[:3])
@@ -202,12 +202,12 @@ def test_the_normal_model_is_n_of_d2_without_drift(fitted: dict[str, FittedModel
 
 @given(st.sampled_from(DEGREES_OF_FREEDOM.tolist()), st.floats(0, 60))
 @settings(max_examples=40, deadline=None)
-def test_the_survival_of_t_is_scipys_to_a_millionth(freedom: float, z: float) -> None:
+def test_the_survival_function_of_t_equals_scipys_to_a_millionth(freedom: float, z: float) -> None:
     assert t_survival(np.array([z]), freedom)[0] == pytest.approx(stats.t.sf(z, freedom), abs=1e-6)
 
 
 @pytest.mark.parametrize(("freedom", "scale"), [(2.6, 0.55), (4.0, 0.8), (8.0, 1.0)])
-def test_the_degrees_of_freedom_of_simulated_moves_are_found_again(freedom: float, scale: float) -> None:
+def test_the_fit_recovers_the_degrees_of_freedom_of_simulated_moves(freedom: float, scale: float) -> None:
     moves = scale * np.random.default_rng(6).standard_t(freedom, 400_000)
     steps = 20 * np.arcsinh(2 * moves)
     cells = TOP + 1 + np.sign(steps) + np.clip(np.trunc(steps), -TOP, TOP)
@@ -221,8 +221,8 @@ def test_axis_nodes_are_the_inverse_of_the_axis() -> None:
     np.testing.assert_allclose(np.arcsinh(2 * axis_nodes()), np.arange(0, 701, 5) / 100, atol=1e-12)
 
 
-def test_models_without_an_outcome_at_a_horizon_answer_nothing_there_and_do_not_warn() -> None:
-    """Stretches of 45 bars with gaps between: after half an hour of momentum, only 14 minutes lie ahead."""
+def test_a_horizon_without_outcomes_gives_nan_without_a_warning() -> None:
+    """Runs of 45 bars with gaps between them: after the half hour of momentum only 14 minutes remain."""
     rng = np.random.default_rng(0)
     minutes = np.concatenate([29_000_000 + np.arange(45) + 200 * k for k in range(300)])
     closes = closes_from_usd(minutes, np.round(100 * np.exp(np.cumsum(rng.normal(0, 1e-3, len(minutes)))), 4))

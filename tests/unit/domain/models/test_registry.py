@@ -1,4 +1,4 @@
-"""Models are found, not listed: adding one touches one module."""
+"""The registry finds models by importing the package's modules."""
 
 import sys
 from types import ModuleType
@@ -11,13 +11,13 @@ from pipelines.domain.models.momentum import ClimatologyModel
 MODELS = ["climatology", "momentum", "normal", "standardised", "student_t"]
 
 
-def test_the_registry_finds_every_module_and_names_what_there_is() -> None:
+def test_the_registry_finds_every_model_and_lists_them_in_its_error() -> None:
     assert list(registry.all_models()) == MODELS
     with pytest.raises(ValueError, match="there is no model 'oracle'; there are climatology, momentum"):
         registry.model_named("oracle")
 
 
-def test_a_model_is_added_by_a_module_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_module_is_enough_to_add_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     class Oracle(ClimatologyModel):
         name = "oracle"
 

@@ -1,4 +1,4 @@
-"""Claims about the counts of standardised moves, their weeks and their tables."""
+"""Counts of standardised moves, their weeks and their tables."""
 
 import json
 import math
@@ -45,7 +45,7 @@ DAY = 1440
 
 @pytest.fixture(scope="module", params=SOURCES)
 def history(request: pytest.FixtureRequest) -> MarketHistory:
-    """25 days of BTC with three gaps, over four turns of the week; one close in sixty equals the one before."""
+    """25 days of BTC with three gaps, over four starts of a week; one close in sixty equals the one before."""
     gone = np.r_[9_000, 15_000:15_002, 30_000:30_200]
     series = price_series(request.param, "BTC", 2_000_000, 25 * DAY, start_price_usd=400.0)
     closes = closes_from_usd(*without(series, gone))
@@ -67,7 +67,7 @@ def weeks(history: MarketHistory, parameters: StandardisedParameters, track: Vol
     return count_weeks(history, parameters, track, 0)
 
 
-def test_counts_equal_a_slow_count_in_plain_python_exactly(
+def test_counts_equal_a_count_in_plain_python(
     history: MarketHistory, parameters: StandardisedParameters, track: VolatilityTrack
 ) -> None:
     start, stop = 29_900, 30_300  # a gap of 200 minutes lies within
@@ -114,18 +114,16 @@ def test_an_unmoved_price_is_neither_up_nor_down_and_a_tie_of_decimals_is_a_tie(
     assert flat == int((history.scaled[rows + 1] == history.scaled[rows]).sum()) > 0
 
 
-def test_every_base_row_with_a_bar_ahead_counts_once_and_all_are_whole_numbers(
-    history: MarketHistory, weeks: dict[int, Counts]
-) -> None:
+def test_every_base_row_with_a_later_bar_counts_once(history: MarketHistory, weeks: dict[int, Counts]) -> None:
     rows = np.flatnonzero(~np.isnan(history.score[: len(history) - HORIZON_MINUTES]))
     total = sum(counts.sum(axis=(1, 2)) for counts in weeks.values())
     for horizon in (1, 2, 17, 60):
         assert total[horizon - 1] == (~np.isnan(history.scaled[rows + horizon])).sum()
     assert all(counts.dtype.kind == "i" and counts.min() >= 0 for counts in weeks.values())
-    assert max(counts.sum(axis=2).max() for counts in weeks.values()) < 2**15  # "a week's fit into 16 bits"
+    assert max(counts.sum(axis=2).max() for counts in weeks.values()) < 2**15  # those of a week fit into 16 bits
 
 
-def test_a_history_counted_day_by_day_equals_the_count_in_one_go_to_the_last_bit(
+def test_daily_counts_add_up_to_one_count_of_all_bars(
     history: MarketHistory, parameters: StandardisedParameters, track: VolatilityTrack, weeks: dict[int, Counts]
 ) -> None:
     stored: dict[int, Counts] = {}
@@ -142,21 +140,21 @@ def test_a_history_counted_day_by_day_equals_the_count_in_one_go_to_the_last_bit
         np.testing.assert_array_equal(stored[week], counts)
 
 
-def test_a_walk_counts_what_is_known_at_each_instant_and_nothing_else(
+def test_counts_at_each_instant_use_only_what_is_known_then(
     history: MarketHistory, parameters: StandardisedParameters, track: VolatilityTrack
 ) -> None:
     instants = [history.first_minute + 16 * DAY + 77 + k * DAY for k in range(8)]
-    for instant, aged in counts_at_each(history, parameters, track, instants):
+    for instant, sums in counts_at_each(history, parameters, track, instants):
         direct = DecayedCounts.of(
             count_weeks(history.until(instant), parameters, track, 0), instant // MINUTES_PER_WEEK
         )
-        np.testing.assert_array_equal(aged.n, direct.n)
-        assert aged.week == direct.week
-        np.testing.assert_allclose(aged.weighted, direct.weighted, rtol=1e-12)
-        np.testing.assert_allclose(aged.squares, direct.squares, rtol=1e-12)
+        np.testing.assert_array_equal(sums.n, direct.n)
+        assert sums.week == direct.week
+        np.testing.assert_allclose(sums.weighted, direct.weighted, rtol=1e-12)
+        np.testing.assert_allclose(sums.squares, direct.squares, rtol=1e-12)
 
 
-def test_weeks_part_where_the_longest_horizon_of_a_row_passes_the_turn_of_the_week(
+def test_a_row_belongs_to_the_week_in_which_its_longest_horizon_ends(
     history: MarketHistory, parameters: StandardisedParameters, track: VolatilityTrack, weeks: dict[int, Counts]
 ) -> None:
     week = sorted(weeks)[1]
@@ -172,7 +170,7 @@ def test_weeks_part_where_the_longest_horizon_of_a_row_passes_the_turn_of_the_we
     assert sum(int(counts.sum()) for counts in weeks.values()) > weeks[week].sum()
 
 
-def test_an_instant_at_the_turn_of_a_week_has_all_of_the_old_week_and_none_of_the_new(
+def test_at_the_start_of_a_week_the_previous_week_is_complete(
     history: MarketHistory, parameters: StandardisedParameters, track: VolatilityTrack, weeks: dict[int, Counts]
 ) -> None:
     old = sorted(weeks)[1]
@@ -197,7 +195,7 @@ def test_counts_do_not_depend_on_anything_after_the_longest_horizon(
     assert not np.array_equal(counts, counted_with_garbage_from(stop + HORIZON_MINUTES - 1))
 
 
-def test_tables_fall_along_the_axis_within_0_and_100_and_cover_all_outcomes(weeks: dict[int, Counts]) -> None:
+def test_tables_fall_along_the_axis_from_100_to_0_and_cover_all_outcomes(weeks: dict[int, Counts]) -> None:
     tables = fit_tables(weeks, max(weeks)).tables
     assert tables.buckets == tuple(range(GROUPS + 1))
     assert tables.nodes == tuple(range(0, AXIS_MAX + 1, AXIS_STEP))
@@ -227,7 +225,7 @@ def test_tables_of_any_counts_are_probabilities(seed: int, sparse: int) -> None:
     assert (tables.n_eff <= tables.n + 1e-9).all()
 
 
-def test_a_week_weighs_half_of_one_that_is_90_days_younger() -> None:
+def test_weights_of_weeks_halve_every_90_days() -> None:
     assert decay_weight(0) == 1.0
     assert decay_weight(90) == pytest.approx(2.0**-7)
     up, down = (np.zeros((HORIZON_MINUTES, GROUPS, BINS), dtype=np.int64) for _ in range(2))
@@ -240,7 +238,7 @@ def test_a_week_weighs_half_of_one_that_is_90_days_younger() -> None:
     np.testing.assert_array_equal(tables.n[0], GROUPS * 4000)
 
 
-def test_aging_step_by_step_is_aging_at_once(weeks: dict[int, Counts]) -> None:
+def test_decay_in_steps_equals_decay_at_once(weeks: dict[int, Counts]) -> None:
     first, last = min(weeks), max(weeks)
     stepwise = DecayedCounts.empty(first)
     for week in sorted(weeks):
@@ -251,16 +249,16 @@ def test_aging_step_by_step_is_aging_at_once(weeks: dict[int, Counts]) -> None:
     np.testing.assert_allclose(stepwise.squares, once.squares, rtol=1e-12)
 
 
-def test_weeks_older_than_two_years_and_weeks_to_come_are_left_out(weeks: dict[int, Counts]) -> None:
+def test_weeks_older_than_two_years_and_future_weeks_are_excluded(weeks: dict[int, Counts]) -> None:
     assert weeks_in_window([5_001, 5_000, 4_897, 4_896], 5_000) == [4_897, 5_000]
     one = weeks[sorted(weeks)[1]]
     assert DecayedCounts.of({5_000 - OLDEST_WEEKS: one, 5_000: one, 5_001: one}, 5_000).n.sum() == one.sum()
 
 
-def test_a_group_leans_on_all_groups_by_its_evidence() -> None:
+def test_a_group_is_shrunk_towards_the_pooled_table_by_its_n_eff() -> None:
     counts = np.zeros((HORIZON_MINUTES, GROUPS, BINS), dtype=np.int64)
     counts[:, 1:, 0] = 4_000  # eight groups always fall far
-    counts[:, 0, -1] = 500  # one always rises far, on half as much evidence as SHRINKAGE
+    counts[:, 0, -1] = 500  # one always rises far, with an n_eff of half of SHRINKAGE
     tables = fit_tables({4_000: counts}, 4_000).tables
     together = 500 / 32_500
     own = 500 / (500 + SHRINKAGE)
@@ -273,14 +271,14 @@ def test_a_group_leans_on_all_groups_by_its_evidence() -> None:
     assert (tables.n_eff[1] == 0).all()
 
 
-def test_no_outcome_at_all_is_refused() -> None:
+def test_tables_without_outcomes_raise() -> None:
     nothing = np.zeros((HORIZON_MINUTES, GROUPS, BINS), dtype=np.int64)
     for weeks in ({}, {4_000: nothing}, {3_000: nothing + 1}):
         with pytest.raises(ValueError, match="no outcome is known"):
             fit_tables(weeks, 4_000)
 
 
-def test_parameters_survive_json_to_the_last_bit(parameters: StandardisedParameters) -> None:
+def test_parameters_round_trip_through_json_exactly(parameters: StandardisedParameters) -> None:
     back = StandardisedParameters.from_json(json.loads(json.dumps(parameters.as_json())))
     np.testing.assert_array_equal(back.volatility.season, parameters.volatility.season)
     np.testing.assert_array_equal(back.volatility.coefficients, parameters.volatility.coefficients)
@@ -289,12 +287,12 @@ def test_parameters_survive_json_to_the_last_bit(parameters: StandardisedParamet
     assert back.momentum_edges == parameters.momentum_edges
 
 
-def test_parameters_of_other_half_lives_are_refused(parameters: StandardisedParameters) -> None:
+def test_parameters_of_other_half_lives_raise(parameters: StandardisedParameters) -> None:
     with pytest.raises(ValueError, match="half-lives"):
         StandardisedParameters.from_json({**parameters.as_json(), "half_lives_minutes": [10, 60, 720]})
 
 
-def test_groups_part_the_year_evenly_and_an_unknown_score_has_none(
+def test_groups_divide_the_year_evenly_and_an_unknown_score_has_group_0(
     history: MarketHistory, parameters: StandardisedParameters, weeks: dict[int, Counts]
 ) -> None:
     share = sum(counts[0].sum(axis=1) for counts in weeks.values()) / sum(counts[0].sum() for counts in weeks.values())
@@ -310,7 +308,7 @@ def test_the_axis_is_the_inverse_hyperbolic_sine_of_twice_the_standardised_move(
     assert axis_position([0.0, 1e-9], 1e-3, 0.0).tolist() == [0.0, math.inf]
 
 
-def test_a_history_without_enough_bars_is_refused_with_the_reason(history: MarketHistory) -> None:
+def test_a_fit_on_too_few_bars_raises_with_the_reason(history: MarketHistory) -> None:
     with pytest.raises(ValueError, match="too few to fit volatility"):
         fit_parameters(history.until(history.first_minute + 300))
     with pytest.raises(ValueError, match="too few to part 9 groups"):

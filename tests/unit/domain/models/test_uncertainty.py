@@ -1,4 +1,4 @@
-"""Claims about the uncertainty behind a probability, beside `test_intervals`: symmetry, edges, and independent data."""
+"""Uncertainty of probabilities: standard errors, intervals and edge cases."""
 
 import numpy as np
 import pytest
@@ -51,13 +51,13 @@ def weeks(closes: Closes) -> dict[int, Counts]:
 
 
 def resampled_errors(hits: Floats, rows: Floats, weights: Floats) -> Floats:
-    """Standard error of sum(w K) / sum(w N) over redrawn weeks; `hits`, `rows`: [weeks, ...]."""
+    """Standard error of sum(w K) / sum(w N) over resampled weeks; `hits`, `rows`: [weeks, ...]."""
     drawn = np.random.default_rng(8).multinomial(len(weights), np.full(len(weights), 1 / len(weights)), RESAMPLES)
     times = drawn * weights
     return np.asarray((np.tensordot(times, hits, 1) / np.tensordot(times, rows, 1)).std(axis=0))
 
 
-def test_errors_of_all_frequent_cells_of_both_sides_are_those_of_redrawn_weeks(weeks: dict[int, Counts]) -> None:
+def test_standard_errors_of_frequent_cells_equal_those_of_resampled_weeks(weeks: dict[int, Counts]) -> None:
     newest = max(weeks)
     counted = fit_tables(weeks, newest)
     tables, uncertainty = counted.tables, counted.tables.uncertainty
@@ -82,7 +82,7 @@ def test_errors_of_all_frequent_cells_of_both_sides_are_those_of_redrawn_weeks(w
             expected = np.concatenate([common[..., None], mixed], axis=2).std(axis=0).T
             share = side[:, horizons, node * EVERY] / 100
             closed = np.sqrt(share * (1 - share) / found[:, horizons, node])
-            # Where more was found than there are rows, the rows count.
+            # Limited to the effective rows.
             free = found[:, horizons, node] < 0.999 * tables.n_eff[:1, horizons]
             frequent = free & (share > 0.02) & (share < 0.98)
             ratio = closed[frequent] / expected[frequent]
@@ -92,7 +92,7 @@ def test_errors_of_all_frequent_cells_of_both_sides_are_those_of_redrawn_weeks(w
     assert compared > 300
 
 
-def test_errors_of_weighted_fingerprints_are_those_of_redrawn_weeks(closes: Closes) -> None:
+def test_standard_errors_of_weighted_fingerprints_equal_those_of_resampled_weeks(closes: Closes) -> None:
     config = ModelConfig(age_weights=(AgeWeight(70, 5), AgeWeight(140, 3)))
     momentum = compute_momentum(closes, config)
     tables = compute_fingerprints(closes, momentum, config)
@@ -117,8 +117,8 @@ def test_errors_of_weighted_fingerprints_are_those_of_redrawn_weeks(closes: Clos
         assert closed == pytest.approx(expected, rel=0.12), (bucket, horizon, move)
 
 
-def test_intervals_of_independent_outcomes_hold_the_truth_19_times_of_20() -> None:
-    """The whole way: weekly counts of independent outcomes, their tables, uncertainty and intervals."""
+def test_intervals_of_independent_outcomes_cover_the_true_value_95_percent_of_the_time() -> None:
+    """From weekly counts of independent outcomes through tables and uncertainty to intervals."""
     rng, truth = np.random.default_rng(12), norm.sf(0.5)
     shares = np.full(BINS, 0.0)
     shares[-1], shares[0] = truth, 1 - truth
@@ -139,7 +139,7 @@ def test_intervals_of_independent_outcomes_hold_the_truth_19_times_of_20() -> No
 
 @given(st.integers(1, 5_000), st.floats(0, 1))
 @settings(max_examples=200, deadline=None)
-def test_intervals_are_wilsons_whatever_the_counts(n: int, part: float) -> None:
+def test_intervals_equal_wilsons_for_all_counts(n: int, part: float) -> None:
     hits = round(part * n)
     low, high = wilson_interval_pct(np.array([100.0 * hits / n]), np.array([float(n)]))
     expected = binomtest(hits, n).proportion_ci(method="wilson")
@@ -149,19 +149,19 @@ def test_intervals_are_wilsons_whatever_the_counts(n: int, part: float) -> None:
 
 @given(st.floats(0, 100), st.floats(1e-3, 1e9))
 @settings(max_examples=200, deadline=None)
-def test_intervals_are_never_empty_never_nan_and_hold_the_probability(percent: float, independent: float) -> None:
+def test_intervals_have_positive_width_and_contain_the_probability(percent: float, independent: float) -> None:
     low, high = wilson_interval_pct(np.array([percent]), np.array([independent]))
     assert 0.0 <= low[0] < high[0] <= 100.0
     assert low[0] - 1e-9 <= percent <= high[0] + 1e-9
 
 
-def test_what_is_not_known_has_no_interval() -> None:
+def test_an_unknown_probability_has_no_interval() -> None:
     for percent, independent in ((np.nan, 10.0), (50.0, np.nan)):
         assert np.isnan(wilson_interval_pct(np.array([percent]), np.array([independent]))).all()
 
 
-def test_a_cell_that_only_one_week_knows_has_no_error_however_many_weeks_there_are() -> None:
-    """Its week agrees with itself to the last bit: what is left is rounding, and looked like certainty."""
+def test_a_cell_with_rows_in_one_week_only_has_no_variance() -> None:
+    """The remaining variance is a rounding error, which must not count as certainty."""
     sums, total = BlockSums(), 0.0
     for week in range(9):
         rows = 97.0 if week == 4 else 0.0
@@ -173,8 +173,8 @@ def test_a_cell_that_only_one_week_knows_has_no_error_however_many_weeks_there_a
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_fingerprint_of_a_bucket_that_only_one_week_knows_claims_no_evidence(source: str) -> None:
-    # So calm that the outer buckets are rare, as they were in the real weeks.
+def test_a_bucket_with_rows_in_one_week_only_has_no_uncertainty(source: str) -> None:
+    # Low volatility, so that the outer buckets are rare as in real weeks.
     calm = 1.5e-4
     young = closes_from_usd(*price_series(source, "ETH", 1_300_000 + 2 * WEEK, 2 * WEEK, sigma_per_minute=calm))
     momentum = compute_momentum(young, ModelConfig())
@@ -189,14 +189,14 @@ def test_a_fingerprint_of_a_bucket_that_only_one_week_knows_claims_no_evidence(s
     assert maintenance_lock > 0, "the slice has such a bucket"
 
 
-def test_independent_outcomes_are_at_most_the_rows_and_p_1_p_over_the_variance() -> None:
+def test_independent_outcomes_are_p_1_p_over_the_variance_limited_to_the_rows() -> None:
     share, variance = np.array([0.5, 0.5]), np.array([0.25 / 40, 1e-12])
     assert independent_outcomes(share, variance, np.array(100.0)).tolist() == pytest.approx([40.0, 100.0])
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 5, 10, 20]))
 @settings(max_examples=30, deadline=None)
-def test_coarse_tails_are_the_fine_ones_at_their_nodes(seed: int, every: int) -> None:
+def test_tails_at_every_nth_threshold_equal_the_full_tails(seed: int, every: int) -> None:
     counts = np.random.default_rng(seed).integers(0, 50, (3, 2 * 20 + 3))
     for fine, coarse in zip(tails(counts, 20), tails(counts, 20, every), strict=True):
         np.testing.assert_array_equal(fine[:, ::every], coarse)
@@ -206,12 +206,12 @@ def test_coarse_tails_are_the_fine_ones_at_their_nodes(seed: int, every: int) ->
     np.testing.assert_array_equal(down[:, 20], counts[:, 0])
 
 
-def test_a_thin_group_has_the_error_of_its_mixture_with_all_groups() -> None:
-    """Ten rows a week in one group and two hundred in the others: its table is mostly theirs, and so is its error."""
+def test_a_small_group_has_the_standard_error_of_its_shrunk_table() -> None:
+    """Ten rows a week in one group, two hundred in the others: its table is mostly the pooled one."""
     rng, weeks = np.random.default_rng(30), {}
     for week in range(4_000, 4_040):
         counts = np.zeros((HORIZON_MINUTES, GROUPS, BINS), dtype=np.int64)
-        of_week = rng.beta(3, 7)  # weeks differ, and all groups with them
+        of_week = rng.beta(3, 7)  # weeks differ in all groups alike
         rows = np.array([10] + [200] * (GROUPS - 1))
         ups = rng.binomial(rows, of_week, (HORIZON_MINUTES, GROUPS))
         counts[..., -1], counts[..., 0] = ups, rows - ups
