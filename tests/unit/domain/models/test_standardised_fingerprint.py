@@ -188,7 +188,7 @@ def test_counts_do_not_depend_on_anything_after_the_longest_horizon(
     def counted_with_garbage_from(row: int) -> Counts:
         scaled = history.scaled.copy()
         scaled[row:] = 1.0
-        return count_outcomes(replace(history, scaled=scaled, shared={}), parameters, track, 19_000, stop)
+        return count_outcomes(replace(history, scaled=scaled, cache={}), parameters, track, 19_000, stop)
 
     counts = count_outcomes(history, parameters, track, 19_000, stop)
     np.testing.assert_array_equal(counts, counted_with_garbage_from(stop + HORIZON_MINUTES))
