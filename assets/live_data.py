@@ -2,13 +2,6 @@
 
 import dagster as dg
 
-price_log = dg.AssetSpec(
-    "price_log",
-    description="Ticks of any producer as they arrive: live_data.price_log.",
-    kinds={"postgres"},
-    metadata={"dagster/table_name": "live_data.price_log"},
-)
-
 #: Tables that a live session reads.
 _READ = ["price_log", "active_generation", "active_standardised_generation", "volatility", "champion_change"]
 

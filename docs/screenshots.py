@@ -58,10 +58,15 @@ def main() -> None:
         page.goto(page_url)
         page.wait_for_timeout(60_000)  # a minute of prices to draw
         page.screenshot(path=IMAGES / "page.png")
-        graph = browser.new_page(viewport={"width": 1600, "height": 900})
+        graph = browser.new_page(viewport={"width": 1900, "height": 1100})
         graph.goto(f"{dagster_ui}/asset-groups")
         graph.wait_for_timeout(20_000)
-        graph.screenshot(path=IMAGES / "asset-graph.png")
+        graph.keyboard.press("Alt+KeyE")  # expands all groups
+        graph.wait_for_timeout(5_000)
+        graph.mouse.move(1200, 620)
+        graph.mouse.wheel(0, 150)  # zooms out a little
+        graph.wait_for_timeout(3_000)
+        graph.screenshot(path=IMAGES / "asset-graph.png", clip={"x": 545, "y": 110, "width": 1310, "height": 870})
 
 
 if __name__ == "__main__":
