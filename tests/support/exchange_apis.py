@@ -1,4 +1,4 @@
-"""The public APIs of Coinbase Exchange, Kraken and Binance, as documented by them, over an `Exchange`."""
+"""Public APIs of Coinbase Exchange, Kraken and Binance, in their documented shapes, served from an `Exchange`."""
 
 import json
 from collections.abc import Callable
@@ -9,6 +9,8 @@ from aiohttp import WSMsgType, web
 
 if TYPE_CHECKING:
     from exchange_server import Exchange
+
+COINBASE_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def coinbase_ticker(exchange: "Exchange", symbol: str) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def coinbase_ticker(exchange: "Exchange", symbol: str) -> dict[str, Any]:
         "best_ask": f"{price + 1}",
         "best_ask_size": "1",
         "side": "buy",
-        "time": at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "time": at.strftime(COINBASE_TIME),
         "trade_id": exchange.sequence,
         "last_size": "0.1",
     }
@@ -113,7 +115,7 @@ def application(exchange: "Exchange") -> web.Application:
     async def ticker(request: web.Request) -> web.Response:
         symbol = request.match_info["product"].split("-")[0]
         price = exchange.prices[symbol]
-        at = datetime.fromtimestamp(exchange.trade_time(symbol), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        at = datetime.fromtimestamp(exchange.trade_time(symbol), UTC).strftime(COINBASE_TIME)
         return web.json_response(
             {
                 "ask": f"{price + 1}",
@@ -139,7 +141,7 @@ def application(exchange: "Exchange") -> web.Application:
     async def coinbase_time(_: web.Request) -> web.Response:
         return web.json_response(
             {
-                "iso": datetime.fromtimestamp(exchange.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                "iso": datetime.fromtimestamp(exchange.now(), UTC).strftime(COINBASE_TIME),
                 "epoch": exchange.now(),
             }
         )
@@ -150,7 +152,7 @@ def application(exchange: "Exchange") -> web.Application:
             request,
             lambda symbol: coinbase_ticker(exchange, symbol),
             {"type": "subscriptions", "channels": []},
-            lambda told: [p.split("-")[0] for p in told["product_ids"]],
+            lambda body: [p.split("-")[0] for p in body["product_ids"]],
         )
 
     # Kraken
@@ -234,7 +236,7 @@ def application(exchange: "Exchange") -> web.Application:
             request,
             lambda symbol: kraken_ticker(exchange, symbol),
             {"channel": "status", "type": "update", "data": [{"system": "online"}]},
-            lambda told: [p.split("/")[0] for p in told["params"]["symbol"]],
+            lambda body: [p.split("/")[0] for p in body["params"]["symbol"]],
         )
 
     # Binance
@@ -322,25 +324,28 @@ def application(exchange: "Exchange") -> web.Application:
         return web.json_response({"serverTime": int(exchange.now() * 1000)})
 
     async def socket(
-        request: web.Request, speak: Callable[[str], Any], hello: Any, asked: Callable[[Any], list[str]]
+        request: web.Request,
+        ticker_message: Callable[[str], Any],
+        confirmation: Any,
+        subscribed_symbols: Callable[[Any], list[str]],
     ) -> web.WebSocketResponse:
-        one = web.WebSocketResponse(autoping=True)
-        await one.prepare(request)
-        entry = (one, speak)
+        socket_response = web.WebSocketResponse(autoping=True)
+        await socket_response.prepare(request)
+        entry = (socket_response, ticker_message)
         try:
-            async for message in one:
+            async for message in socket_response:
                 if message.type is WSMsgType.TEXT:
-                    told = json.loads(message.data)
-                    if told.get("type") == "subscribe" or told.get("method") == "subscribe":
-                        await one.send_str(json.dumps(hello))
+                    body = json.loads(message.data)
+                    if body.get("type") == "subscribe" or body.get("method") == "subscribe":
+                        await socket_response.send_str(json.dumps(confirmation))
                         exchange.sockets.append(entry)
                         if not exchange.mute:
-                            for symbol in asked(told):
-                                await one.send_str(json.dumps(speak(symbol)))
+                            for symbol in subscribed_symbols(body):
+                                await socket_response.send_str(json.dumps(ticker_message(symbol)))
         finally:
             if entry in exchange.sockets:
                 exchange.sockets.remove(entry)
-        return one
+        return socket_response
 
     app = web.Application(middlewares=[faulty])
     app.add_routes(routes)

@@ -1,6 +1,6 @@
-"""A local server that speaks the public APIs of Coinbase Exchange, Kraken and Binance, and fails when told to.
+"""A local server with the public APIs of Coinbase Exchange, Kraken and Binance, and with injected faults.
 
-Shapes as documented by the exchanges, values as in the real answers beside the project.
+Shapes follow the exchanges' documentation, values their real responses.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ def status(code: int, body: str = '{"message": "no"}', **headers: str) -> Fault:
 
 
 def garbage(_: web.Request) -> Any:
-    """Answer with what is no JSON."""
+    """Answer with invalid JSON."""
 
     async def answer() -> web.Response:
         return web.Response(text='{"price": "1000', content_type="application/json")
@@ -41,7 +41,7 @@ def garbage(_: web.Request) -> Any:
 
 
 def other_shape(_: web.Request) -> Any:
-    """Answer with JSON that is no ticker."""
+    """Answer with JSON of another shape."""
 
     async def answer() -> web.Response:
         return web.json_response({"maintenance": True})
@@ -50,28 +50,28 @@ def other_shape(_: web.Request) -> Any:
 
 
 async def stall(_: web.Request) -> web.Response:
-    """Take the request and never answer."""
+    """Accept the request and never answer."""
     await asyncio.sleep(3600)
     raise AssertionError
 
 
 @dataclass
 class Exchange:
-    """What the server serves. `faults`: answers to the next requests instead of the right ones, by exchange path prefix."""
+    """State of the server. `faults`: responses to the next requests in place of the normal ones, by path prefix."""
 
     prices: dict[str, float] = field(default_factory=lambda: {"BTC": 100_000.0, "ETH": 4_000.0})
-    #: Time of the newest trade; None: now.
+    #: Time of the newest trade by symbol, in seconds since 1970; None: now.
     trade_times: dict[str, float | None] = field(default_factory=dict)
     faults: dict[str, deque[Fault]] = field(default_factory=dict)
-    #: Prices, or (price, seconds since 1970), to send over each websocket, by symbol.
+    #: Open websockets, each with the function that builds its ticker message.
     sockets: list[Any] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     clock_offset_seconds: float = 0.0
-    #: Where its clock stands still, seconds since 1970; None: it goes.
+    #: Time of a stopped clock, in seconds since 1970; None: the clock runs.
     stopped_at: float | None = None
     #: Minutes (since 1970) without a candle.
     quiet: set[int] = field(default_factory=set)
-    #: Kraken keeps the newest 720 only.
+    #: Kraken serves only the newest 720 candles.
     kraken_depth: int = 720
     sequence: int = 0
     url: str = ""
@@ -84,11 +84,11 @@ class Exchange:
         return now + self.clock_offset_seconds
 
     def fail(self, prefix: str, *faults: Fault) -> None:
-        """Answer the next requests below a path in these ways."""
+        """Respond to the next requests below a path with faults."""
         self.faults.setdefault(prefix, deque()).extend(faults)
 
     def settings(self, name: str = "coinbaseexchange", *, websocket: bool = False, **changes: Any) -> ExchangeSettings:
-        """Settings with which a client finds this server."""
+        """Settings of a client of this server."""
         socket = self.url.replace("http", "ws")
         urls = {
             "coinbaseexchange": {"public": f"{self.url}/coinbase", "ws": f"{socket}/coinbase/ws"},
@@ -110,7 +110,7 @@ class Exchange:
         )
 
     def tick(self, symbol: str, price: float, at: float | None = None) -> None:
-        """A trade: served from now on, and sent over every socket."""
+        """Record a trade: serve its price and send it over every socket."""
         self.prices[symbol] = price
         self.trade_times[symbol] = at
         self.send(symbol)
@@ -118,24 +118,24 @@ class Exchange:
     def send(self, symbol: str) -> None:
         """Send the newest trade again."""
         if not self.mute:
-            self._from_outside(self._send_all(symbol))
+            self._run_in_loop(self._send_all(symbol))
 
     def send_raw(self, text: str) -> None:
-        """Send whatever it is over every socket."""
-        self._from_outside(self._send_text(text))
+        """Send a text over every socket."""
+        self._run_in_loop(self._send_text(text))
 
-    def hang_up(self) -> None:
+    def close_sockets(self) -> None:
         """Close every socket."""
-        self._from_outside(self._close_all())
+        self._run_in_loop(self._close_all())
 
-    def _from_outside(self, work: Any) -> None:
+    def _run_in_loop(self, work: Any) -> None:
         assert self._loop is not None
         asyncio.run_coroutine_threadsafe(work, self._loop).result(TIMEOUT_SECONDS)
 
     async def _send_all(self, symbol: str) -> None:
-        for socket, speak in list(self.sockets):
+        for socket, ticker_message in list(self.sockets):
             if not socket.closed:
-                await socket.send_str(json.dumps(speak(symbol)))
+                await socket.send_str(json.dumps(ticker_message(symbol)))
 
     async def _send_text(self, text: str) -> None:
         for socket, _ in list(self.sockets):
@@ -150,19 +150,19 @@ class Exchange:
         return self.now() if found is None else found
 
     def candle(self, minute: int) -> tuple[float, float, float, float, float]:
-        """Open, high, low, close, volume of a minute: made from its number, so that every test can know it."""
+        """Open, high, low, close, volume of a minute, a function of its number."""
         base = 100_000.0 + minute % 97
         return base, base + 2.0, base - 1.0, base + 0.5, 0.25
 
     def candles(self, first: int, last: int) -> list[tuple[int, tuple[float, float, float, float, float]]]:
-        """Candles of minutes first..last, up to the one that runs, which looks like any other."""
+        """Candles of minutes first..last, including the unfinished current minute, which is not marked as such."""
         newest = int(self.now() // 60)
         return [(m, self.candle(m)) for m in range(first, min(last, newest) + 1) if m not in self.quiet]
 
 
 @contextmanager
 def running_exchange() -> Iterator[Exchange]:
-    """A server on a port of its own, in a thread of its own."""
+    """Run a server on a free port in a thread."""
     exchange = Exchange()
     loop = asyncio.new_event_loop()
     exchange._loop = loop

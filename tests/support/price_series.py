@@ -1,4 +1,4 @@
-"""Minutes and closes for tests: of generated bars always, of real ones where STRIKECAST_REAL_DATA names them."""
+"""Minutes and closes for tests: synthetic bars, and real ones if STRIKECAST_REAL_DATA is set."""
 
 from dataclasses import replace
 
@@ -9,11 +9,11 @@ from real_data import real_data
 from pipelines.domain.prices.bars import Floats, Ints
 from pipelines.domain.prices.synthetic_bars import MINUTES_PER_DAY, SimulationParameters, generate_bars
 
-#: 2021-07-17 00:00 UTC: the first bar of the real files. Generated bars begin there too, so that `first` names the
-#: same time of the week in both, but for the few hundred minutes that the real files lack.
+#: 2021-07-17 00:00 UTC, the first bar of the real files. Synthetic bars start there too, so that `first` is the same time
+#: of the week in both, except for a few hundred missing minutes of the real files.
 FIRST_MINUTE = 27_108_000
-#: Prices and volatility are of the size of the real ones. Without gaps: tests make the gaps they need.
-TRUTHS = {
+#: Prices and volatility have the size of the real ones. There are no gaps: tests remove bars themselves.
+PARAMETERS = {
     "BTC": SimulationParameters(40_000.0, sigma_per_minute=6.0e-4, gaps_per_day=0.0),
     "ETH": SimulationParameters(2_000.0, sigma_per_minute=8.0e-4, gaps_per_day=0.0),
 }
@@ -21,11 +21,11 @@ SEEDS = {"BTC": 11, "ETH": 12}
 
 
 def price_series(
-    source: str, symbol: str, first: int, minutes: int, *, seed: int | None = None, **truth: float
+    source: str, symbol: str, first: int, minutes: int, *, seed: int | None = None, **changes: float
 ) -> tuple[Ints, Floats]:
     """Minutes since 1970 UTC, int64[n], and closes in USD, float64[n]: `minutes` bars from bar number `first` on.
 
-    `source` is "generated" or "real". `seed` and `truth`, fields of SimulationParameters, are of the generated bars only.
+    `source` is "generated" or "real". `seed` and `changes` (of SimulationParameters) apply to generated bars only.
     """
     if source == "real":
         frame = pl.scan_parquet(real_data(f"prices/{symbol.lower()}_1m.parquet")).select("timestamp", "close")
@@ -33,11 +33,11 @@ def price_series(
         return (frame["timestamp"].dt.epoch("s") // 60).to_numpy(), frame["close"].to_numpy()
     days = -(-minutes // MINUTES_PER_DAY)
     end = FIRST_MINUTE + first + days * MINUTES_PER_DAY
-    bars = generate_bars(replace(TRUTHS[symbol], **truth), days, end, SEEDS[symbol] if seed is None else seed)
+    bars = generate_bars(replace(PARAMETERS[symbol], **changes), days, end, SEEDS[symbol] if seed is None else seed)
     return bars.minutes[:minutes], bars.close[:minutes]
 
 
-def without(series: tuple[Ints, Floats], gone: Ints) -> tuple[Ints, Floats]:
-    """The same without the bars whose row numbers are `gone`."""
+def without(series: tuple[Ints, Floats], rows: Ints) -> tuple[Ints, Floats]:
+    """The series without the bars of some row numbers."""
     minutes, usd = series
-    return np.delete(minutes, gone), np.delete(usd, gone)
+    return np.delete(minutes, rows), np.delete(usd, rows)

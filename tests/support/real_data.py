@@ -1,6 +1,6 @@
-"""The setting STRIKECAST_REAL_DATA: a folder of real data, on which tests then run besides generated bars.
+"""The setting STRIKECAST_REAL_DATA: a folder of real data, which tests then use in addition to synthetic bars.
 
-It holds prices/{btc,eth}_1m.parquet, and reference/ with the tables that the original exported.
+It contains prices/{btc,eth}_1m.parquet, and reference/ with tables exported by the original.
 """
 
 import os
@@ -10,20 +10,20 @@ import pytest
 
 VARIABLE = "STRIKECAST_REAL_DATA"
 ROOT = Path(__file__).parents[2]
-#: Read at import, because tests do not see the settings of the caller. A relative path starts at the repository's root.
+#: Read at import, because tests run without the caller's environment. Relative to the repository's root.
 FOLDER = ROOT / os.environ[VARIABLE] if os.environ.get(VARIABLE) else None
-#: Parameters of a fixture that provides data: generated ones always, real ones with the setting.
+#: Parameters of data fixtures: synthetic bars always, real data with the setting.
 SOURCES = ("generated", pytest.param("real", marks=pytest.mark.real_data))
 
 
 def real_data(path: str) -> Path:
-    """A file or folder of the real data; only for tests marked `real_data`."""
-    assert FOLDER is not None, f"a test that needs real data is to be marked real_data: {path}"
+    """Path of a file or folder of the real data; only for tests marked `real_data`."""
+    assert FOLDER is not None, f"tests that use real data must be marked real_data: {path}"
     return FOLDER / path
 
 
 def problem() -> str | None:
-    """What the folder lacks, in one line; None when it is complete or not set."""
+    """The missing parts of the folder in one line; None when it is complete or not set."""
     if FOLDER is None:
         return None
     missing = [

@@ -1,4 +1,4 @@
-"""Generated bars as files, ingested as a user's would be, and the models made of them."""
+"""Ingest synthetic bars from files, and build models from them."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,14 +25,14 @@ def synthetic_bars(
 def ingest_bars(
     database: Database, symbol: str, bars: SyntheticBars, folder: Path, first: int = 0, last: int | None = None
 ) -> None:
-    """Ingest bars first..last-1, with corrections allowed."""
+    """Ingest bars first..last-1, accepting corrections."""
     path = folder / f"{symbol}_{first}_{last}.parquet"
     bars.frame()[first:last].write_parquet(path)
     ingest(database, symbol, [path], datetime.now(UTC), accept_corrections=True)
 
 
 def update_models(database: Database, symbol: str, *lenders: str) -> CountsUpdate:
-    """Bring volatility and counts up to the newest bar."""
+    """Update volatility and counts to the newest bar."""
     with database.connect("test", Role.PIPELINE) as connection:
         update_volatility(connection, symbol, lenders)
     with database.connect("test", Role.PIPELINE) as connection:
@@ -40,7 +40,7 @@ def update_models(database: Database, symbol: str, *lenders: str) -> CountsUpdat
 
 
 def publish_all(database: Database, symbol: str, update: CountsUpdate) -> dict[str, int]:
-    """Store, check and publish every model that is made of counts; returns their generations."""
+    """Store, check and publish every model built from counts; return their generations."""
     generations = {}
     with database.connect("test", Role.PIPELINE) as connection:
         for fitted in update.fitted:

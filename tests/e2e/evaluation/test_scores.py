@@ -22,10 +22,10 @@ from pipelines.storage.postgres.connection import Role
 
 @pytest.fixture(scope="module")
 def scored(system: System) -> System:
-    """The system with 80 days of ETH: enough to fit on and to score."""
+    """The system with 80 days of ETH, enough to fit and score."""
     for command in (["sample", "ETH", "--days", "80", "--seed", "3"], ["build", "ETH"]):
-        done = system.invoke(*command)
-        assert done.returncode == 0, done.stderr
+        result = system.invoke(*command)
+        assert result.returncode == 0, result.stderr
     return system
 
 
@@ -36,7 +36,7 @@ def latest(instance: dg.DagsterInstance, asset: str) -> dg.AssetMaterialization:
     return event.asset_materialization
 
 
-def test_calibration_stores_scores_draws_them_and_writes_a_page(
+def test_calibration_stores_scores_and_writes_a_report(
     scored: System, in_system: System, instance: dg.DagsterInstance
 ) -> None:
     run_job("calibrate", "ETH")
@@ -60,17 +60,17 @@ def test_calibration_stores_scores_draws_them_and_writes_a_page(
     assert bands == (10,)
 
 
-def test_a_challenger_that_is_not_better_is_refused_and_nothing_changes(scored: System, in_system: System) -> None:
+def test_a_challenger_that_is_not_better_is_not_promoted(scored: System, in_system: System) -> None:
     with pytest.raises(BuildError, match="momentum is not promoted over standardised for ETH: its Brier score is not"):
         run_job("promote", "ETH", {"champion_change": {"model": "momentum"}})
     with in_system.database.connect("test", Role.READER) as connection:
         assert read_champion(connection, "ETH").champion == "standardised"
 
 
-def test_a_challenger_that_is_better_is_promoted_with_its_figures(
+def test_a_better_challenger_is_promoted_with_its_evidence(
     scored: System, in_system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # 40 days are 960 hours: a tenth of them is off by five points by chance.
+    # 40 days are 960 hours: sampling error of a tenth is about five points.
     monkeypatch.setattr(promotion, "BAND_MARGIN_POINTS", 10.0)
     with in_system.database.connect("test", Role.OWNER) as connection:
         connection.execute(
@@ -134,10 +134,10 @@ def test_yesterdays_live_answers_are_settled_and_scored(
     assert unsettled == (0,)
 
 
-def test_a_symbol_too_young_for_volatility_is_built_and_answered_by_momentum(
+def test_a_symbol_with_too_little_history_is_served_by_momentum(
     in_system: System, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"SOL": {"strike_tier_usd": 1.0}}')  # nobody to borrow from
+    monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"SOL": {"strike_tier_usd": 1.0}}')  # no other symbol to borrow from
     path = write_synthetic_bars("SOL", 3, 4, datetime.now(UTC), in_system.home / "sol.parquet")
     run_job("ingest_prices", "SOL", {"price_history": {"paths": [str(path)]}})
     run_job("build", "SOL")
@@ -148,7 +148,7 @@ def test_a_symbol_too_young_for_volatility_is_built_and_answered_by_momentum(
     instance.delete_dynamic_partition("symbol", "SOL")
 
 
-def test_each_schedule_asks_for_a_run_per_symbol(in_system: System, instance: dg.DagsterInstance) -> None:
+def test_each_schedule_requests_a_run_per_symbol(in_system: System, instance: dg.DagsterInstance) -> None:
     register_symbols(instance, ["ETH"])
     for schedule, job in ((weekly_calibration, "calibrate"), (daily_live_calibration, "score_live_answers")):
         with dg.build_schedule_context(
@@ -163,10 +163,10 @@ def test_each_schedule_asks_for_a_run_per_symbol(in_system: System, instance: dg
         }
 
 
-def test_the_command_scores_for_machines(scored: System) -> None:
-    done = scored.invoke("score", "ETH", "--model", "standardised", "--model", "momentum", "--every", "30", "--json")
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+def test_the_score_command_prints_json(scored: System) -> None:
+    result = scored.invoke("score", "ETH", "--model", "standardised", "--model", "momentum", "--every", "30", "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
     skills = {row["model"]: row["skill"] for row in report["scores"] if row["dimension"] == "all"}
     assert skills["standardised"] > skills["momentum"]
     assert report["plan"]["models"] == ["climatology", "standardised", "momentum"]
@@ -174,6 +174,6 @@ def test_the_command_scores_for_machines(scored: System) -> None:
     for model, parts in report["murphy"].items():
         summed = parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts["within_bin"]
         assert summed == pytest.approx(brier[model], abs=1e-9)
-    people = scored.invoke("score", "ETH", "--model", "standardised", "--every", "30", "--train-to", "2026-01-01")
-    assert people.returncode == 1, "train-to lies before the first bar"
-    assert "Traceback" not in people.stderr
+    failed = scored.invoke("score", "ETH", "--model", "standardised", "--every", "30", "--train-to", "2026-01-01")
+    assert failed.returncode == 1, "train-to lies before the first bar"
+    assert "Traceback" not in failed.stderr

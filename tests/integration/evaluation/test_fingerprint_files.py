@@ -1,4 +1,4 @@
-"""Exported fingerprints: the original's shape to the byte, out and in again; and what is not in that shape is refused."""
+"""Import and export of fingerprint files: identical bytes, and errors for files in another format."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +69,7 @@ def stored(database: Database, generation: int) -> FingerprintSet:
         return read_fingerprints(connection, read_version(connection, generation))
 
 
-def test_the_reference_reads_as_what_it_says(reference: Path) -> None:
+def test_the_reference_tables_are_read_exactly(reference: Path) -> None:
     tables = read_fingerprint_files(reference, "BTC")
     assert tables.files == tuple(
         f"btc_fingerprint_directional_{name}.csv"
@@ -83,7 +83,7 @@ def test_the_reference_reads_as_what_it_says(reference: Path) -> None:
     assert tables.fingerprints.negative[3].tolist() == frame[:, 2::2].to_numpy().tolist()
 
 
-def test_the_reference_equals_itself_and_a_changed_cell_is_found(reference: Path, tmp_path: Path) -> None:
+def test_the_comparison_finds_a_changed_cell(reference: Path, tmp_path: Path) -> None:
     tables = read_fingerprint_files(reference, "BTC").fingerprints
     reports = compare("BTC", tables, tables)
     assert [(report.table, report.cells, report.equal) for report in reports] == [
@@ -98,7 +98,7 @@ def test_the_reference_equals_itself_and_a_changed_cell_is_found(reference: Path
     assert changed[3].largest_difference == tables.negative[3, 6, 1]
 
 
-def test_an_import_stores_the_files_cell_by_cell_and_exports_them_to_the_byte(
+def test_an_import_stores_every_cell_and_exports_identical_files(
     database: Database, imported: ImportReport, reference: Path, tmp_path: Path
 ) -> None:
     assert all(parity.equal == parity.cells == 60 * 80 for parity in imported.with_files)
@@ -111,7 +111,7 @@ def test_an_import_stores_the_files_cell_by_cell_and_exports_them_to_the_byte(
         assert path.read_bytes() == (reference / path.name).read_bytes()
 
 
-def test_an_imported_generation_says_where_it_is_from(database: Database, imported: ImportReport) -> None:
+def test_an_imported_generation_records_its_origin(database: Database, imported: ImportReport) -> None:
     with database.connect("test", Role.READER) as connection:
         version = read_version(connection, imported.generation)
         assert active_generation(connection, "BTC") == imported.generation
@@ -121,7 +121,7 @@ def test_an_imported_generation_says_where_it_is_from(database: Database, import
 
 
 @pytest.mark.parametrize("bucket", [-10, 0, 10])
-def test_the_lookup_of_an_import_is_its_interpolation(
+def test_the_lookup_of_an_import_equals_its_interpolation(
     database: Database, imported: ImportReport, reference: Path, bucket: int
 ) -> None:
     with database.connect("test", Role.READER) as connection:
@@ -134,7 +134,7 @@ def test_the_lookup_of_an_import_is_its_interpolation(
         assert np.abs(within / 100.0 - expected).max() <= 0.005 + 1e-9
 
 
-def test_publishing_answers_for_imported_buckets_and_gives_a_reason_for_the_others(
+def test_buckets_without_an_imported_table_answer_null_with_a_reason(
     database: Database, imported: ImportReport, reference: Path
 ) -> None:
     frame = pl.read_csv(reference / TEN)
@@ -150,7 +150,7 @@ def test_publishing_answers_for_imported_buckets_and_gives_a_reason_for_the_othe
         assert reason == "no generation is published for ETH"
 
 
-def test_an_import_is_compared_with_what_was_published_and_published_only_when_asked(
+def test_an_import_is_compared_with_the_published_generation_and_published_only_on_request(
     database: Database, reference: Path, tmp_path: Path
 ) -> None:
     folder = copied(reference, tmp_path / "changed", {BASELINE: cell(7, 4, "15.0")})
@@ -166,7 +166,7 @@ def test_an_import_is_compared_with_what_was_published_and_published_only_when_a
         assert active_generation(connection, "CMP") == built
 
 
-def test_an_import_that_breaks_an_invariant_is_kept_but_never_published(
+def test_an_import_that_breaks_an_invariant_is_stored_but_not_published(
     database: Database, reference: Path, tmp_path: Path
 ) -> None:
     folder = copied(reference, tmp_path / "rising", {TEN: cell(1, 79, "99.0")})
@@ -179,7 +179,7 @@ def test_an_import_that_breaks_an_invariant_is_kept_but_never_published(
         active_generation(connection, "BAD")
 
 
-def test_an_import_with_thresholds_that_no_lookup_can_hold_is_an_error_of_ours(
+def test_thresholds_that_do_not_fit_a_lookup_raise_a_strikecast_error(
     database: Database, reference: Path, tmp_path: Path
 ) -> None:
     def finer(cells: list[list[str]]) -> list[list[str]]:
@@ -210,7 +210,7 @@ def test_an_export_has_the_names_labels_and_digits_of_the_original(tmp_path: Pat
     assert len(first) == len(second) == 61
 
 
-def test_a_build_of_the_source_profile_exports_in_the_shape_of_the_original(reference: Path, tmp_path: Path) -> None:
+def test_a_source_profile_build_exports_in_the_originals_format(reference: Path, tmp_path: Path) -> None:
     config = ModelConfig(profile=Profile.SOURCE)
     bars = generate_bars(SimulationParameters(100.0), days=2, end_minute=29_000_000, seed=1)
     closes = closes_from_usd(bars.minutes, bars.close)
@@ -225,14 +225,14 @@ def test_a_build_of_the_source_profile_exports_in_the_shape_of_the_original(refe
     assert read_fingerprint_files(tmp_path, "BTC").fingerprints.buckets == (None, *config.buckets)
 
 
-def test_a_folder_means_itself_whatever_its_name(reference: Path, tmp_path: Path) -> None:
+def test_special_characters_in_a_folder_name_are_not_a_pattern(reference: Path, tmp_path: Path) -> None:
     copied(reference, tmp_path / "export1", {BASELINE: cell(1, 1, "0.0")})
     found = read_fingerprint_files(copied(reference, tmp_path / "export[12]"), "BTC")
     assert compare("BTC", found.fingerprints, read_fingerprint_files(reference, "BTC").fingerprints)[0].equal == 60 * 80
 
 
 @pytest.mark.parametrize("change", ["CRLF", "byte order mark", "one table", "other files beside"])
-def test_what_only_looks_different_is_read(reference: Path, tmp_path: Path, change: str) -> None:
+def test_equivalent_files_are_read(reference: Path, tmp_path: Path, change: str) -> None:
     folder = copied(reference, tmp_path / "same")
     content = (folder / BASELINE).read_bytes()
     if change == "CRLF":
@@ -277,9 +277,7 @@ PROBLEMS: dict[str, tuple[Edit, str]] = {
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_a_file_that_is_not_in_shape_is_refused_for_what_is_wrong_with_it(
-    reference: Path, tmp_path: Path, problem: str
-) -> None:
+def test_a_file_in_another_format_is_rejected_with_its_problem(reference: Path, tmp_path: Path, problem: str) -> None:
     edit, message = PROBLEMS[problem]
     with pytest.raises(FingerprintFileError) as raised:
         read_fingerprint_files(copied(reference, tmp_path / "bad", {BASELINE: edit}), "BTC")
@@ -287,13 +285,13 @@ def test_a_file_that_is_not_in_shape_is_refused_for_what_is_wrong_with_it(
     assert "\n" not in str(raised.value)
 
 
-def test_one_broken_file_is_not_blamed_on_the_thresholds_of_all(reference: Path, tmp_path: Path) -> None:
+def test_one_invalid_file_does_not_report_differing_thresholds(reference: Path, tmp_path: Path) -> None:
     with pytest.raises(FingerprintFileError) as raised:
         read_fingerprint_files(copied(reference, tmp_path / "bad", {BASELINE: cell(5, 3, "101")}), "BTC")
     assert "do not all have the same thresholds" not in str(raised.value)
 
 
-def test_every_problem_is_told_at_once(reference: Path, tmp_path: Path) -> None:
+def test_all_problems_are_reported_together(reference: Path, tmp_path: Path) -> None:
     zero = "btc_fingerprint_directional_momentum_000.csv"
     edits = {BASELINE: cell(1, 1, "101"), zero: PROBLEMS["row missing"][0], TEN: without_last_threshold}
     with pytest.raises(FingerprintFileError) as raised:
@@ -302,20 +300,20 @@ def test_every_problem_is_told_at_once(reference: Path, tmp_path: Path) -> None:
         assert part in str(raised.value)
 
 
-def test_tables_of_differing_thresholds_are_refused(reference: Path, tmp_path: Path) -> None:
+def test_tables_with_differing_thresholds_are_rejected(reference: Path, tmp_path: Path) -> None:
     folder = copied(reference, tmp_path / "bad", {TEN: without_last_threshold})
     with pytest.raises(FingerprintFileError, match="do not all have the same thresholds"):
         read_fingerprint_files(folder, "BTC")
 
 
-def test_a_table_of_a_bucket_that_does_not_exist_is_refused(reference: Path, tmp_path: Path) -> None:
+def test_a_table_of_an_unknown_bucket_is_rejected(reference: Path, tmp_path: Path) -> None:
     folder = copied(reference, tmp_path / "bad")
     (folder / TEN).rename(folder / TEN.replace("010", "045"))
     with pytest.raises(FingerprintFileError, match="momentum_045"):
         read_fingerprint_files(folder, "BTC")
 
 
-def test_a_place_without_tables_is_refused(reference: Path, tmp_path: Path) -> None:
+def test_a_folder_without_tables_is_rejected(reference: Path, tmp_path: Path) -> None:
     for place, symbol in ((tmp_path / "missing", "BTC"), (reference / BASELINE, "BTC"), (reference, "ETH")):
         with pytest.raises(FingerprintFileError, match=place.name):
             read_fingerprint_files(place, symbol)

@@ -1,4 +1,4 @@
-"""Backfill: finished minutes of the exchange or of ticks become history; nothing twice, nothing half, nothing running."""
+"""Backfill from an exchange or from ticks: only finished minutes, once, resumable after failures."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,14 +38,14 @@ def fill(
     name: str = "coinbaseexchange",
     **changes: object,
 ) -> BackfillReport:
-    """Backfill as of `now`, by our clock and the exchange's: how long it takes changes nothing."""
+    """Backfill at `now`, by our clock and the exchange's, independent of its duration."""
     exchange.stopped_at = now.timestamp()
     return backfill_from_exchange(database, symbol, exchange.settings(name, **changes), MARKETS[name], since, now)
 
 
 @pytest.mark.embedded_only
 @pytest.mark.parametrize("name", list(MARKETS))
-def test_finished_minutes_are_stored_as_the_exchange_has_them_and_the_running_one_is_not(
+def test_finished_minutes_are_stored_and_the_current_minute_is_not(
     database: Database, exchange: Exchange, name: str
 ) -> None:
     symbol = name[:8].upper()
@@ -53,25 +53,25 @@ def test_finished_minutes_are_stored_as_the_exchange_has_them_and_the_running_on
     report = fill(database, exchange, symbol, began, began - timedelta(minutes=700), name)
     stored = bars(database, symbol)
     first, last = minute(began) - 700, minute(began) - 1
-    assert set(stored) == set(range(first, last + 1)), "the running minute is not there"
+    assert set(stored) == set(range(first, last + 1)), "the current minute is not stored"
     assert all(stored[m] == exchange.candle(m) for m in stored)
     assert report.inserted == len(stored) == report.requested_minutes
     assert report.still_missing_minutes == 0
 
 
-def test_a_second_run_asks_for_what_is_new_only(database: Database, exchange: Exchange) -> None:
+def test_a_second_run_requests_only_new_minutes(database: Database, exchange: Exchange) -> None:
     now = datetime.now(UTC)
     fill(database, exchange, "AGAIN", now, now - timedelta(minutes=50))
     before = bars(database, "AGAIN")
     exchange.requests.clear()
     report = fill(database, exchange, "AGAIN", now + MINUTE)
-    asked = [path for path in exchange.requests if "/candles" in path]
-    assert report.requested_minutes == len(asked) == 1
+    requests = [path for path in exchange.requests if "/candles" in path]
+    assert report.requested_minutes == len(requests) == 1
     assert before.items() <= bars(database, "AGAIN").items()
 
 
 @pytest.mark.embedded_only
-def test_gaps_are_filled_and_what_stays_quiet_is_counted(database: Database, exchange: Exchange) -> None:
+def test_gaps_are_filled_and_remaining_gaps_are_counted(database: Database, exchange: Exchange) -> None:
     now = datetime.now(UTC)
     since = now - timedelta(minutes=60)
     first = minute(since)
@@ -84,32 +84,30 @@ def test_gaps_are_filled_and_what_stays_quiet_is_counted(database: Database, exc
     assert first + 40 not in bars(database, "GAPS")
 
 
-def test_an_exchange_that_does_not_reach_back_gives_what_it_has(database: Database, exchange: Exchange) -> None:
+def test_an_exchange_with_short_history_fills_what_it_has(database: Database, exchange: Exchange) -> None:
     exchange.kraken_depth = 100
     now = datetime.now(UTC)
     report = fill(database, exchange, "SHORT", now, now - timedelta(minutes=500), "kraken")
-    assert report.inserted == 99, "the hundredth still runs"
+    assert report.inserted == 99, "the hundredth minute has not finished"
     assert report.still_missing_minutes == report.requested_minutes - report.inserted
 
 
 @pytest.mark.embedded_only
-def test_our_clock_ahead_of_the_exchanges_stores_no_minute_that_runs_there(
-    database: Database, exchange: Exchange
-) -> None:
+def test_minutes_unfinished_by_the_exchanges_clock_are_not_stored(database: Database, exchange: Exchange) -> None:
     exchange.clock_offset_seconds = -150.0
     now = datetime.now(UTC)
     fill(database, exchange, "AHEAD", now, now - timedelta(minutes=30))
     assert max(bars(database, "AHEAD")) < int(exchange.now() // 60)
 
 
-def test_failures_are_asked_again(database: Database, exchange: Exchange) -> None:
+def test_failed_requests_are_retried(database: Database, exchange: Exchange) -> None:
     exchange.fail("/coinbase/products/BTC-USD/candles", status(429), garbage, stall, other_shape)
     now = datetime.now(UTC)
     report = fill(database, exchange, "FAULTS", now, now - timedelta(minutes=40), timeout_seconds=1.0)
     assert report.still_missing_minutes == 0
 
 
-def test_what_was_stored_before_a_failure_stays_and_the_next_run_goes_on(
+def test_batches_before_a_failure_stay_stored_and_the_next_run_resumes(
     database: Database, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.ingestion.backfill.BATCH_BARS", 300)
@@ -118,11 +116,11 @@ def test_what_was_stored_before_a_failure_stays_and_the_next_run_goes_on(
     since = now - timedelta(minutes=1000)
     served = 0
 
-    async def third_page_fails(request: object) -> object:
+    async def fails(request: object) -> object:
         del request
         return await status(500)(None)  # type: ignore[arg-type]
 
-    async def works(request: object) -> object:
+    async def succeeds(request: object) -> object:
         nonlocal served
         served += 1
         first = int(datetime.fromisoformat(request.query["start"]).timestamp() // 60)  # type: ignore[attr-defined]
@@ -131,7 +129,7 @@ def test_what_was_stored_before_a_failure_stays_and_the_next_run_goes_on(
         rows = [[m * 60, low, h, o, c, v] for m, (o, h, low, c, v) in exchange.candles(first, first + 299)]
         return web.json_response(rows[::-1])
 
-    exchange.fail("/coinbase/products/BTC-USD/candles", works, works, third_page_fails)
+    exchange.fail("/coinbase/products/BTC-USD/candles", succeeds, succeeds, fails)
     with pytest.raises(FeedError, match="coinbaseexchange: candles of BTC/USD"):
         fill(database, exchange, "RESUME", now, since)
     assert served == 2
@@ -142,7 +140,7 @@ def test_what_was_stored_before_a_failure_stays_and_the_next_run_goes_on(
     assert set(bars(database, "RESUME")) == set(range(minute(since), minute(now)))
 
 
-def test_what_was_missing_within_the_last_day_is_asked_for_again(database: Database, exchange: Exchange) -> None:
+def test_minutes_missing_within_the_last_day_are_requested_again(database: Database, exchange: Exchange) -> None:
     now = datetime.now(UTC)
     last = minute(now)
     exchange.quiet = set(range(last - 40, last - 30))
@@ -153,13 +151,13 @@ def test_what_was_missing_within_the_last_day_is_asked_for_again(database: Datab
     assert set(bars(database, "LATER")) == set(range(last - 60, last))
 
 
-def test_a_symbol_without_bars_is_filled_for_thirty_days(database: Database, exchange: Exchange) -> None:
+def test_a_symbol_without_bars_is_backfilled_for_thirty_days(database: Database, exchange: Exchange) -> None:
     report = fill(database, exchange, "FRESH", datetime.now(UTC), None, "binance")
     assert report.requested_minutes == 30 * 1440
     assert report.still_missing_minutes == 0
 
 
-def test_ticks_of_others_become_bars_and_replayed_ones_do_not(
+def test_producer_ticks_become_bars_and_replayed_ticks_do_not(
     database: Database, exchange: Exchange, tmp_path: Path
 ) -> None:
     del exchange, tmp_path
@@ -183,6 +181,6 @@ def test_ticks_of_others_become_bars_and_replayed_ones_do_not(
     assert stored == {
         minute(last - 2 * MINUTE): (100.0, 103.0, 100.0, 103.0, 0.0),
         minute(last): (300.0, 301.0, 300.0, 301.0, 0.0),
-    }, "a minute without ticks in its last quarter is not known"
+    }, "a minute without ticks in its last quarter has no bar"
     assert report.inserted == 2
     assert backfill_from_ticks(database, "TICKS", now).inserted == 0

@@ -1,4 +1,4 @@
-"""Ingestion: incremental, idempotent, all or nothing; and what is derived from bars follows them, no more and no less."""
+"""Ingestion: incremental, idempotent, atomic, and isolated between symbols."""
 
 import gzip
 import hashlib
@@ -29,18 +29,9 @@ from pipelines.storage.prices import history as prices
 
 NOW = datetime(2026, 8, 1, tzinfo=UTC)
 FIRST_MINUTE = 28_998_560
-SAMPLE = generate_bars(SimulationParameters(100.0, gaps_per_day=0.0), days=1, end_minute=29_000_000, seed=7)
-BARS = pl.DataFrame(
-    {
-        "time": SAMPLE.minutes,
-        "open": SAMPLE.open,
-        "high": SAMPLE.high,
-        "low": SAMPLE.low,
-        "close": SAMPLE.close,
-        "volume": SAMPLE.volume,
-    }
-)
-#: Bars and refusals with the transactions that wrote them, so that a row written again unchanged shows too.
+SYNTHETIC = generate_bars(SimulationParameters(100.0, gaps_per_day=0.0), days=1, end_minute=29_000_000, seed=7)
+BARS = SYNTHETIC.frame().with_columns(timestamp=pl.Series(SYNTHETIC.minutes)).rename({"timestamp": "time"})
+#: Bars and quarantined rows with xmin and ctid, so that rewriting a row without changes is detected.
 STATE = """
     SELECT xmin::text, ctid::text, to_jsonb(b) FROM historical_data.price_history AS b WHERE symbol = %(symbol)s
     UNION ALL
@@ -118,7 +109,7 @@ def test_a_corrected_bar_replaces_the_stored_one_and_is_counted(database: Databa
     assert list(closes_of(database, "FIX").values()) == close
 
 
-def test_bad_files_leave_all_as_it_was_even_beside_a_good_one(database: Database, tmp_path: Path) -> None:
+def test_an_unreadable_file_changes_nothing_even_with_a_valid_one(database: Database, tmp_path: Path) -> None:
     ingest(database, "KEEP", [written(tmp_path, "stored.csv", text_of(BARS[:600]))], NOW)
     before = state(database, "KEEP")
     good = written(tmp_path, "good.csv", text_of(BARS))
@@ -133,7 +124,9 @@ def test_bad_files_leave_all_as_it_was_even_beside_a_good_one(database: Database
             assert state(database, "KEEP") == before
 
 
-def test_a_file_in_another_time_zone_is_refused_unless_it_is_meant(database: Database, tmp_path: Path) -> None:
+def test_a_file_in_another_time_zone_is_rejected_unless_corrections_are_accepted(
+    database: Database, tmp_path: Path
+) -> None:
     ingest(database, "ZONE", [written(tmp_path, "utc.csv", text_of(BARS))], NOW)
     before = state(database, "ZONE")
     shifted = written(tmp_path, "karachi.csv", text_of(BARS, shift_hours=5))
@@ -149,7 +142,7 @@ def test_a_file_in_another_time_zone_is_refused_unless_it_is_meant(database: Dat
     assert list(closes_of(database, "ZONE").values())[300:] == BARS["close"].to_list()
 
 
-def test_a_file_of_another_symbol_is_refused_without_a_shift(database: Database, tmp_path: Path) -> None:
+def test_a_file_of_another_symbol_is_rejected_without_a_time_shift_hint(database: Database, tmp_path: Path) -> None:
     ingest(database, "OTHER", [written(tmp_path, "btc.csv", text_of(BARS))], NOW)
     before = state(database, "OTHER")
     doubled = BARS.with_columns(pl.col("open", "high", "low", "close") * 2)
@@ -161,7 +154,7 @@ def test_a_file_of_another_symbol_is_refused_without_a_shift(database: Database,
 
 
 def after_first_block(monkeypatch: pytest.MonkeyPatch, interrupt: Callable[[str], None]) -> None:
-    """Call `interrupt` with the first file's name when the first block of bars was sent to the server."""
+    """Call `interrupt` with the first source's name after the first block of bars was sent."""
     blocks = StagedBars.blocks
 
     def interrupted(staged: StagedBars) -> Iterator[BarBlock]:
@@ -177,7 +170,7 @@ def test_an_error_midway_rolls_everything_back(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: int
 ) -> None:
     def fail(_: str) -> None:
-        raise OSError("the disk is gone")
+        raise OSError("disk failure")
 
     def terminate(_: str) -> None:
         assert rows(database, f"SELECT pg_terminate_backend(pid, 10000) FROM ({BACKENDS}) AS b") == [(True,)]
@@ -188,7 +181,7 @@ def test_an_error_midway_rolls_everything_back(
     before = state(database, symbol)
     path = written(tmp_path, "all.csv", text_of(BARS) + "junk\n")
     after_first_block(monkeypatch, fail)
-    with pytest.raises(OSError, match="the disk is gone"):
+    with pytest.raises(OSError, match="disk failure"):
         ingest(database, symbol, [path], NOW)
     assert state(database, symbol) == before
     monkeypatch.undo()
@@ -207,7 +200,7 @@ from pathlib import Path
 from pipelines.ingestion import price_files
 from pipelines.storage.postgres.connection import Database
 from pipelines.ingestion.ingest import ingest
-price_files.BLOCK_ROWS = 100  # libpq keeps the end of the last block back, so there must be more than one
+price_files.BLOCK_ROWS = 100  # libpq buffers the end of the last block, so several are needed
 blocks = price_files.StagedBars.blocks
 def all_but_the_end(staged):
     yield from blocks(staged)
@@ -218,9 +211,7 @@ ingest(Database(sys.argv[1]), sys.argv[2], [Path(sys.argv[3])], datetime.now(UTC
 
 
 @pytest.mark.parametrize("stored", [0, 600])
-def test_a_process_killed_while_it_copies_leaves_nothing_stored(
-    database: Database, tmp_path: Path, stored: int
-) -> None:
+def test_a_process_killed_during_copy_stores_nothing(database: Database, tmp_path: Path, stored: int) -> None:
     symbol = f"KILL{stored}"
     if stored:
         ingest(database, symbol, [written(tmp_path, "stored.csv", text_of(BARS[:stored]))], NOW)
@@ -234,12 +225,12 @@ def test_a_process_killed_while_it_copies_leaves_nothing_stored(
     finally:
         child.kill()
         child.wait()
-    wait_until(lambda: not rows(database, BACKENDS), "the backend to notice")
+    wait_until(lambda: not rows(database, BACKENDS), "the backend to exit")
     assert state(database, symbol) == before
     assert counts(ingest(database, symbol, [path], NOW)) == (1440 - stored, 0, stored, 0)
 
 
-def test_a_report_adds_up_and_is_recorded(database: Database, tmp_path: Path) -> None:
+def test_the_counts_of_a_report_add_up_and_are_recorded(database: Database, tmp_path: Path) -> None:
     ingest(database, "SUM", [written(tmp_path, "first.csv", text_of(BARS[:600]))], NOW)
     text = text_of(BARS[500:700]) + text_of(BARS[699:700]).splitlines()[1] + "\njunk\n,1,1,1,1,1\n"
     report = ingest(database, "SUM", [written(tmp_path, "second.csv", text)], NOW)
@@ -255,7 +246,7 @@ def test_a_report_adds_up_and_is_recorded(database: Database, tmp_path: Path) ->
         assert prices.newest_bar_at(connection, "SUM") == newest
 
 
-def test_a_refused_row_is_kept_with_its_reason_and_its_text(database: Database, tmp_path: Path) -> None:
+def test_a_quarantined_row_keeps_its_reason_and_text(database: Database, tmp_path: Path) -> None:
     path = written(tmp_path, "odd.csv", text_of(BARS[:2]) + "j\xfcnk \\ \t x\n2025-02-19 00:00:00,1,\\N,\\u0000,é,'\n")
     ingest(database, "ODD", [path], NOW)
     found = rows(
@@ -273,8 +264,8 @@ def test_concurrent_ingestions_of_one_file_store_it_once(database: Database, tmp
     path = written(tmp_path, "all.csv", text_of(BARS) + "junk\n")
     ready = threading.Barrier(3, timeout=TIMEOUT_SECONDS)
 
-    def together(told: str) -> None:
-        if "storing" in told:
+    def together(message: str) -> None:
+        if "storing" in message:
             ready.wait()
 
     def run(_: int) -> IngestReport:
@@ -288,7 +279,7 @@ def test_concurrent_ingestions_of_one_file_store_it_once(database: Database, tmp
 
 @contextmanager
 def held_ingestion(database: Database, symbol: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A first ingestion of `symbol` from `path` that stays in mid-COPY for as long as the context lasts."""
+    """A first ingestion of `symbol` from `path` that is paused during COPY within the context."""
     copying, release = threading.Event(), threading.Event()
 
     def hold(name: str) -> None:
@@ -307,7 +298,7 @@ def held_ingestion(database: Database, symbol: str, path: Path, monkeypatch: pyt
         assert held.result().inserted == 1440
 
 
-def test_two_symbols_neither_mix_nor_wait_for_each_other(
+def test_ingestions_of_two_symbols_are_independent(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_timeouts = Database(database.url, lock_timeout_seconds=1)
@@ -318,7 +309,7 @@ def test_two_symbols_neither_mix_nor_wait_for_each_other(
     assert list(closes_of(database, "RIGHT").values()) == halved["close"].to_list()
 
 
-def test_an_ingestion_that_waits_too_long_for_another_says_so(
+def test_an_ingestion_that_times_out_waiting_for_another_reports_it(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_timeouts = Database(database.url, lock_timeout_seconds=1)

@@ -1,4 +1,4 @@
-"""The price archive: nothing leaves the table before its file was read back, and everything comes back."""
+"""The price archive: bars are deleted only after their file reads back equal, and can be ingested again."""
 
 import hashlib
 from datetime import UTC, date, datetime
@@ -28,7 +28,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 @pytest.fixture(autouse=True)
 def hourly(database: Database) -> None:
-    """Bars of BTC, one an hour, January to mid June, with momentum."""
+    """Hourly bars of BTC from January to mid June, with momentum."""
     with database.connect("test", None) as connection:
         connection.execute("SELECT historical_data.create_symbol_partitions('BTC')")
         connection.execute("TRUNCATE historical_data.price_history, historical_data.momentum")
@@ -46,7 +46,7 @@ def stored(database: Database) -> list[tuple[object, ...]]:
         return connection.execute("SELECT * FROM historical_data.price_history ORDER BY opened_at").fetchall()
 
 
-def test_old_months_become_files_that_hold_what_the_table_held(database: Database, settings: Settings) -> None:
+def test_old_months_are_moved_to_files_with_equal_content(database: Database, settings: Settings) -> None:
     before = stored(database)
     report = run(settings, database, NOW)
     assert [(f"{one.month:%Y-%m}", one.rows, one.removed) for one in report.months] == [
@@ -68,7 +68,7 @@ def test_old_months_become_files_that_hold_what_the_table_held(database: Databas
     assert run(settings, database, NOW).months == ()
 
 
-def test_ingestion_brings_them_back_and_the_next_run_takes_them_again(database: Database, settings: Settings) -> None:
+def test_archived_months_can_be_ingested_and_archived_again(database: Database, settings: Settings) -> None:
     before = stored(database)
     run(settings, database, NOW)
     report = ingest(database, "BTC", [settings.archive_dir / "BTC"], NOW)
@@ -78,9 +78,7 @@ def test_ingestion_brings_them_back_and_the_next_run_takes_them_again(database: 
     assert [one.rows for one in again.months] == [JANUARY, FEBRUARY, MARCH]
 
 
-def test_a_file_keeps_what_the_table_does_not_have_and_takes_what_was_corrected(
-    database: Database, settings: Settings
-) -> None:
+def test_a_file_keeps_bars_that_the_table_lacks_and_takes_corrections(database: Database, settings: Settings) -> None:
     run(settings, database, NOW)
     with database.connect("test", None) as connection:
         connection.execute("INSERT INTO historical_data.price_history VALUES ('BTC', '2025-01-05Z', 50, 60, 40, 55, 7)")
@@ -90,7 +88,7 @@ def test_a_file_keeps_what_the_table_does_not_have_and_takes_what_was_corrected(
     assert frame.filter(pl.col("timestamp") == datetime(2025, 1, 5, tzinfo=UTC))["close"].to_list() == [55.0]
 
 
-def test_database_and_archive_answer_as_one_and_count_nothing_twice(database: Database, settings: Settings) -> None:
+def test_a_query_covers_database_and_archive_and_counts_every_bar_once(database: Database, settings: Settings) -> None:
     question = "SELECT count(*), count(DISTINCT opened_at), count(*) FILTER (archived) FROM price WHERE symbol = 'BTC'"
     count = len(stored(database))
     assert query_prices(settings, database, question)[1] == [(count, count, 0)]
@@ -102,7 +100,7 @@ def test_database_and_archive_answer_as_one_and_count_nothing_twice(database: Da
         query_prices(settings, database, "SELECT nothing FROM price")
 
 
-def test_a_file_that_reads_back_otherwise_removes_nothing(
+def test_a_file_that_does_not_read_back_equal_removes_nothing(
     database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write_another(frame: pl.DataFrame, path: Path, **options: object) -> None:
@@ -119,7 +117,7 @@ def test_a_file_that_reads_back_otherwise_removes_nothing(
 def test_a_run_killed_before_its_commit_loses_nothing(
     database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is there, the bars too: the next run writes the same file and removes them."""
+    """File and bars both exist; the next run writes the same file and deletes the bars."""
     before = stored(database)
 
     def killed(*_: object) -> str:
@@ -137,7 +135,7 @@ def test_a_run_killed_before_its_commit_loses_nothing(
     assert query_prices(settings, database, "SELECT count(*) FROM price")[1] == [(len(before),)]
 
 
-def test_a_clock_that_jumped_archives_nothing_more(database: Database, settings: Settings) -> None:
+def test_a_clock_in_the_future_archives_no_additional_months(database: Database, settings: Settings) -> None:
     far = plan(settings, database, datetime(2040, 1, 1, tzinfo=UTC))
     assert [one.month for one in far.months] == [date(2025, 1, 1), date(2025, 2, 1), date(2025, 3, 1)]
     early = plan(settings, database, datetime(2025, 4, 2, tzinfo=UTC))

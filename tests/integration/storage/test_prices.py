@@ -1,4 +1,4 @@
-"""What is derived from bars follows them: momentum is written where it differs and nowhere else, gaps are replaced."""
+"""Stored momentum and gap reports: written only where they differ from what is stored."""
 
 from datetime import UTC, datetime
 
@@ -26,13 +26,13 @@ from pipelines.storage.prices.history import (
 CONFIG = ModelConfig()
 BARS = generate_bars(SimulationParameters(100.0, gaps_per_day=0.0), days=1, end_minute=29_000_000, seed=7)
 FIRST = 29_000_000 - 1440
-#: The bars whose momentum looks at bar 700: itself, and those that come as much later as a lag.
+#: Bars whose momentum depends on bar 700.
 AFFECTED = [700 + lag for lag in (0, *CONFIG.momentum_lags_minutes)]
 WRITTEN = "SELECT opened_at, xmin::text, momentum_score_pct FROM historical_data.momentum WHERE symbol = %s"
 
 
 def store(database: Database, symbol: str, close: dict[int, float] | None = None, without: int | None = None) -> None:
-    """Bars 0..1439 of a symbol in place of what is stored, some with another close, one left out."""
+    """Replace the stored bars of a symbol by bars 0..1439, with some other closes and without one bar."""
     values = [(close or {}).get(k, value) for k, value in enumerate(BARS.close.tolist())]
     kept = [(symbol, FIRST + k, value) for k, value in enumerate(values) if k != without]
     with database.connect("test", None) as connection:
@@ -70,7 +70,7 @@ def reread(connection: Connection, symbol: str) -> tuple[Closes, Momentum]:
 
 
 def written(database: Database, symbol: str) -> dict[int, tuple[str, float]]:
-    """Score of each stored row and the transaction that wrote it, by number of the bar."""
+    """Transaction and score of each stored row, by bar number."""
     with database.connect("test", None) as connection:
         rows = connection.execute(WRITTEN, [symbol]).fetchall()
     return {int(at.timestamp()) // 60 - FIRST: (transaction, score) for at, transaction, score in rows}
@@ -87,7 +87,7 @@ def test_momentum_reads_back_as_it_was_written(database: Database) -> None:
     assert (stored.buckets[:30] == NO_BUCKET).all()
 
 
-def test_a_score_without_a_bucket_is_kept_in_the_source_profile(database: Database) -> None:
+def test_a_score_without_a_bucket_is_stored_in_the_source_profile(database: Database) -> None:
     store(database, "WILD", close={700: 110.0})
     refresh(database, "WILD", ModelConfig(profile=Profile.SOURCE))
     with database.connect("test", Role.READER) as connection:
@@ -96,7 +96,7 @@ def test_a_score_without_a_bucket_is_kept_in_the_source_profile(database: Databa
     assert stored.score_pct[700] > 1.0
 
 
-def test_momentum_is_written_once(database: Database) -> None:
+def test_unchanged_momentum_is_not_rewritten(database: Database) -> None:
     store(database, "ONCE")
     assert refresh(database, "ONCE") == MomentumReport(1410, 1410, 0)
     before = written(database, "ONCE")
@@ -105,7 +105,7 @@ def test_momentum_is_written_once(database: Database) -> None:
     assert sorted(before) == list(range(30, 1440))
 
 
-def test_a_corrected_bar_rewrites_the_momentum_that_looks_at_it_and_no_other(database: Database) -> None:
+def test_a_corrected_bar_rewrites_only_the_momentum_that_depends_on_it(database: Database) -> None:
     store(database, "LAGS")
     refresh(database, "LAGS")
     before = written(database, "LAGS")
@@ -116,7 +116,7 @@ def test_a_corrected_bar_rewrites_the_momentum_that_looks_at_it_and_no_other(dat
     assert len({after[k][0] for k in AFFECTED}) == 1
 
 
-def test_the_momentum_of_a_deleted_bar_disappears_with_all_that_looks_at_it(database: Database) -> None:
+def test_deleting_a_bar_deletes_the_momentum_that_depends_on_it(database: Database) -> None:
     store(database, "GONE")
     refresh(database, "GONE")
     before = written(database, "GONE")
@@ -127,7 +127,7 @@ def test_the_momentum_of_a_deleted_bar_disappears_with_all_that_looks_at_it(data
     assert refresh(database, "GONE") == MomentumReport(1410, len(AFFECTED), 0)
 
 
-def test_a_write_that_fails_leaves_the_momentum_as_it_was(database: Database) -> None:
+def test_a_failed_write_leaves_the_momentum_unchanged(database: Database) -> None:
     def write_and_fail() -> None:
         with database.connect("test", Role.PIPELINE) as connection:
             closes = read_closes(connection, "FAIL")
@@ -187,13 +187,13 @@ def test_symbols_do_not_mix(database: Database) -> None:
             read_closes(connection, "NONE")
 
 
-def test_a_close_too_fine_to_compare_exactly_is_an_error_that_names_its_symbol(database: Database) -> None:
+def test_the_error_for_an_inexact_close_names_the_symbol(database: Database) -> None:
     store(database, "FINE", close={700: 104.65350000000001})
     with database.connect("test", Role.READER) as connection, pytest.raises(StrikecastError, match="FINE"):
         read_closes(connection, "FINE")
 
 
-def test_a_gap_report_is_replaced_for_its_symbol_alone(database: Database, pipeline: Connection) -> None:
+def test_a_gap_report_is_replaced_only_for_its_symbol(database: Database, pipeline: Connection) -> None:
     first, second = Gap(FIRST, FIRST), Gap(FIRST + 10, FIRST + 19)
     write_gaps(pipeline, "LEFT", [first, second])
     write_gaps(pipeline, "RIGHT", [first])

@@ -1,4 +1,4 @@
-"""Claims about reading price files of any shape: every row is a bar or a refusal with its reason, or the file is refused."""
+"""Reading price files: every row becomes a bar or is quarantined with a reason, or the file is rejected."""
 
 import gzip
 import io
@@ -31,7 +31,7 @@ def iso(k: int) -> str:
 
 
 def bar(k: int) -> str:
-    """Values of the k-th bar; its close tells it apart."""
+    """Values of bar k, identified by its close."""
     return f"100,110,90,{105 + k},1.5"
 
 
@@ -47,25 +47,25 @@ MS = [str((FIRST + 60 * k) * 1000) for k in range(3)]
 
 @dataclass(frozen=True)
 class Staged:
-    """What became of some files."""
+    """Bars and quarantined rows of some files."""
 
     minutes: list[int]
     closes: list[float]
-    refused: list[QuarantinedRow]
+    quarantined: list[QuarantinedRow]
 
     @property
     def rows(self) -> list[tuple[int, str]]:
-        return [(row.source_row, row.reason) for row in self.refused]
+        return [(row.source_row, row.reason) for row in self.quarantined]
 
 
 def stage(*paths: Path, now: datetime = NOW, memory_limit: str = "1GB") -> Staged:
     with stage_price_files(paths, now, memory_limit=memory_limit) as bars:
-        blocks, refused = list(bars.blocks()), list(bars.quarantined_rows())
+        blocks, quarantined = list(bars.blocks()), list(bars.quarantined_rows())
         assert sum(len(block.minutes) for block in blocks) == bars.accepted
         assert all(block.values.shape == (5, len(block.minutes)) for block in blocks)
-        assert sum(bars.reasons().values()) == len(refused) == bars.quarantined
+        assert sum(bars.reasons().values()) == len(quarantined) == bars.quarantined
         minutes = [minute for block in blocks for minute in block.minutes.tolist()]
-        return Staged(minutes, [close for block in blocks for close in block.values[3].tolist()], refused)
+        return Staged(minutes, [close for block in blocks for close in block.values[3].tolist()], quarantined)
 
 
 def written(folder: Path, name: str, content: bytes | str) -> Path:
@@ -89,7 +89,7 @@ def flipped(content: bytes, at: int, bits: int = 0xFF) -> bytes:
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 TIME_COLUMNS = ("time", "open_time", "Open time", "DATE", "datetime", "Unix Timestamp", "opened_at")
-SPELLINGS: dict[str, bytes | str] = {
+DIALECTS: dict[str, bytes | str] = {
     "naive time": THREE,
     "T and Z": table([iso(k).replace(" ", "T") + "Z" for k in range(3)]),
     "milliseconds and Z": table([iso(k).replace(" ", "T") + ".000Z" for k in range(3)]),
@@ -120,9 +120,9 @@ SPELLINGS: dict[str, bytes | str] = {
 }
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
-def test_the_same_three_bars_come_out_of_every_spelling(tmp_path: Path, spelling: str) -> None:
-    found = stage(written(tmp_path, "btc.csv", SPELLINGS[spelling]))
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_csv_dialect_gives_the_same_bars(tmp_path: Path, dialect: str) -> None:
+    found = stage(written(tmp_path, "btc.csv", DIALECTS[dialect]))
     assert found == Staged([FIRST // 60 + k for k in range(3)], [105.0, 106.0, 107.0], [])
 
 
@@ -147,17 +147,17 @@ PARQUET = {
 
 @pytest.mark.parametrize("kind", PARQUET)
 @pytest.mark.parametrize("name", ["btc.parquet", "btc.csv", "btc"])
-def test_parquet_is_known_by_its_content_whatever_its_types(tmp_path: Path, kind: str, name: str) -> None:
+def test_parquet_is_detected_by_content_and_read_with_any_column_types(tmp_path: Path, kind: str, name: str) -> None:
     PARQUET[kind].write_parquet(tmp_path / name)
     assert stage(tmp_path / name) == Staged([FIRST // 60 + k for k in range(3)], [105.0, 106.0, 107.0], [])
 
 
-def test_nan_and_null_in_parquet_are_refused(tmp_path: Path) -> None:
+def test_nan_and_null_in_parquet_are_quarantined(tmp_path: Path) -> None:
     frame(close=[105.0, float("nan"), None]).write_parquet(tmp_path / "btc.parquet")
     found = stage(tmp_path / "btc.parquet")
     assert found.closes == [105.0]
     assert found.rows == [(2, "not_a_number"), (3, "not_a_number")]
-    assert json.loads(found.refused[0].raw)["close"] == "nan"
+    assert json.loads(found.quarantined[0].raw)["close"] == "nan"
 
 
 PACKED = {
@@ -171,11 +171,11 @@ PACKED = {
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_the_same_three_bars_come_out_of_every_packing(tmp_path: Path, name: str) -> None:
+def test_every_compression_gives_the_same_bars(tmp_path: Path, name: str) -> None:
     assert stage(written(tmp_path, name, PACKED[name])).closes == [105.0, 106.0, 107.0]
 
 
-def test_a_folder_gives_all_of_its_price_files_by_name(tmp_path: Path) -> None:
+def test_all_price_files_of_a_folder_are_read(tmp_path: Path) -> None:
     frame().write_parquet(tmp_path / "a.parquet")
     written(tmp_path, "b.csv", table([iso(5)]))
     written(tmp_path, "d/c.zip", zipped({"m.csv": table([iso(6)])}))
@@ -187,7 +187,7 @@ def test_a_folder_gives_all_of_its_price_files_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["btc*.csv", "btc[12].csv", "btc?.csv", "it's.csv"])
-def test_a_name_means_that_file_alone(tmp_path: Path, name: str) -> None:
+def test_special_characters_in_a_file_name_are_not_a_pattern(tmp_path: Path, name: str) -> None:
     written(tmp_path, "btc1.csv", table([iso(9)]))
     assert stage(written(tmp_path, name, THREE)).closes == [105.0, 106.0, 107.0]
 
@@ -226,50 +226,50 @@ TIMES = {
 
 
 @pytest.mark.parametrize("defect", ROWS)
-def test_a_row_is_refused_for_what_is_wrong_with_its_values(tmp_path: Path, defect: str) -> None:
+def test_a_row_with_invalid_values_is_quarantined_with_its_reason(tmp_path: Path, defect: str) -> None:
     values, reason = ROWS[defect]
     found = stage(written(tmp_path, "btc.csv", f"{HEADER}\n{iso(0)},{values}\n{iso(1)},{bar(1)}\n"))
     assert found.rows == ([] if reason is None else [(1, reason)])
     assert len(found.minutes) == 2 - len(found.rows)
-    assert all(values.split(",")[-1] in row.raw and row.file_name == "btc.csv" for row in found.refused)
+    assert all(values.split(",")[-1] in row.raw and row.file_name == "btc.csv" for row in found.quarantined)
 
 
 @pytest.mark.parametrize("time", TIMES)
-def test_a_row_is_refused_for_what_is_wrong_with_its_time(tmp_path: Path, time: str) -> None:
+def test_a_row_with_an_invalid_time_is_quarantined_with_its_reason(tmp_path: Path, time: str) -> None:
     found = stage(written(tmp_path, "btc.csv", table([time, iso(0)])))
     assert [reason for _, reason in found.rows] == [reason for reason in [TIMES[time]] if reason]
 
 
-def test_seconds_among_milliseconds_are_refused_and_not_stored_as_1970(tmp_path: Path) -> None:
+def test_seconds_among_milliseconds_are_quarantined(tmp_path: Path) -> None:
     found = stage(written(tmp_path, "btc.csv", table([*MS, str(FIRST + 300), "-1", "1e300", "NaN"], "")))
     assert found.closes == [105.0, 106.0, 107.0]
     assert found.rows == [(4, "implausible_time"), (5, "implausible_time"), (6, "bad_time"), (7, "bad_time")]
 
 
-def test_the_later_row_and_the_later_file_of_a_minute_win(tmp_path: Path) -> None:
+def test_the_last_row_of_the_last_file_wins_for_a_repeated_minute(tmp_path: Path) -> None:
     first = written(tmp_path, "z.csv", table([iso(1), iso(0), iso(1)]))
     second = written(tmp_path, "a.csv", f"{HEADER}\n{iso(0)},100,110,90,109,1.5\n")
     found = stage(first, second)
     assert found.closes == [109.0, 107.0]
     assert found.rows == [(1, "duplicate"), (2, "duplicate")]
-    assert {row.file_name for row in found.refused} == {"z.csv"}
-    assert json.loads(found.refused[1].raw)["close"] == 106.0
+    assert {row.file_name for row in found.quarantined} == {"z.csv"}
+    assert json.loads(found.quarantined[1].raw)["close"] == 106.0
 
 
 @settings(deadline=None, max_examples=40)
 @given(kinds=st.lists(st.tuples(st.sampled_from(sorted(ROWS)), st.integers(0, 20)), max_size=40))
-def test_every_row_is_a_bar_in_order_or_a_refusal_under_its_own_number(
+def test_every_row_is_a_sorted_bar_or_quarantined_under_its_row_number(
     tmp_path_factory: pytest.TempPathFactory, kinds: list[tuple[str, int]]
 ) -> None:
     lines = [f"{iso(k)},{ROWS[kind][0]}" for kind, k in [*kinds, ("good", 20)]]
-    refused = [(row, reason) for row, (kind, _) in enumerate(kinds, 1) if (reason := ROWS[kind][1])]
+    quarantined = [(row, reason) for row, (kind, _) in enumerate(kinds, 1) if (reason := ROWS[kind][1])]
     latest: dict[int, int] = {}
     for row, (kind, k) in enumerate([*kinds, ("good", 20)], 1):
         if kind == "good":
-            refused += [(latest[k], "duplicate")] if k in latest else []
+            quarantined += [(latest[k], "duplicate")] if k in latest else []
             latest[k] = row
     found = stage(written(tmp_path_factory.mktemp("rows"), "btc.csv", "\n".join([HEADER, *lines])))
-    assert found.rows == sorted(refused)
+    assert found.rows == sorted(quarantined)
     assert found.minutes == [FIRST // 60 + k for k in sorted(latest)]
 
 
@@ -278,7 +278,7 @@ NOISE = st.text(st.characters(codec="utf-8", exclude_characters='\r\n"'), max_si
 
 @settings(deadline=None, max_examples=40)
 @given(damage=st.lists(st.tuples(st.integers(0, 5), NOISE), max_size=20))
-def test_no_row_gets_lost_whatever_stands_in_a_field(
+def test_no_row_is_lost_for_any_field_content(
     tmp_path_factory: pytest.TempPathFactory, damage: list[tuple[int, str]]
 ) -> None:
     lines = [f"{iso(0)},{bar(0)}"]
@@ -287,30 +287,30 @@ def test_no_row_gets_lost_whatever_stands_in_a_field(
         fields[field] = noise
         lines.append(",".join(fields))
     found = stage(written(tmp_path_factory.mktemp("noise"), "btc.csv", "\n".join([HEADER, *lines])))
-    assert len(found.minutes) + len(found.refused) == len(lines)
-    assert len({row.source_row for row in found.refused}) == len(found.refused)
-    assert all(row.reason in REASONS and isinstance(json.loads(row.raw), dict) for row in found.refused)
+    assert len(found.minutes) + len(found.quarantined) == len(lines)
+    assert len({row.source_row for row in found.quarantined}) == len(found.quarantined)
+    assert all(row.reason in REASONS and isinstance(json.loads(row.raw), dict) for row in found.quarantined)
 
 
-def test_a_refusal_keeps_the_row_readable_even_when_it_spells_an_escape(tmp_path: Path) -> None:
+def test_a_quarantined_row_with_an_escape_sequence_stays_readable(tmp_path: Path) -> None:
     found = stage(written(tmp_path, "btc.csv", f"{THREE}{iso(3)},\\u0000,110,90,105,1\n"))
     assert found.rows == [(4, "not_a_number")]
-    assert json.loads(found.refused[0].raw)["high"] == "110"
+    assert json.loads(found.quarantined[0].raw)["high"] == "110"
 
 
-def test_blank_lines_do_not_upset_the_numbers_of_the_rows(tmp_path: Path) -> None:
+def test_blank_lines_do_not_shift_row_numbers(tmp_path: Path) -> None:
     lines = [HEADER, f"{iso(0)},{bar(0)}", "", f"{iso(1)},x,1,1,1,1", "junk", f"{iso(2)},x,1,1,1,1"]
     assert stage(written(tmp_path, "btc.csv", "\n".join(lines))).rows in (
-        [(2, "not_a_number"), (3, "malformed"), (4, "not_a_number")],  # blank lines are no rows
-        [(3, "not_a_number"), (4, "malformed"), (5, "not_a_number")],  # or they are
+        [(2, "not_a_number"), (3, "malformed"), (4, "not_a_number")],  # blank lines are not rows
+        [(3, "not_a_number"), (4, "malformed"), (5, "not_a_number")],  # or they count as rows
     )
 
 
-def test_a_quote_that_never_closes_swallows_no_row_silently(tmp_path: Path) -> None:
+def test_an_unclosed_quote_does_not_swallow_rows(tmp_path: Path) -> None:
     text = f'{THREE}{iso(3)},"100,110,90,105,1\n' + "".join(f"{iso(k)},{bar(k)}\n" for k in range(4, 20))
-    with suppress(PriceFileError):  # refusing the whole file is as honest
+    with suppress(PriceFileError):  # rejecting the whole file is also correct
         found = stage(written(tmp_path, "btc.csv", text))
-        assert len(found.minutes) + len(found.refused) == 20
+        assert len(found.minutes) + len(found.quarantined) == 20
 
 
 BIG = table([iso(k) for k in range(-4000, 0)]).encode()
@@ -349,7 +349,7 @@ UNREADABLE: dict[str, bytes | str] = {
 }
 
 
-def assert_refused(path: Path, name: str) -> None:
+def assert_rejected(path: Path, name: str) -> None:
     with pytest.raises(PriceFileError) as raised:
         stage(path)
     message = str(raised.value)
@@ -359,18 +359,18 @@ def assert_refused(path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_what_is_no_price_file_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
-    assert_refused(written(tmp_path, name, UNREADABLE[name]), name)
+def test_an_unreadable_file_is_rejected_with_one_line(tmp_path: Path, name: str) -> None:
+    assert_rejected(written(tmp_path, name, UNREADABLE[name]), name)
 
 
-def test_a_missing_file_and_an_empty_folder_are_refused_in_one_line(tmp_path: Path) -> None:
-    assert_refused(tmp_path / "missing.csv", "missing.csv")
+def test_a_missing_file_and_an_empty_folder_are_rejected_with_one_line(tmp_path: Path) -> None:
+    assert_rejected(tmp_path / "missing.csv", "missing.csv")
     (tmp_path / "empty").mkdir()
-    assert_refused(tmp_path / "empty", "empty")
+    assert_rejected(tmp_path / "empty", "empty")
 
 
 @pytest.mark.slow
-def test_a_file_bigger_than_the_memory_limit_comes_out_complete_and_sorted(tmp_path: Path) -> None:
+def test_a_file_larger_than_the_memory_limit_is_read_completely_and_sorted(tmp_path: Path) -> None:
     minutes = list(range(25_000_000, 26_200_000))
     random.Random(1).shuffle(minutes)  # noqa: S311
     lines = [f"{minute * 60_000},100,110,90,{100 + minute % 10},1.5,{minute:050d}" for minute in minutes]
@@ -380,10 +380,10 @@ def test_a_file_bigger_than_the_memory_limit_comes_out_complete_and_sorted(tmp_p
     found = stage(path, memory_limit="96MB")
     closes = [100.0 + minute % 10 for minute in range(25_000_000, 26_200_000)]
     complete = found == Staged(list(range(25_000_000, 26_200_000)), closes, [])
-    assert complete  # not compared in the assert: showing how two million numbers differ takes minutes
+    assert complete  # compared outside of assert: its diff of two million numbers takes minutes
 
 
-def test_rows_of_a_long_file_keep_their_numbers_behind_malformed_lines(tmp_path: Path) -> None:
+def test_row_numbers_of_a_long_file_count_malformed_lines(tmp_path: Path) -> None:
     lines = [f"{(25_000_000 + k) * 60_000},{bar(0)}" for k in range(400_000)]
     broken = {row: "malformed" if row % 2 else "not_positive" for row in range(9_999, 400_000, 40_001)}
     for row, reason in broken.items():

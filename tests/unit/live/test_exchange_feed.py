@@ -229,7 +229,7 @@ def test_a_closed_socket_is_reopened(exchange: Exchange, name: str) -> None:
         exchange,
         [
             has(100_000.0),
-            does(exchange.hang_up),
+            does(exchange.close_sockets),
             lambda _: exchange.sockets,
             does(lambda: exchange.tick("BTC", 100_030.0)),
             has(100_030.0),

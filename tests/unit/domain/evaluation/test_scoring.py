@@ -1,4 +1,4 @@
-"""Claims about the scores of probability forecasts."""
+"""Scores of probability forecasts, compared with scikit-learn and definitions."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ Cases = tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]
 
 
 def _cases(rows: int, seed: int = 0, grid: ScoreGrid = GRID) -> Cases:
-    """Overconfident forecasts whose sides exclude each other; one case in five is unknown, with NaN for a forecast."""
+    """Overconfident forecasts with exclusive sides; one case in five is unknown, with a NaN forecast."""
     rng = np.random.default_rng(seed)
     shape = (rows, len(grid.ttcs_minutes), len(grid.moves_bps))
     p = rng.random(shape) / 2
@@ -60,7 +60,7 @@ def _known(cases: Cases) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _assert_scores(found: Slice, p: np.ndarray, outcomes: np.ndarray) -> None:
-    """Each figure of a slice against scikit-learn or its definition."""
+    """Compare each score of a slice with scikit-learn or its definition."""
     clipped = np.clip(p, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
     assert found.n == len(p)
     assert found.mean_probability == pytest.approx(p.mean())
@@ -73,12 +73,12 @@ def _assert_scores(found: Slice, p: np.ndarray, outcomes: np.ndarray) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(20, 80))
-def test_pooled_scores_are_those_of_scikit_learn_over_the_known_cases(seed: int, rows: int) -> None:
+def test_pooled_scores_equal_those_of_scikit_learn(seed: int, rows: int) -> None:
     cases = _cases(rows, seed)
     _assert_scores(pooled(_tally(cases)), *_known(cases))
 
 
-def test_certain_forecasts_cost_a_finite_log_loss() -> None:
+def test_certain_forecasts_have_a_finite_log_loss() -> None:
     grid = ScoreGrid((1,), (10,), {"week": 1})
     p, outcomes = np.array([0.0, 1.0, 0.0, 1.0]), np.array([False, True, True, False])
     tally = _tally((p[:, None, None], outcomes[:, None, None], np.ones((4, 1), bool), {"week": np.zeros(4, int)}), grid)
@@ -89,7 +89,7 @@ def test_certain_forecasts_cost_a_finite_log_loss() -> None:
     ]
 
 
-def test_reliability_bins_are_those_of_scikit_learn() -> None:
+def test_reliability_bins_equal_those_of_scikit_learn() -> None:
     cases = _cases(2 * BLOCK_ROWS)
     found = reliability(_tally(cases))
     p, outcomes = _known(cases)
@@ -124,7 +124,7 @@ def test_adding_in_chunks_equals_adding_at_once_and_merging(cuts: list[int]) -> 
         np.testing.assert_allclose(tally.bins, at_once.bins, rtol=1e-12, atol=1e-12)
 
 
-def test_grids_that_list_their_dimensions_in_another_order_still_merge_rightly() -> None:
+def test_grids_with_dimensions_in_another_order_merge_correctly() -> None:
     turned = replace(GRID, levels=dict(reversed(GRID.levels.items())))
     tally = _tally(_cases(200))
     merged, twice = merge([tally, _tally(_cases(200), turned)]), merge([tally, tally])
@@ -134,7 +134,7 @@ def test_grids_that_list_their_dimensions_in_another_order_still_merge_rightly()
 
 
 @pytest.mark.parametrize("integer", ["int8", "uint8", "uint64"])
-def test_narrow_numbers_are_summed_in_full_width(integer: str) -> None:
+def test_narrow_number_types_are_summed_at_full_width(integer: str) -> None:
     grid = replace(GRID, levels={"week": 120, "volatility_band": 100, "hour": 24})
     p, outcomes, known, labels = _cases(100, grid=grid)
     p = p.astype(np.float32)
@@ -177,7 +177,7 @@ def test_slices_of_the_cases_take_one_ttc_or_both_sides_of_one_move() -> None:
 
 
 @pytest.mark.parametrize("dimension", ROW_DIMENSIONS)
-def test_cells_score_the_event_that_the_price_moved_to_either_side(dimension: str) -> None:
+def test_two_sided_slices_score_a_move_to_either_side(dimension: str) -> None:
     p, outcomes, known, labels = _cases(900)
     found = two_sided_slices(_tally((p, outcomes, known, labels)), dimension, 60, 50)
     assert [part.level for part in found] == list(range(GRID.levels[dimension]))
@@ -187,14 +187,12 @@ def test_cells_score_the_event_that_the_price_moved_to_either_side(dimension: st
         _assert_scores(part, p[rows, 1, 1] + p[rows, 1, 3], either)
 
 
-def test_moves_with_one_side_only_have_no_two_sided_cell() -> None:
+def test_one_sided_moves_have_no_two_sided_slice() -> None:
     grid = ScoreGrid((1,), (-10, 20, 10, -30), {"week": 2})
     p, outcomes, known, labels = _cases(20, grid=grid)
     tally = _tally((np.full_like(p, 0.9), outcomes, known, labels), grid)
     assert grid.two_sided_bps == (10,)
-    assert two_sided_slices(tally, "week", 1, 10)[0].mean_probability == pytest.approx(
-        1.8
-    )  # sides that contradict each other
+    assert two_sided_slices(tally, "week", 1, 10)[0].mean_probability == pytest.approx(1.8)  # inconsistent sides
     with pytest.raises(ValueError, match=r"no cell of 1 minutes and \+-20 bps.*\(10,\)"):
         two_sided_slices(tally, "week", 1, 20)
 
@@ -228,8 +226,8 @@ def test_calibration_is_near_zero_for_true_probabilities_and_not_for_biased_ones
     assert brier_decomposition(biased).reliability == pytest.approx(0.01, rel=0.2)
 
 
-def _model_and_yardstick(rows: int = 600) -> tuple[Tally, Tally]:
-    """The true probabilities, and those of a coin."""
+def _model_and_reference(rows: int = 600) -> tuple[Tally, Tally]:
+    """True probabilities, and a constant 0.5."""
     p, _, known, labels = _cases(rows)
     true = np.where(np.isnan(p), 0.5, p)
     outcomes = np.random.default_rng(3).random(p.shape) < true
@@ -237,35 +235,35 @@ def _model_and_yardstick(rows: int = 600) -> tuple[Tally, Tally]:
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
-    model, _ = _model_and_yardstick()
+    model, _ = _model_and_reference()
     assert brier_difference(model, model) == Interval(0.0, 0.0, 0.0)
     assert skill_interval(model, model) == Interval(0.0, 0.0, 0.0)
 
 
 def test_a_clearly_better_model_is_better_beyond_its_interval() -> None:
-    model, yardstick = _model_and_yardstick()
-    difference, skilled = brier_difference(model, yardstick), skill_interval(model, yardstick)
+    model, reference = _model_and_reference()
+    difference, skilled = brier_difference(model, reference), skill_interval(model, reference)
     assert difference.low < difference.estimate < difference.high < 0
     assert 0 < skilled.low < skilled.estimate < skilled.high < 1
-    assert difference.estimate == pytest.approx(pooled(model).brier - pooled(yardstick).brier)
-    assert skilled.estimate == skill(model, yardstick)
-    assert skill(model, yardstick) == pytest.approx(1 - pooled(model).brier / pooled(yardstick).brier)
-    turned = brier_difference(yardstick, model)
+    assert difference.estimate == pytest.approx(pooled(model).brier - pooled(reference).brier)
+    assert skilled.estimate == skill(model, reference)
+    assert skill(model, reference) == pytest.approx(1 - pooled(model).brier / pooled(reference).brier)
+    turned = brier_difference(reference, model)
     assert (turned.low, turned.high) == pytest.approx((-difference.high, -difference.low))
-    assert difference == brier_difference(model, yardstick, resamples=2000, seed=1)
-    assert difference != brier_difference(model, yardstick, seed=2)
+    assert difference == brier_difference(model, reference, resamples=2000, seed=1)
+    assert difference != brier_difference(model, reference, seed=2)
 
 
 def test_the_interval_of_independent_weeks_is_that_of_a_mean() -> None:
-    """With one case a week the blocks are the cases, and the interval is the mean's -+ 1.96 standard errors."""
+    """With one case per week, the blocks are the cases and the interval is the mean +- 1.96 standard errors."""
     weeks = 400
     grid = ScoreGrid((1,), (10,), {"week": weeks})
     rng = np.random.default_rng(8)
     p, labels = rng.random((weeks, 1, 1)), {"week": np.arange(weeks)}
     outcomes = rng.random(p.shape) < p
-    model, yardstick = (_tally((q, outcomes, np.ones((weeks, 1), bool), labels), grid) for q in (p, p / 2))
+    model, reference = (_tally((q, outcomes, np.ones((weeks, 1), bool), labels), grid) for q in (p, p / 2))
     each = ((p - outcomes) ** 2 - (p / 2 - outcomes) ** 2).ravel()
-    found = brier_difference(model, yardstick)
+    found = brier_difference(model, reference)
     assert found.estimate == pytest.approx(each.mean())
     assert found.high - found.low == pytest.approx(2 * 1.96 * each.std() / np.sqrt(weeks), rel=0.1)
 
@@ -275,7 +273,7 @@ def test_dependence_within_weeks_widens_the_interval() -> None:
     grid = ScoreGrid((1,), (10,), {"week": weeks})
     rng = np.random.default_rng(4)
     week = np.repeat(np.arange(weeks), rows_a_week)
-    outcomes = (rng.random(weeks) < 0.5)[week][:, None, None]  # a whole week at once
+    outcomes = (rng.random(weeks) < 0.5)[week][:, None, None]  # one outcome per week
     known = np.ones((len(week), 1), bool)
 
     def width(labels: np.ndarray, outcomes: np.ndarray = outcomes) -> float:
@@ -284,18 +282,18 @@ def test_dependence_within_weeks_widens_the_interval() -> None:
         return found.high - found.low
 
     assert 7 < width(week) / width(rng.permutation(week)) < 14  # in theory sqrt(100)
-    # Where all cases are alike, weeks of different sizes are no reason for a doubt.
+    # With identical cases, weeks of different sizes add no uncertainty.
     assert width(np.minimum(week, 3), outcomes | True) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_unknown_cases_may_hold_anything() -> None:
+def test_unknown_cases_are_ignored() -> None:
     p, outcomes, known, labels = _cases(300)
     known[::3] = False
     expected = _tally((p, outcomes, known, labels))
-    strange = {name: values.copy() for name, values in labels.items()}
-    strange["volatility_band"][::3] = -99
+    invalid = {name: values.copy() for name, values in labels.items()}
+    invalid["volatility_band"][::3] = -99
     p[~known], outcomes[~known] = 7.0, True
-    found = _tally((p, outcomes, known, strange))
+    found = _tally((p, outcomes, known, invalid))
     np.testing.assert_allclose(found.totals, expected.totals, rtol=1e-12)
     np.testing.assert_allclose(found.bins, expected.bins, rtol=1e-12)
 
@@ -320,7 +318,7 @@ def test_unknown_cases_may_hold_anything() -> None:
         (3, lambda labels: labels | {"year": labels["week"]}, r"labels are .*'year'\], expected"),
     ],
 )
-def test_a_chunk_that_does_not_fit_is_refused_and_leaves_the_tally_alone(place, change, message: str) -> None:
+def test_an_invalid_chunk_is_rejected_and_leaves_the_tally_unchanged(place, change, message: str) -> None:
     p, outcomes, _, labels = _cases(60, seed=1)
     chunk = [np.nan_to_num(p), outcomes, np.ones((60, 2), bool), labels | {"hour": np.arange(60) % 24}]
     chunk[place] = change(chunk[place])
@@ -343,7 +341,7 @@ def test_a_chunk_that_does_not_fit_is_refused_and_leaves_the_tally_alone(place, 
         ((5,), (10,), {"week": 2, "hour": 0}, "levels must be 1 or more"),
     ],
 )
-def test_grids_that_cannot_be_meant_are_refused(ttcs, moves, levels, message: str) -> None:
+def test_invalid_grids_are_rejected(ttcs, moves, levels, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ScoreGrid(ttcs, moves, levels)
 
@@ -351,7 +349,7 @@ def test_grids_that_cannot_be_meant_are_refused(ttcs, moves, levels, message: st
 def test_a_tally_without_cases_has_no_scores() -> None:
     p, outcomes, known, labels = _cases(10)
     for tally in (Tally(GRID), _tally((p, outcomes, np.zeros_like(known), labels)), _tally(_cases(0))):
-        maintenance_lock = [
+        scores = [
             (pooled,),
             (brier_decomposition,),
             (reliability,),
@@ -359,20 +357,20 @@ def test_a_tally_without_cases_has_no_scores() -> None:
             (two_sided_slices, "hour", 60, 50),
         ]
         compared = [(skill, tally), (brier_difference, tally), (skill_interval, tally)]
-        for figure, *arguments in maintenance_lock + compared:
+        for score, *arguments in scores + compared:
             with pytest.raises(ValueError, match="no cases in the tally"):
-                figure(tally, *arguments)
+                score(tally, *arguments)
 
 
 @pytest.mark.parametrize("compare", [brier_difference, skill_interval, skill, lambda one, other: merge([one, other])])
-def test_tallies_of_different_grids_do_not_mix(compare) -> None:
+def test_tallies_of_different_grids_are_rejected(compare) -> None:
     other = replace(GRID, levels={**GRID.levels, "hour": 25})
     with pytest.raises(ValueError, match=r"tallies of different grids: ScoreGrid.*25.*, expected ScoreGrid.*24"):
         compare(_tally(_cases(60)), _tally(_cases(60), other))
 
 
 @pytest.mark.parametrize("compare", [brier_difference, skill_interval, skill])
-def test_tallies_of_different_cases_are_not_compared(compare) -> None:
+def test_tallies_of_different_cases_are_rejected(compare) -> None:
     p, outcomes, known, labels = _cases(60)
     with pytest.raises(ValueError, match=rf"different cases \(\[{4 * known.sum()}, 480\]\)"):
         compare(_tally((p, outcomes, known, labels)), _tally((np.nan_to_num(p), outcomes, known | True, labels)))
@@ -381,7 +379,7 @@ def test_tallies_of_different_cases_are_not_compared(compare) -> None:
 
 
 @pytest.mark.parametrize("interval", [brier_difference, skill_interval])
-def test_one_week_is_too_little_for_an_interval(interval) -> None:
+def test_an_interval_requires_two_weeks(interval) -> None:
     p, outcomes, known, labels = _cases(60)
     tally = _tally((p, outcomes, known, labels | {"week": np.full(60, 7)}))
     with pytest.raises(ValueError, match="cases of 1 week, expected 2 or more"):
@@ -389,7 +387,7 @@ def test_one_week_is_too_little_for_an_interval(interval) -> None:
     assert skill(tally, tally) == 0.0
 
 
-def test_names_that_the_grid_lacks_are_refused() -> None:
+def test_names_unknown_to_the_grid_are_rejected() -> None:
     tally = _tally(_cases(60))
     with pytest.raises(ValueError, match="no row dimension 'day', expected one of"):
         slices(tally, "day")
@@ -404,7 +402,7 @@ def test_names_that_the_grid_lacks_are_refused() -> None:
 
 
 @pytest.mark.parametrize("against", [skill, skill_interval])
-def test_there_is_no_skill_against_a_reference_without_error(against) -> None:
+def test_skill_against_a_reference_without_error_is_undefined(against) -> None:
     p, outcomes, known, labels = _cases(60)
     with pytest.raises(ValueError, match="the reference's Brier score is 0"):
         against(_tally((p, outcomes, known, labels)), _tally((outcomes.astype(float), outcomes, known, labels)))

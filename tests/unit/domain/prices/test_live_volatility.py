@@ -1,4 +1,4 @@
-"""What the live session knows at each tick is what the fit knew at each bar."""
+"""The live state at each tick equals the state of the fit at each bar."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -25,7 +25,7 @@ FIT_DAYS = 20
 
 @pytest.fixture(scope="module", params=SOURCES)
 def history(request: pytest.FixtureRequest) -> MarketHistory:
-    """22 days of ETH, with three gaps in the last."""
+    """22 days of ETH with three gaps on the last day."""
     last = (FIT_DAYS + 1) * DAY
     gone = np.r_[last + 100 : last + 101, last + 400 : last + 403, last + 900 : last + 1000]
     closes = closes_from_usd(*without(price_series(request.param, "ETH", 1_700_000, (FIT_DAYS + 2) * DAY), gone))
@@ -46,7 +46,7 @@ def state_at(history: MarketHistory, rule: StandardisedRule, row: int) -> Volati
 
 
 @pytest.mark.slow
-def test_a_day_replayed_tick_by_tick_gives_what_the_fit_has_to_1e_9(
+def test_replaying_a_day_tick_by_tick_gives_the_states_of_the_fit_within_1e_9(
     history: MarketHistory, rule: StandardisedRule
 ) -> None:
     first = len(history) - DAY
@@ -59,7 +59,7 @@ def test_a_day_replayed_tick_by_tick_gives_what_the_fit_has_to_1e_9(
             continue
         close, instant = float(history.scaled[row] / history.scale), history.first_minute + row + 1
         at = datetime.fromtimestamp(instant * 60, UTC)
-        if row >= first:  # what comes within the minute must not matter at its end
+        if row >= first:  # ticks within the minute must not affect the state at its end
             for part, wobble in ((0.2, 1.001), (0.7, 0.999)):
                 live.add(instant - 1 + part, close * wobble)
         ticks.add(Tick(at, close))
@@ -83,9 +83,7 @@ def test_a_day_replayed_tick_by_tick_gives_what_the_fit_has_to_1e_9(
     assert compared > 1200
 
 
-def test_volatility_rises_with_the_tick_and_not_only_with_the_bar(
-    history: MarketHistory, rule: StandardisedRule
-) -> None:
+def test_a_tick_raises_volatility_before_its_bar_closes(history: MarketHistory, rule: StandardisedRule) -> None:
     start = state_at(history, rule, len(history) - 1)
     live = LiveVolatility(start, rule.parameters.volatility)
     live.add(start.minute + 1.1, start.close * 1.01)
@@ -95,7 +93,7 @@ def test_volatility_rises_with_the_tick_and_not_only_with_the_bar(
     assert calm.current_state().variances[0] < start.variances[0]
 
 
-def test_a_gap_holds_the_state_and_the_first_tick_after_it_adds_no_return(
+def test_a_gap_keeps_the_state_and_the_first_tick_after_it_adds_no_return(
     history: MarketHistory, rule: StandardisedRule
 ) -> None:
     start = state_at(history, rule, len(history) - 1)
@@ -104,10 +102,10 @@ def test_a_gap_holds_the_state_and_the_first_tick_after_it_adds_no_return(
     assert live.current_state().variances == start.variances
     live.add(start.minute + 301.0, start.close * 1.2)
     live.add(start.minute + 302.0, start.close * 1.2)
-    assert live.current_state().variances[0] < start.variances[0], "the minute after counts again"
+    assert live.current_state().variances[0] < start.variances[0], "the next minute has a return"
 
 
-def test_ticks_of_the_past_change_nothing(history: MarketHistory, rule: StandardisedRule) -> None:
+def test_ticks_out_of_order_are_ignored(history: MarketHistory, rule: StandardisedRule) -> None:
     start = state_at(history, rule, len(history) - 1)
     live = LiveVolatility(start, rule.parameters.volatility)
     live.add_all([(start.minute - 5.0, 1.0), (start.minute + 1.0, 1.0)])
@@ -118,7 +116,7 @@ def test_ticks_of_the_past_change_nothing(history: MarketHistory, rule: Standard
     assert live.current_state() == before
 
 
-def test_a_rule_comes_back_from_what_is_stored(history: MarketHistory, rule: StandardisedRule) -> None:
+def test_a_rule_is_restored_from_its_json(history: MarketHistory, rule: StandardisedRule) -> None:
     again = model_named("standardised").rule(rule.as_json())
     states = rule.states(history, np.arange(len(history) - DAY, len(history) - DAY + 50))
     moves = np.array([10.0, -75.0])

@@ -1,4 +1,4 @@
-"""Claims about momentum, against plain fractions."""
+"""Momentum compared with exact fractions."""
 
 from fractions import Fraction
 
@@ -39,7 +39,7 @@ def _score_bps(minutes: list[int], cents: list[int], row: int, profile: Profile)
 
 
 def _buckets(score_bps: Fraction, profile: Profile) -> set[int]:
-    """The bucket; both neighbours when the score lies on the edge of two, as close as a float can tell."""
+    """The bucket, or both neighbours when the score is within rounding of an edge."""
     buckets = set()
     for nudged in (score_bps - Fraction(1, 10**9), score_bps + Fraction(1, 10**9)):
         bucket = round(nudged)
@@ -72,7 +72,7 @@ def test_score_and_bucket_equal_the_formula(profile: Profile, data: st.DataObjec
             assert int(momentum.buckets[row]) in _buckets(expected, profile)
 
 
-def test_a_return_is_measured_against_the_earlier_price() -> None:
+def test_a_return_is_relative_to_the_earlier_price() -> None:
     # From 100 to 200 is +100 %, not +50 %: with one lag only, S is that return.
     config = ModelConfig(momentum_lags_minutes=(1,), momentum_weights=(1.0,))
     momentum = compute_momentum(_closes([1, 2, 3], [10_000, 20_000, 10_000]), config)
@@ -86,19 +86,19 @@ def test_each_lag_has_its_own_weight() -> None:
         assert weighted_return(np.array([100.0]), lagged, SOUND)[0] == pytest.approx(weight * 0.25)
 
 
-def _whole_lot_moved(half_bps: int) -> Closes:
-    """31 bars: every earlier close is 200.00, the last is `half_bps` cents above: S is exactly half as many bps."""
+def _single_move(half_bps: int) -> Closes:
+    """30 bars at 200.00 and one `half_bps` cents above: S is exactly `half_bps` / 2 bps."""
     return _closes(list(range(1, 32)), [20_000] * 30 + [20_000 + half_bps])
 
 
 def test_a_score_of_exactly_half_a_basis_point_rounds_to_even() -> None:
     halves = [half for half in range(-59, 60) if half % 2]
     exact = {half: round(Fraction(half, 2)) for half in halves}
-    made = {half: int(compute_momentum(_whole_lot_moved(half), SOUND).buckets[-1]) for half in halves}
-    assert made == exact
+    buckets = {half: int(compute_momentum(_single_move(half), SOUND).buckets[-1]) for half in halves}
+    assert buckets == exact
 
 
-def test_halves_go_to_the_even_neighbour_and_not_away_from_zero() -> None:
+def test_halves_round_to_even() -> None:
     scores = np.array([0.5, 2.5, 4.5, -0.5, -2.5, -4.5]) / 10_000
     assert (scores * 10_000).tolist() == [0.5, 2.5, 4.5, -0.5, -2.5, -4.5]
     assert bucket_of(scores, SOUND).tolist() == [0, 2, 4, 0, -2, -4]
@@ -147,7 +147,7 @@ def test_one_missing_minute_leaves_exactly_the_bars_at_its_lags_without_momentum
 
 
 def test_lags_count_rows_in_source_and_minutes_in_sound() -> None:
-    # A gap of ten hours; the price doubles while nobody looks.
+    # The price doubles during a gap of ten hours.
     minutes = [*range(40), *range(640, 680)]
     cents = [10_000] * 40 + [20_000] * 40
     source = compute_momentum(_closes(minutes, cents), SOURCE)

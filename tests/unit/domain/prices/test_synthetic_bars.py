@@ -1,4 +1,4 @@
-"""Claims about the generated bars: their shape, and the truth that they were made from."""
+"""Synthetic bars: shape, and statistics against the parameters of the process."""
 
 from dataclasses import replace
 
@@ -12,8 +12,8 @@ from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.domain.prices.synthetic_bars import START_PRICES_USD, SimulationParameters, SyntheticBars, generate_bars
 
 END = 29_500_000
-TRUTH = SimulationParameters(100_000.0)
-#: Constant volatility, no jumps, no gaps: what is left has known moments.
+PARAMETERS = SimulationParameters(100_000.0)
+#: Constant volatility without jumps and gaps, so that moments are known.
 PLAIN = SimulationParameters(
     100_000.0, slow_log_sd=0.0, fast_log_sd=0.0, season_log_depth=0.0, jumps_per_day=0.0, gaps_per_day=0.0
 )
@@ -21,7 +21,7 @@ PLAIN = SimulationParameters(
 
 @pytest.fixture(scope="module")
 def bars() -> SyntheticBars:
-    return generate_bars(TRUTH, 180, END, 1)
+    return generate_bars(PARAMETERS, 180, END, 1)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def _autocorrelation(values: Floats, lag: int) -> float:
     return float(np.corrcoef(values[:-lag], values[lag:])[0, 1])
 
 
-def test_the_same_seed_gives_the_same_bars_and_another_seed_others() -> None:
-    first, again, other = (generate_bars(TRUTH, 3, END, seed) for seed in (4, 4, 5))
+def test_the_seed_determines_the_bars() -> None:
+    first, again, other = (generate_bars(PARAMETERS, 3, END, seed) for seed in (4, 4, 5))
     for name in ("minutes", "open", "high", "low", "close", "volume"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
     assert not np.array_equal(first.close[:1000], other.close[:1000])
@@ -66,26 +66,26 @@ def test_prices_are_whole_cents(bars: SyntheticBars) -> None:
 def test_a_bar_opens_where_the_one_before_it_closed(bars: SyntheticBars) -> None:
     adjacent = np.diff(bars.minutes) == 1
     np.testing.assert_array_equal(bars.open[1:][adjacent], bars.close[:-1][adjacent])
-    assert bars.open[0] == TRUTH.start_price_usd
+    assert bars.open[0] == PARAMETERS.start_price_usd
 
 
-def test_gaps_exist_as_often_and_as_long_as_the_truth_says() -> None:
-    gappy = generate_bars(replace(TRUTH, gaps_per_day=2.0), 180, END, 1)
+def test_the_number_and_length_of_gaps_follow_the_parameters() -> None:
+    gappy = generate_bars(replace(PARAMETERS, gaps_per_day=2.0), 180, END, 1)
     lengths = [gap.missing_minutes for gap in find_gaps(gappy.minutes)]
     assert len(lengths) == pytest.approx(360, abs=4 * 360**0.5)
     assert np.mean(lengths) == pytest.approx(45.0, rel=0.25)
-    assert find_gaps(generate_bars(replace(TRUTH, gaps_per_day=0.0), 5, END, 1).minutes) == []
+    assert find_gaps(generate_bars(replace(PARAMETERS, gaps_per_day=0.0), 5, END, 1).minutes) == []
 
 
 def test_the_default_bars_have_gaps(bars: SyntheticBars) -> None:
     assert 1 <= len(find_gaps(bars.minutes)) <= 25
 
 
-def test_the_price_moves_on_through_a_gap() -> None:
-    gappy = generate_bars(replace(TRUTH, gaps_per_day=2.0), 60, END, 3)
+def test_the_price_keeps_moving_during_a_gap() -> None:
+    gappy = generate_bars(replace(PARAMETERS, gaps_per_day=2.0), 60, END, 3)
     across = np.diff(gappy.minutes) > 10
     jumps = np.abs(np.log(gappy.open[1:] / gappy.close[:-1]))[across]
-    assert np.median(jumps) > 3 * TRUTH.sigma_per_minute
+    assert np.median(jumps) > 3 * PARAMETERS.sigma_per_minute
 
 
 def test_there_is_no_drift(bars: SyntheticBars) -> None:
@@ -93,7 +93,7 @@ def test_there_is_no_drift(bars: SyntheticBars) -> None:
     assert abs(returns.mean()) < 3 * returns.std() / len(returns) ** 0.5
 
 
-def test_there_is_no_momentum_to_be_found(bars: SyntheticBars) -> None:
+def test_there_is_no_momentum(bars: SyntheticBars) -> None:
     closes = closes_from_usd(bars.minutes, bars.close)
     score = compute_momentum(closes, ModelConfig()).score_pct[:-1]
     following = np.where(np.diff(bars.minutes) == 1, np.diff(np.log(bars.close)), np.nan)
@@ -102,7 +102,7 @@ def test_there_is_no_momentum_to_be_found(bars: SyntheticBars) -> None:
     x, y = score[known], following[known]
     slope, error = (x * y).sum() / (x * x).sum(), ((x * y) ** 2).sum() ** 0.5 / (x * x).sum()
     assert abs(slope) < 3 * error
-    assert error * x.std() < 0.01 * y.std(), "the bars are enough to see a correlation of 3 %"
+    assert error * x.std() < 0.01 * y.std(), "there are enough bars to detect a correlation of 3 %"
 
 
 def test_volatility_clusters_for_minutes_and_for_days(bars: SyntheticBars) -> None:
@@ -120,7 +120,7 @@ def test_without_clusters_season_and_jumps_volatility_is_constant(plain: Synthet
     assert kurtosis == pytest.approx(3.0, abs=0.1)
 
 
-def test_a_cluster_of_volatility_is_as_strong_and_as_long_as_the_truth_says() -> None:
+def test_volatility_clusters_have_the_strength_and_length_of_the_parameters() -> None:
     clustered = generate_bars(replace(PLAIN, fast_log_sd=0.30, fast_half_life_minutes=30.0), 200, END, 8)
     returns = np.log(clustered.close / clustered.open)
     kurtosis = (returns**4).mean() / (returns**2).mean() ** 2
@@ -129,7 +129,7 @@ def test_a_cluster_of_volatility_is_as_strong_and_as_long_as_the_truth_says() ->
     assert np.cov(log_size[:-30], log_size[30:])[0, 1] == pytest.approx(0.30**2 / 2, rel=0.2)
 
 
-def test_highs_and_lows_are_a_brownian_motions(plain: SyntheticBars) -> None:
+def test_highs_and_lows_are_distributed_as_brownian_extremes(plain: SyntheticBars) -> None:
     # The maximum of a Brownian motion over a minute is distributed as |N(0, sigma^2)|.
     for reach in (np.log(plain.high / plain.open), -np.log(plain.low / plain.open)):
         scaled = reach / PLAIN.sigma_per_minute
@@ -146,7 +146,7 @@ def test_the_day_is_most_volatile_at_15_utc_and_calmest_at_3() -> None:
     assert np.log(size.max() / size.min()) == pytest.approx(0.70, abs=0.06)
 
 
-def test_jumps_come_at_their_rate_and_size() -> None:
+def test_jumps_have_the_rate_and_size_of_the_parameters() -> None:
     jumpy = generate_bars(replace(PLAIN, jumps_per_day=2.0, jump_sd=0.05), 200, END, 7)
     returns = np.log(jumpy.close / jumpy.open)
     seen = returns[np.abs(returns) > 6 * PLAIN.sigma_per_minute]
@@ -155,11 +155,11 @@ def test_jumps_come_at_their_rate_and_size() -> None:
     assert seen.std() == pytest.approx(0.05 / share**0.5, rel=0.15)
 
 
-def test_a_demonstration_begins_with_btc_and_eth() -> None:
+def test_the_demonstration_symbols_are_btc_and_eth() -> None:
     assert list(START_PRICES_USD) == ["BTC", "ETH"]
 
 
 @pytest.mark.parametrize("days", [0, -1])
-def test_no_days_are_refused(days: int) -> None:
+def test_zero_or_negative_days_are_rejected(days: int) -> None:
     with pytest.raises(ValueError, match="days must be 1 or more"):
-        generate_bars(TRUTH, days, END, 1)
+        generate_bars(PARAMETERS, days, END, 1)

@@ -1,4 +1,4 @@
-"""Ticks: what is kept, what follows from them, and which quotes are believed."""
+"""Tick history, features of ticks and validation of quotes."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ def every_minute(price: float = 100.0) -> dict[float, float]:
     return {-60.0 * minutes: price for minutes in range(31)}
 
 
-def test_the_deltas_are_changes_over_their_minutes() -> None:
+def test_deltas_are_changes_over_their_lags() -> None:
     prices = every_minute() | {-60.0: 99.0, -120.0: 98.0, -900.0: 80.0, -1800.0: 50.0, 0.0: 100.0}
     features = history(prices).features()
     assert features is not None
@@ -39,14 +39,14 @@ def test_the_deltas_are_changes_over_their_minutes() -> None:
     assert features.missing_lags == ()
 
 
-def test_a_missing_lag_makes_the_score_partial_and_says_which() -> None:
+def test_a_missing_lag_makes_the_score_partial_and_is_reported() -> None:
     prices = {second: price for second, price in every_minute().items() if second > -600} | {-60.0: 99.0}
     found = history(prices)
     features = found.features()
     assert features is not None
     assert features.missing_lags == (15, 30)
     assert features.deltas_pct[4:] == (None, None)
-    # Of the known lags only the first moved: its weight 0.30 of the known 0.90.
+    # Only the first lag has a change: weight 0.30 of the known 0.90.
     assert features.score_pct == pytest.approx(100 / 99 * 0.30 / 0.90)
     assert found.momentum() == (None, None), "a partial score is not momentum"
 
@@ -59,25 +59,25 @@ def test_without_any_lag_there_is_no_score() -> None:
 
 
 @pytest.mark.parametrize(("age", "known"), [(60.0, True), (149.9, True), (150.0, True), (150.1, False)])
-def test_a_price_counts_for_a_lag_up_to_90_seconds_before_it(age: float, known: bool) -> None:
+def test_a_lagged_price_may_be_up_to_90_seconds_older_than_its_lag(age: float, known: bool) -> None:
     features = history({-age: 99.0, 0.0: 100.0}).features()
     assert features is not None
     assert (features.deltas_pct[0] is not None) == known
 
 
-def test_a_price_after_the_lag_is_not_the_price_at_it() -> None:
+def test_a_price_after_the_lag_is_not_used() -> None:
     features = history({-59.9: 99.0, 0.0: 100.0}).features()
     assert features is not None
     assert features.deltas_pct[0] is None
 
 
-def test_the_mean_is_that_of_the_last_minute() -> None:
+def test_the_mean_covers_the_last_minute() -> None:
     features = history({-60.0: 1000.0, -59.9: 10.0, -30.0: 20.0, 0.0: 30.0}).features()
     assert features is not None
     assert features.mean_1m_usd == pytest.approx(20.0)
 
 
-def test_features_follow_each_new_tick() -> None:
+def test_features_are_recomputed_for_each_tick() -> None:
     found = history(every_minute())
     before = found.features()
     assert found.add(Tick(NOW + timedelta(seconds=1), 110.0))
@@ -88,7 +88,7 @@ def test_features_follow_each_new_tick() -> None:
     assert before != after
 
 
-def test_old_ticks_are_forgotten_and_memory_stays_bounded() -> None:
+def test_old_ticks_are_discarded_and_memory_stays_bounded() -> None:
     found = TickHistory(ModelConfig())
     for second in range(3 * 3600):
         found.add(Tick(NOW + timedelta(seconds=second), 100.0))
@@ -97,7 +97,7 @@ def test_old_ticks_are_forgotten_and_memory_stays_bounded() -> None:
     assert found.momentum() == (0.0, 0)
 
 
-def test_a_tick_within_the_same_millisecond_is_left_out() -> None:
+def test_a_second_tick_of_the_same_millisecond_is_not_added() -> None:
     found = history({0.0: 100.0})
     assert not found.add(Tick(NOW + timedelta(microseconds=400), 101.0))
     assert found.add(Tick(NOW + timedelta(microseconds=1400), 102.0))
@@ -111,94 +111,94 @@ def seconds(value: float) -> timedelta:
     return timedelta(seconds=value)
 
 
-def test_a_quote_becomes_a_tick_at_its_own_time() -> None:
-    gate = QuoteValidator()
-    assert gate.validate(Quote("BTC", 100.0, NOW - seconds(0.3)), NOW) == Tick(NOW - seconds(0.3), 100.0)
-    assert gate.problem is None
+def test_a_quote_becomes_a_tick_with_its_own_timestamp() -> None:
+    validator = QuoteValidator()
+    assert validator.validate(Quote("BTC", 100.0, NOW - seconds(0.3)), NOW) == Tick(NOW - seconds(0.3), 100.0)
+    assert validator.problem is None
 
 
-def test_a_quote_without_a_time_is_of_now() -> None:
+def test_a_quote_without_a_timestamp_is_dated_now() -> None:
     assert QuoteValidator().validate(Quote("BTC", 100.0), NOW) == Tick(NOW, 100.0)
 
 
-def test_a_repeated_quote_is_the_price_as_of_now() -> None:
-    gate = QuoteValidator()
-    gate.validate(Quote("BTC", 100.0, NOW), NOW)
-    assert gate.validate(Quote("BTC", 100.0, NOW), NOW + seconds(3)) == Tick(NOW + seconds(3), 100.0)
+def test_a_repeated_quote_is_dated_now() -> None:
+    validator = QuoteValidator()
+    validator.validate(Quote("BTC", 100.0, NOW), NOW)
+    assert validator.validate(Quote("BTC", 100.0, NOW), NOW + seconds(3)) == Tick(NOW + seconds(3), 100.0)
 
 
-def test_a_quote_that_was_overtaken_is_left_out_in_silence() -> None:
-    gate = QuoteValidator()
-    gate.validate(Quote("BTC", 100.0, NOW), NOW)
-    assert gate.validate(Quote("BTC", 99.0, NOW - seconds(1)), NOW + seconds(1)) is None
-    assert gate.problem is None
+def test_a_quote_delivered_out_of_order_is_ignored_without_a_problem() -> None:
+    validator = QuoteValidator()
+    validator.validate(Quote("BTC", 100.0, NOW), NOW)
+    assert validator.validate(Quote("BTC", 99.0, NOW - seconds(1)), NOW + seconds(1)) is None
+    assert validator.problem is None
 
 
-def test_ticks_never_go_back_in_time() -> None:
-    gate = QuoteValidator()
-    gate.validate(Quote("BTC", 100.0, NOW), NOW)
-    confirmed = gate.validate(Quote("BTC", 100.0, NOW), NOW + seconds(2))
-    late = gate.validate(Quote("BTC", 101.0, NOW + seconds(1)), NOW + seconds(3))
+def test_tick_timestamps_strictly_increase() -> None:
+    validator = QuoteValidator()
+    validator.validate(Quote("BTC", 100.0, NOW), NOW)
+    confirmed = validator.validate(Quote("BTC", 100.0, NOW), NOW + seconds(2))
+    late = validator.validate(Quote("BTC", 101.0, NOW + seconds(1)), NOW + seconds(3))
     assert confirmed is not None
     assert late == Tick(confirmed.at + MILLISECOND, 101.0)
 
 
-def test_a_source_whose_clock_is_ahead_is_dated_by_ours_and_it_is_said() -> None:
-    gate = QuoteValidator()
-    assert gate.validate(Quote("BTC", 100.0, NOW + seconds(30)), NOW) == Tick(NOW, 100.0)
-    assert gate.problem == "prices are dated 30.0 s ahead of this machine's clock"
-    gate.validate(Quote("BTC", 100.0, NOW + seconds(30.5)), NOW + seconds(31))
-    assert gate.problem is None
+def test_a_timestamp_ahead_of_our_clock_is_replaced_and_reported() -> None:
+    validator = QuoteValidator()
+    assert validator.validate(Quote("BTC", 100.0, NOW + seconds(30)), NOW) == Tick(NOW, 100.0)
+    assert validator.problem == "prices are dated 30.0 s ahead of this machine's clock"
+    validator.validate(Quote("BTC", 100.0, NOW + seconds(30.5)), NOW + seconds(31))
+    assert validator.problem is None
 
 
-def test_prices_that_arrive_late_look_old_and_it_is_said() -> None:
-    gate = QuoteValidator()
-    tick = gate.validate(Quote("BTC", 100.0, NOW - seconds(20)), NOW)
+def test_delayed_prices_keep_their_timestamp_and_are_reported() -> None:
+    validator = QuoteValidator()
+    tick = validator.validate(Quote("BTC", 100.0, NOW - seconds(20)), NOW)
     assert tick == Tick(NOW - seconds(20), 100.0)
-    assert gate.problem == "prices arrive 20.0 s after their time"
+    assert validator.problem == "prices arrive 20.0 s after their time"
 
 
 @pytest.mark.parametrize("price", [0.0, -1.0, math.nan, math.inf, -math.inf])
-def test_what_is_no_price_is_refused(price: float) -> None:
-    gate = QuoteValidator()
-    assert gate.validate(Quote("BTC", price), NOW) is None
-    assert gate.problem == f"{price} is not a valid price"
-    assert gate.validate(Quote("BTC", 100.0), NOW) is not None
-    assert gate.problem is None
+def test_an_invalid_price_is_rejected(price: float) -> None:
+    validator = QuoteValidator()
+    assert validator.validate(Quote("BTC", price), NOW) is None
+    assert validator.problem == f"{price} is not a valid price"
+    assert validator.validate(Quote("BTC", 100.0), NOW) is not None
+    assert validator.problem is None
 
 
-@pytest.mark.parametrize("absurd", [1.0, 100.0 * (1 - OUTLIER_CHANGE) - 1, 100.0 * (1 + OUTLIER_CHANGE) + 1, 10_000.0])
-def test_an_absurd_price_is_not_believed(absurd: float) -> None:
-    gate = QuoteValidator(Tick(NOW - seconds(1), 100.0))
-    assert gate.validate(Quote("BTC", absurd), NOW) is None
-    assert gate.problem is not None
-    assert "rejected until further quotes confirm it" in gate.problem
-    assert gate.validate(Quote("BTC", 100.5), NOW + seconds(1)) == Tick(NOW + seconds(1), 100.5)
+@pytest.mark.parametrize("outlier", [1.0, 100.0 * (1 - OUTLIER_CHANGE) - 1, 100.0 * (1 + OUTLIER_CHANGE) + 1, 10_000.0])
+def test_an_outlier_is_rejected(outlier: float) -> None:
+    validator = QuoteValidator(Tick(NOW - seconds(1), 100.0))
+    assert validator.validate(Quote("BTC", outlier), NOW) is None
+    assert validator.problem is not None
+    assert "rejected until further quotes confirm it" in validator.problem
+    assert validator.validate(Quote("BTC", 100.5), NOW + seconds(1)) == Tick(NOW + seconds(1), 100.5)
 
 
-def test_a_crash_that_others_confirm_is_believed() -> None:
-    gate = QuoteValidator(Tick(NOW - seconds(1), 100.0))
-    admitted = [gate.validate(Quote("BTC", price), NOW + seconds(i)) for i, price in enumerate((70.0, 70.2, 69.9))]
+def test_an_outlier_confirmed_by_further_quotes_is_accepted() -> None:
+    validator = QuoteValidator(Tick(NOW - seconds(1), 100.0))
+    admitted = [validator.validate(Quote("BTC", price), NOW + seconds(i)) for i, price in enumerate((70.0, 70.2, 69.9))]
     assert [tick is not None for tick in admitted] == [False, False, True]
 
 
-def test_absurd_prices_that_disagree_confirm_nothing() -> None:
-    gate = QuoteValidator(Tick(NOW - seconds(1), 100.0))
+def test_outliers_that_disagree_do_not_confirm_each_other() -> None:
+    validator = QuoteValidator(Tick(NOW - seconds(1), 100.0))
     prices = (70.0, 50.0, 70.0, 50.0, 70.0, 50.0)
-    assert all(gate.validate(Quote("BTC", price), NOW + seconds(i)) is None for i, price in enumerate(prices))
+    assert all(validator.validate(Quote("BTC", price), NOW + seconds(i)) is None for i, price in enumerate(prices))
 
 
-def test_absurd_prices_between_good_ones_never_add_up() -> None:
-    gate = QuoteValidator(Tick(NOW - seconds(1), 100.0))
+def test_outliers_between_valid_quotes_do_not_accumulate() -> None:
+    validator = QuoteValidator(Tick(NOW - seconds(1), 100.0))
     for i in range(5):
-        assert gate.validate(Quote("BTC", 70.0), NOW + seconds(2 * i)) is None
-        assert gate.validate(Quote("BTC", 100.0), NOW + seconds(2 * i + 1)) is not None
+        assert validator.validate(Quote("BTC", 70.0), NOW + seconds(2 * i)) is None
+        assert validator.validate(Quote("BTC", 100.0), NOW + seconds(2 * i + 1)) is not None
 
 
-def test_a_quote_of_another_age_is_refused() -> None:
-    for stated in (NOW - timedelta(days=2), datetime(1970, 1, 21, tzinfo=UTC)):
-        gate = QuoteValidator()
-        assert gate.validate(Quote("BTC", 100.0, stated), NOW) is None
-        assert gate.problem == f"the newest price is dated {stated:%Y-%m-%d %H:%M} UTC"
-        assert gate.validate(Quote("BTC", 101.0, NOW), NOW) == Tick(NOW, 101.0)
-        assert gate.problem is None
+def test_a_quote_older_than_a_day_is_rejected() -> None:
+    for quoted_at in (NOW - timedelta(days=2), datetime(1970, 1, 21, tzinfo=UTC)):
+        validator = QuoteValidator()
+        assert validator.validate(Quote("BTC", 100.0, quoted_at), NOW) is None
+        assert validator.problem == f"the newest price is dated {quoted_at:%Y-%m-%d %H:%M} UTC"
+        assert validator.validate(Quote("BTC", 101.0, NOW), NOW) == Tick(NOW, 101.0)
+        assert validator.problem is None

@@ -1,4 +1,4 @@
-"""Claims about the volatility forecast: season, states, weights, and that it sees no future."""
+"""Volatility forecast: season, states, weights, and independence of future bars."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -41,7 +41,7 @@ def log_closes(source: str, symbol: str, first: int, days: int) -> tuple[int, Fl
 
 @pytest.fixture(scope="module", params=SOURCES)
 def gapped(request: pytest.FixtureRequest) -> tuple[int, Floats]:
-    """21 days of BTC; the last has a missing minute, two in a row, and a gap of three hours."""
+    """21 days of BTC; on the last day one minute, two minutes and three hours are missing."""
     first_minute, logs = log_closes(request.param, "BTC", 1_500_000, 21)
     for start, stop in ((200, 201), (500, 502), (800, 980)):
         logs[WARM_UP + start : WARM_UP + stop] = np.nan
@@ -67,7 +67,7 @@ def with_season(level: float) -> VolatilityParameters:
     return VolatilityParameters(np.full(192, level), np.zeros((len(KNOTS_MINUTES), 0)), 2.5e-9, 0)
 
 
-def test_a_day_replayed_bar_by_bar_gives_the_states_of_the_fit(
+def test_replaying_a_day_bar_by_bar_gives_the_states_of_the_fit(
     gapped: tuple[int, Floats], fitted: tuple[VolatilityParameters, VolatilityTrack]
 ) -> None:
     (first_minute, logs), (parameters, track) = gapped, fitted
@@ -84,36 +84,36 @@ def test_a_day_replayed_bar_by_bar_gives_the_states_of_the_fit(
     assert compared == DAY - 183
 
 
-def test_a_track_gone_on_from_a_state_is_the_whole_track_to_the_last_bit(
+def test_a_track_continued_from_a_state_equals_the_whole_track(
     gapped: tuple[int, Floats], fitted: tuple[VolatilityParameters, VolatilityTrack]
 ) -> None:
     (first_minute, logs), (parameters, track) = gapped, fitted
     for row in (WARM_UP - 1, WARM_UP + 199, WARM_UP + 980, WARM_UP + 1000):
         # After a gap the state is that of the bar before it.
         before = replace(state_after(track, logs, row), close=float(np.exp(logs[row])))
-        # exp and log lose a bit, so the first return is compared to 1e-9 and all else must be exact.
+        # exp and log are inexact in the last bit, which affects the first return.
         rest = track_volatility(logs[row + 1 :], first_minute + row + 1, parameters, before)
         np.testing.assert_allclose(rest.variances, track.variances[:, row + 1 :], rtol=1e-9)
         np.testing.assert_allclose(rest.mean_abs_return, track.mean_abs_return[row + 1 :], rtol=1e-9)
-    held = state_after(track, logs, WARM_UP + 199)  # minute 200 is missing: no return after it touches this close
+    held = state_after(track, logs, WARM_UP + 199)  # minute 200 is missing, so this close is in no later return
     rest = track_volatility(logs[WARM_UP + 200 :], first_minute + WARM_UP + 200, parameters, held)
     np.testing.assert_array_equal(rest.variances, track.variances[:, WARM_UP + 200 :])
     np.testing.assert_array_equal(rest.mean_abs_return, track.mean_abs_return[WARM_UP + 200 :])
 
 
-def test_a_state_that_is_not_of_the_minute_before_gives_no_return_across_the_gap() -> None:
+def test_no_return_is_computed_across_a_gap_after_the_initial_state() -> None:
     before = VolatilityState(1000, 100.0, 1e-3, (1e-6,) * len(HALF_LIVES_MINUTES))
     track = track_volatility(np.log([200.0, 200.0]), 1005, with_season(1.0), before)
     assert track.variances[:, 0].tolist() == list(before.variances)
-    assert (track.variances[:, 1] < 1e-6).all()  # and then one quiet return
+    assert (track.variances[:, 1] < 1e-6).all()  # after one small return
 
 
 @given(st.floats(1e-3, 1.0), st.floats(-0.01, 0.01))
 @settings(max_examples=60, deadline=None)
-def test_a_tick_within_the_minute_decays_by_the_part_of_it_that_is_over(elapsed: float, move: float) -> None:
+def test_a_tick_within_a_minute_decays_the_means_by_the_elapsed_part(elapsed: float, move: float) -> None:
     parameters, start = with_season(1.3), VolatilityState(30_000_000, 100.0, 4e-4, (3e-7, 2e-7, 1.5e-7, 1e-7))
     instant = start.minute + 1 + elapsed
-    elapsed = instant - start.minute - 1  # as a float of that size has it
+    elapsed = instant - start.minute - 1  # as rounded at this magnitude
     found = start.at(instant, 100.0 * np.exp(move), parameters)
     scaled = min(abs(move) / np.sqrt(1.3), CAP_IN_MEAN_ABS_RETURNS * 4e-4)
     for half_life, past, now in zip(HALF_LIVES_MINUTES, start.variances, found.variances, strict=True):
@@ -121,7 +121,7 @@ def test_a_tick_within_the_minute_decays_by_the_part_of_it_that_is_over(elapsed:
         assert now == pytest.approx(kept * past + (1 - kept) * scaled**2 / elapsed, rel=1e-6, abs=1e-15)
 
 
-def test_states_between_bars_are_continuous_in_time_and_end_in_the_bars_state(
+def test_states_within_a_minute_are_continuous_and_end_in_the_state_of_the_bar(
     gapped: tuple[int, Floats], fitted: tuple[VolatilityParameters, VolatilityTrack]
 ) -> None:
     (first_minute, logs), (parameters, track) = gapped, fitted
@@ -131,26 +131,29 @@ def test_states_between_bars_are_continuous_in_time_and_end_in_the_bars_state(
     path = np.array([state.at(first_minute + row + part, price, parameters).variances for part in parts])
     np.testing.assert_allclose(path[-1], track.variances[:, row], rtol=1e-9)
     assert (np.abs(np.diff(np.log(path), axis=0)) < 2e-3).all()
-    # With the price unmoved nothing jumps at the bar's close either.
+    # With an unchanged price the state is continuous at the close.
     still = state.at(first_minute + row + 1e-4, state.close, parameters)
     np.testing.assert_allclose(still.variances, state.variances, rtol=1e-4)
     assert state.at(first_minute + row, state.close, parameters) == state
 
 
-def test_a_state_refuses_the_past_and_prices_that_are_none() -> None:
+def test_a_state_rejects_earlier_instants_and_invalid_prices() -> None:
     state, parameters = VolatilityState(1000, 100.0, 1e-3, (1e-6,) * 4), with_season(1.0)
     for instant, price in ((1000.9, 100.0), (1001.5, 0.0), (1001.5, -1.0), (1001.5, np.inf), (1001.5, np.nan)):
         with pytest.raises(ValueError, match="no state for price"):
             state.at(instant, price, parameters)
 
 
-def test_an_absurd_return_counts_as_twenty_usual_ones_and_no_more() -> None:
+def test_an_extreme_return_is_capped_at_twenty_mean_absolute_returns() -> None:
     rng = np.random.default_rng(5)
     calm = np.cumsum(rng.normal(0, 1e-3, 3000))
     spiked, parameters = calm.copy(), with_season(1.0)
     spiked[2000] += np.log(10)
-    track, usual = track_volatility(spiked, 0, parameters), track_volatility(calm, 0, parameters).mean_abs_return[1999]
-    limit = (CAP_IN_MEAN_ABS_RETURNS * usual) ** 2
+    track, mean_abs = (
+        track_volatility(spiked, 0, parameters),
+        track_volatility(calm, 0, parameters).mean_abs_return[1999],
+    )
+    limit = (CAP_IN_MEAN_ABS_RETURNS * mean_abs) ** 2
     for half_life, values in zip(HALF_LIVES_MINUTES, track.variances, strict=True):
         kept = 0.5 ** (1 / half_life)
         assert values[2000] == pytest.approx(kept * values[1999] + (1 - kept) * limit, rel=1e-9)
@@ -158,7 +161,7 @@ def test_an_absurd_return_counts_as_twenty_usual_ones_and_no_more() -> None:
 
 @given(st.lists(st.integers(0, 30_000_000), min_size=1, max_size=50))
 @settings(max_examples=50, deadline=None)
-def test_quarters_of_the_week_are_those_of_the_calendar(minutes: list[int]) -> None:
+def test_quarters_of_the_week_match_the_calendar(minutes: list[int]) -> None:
     for minute, found in zip(minutes, quarter_of_week(np.array(minutes)).tolist(), strict=True):
         at = EPOCH + timedelta(minutes=minute)
         weekend = at.weekday() >= 5
@@ -172,7 +175,7 @@ def test_weekends_begin_at_midnight_utc() -> None:
 
 @given(st.integers(0, 3 * MINUTES_PER_WEEK), st.floats(0, 0.999), st.floats(1 / 60, 60))
 @settings(max_examples=80, deadline=None)
-def test_the_mean_season_is_the_mean_over_the_seconds_ahead(minute: int, part: float, ttc: float) -> None:
+def test_the_mean_season_averages_over_the_horizon(minute: int, part: float, ttc: float) -> None:
     season = np.exp(np.random.default_rng(2).normal(0, 1, 192))
     parameters = VolatilityParameters(season, np.zeros((8, 5)), 1e-9, 0)
     points = minute + part + (np.arange(20_000) + 0.5) / 20_000 * ttc
@@ -180,7 +183,7 @@ def test_the_mean_season_is_the_mean_over_the_seconds_ahead(minute: int, part: f
     assert parameters.mean_season(np.array([minute + part]), ttc)[0] == pytest.approx(slow, rel=2e-3)
 
 
-def test_the_mean_season_runs_over_the_end_of_the_week() -> None:
+def test_the_mean_season_wraps_around_the_end_of_the_week() -> None:
     season = np.ones(192)
     season[:4] = 5.0  # the first hour of a weekday: 1970 began on a Thursday, so minute 0 of the grid's week
     parameters = VolatilityParameters(season, np.zeros((8, 5)), 1e-9, 0)
@@ -224,7 +227,7 @@ def test_sigma_has_a_floor() -> None:
     assert parameters.sigma(states, np.array([0]), 10)[0] == pytest.approx(2e-5)
 
 
-def test_the_season_of_generated_bars_is_found_again() -> None:
+def test_the_fit_recovers_the_season_of_synthetic_bars() -> None:
     truth = SimulationParameters(100_000.0, jumps_per_day=0.0)
     bars = generate_bars(truth, 400, 29_012_000, 7)
     closes = closes_from_usd(bars.minutes, bars.close)
@@ -255,7 +258,7 @@ def test_the_forecast_beats_plain_means_out_of_sample(source: str) -> None:
     parameters, track = fit_volatility(logs[:known], first_minute)
     track = track_volatility(logs, first_minute, parameters)
     squares = np.square(log_returns(logs))
-    usual = np.nanmean(squares[:known])
+    mean_abs = np.nanmean(squares[:known])
     rows = np.arange(known, len(logs) - 61, 5)
     instants = first_minute + rows + 1
     for ttc in (1, 5, 30, 60, 12):
@@ -263,10 +266,10 @@ def test_the_forecast_beats_plain_means_out_of_sample(source: str) -> None:
         seasonal = parameters.mean_season(instants, ttc)
         forecast = parameters.sigma(parameters.log_states(track.variances[:, rows]), instants, ttc) ** 2
 
-        def loss(variance: Floats, happened: Floats = ahead) -> float:
-            return float(np.mean(np.log(variance) + happened / variance))
+        def loss(variance: Floats, realised: Floats = ahead) -> float:
+            return float(np.mean(np.log(variance) + realised / variance))
 
-        constant = loss(usual * seasonal)
+        constant = loss(mean_abs * seasonal)
         averaged = loss(track.variances[1:, rows].mean(axis=0) * seasonal)  # domain.md, section 11
         assert loss(forecast) < constant - 0.1
         assert loss(forecast) < averaged
@@ -292,7 +295,7 @@ def test_the_fitted_weights_solve_the_equations_of_gamma_regression(
         assert (np.abs((states[:, known] * surprise).mean(axis=1)) < 1e-3).all()
 
 
-def test_nothing_after_the_fit_changes_parameters_or_earlier_states(gapped: tuple[int, Floats]) -> None:
+def test_bars_after_the_fit_do_not_change_parameters_or_earlier_states(gapped: tuple[int, Floats]) -> None:
     first_minute, logs = gapped
     parameters, track = fit_volatility(logs[:WARM_UP], first_minute)
     garbage = logs.copy()
@@ -307,8 +310,8 @@ def test_nothing_after_the_fit_changes_parameters_or_earlier_states(gapped: tupl
     )
 
 
-def test_the_last_hour_before_the_fit_does_count() -> None:
-    """The counterpart of the test above: parameters are of all that was known, not of less."""
+def test_the_last_hour_before_the_fit_changes_the_parameters() -> None:
+    """The parameters use all bars before the fit."""
     logs = np.cumsum(np.random.default_rng(9).normal(0, 1e-3, 5 * DAY))
     changed = logs.copy()
     changed[-1] += 0.01
