@@ -1,4 +1,4 @@
-"""The price files that benchmarks measure on: real ones where STRIKECAST_REAL_DATA names them, else generated ones."""
+"""Price files for benchmarks: those of STRIKECAST_REAL_DATA if it is set, otherwise synthetic bars."""
 
 import argparse
 import hashlib
@@ -9,41 +9,41 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.domain.prices import synthetic_bars as sample
+from pipelines.domain.prices import synthetic_bars
 from pipelines.service.builds import write_synthetic_bars
 
 VARIABLE = "STRIKECAST_REAL_DATA"
 ROOT = Path(__file__).parents[1]
 SYMBOLS = ("BTC", "ETH")
-#: Generated bars cover the five years of the real ones: 2021-07-17 to 2026-07-16.
+#: Synthetic bars cover the range of the real ones: 2021-07-17 to 2026-07-16.
 DAYS = 1826
 END = datetime(2026, 7, 17, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Prices:
-    """A folder with btc_1m.parquet and eth_1m.parquet; `generated` when this module made them."""
+    """A folder with btc_1m.parquet and eth_1m.parquet; `generated` for synthetic bars of this module."""
 
     folder: Path
     generated: bool
 
     @property
     def source(self) -> str:
-        """What a benchmark's output says about the bars."""
+        """Origin of the bars, for a benchmark's output."""
         return "measured on generated bars" if self.generated else f"measured on the bars of {self.folder}"
 
     def of(self, symbol: str) -> Path:
-        """The file of a symbol."""
+        """Path of a symbol's file."""
         return price_file(self.folder, symbol)
 
 
 def price_file(folder: Path, symbol: str) -> Path:
-    """The file of a symbol in a folder of price files."""
+    """Path of a symbol's file in a folder of price files."""
     return folder / f"{symbol.lower()}_1m.parquet"
 
 
 def add_prices_option(parser: argparse.ArgumentParser) -> None:
-    """`--prices FOLDER`; `chosen_prices` reads it."""
+    """Add the option `--prices FOLDER`, which `chosen_prices` reads."""
     parser.add_argument(
         "--prices",
         type=Path,
@@ -54,10 +54,10 @@ def add_prices_option(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_prices(arguments: argparse.Namespace, symbols: Sequence[str] = SYMBOLS) -> Prices:
-    """The prices of the command line, else those of STRIKECAST_REAL_DATA, else generated ones.
+    """The prices of the command line, otherwise of STRIKECAST_REAL_DATA, otherwise synthetic bars.
 
-    A relative path in STRIKECAST_REAL_DATA starts at the repository's root. Raises SystemExit with one line when a
-    folder that was asked for lacks a file.
+    A relative STRIKECAST_REAL_DATA is relative to the repository's root. Raises SystemExit with one line when a file is
+    missing.
     """
     setting = os.environ.get(VARIABLE)
     folder: Path | None = arguments.prices or ((ROOT / setting / "prices").resolve() if setting else None)
@@ -70,8 +70,8 @@ def chosen_prices(arguments: argparse.Namespace, symbols: Sequence[str] = SYMBOL
 
 
 def generated_prices() -> Path:
-    """A folder of generated bars, about 15 seconds' work the first time; made anew when the generator has changed."""
-    made_of = Path(sample.__file__).read_bytes() + Path(__file__).read_bytes()
+    """A folder of synthetic bars, generated in about 15 seconds and again after a change of the generator."""
+    made_of = Path(synthetic_bars.__file__).read_bytes() + Path(__file__).read_bytes()
     folder = ROOT / ".benchmarks" / f"prices-{hashlib.sha256(made_of).hexdigest()[:8]}"
     if not folder.is_dir():
         folder.parent.mkdir(exist_ok=True)

@@ -83,11 +83,6 @@ def newest_bar_at(connection: Connection, symbol: str) -> datetime | None:
     return None if row is None else row[0]
 
 
-def quarantine_counts(connection: Connection, symbol: str) -> dict[str, int]:
-    """Number of a symbol's quarantined rows by reason."""
-    return dict(connection.execute(SQL["quarantine_summary"], [symbol]).fetchall())
-
-
 def read_closes(connection: Connection, symbol: str) -> Closes:
     """All closes of a symbol, oldest first.
 

@@ -9,9 +9,6 @@ WHERE symbol = %s ORDER BY opened_at DESC LIMIT %s
 SELECT count(*) AS bars, min(opened_at) AS first_bar_at, max(opened_at) AS last_bar_at
 FROM historical_data.price_history WHERE symbol = %s
 
--- name: quarantine_summary
-SELECT reason, count(*) FROM historical_data.quarantined_bar WHERE symbol = %s GROUP BY reason ORDER BY reason
-
 -- name: closes_as_arrays
 SELECT array_agg(opened_at), array_agg(close)
 FROM (SELECT opened_at, close FROM historical_data.price_history WHERE symbol = %s ORDER BY opened_at) AS bar

@@ -238,8 +238,9 @@ def test_the_counts_of_a_report_add_up_and_are_recorded(database: Database, tmp_
     assert report.rows_read == sum(counts(report)) == len(text.splitlines()) - 1
     assert report.reasons == {"bad_time": 1, "duplicate": 1, "malformed": 1}
     assert state(database, "SUM")[1] == [(600, 600, 0, 0, 0, ["first.csv"]), (203, 100, 0, 100, 3, ["second.csv"])]
+    quarantined = "SELECT reason, count(*) FROM historical_data.quarantined_bar WHERE symbol = 'SUM' GROUP BY reason"
+    assert dict(rows(database, quarantined)) == report.reasons
     with database.connect("test", Role.READER) as connection:
-        assert prices.quarantine_counts(connection, "SUM") == report.reasons
         summary = prices.summarize_bars(connection, "SUM")
         newest = datetime.fromtimestamp((FIRST_MINUTE + 699) * 60, UTC)
         assert (summary.bars, summary.last_bar_at) == (700, newest)
