@@ -78,7 +78,7 @@ def test_a_fit_is_due_at_first_after_28_days_on_request_and_with_enough_own_bars
     assert due(None, MIN_OWN_DAYS, can_borrow=True) == Refit("there are no parameters yet", borrowed=False)
     assert due(CurrentFit(at, borrowed=False), 37) is None
     assert due(CurrentFit(at, borrowed=False), 38) == Refit("the last fit is 28 days old", borrowed=False)
-    assert due(CurrentFit(at, borrowed=False), 11, requested=True) == Refit("requested for", borrowed=False)
+    assert due(CurrentFit(at, borrowed=False), 11, requested=True) == Refit("requested", borrowed=False)
     assert due(CurrentFit(at, borrowed=True), 20, can_borrow=True) is None
     assert due(CurrentFit(FIRST + 50 * DAY, borrowed=True), 60, can_borrow=True) == Refit(
         "60 days of own bars", borrowed=False
