@@ -1,4 +1,4 @@
-"""The watchdog on a real Dagster instance: what it sees, and what it says once."""
+"""The watchdog on a real Dagster instance: the problems it finds, each delivered once."""
 
 import json
 import re
@@ -22,8 +22,8 @@ from pipelines.storage.postgres.locks import hold_run_lock, is_run_lock_held
 JOB = "make_partitions"
 
 
-def look(instance: dg.DagsterInstance) -> set[str]:
-    """What one tick of the sensor finds wrong."""
+def problem_keys(instance: dg.DagsterInstance) -> set[str]:
+    """Keys of the problems after one tick of the sensor."""
     with dg.build_sensor_context(instance=instance, resources=default_resources()) as context:
         watchdog(context)
     return set(lasting())
@@ -36,35 +36,35 @@ def lasting() -> dict[str, str]:
 
 @pytest.fixture
 def fresh_file(in_system: System) -> None:
-    """A file as of now: the sensor of the live session is not at work here."""
+    """A current probability file; no live session runs in this module."""
     path = probabilities_path(in_system.settings.output_dir, "BTC")
     path.parent.mkdir(parents=True, exist_ok=True)
     assert in_system.invoke("live", "--once").returncode == 0
 
 
-def test_a_failed_job_is_told_until_it_succeeds_again(
+def test_a_failed_job_is_a_problem_until_it_succeeds(
     in_system: System, instance: dg.DagsterInstance, fresh_file: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = defs.resolve_job_def(JOB)
     assert job.execute_in_process(instance=instance).success
-    assert not look(instance) & {f"failed {JOB}", "file BTC", "database"}
+    assert not problem_keys(instance) & {f"failed {JOB}", "file BTC", "database"}
     monkeypatch.setenv("STRIKECAST_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
     assert not job.execute_in_process(instance=instance, raise_on_error=False).success
     monkeypatch.delenv("STRIKECAST_DATABASE_URL")
-    assert f"failed {JOB}" in look(instance)
-    told = (in_system.home / "logs" / "alerts.jsonl").read_text().splitlines()
-    assert look(instance) >= {f"failed {JOB}"}
-    assert (in_system.home / "logs" / "alerts.jsonl").read_text().splitlines() == told, "once"
+    assert f"failed {JOB}" in problem_keys(instance)
+    delivered = (in_system.home / "logs" / "alerts.jsonl").read_text().splitlines()
+    assert problem_keys(instance) >= {f"failed {JOB}"}
+    assert (in_system.home / "logs" / "alerts.jsonl").read_text().splitlines() == delivered, "once"
     shown = in_system.invoke("alerts")
     assert shown.returncode == 1
     assert "A job failed or is late" in " ".join(shown.stdout.split())
     assert job.execute_in_process(instance=instance).success
-    assert f"failed {JOB}" not in look(instance)
+    assert f"failed {JOB}" not in problem_keys(instance)
     newest = json.loads((in_system.home / "logs" / "alerts.jsonl").read_text().splitlines()[-1])
     assert (newest["key"], newest["ended_at"] is not None) == (f"failed {JOB}", True)
 
 
-def test_a_failing_run_makes_the_watchdog_look_at_once(in_system: System, instance: dg.DagsterInstance) -> None:
+def test_a_failed_run_triggers_a_check_at_once(in_system: System, instance: dg.DagsterInstance) -> None:
     run = instance.create_run_for_job(defs.resolve_job_def(JOB), status=dg.DagsterRunStatus.STARTED)
     event = instance.report_run_failed(run, "for a test")
     with dg.build_run_status_sensor_context(
@@ -79,24 +79,24 @@ def test_a_failing_run_makes_the_watchdog_look_at_once(in_system: System, instan
     assert defs.resolve_job_def(JOB).execute_in_process(instance=instance).success
 
 
-def test_a_database_that_is_gone_and_an_old_file_are_told(
+def test_a_lost_database_and_a_stale_file_are_problems(
     in_system: System, instance: dg.DagsterInstance, fresh_file: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = probabilities_path(in_system.settings.output_dir, "BTC")
     payload = json.loads(path.read_text())
     payload["timestamp"] = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
     path.write_text(json.dumps(payload))
-    assert "file BTC" not in look(instance), "it may be over in a moment"
-    assert "file BTC" in look(instance)
+    assert "file BTC" not in problem_keys(instance), "it may be over in a moment"
+    assert "file BTC" in problem_keys(instance)
     assert re.search(r" 3\d\d s old", lasting()["file BTC"])
     monkeypatch.setenv("STRIKECAST_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
-    assert "database" in look(instance)
+    assert "database" in problem_keys(instance)
     monkeypatch.delenv("STRIKECAST_DATABASE_URL")
     assert in_system.invoke("live", "--once").returncode == 0
-    assert not look(instance) & {"database", "file BTC"}
+    assert not problem_keys(instance) & {"database", "file BTC"}
 
 
-def test_a_failed_drill_is_told(in_system: System, instance: dg.DagsterInstance) -> None:
+def test_a_failed_drill_is_a_problem(in_system: System, instance: dg.DagsterInstance) -> None:
     def drill() -> None:
         defs.resolve_job_def("restore_drill").execute_in_process(instance=instance, raise_on_error=False)
 
@@ -104,7 +104,7 @@ def test_a_failed_drill_is_told(in_system: System, instance: dg.DagsterInstance)
     backups = in_system.settings.backups_dir
     away = backups.rename(backups.with_name("away"))
     drill()
-    assert "restore drill" in look(instance)
+    assert "restore drill" in problem_keys(instance)
     assert "there is no backup" in lasting()["restore drill"]
     away.rename(backups)
     killed = instance.create_run_for_job(defs.resolve_job_def("restore_drill"), status=dg.DagsterRunStatus.STARTED)
@@ -116,15 +116,15 @@ def test_a_failed_drill_is_told(in_system: System, instance: dg.DagsterInstance)
         ),
     )
     instance.report_dagster_event(planned, killed.run_id)
-    assert "restore drill" in look(instance), "while one runs, the one before it counts"
+    assert "restore drill" in problem_keys(instance), "while one runs, the one before it counts"
     instance.report_run_failed(killed, "killed, for a test")
-    assert "failed restore_drill" in look(instance)
+    assert "failed restore_drill" in problem_keys(instance)
     assert lasting()["restore drill"], "and a drill without a result is none"
     drill()
-    assert not look(instance) & {"restore drill", "failed restore_drill"}
+    assert not problem_keys(instance) & {"restore drill", "failed restore_drill"}
 
 
-def test_a_run_whose_process_was_killed_is_failed_at_the_second_look_and_one_that_lives_is_not(
+def test_a_run_without_process_is_failed_at_the_second_check_and_a_live_one_is_not(
     in_system: System, instance: dg.DagsterInstance
 ) -> None:
     job = defs.resolve_job_def(JOB)
@@ -150,7 +150,7 @@ def test_a_run_whose_process_was_killed_is_failed_at_the_second_look_and_one_tha
     assert job.execute_in_process(instance=instance).success
 
 
-def test_every_run_says_that_its_process_lives(in_system: System, instance: dg.DagsterInstance) -> None:
+def test_every_run_holds_the_lock_of_its_process(in_system: System, instance: dg.DagsterInstance) -> None:
     seen = []
 
     @dg.op

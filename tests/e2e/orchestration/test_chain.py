@@ -42,7 +42,7 @@ def published(system: System) -> int:
         ("active_generation", {"generation", "profile", "code_version"}),
     ],
 )
-def test_an_asset_tells_what_it_did(instance: dg.DagsterInstance, asset: str, keys: set[str]) -> None:
+def test_materializations_carry_their_metadata(instance: dg.DagsterInstance, asset: str, keys: set[str]) -> None:
     metadata = latest(instance, asset).metadata
     assert keys | {"dagster/row_count", "dagster/table_name", "dagster/column_schema"} <= set(metadata)
     schema = metadata["dagster/column_schema"]
@@ -68,7 +68,7 @@ def test_charts_are_png_files_and_only_their_paths_are_in_the_event_log(
         assert (charts / f"{chart}.png").read_bytes().startswith(b"\x89PNG"), chart
 
 
-def test_tables_tell_which_columns_they_are_computed_from(instance: dg.DagsterInstance) -> None:
+def test_tables_carry_column_lineage(instance: dg.DagsterInstance) -> None:
     lineage = latest(instance, "lookup").metadata["dagster/column_lineage"].value
     assert isinstance(lineage, dg.TableColumnLineage)
     (source,) = lineage.deps_by_column["prob_within_positive_hundredths"]
@@ -76,9 +76,7 @@ def test_tables_tell_which_columns_they_are_computed_from(instance: dg.DagsterIn
 
 
 @pytest.mark.filterwarnings("ignore:Parameter `include_sources` of function `AssetSelection.all`")
-def test_new_prices_ask_for_a_rebuild_of_everything_that_depends_on_them(
-    in_system: System, instance: dg.DagsterInstance
-) -> None:
+def test_new_prices_request_a_rebuild_of_all_dependent_assets(in_system: System, instance: dg.DagsterInstance) -> None:
     first = dg.evaluate_automation_conditions(defs=defs, instance=instance)
     assert first.total_requested == 0
     path = write_synthetic_bars("BTC", 1, 9, datetime.now(UTC) - timedelta(days=90), in_system.home / "more.parquet")
@@ -88,7 +86,7 @@ def test_new_prices_ask_for_a_rebuild_of_everything_that_depends_on_them(
         assert second.get_requested_partitions(dg.AssetKey(asset)) == {"BTC"}, asset
 
 
-def test_the_source_profile_builds_and_publishes_through_the_same_chain(in_system: System) -> None:
+def test_the_source_profile_is_built_and_published(in_system: System) -> None:
     run_job("build", "BTC", {"momentum": {"profile": "SOURCE"}, "fingerprint": {"profile": "SOURCE"}})
     with in_system.database.connect("test", Role.READER) as connection:
         version = read_version(connection, published(in_system))
@@ -97,7 +95,7 @@ def test_the_source_profile_builds_and_publishes_through_the_same_chain(in_syste
     run_job("build", "BTC")
 
 
-def test_momentum_of_another_profile_is_not_taken_for_ours(in_system: System) -> None:
+def test_momentum_of_another_profile_is_refused(in_system: System) -> None:
     before = published(in_system)
     with pytest.raises(
         BuildError, match="fingerprint: BTC: stored momentum .* is not that of the stored bars by profile source"
@@ -116,16 +114,14 @@ def test_a_failed_check_keeps_the_published_generation(in_system: System, monkey
         for name in ("cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes")
     ]
     monkeypatch.setattr(analytics, "verify_lookup", lambda *_: broken)
-    said: list[str] = []
+    lines: list[str] = []
     with pytest.raises(BuildError):
-        run_job("build", "BTC", log=said.append)
-    assert "BTC lookup check cells_complete failed (error)" in said
+        run_job("build", "BTC", log=lines.append)
+    assert "BTC lookup check cells_complete failed (error)" in lines
     assert published(in_system) == before
 
 
-def test_a_lookup_asked_for_again_goes_into_a_generation_of_its_own(
-    in_system: System, instance: dg.DagsterInstance
-) -> None:
+def test_a_lookup_materialized_again_gets_its_own_generation(in_system: System, instance: dg.DagsterInstance) -> None:
     before = published(in_system)
     result = dg.materialize(
         [a for a in defs.assets or () if isinstance(a, dg.AssetsDefinition)],
@@ -141,7 +137,7 @@ def test_a_lookup_asked_for_again_goes_into_a_generation_of_its_own(
     assert len(shas) == 1
 
 
-def test_a_file_that_is_no_price_file_fails_the_run_with_one_line(in_system: System) -> None:
+def test_a_file_without_prices_fails_the_run_with_one_line(in_system: System) -> None:
     path = in_system.home / "wrong.csv"
     path.write_text("a,b\n1,2\n")
     with pytest.raises(

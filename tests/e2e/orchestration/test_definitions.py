@@ -1,4 +1,4 @@
-"""The graph as it is meant to be: a change here is a decision, not an accident."""
+"""A snapshot of the definitions: assets, checks, jobs, sensors, schedules."""
 
 import dagster as dg
 import pytest
@@ -85,12 +85,12 @@ def specs() -> dict[str, dg.AssetSpec]:
     return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
 
 
-def test_the_graph_is_this() -> None:
+def test_asset_graph() -> None:
     found = {name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in specs().items()}
     assert found == GRAPH
 
 
-def test_every_asset_can_be_read_in_the_ui() -> None:
+def test_every_asset_has_owner_group_description_and_kinds() -> None:
     for name, spec in specs().items():
         assert list(spec.owners) == ["team:strikecast"], name
         assert spec.group_name in {"sources", "historical_data", "analytics", "live_data", "scores", "ops"}, name
@@ -116,7 +116,7 @@ def test_tables_are_partitioned_by_symbol_versioned_and_rebuilt_when_prices_chan
         assert (spec.automation_condition is None) == (name in NOT_REBUILT), name
 
 
-def test_every_check_is_there_and_invariants_block() -> None:
+def test_checks_and_which_of_them_block() -> None:
     graph = defs.resolve_asset_graph()
     found: dict[str, set[str]] = {}
     for key in graph.asset_check_keys:
@@ -126,7 +126,7 @@ def test_every_check_is_there_and_invariants_block() -> None:
     assert found == CHECKS
 
 
-def test_jobs_and_sensors_are_these() -> None:
+def test_jobs_and_sensors() -> None:
     jobs = {job.name: job.description for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
     assert set(jobs) == {
         "ingest_prices",
@@ -155,7 +155,7 @@ def test_jobs_and_sensors_are_these() -> None:
     }
 
 
-def test_schedules_are_these_in_utc_and_on_by_default() -> None:
+def test_schedules_are_in_utc_and_on_by_default() -> None:
     found = {schedule.name: (schedule.cron_schedule, schedule.job_name) for schedule in defs.schedules or ()}
     assert found == {
         "weekly_calibration": ("0 4 * * 0", "calibrate"),

@@ -1,4 +1,4 @@
-"""When the supervisor wants another live session."""
+"""When the live supervisor requests a run."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,37 +25,37 @@ def wanted(state: LockState, *, hot_standby: bool = False) -> str | None:
     return wanted_because(state, NOW, hot_standby=hot_standby)
 
 
-def test_a_healthy_session_is_enough() -> None:
+def test_a_healthy_session_needs_no_run() -> None:
     assert wanted(HEALTHY) is None
 
 
-def test_without_a_session_one_is_wanted() -> None:
+def test_a_run_is_requested_without_a_session() -> None:
     assert wanted(LockState(None, 0, None, None, None, None)) == "no live session is running"
 
 
-def test_a_row_that_says_running_is_no_session() -> None:
+def test_a_row_in_state_running_without_the_lock_is_no_session() -> None:
     assert wanted(replace(HEALTHY, holder_pid=None)) == "no live session is running"
 
 
-def test_a_successor_is_wanted_a_minute_before_the_hour() -> None:
+def test_a_successor_is_requested_a_minute_before_the_hour() -> None:
     before = replace(HEALTHY, hands_over_at=NOW + SUCCESSOR_EARLY + timedelta(seconds=1))
     assert wanted(before) is None
     assert wanted(replace(HEALTHY, hands_over_at=NOW + SUCCESSOR_EARLY)) == "the market closes at 13:31 UTC"
     assert wanted(replace(HEALTHY, hands_over_at=NOW - timedelta(minutes=5))) == "the market closes at 13:25 UTC"
 
 
-def test_a_session_that_is_silent_is_to_be_replaced() -> None:
+def test_a_session_without_heartbeat_is_replaced() -> None:
     assert wanted(replace(HEALTHY, heartbeat_age_seconds=SILENT_SECONDS)) is None
-    told = wanted(replace(HEALTHY, heartbeat_age_seconds=SILENT_SECONDS + 0.1))
-    assert told == "the live session has been silent for more than 10 s"
-    assert wanted(replace(HEALTHY, heartbeat_age_seconds=None)) == told
+    reason = wanted(replace(HEALTHY, heartbeat_age_seconds=SILENT_SECONDS + 0.1))
+    assert reason == "the live session has been silent for more than 10 s"
+    assert wanted(replace(HEALTHY, heartbeat_age_seconds=None)) == reason
 
 
-def test_a_hot_standby_is_wanted_always() -> None:
+def test_a_missing_hot_standby_is_requested() -> None:
     assert wanted(HEALTHY, hot_standby=True) == "a hot standby is missing"
 
 
-def test_one_that_waits_is_enough_for_every_case() -> None:
+def test_a_waiting_session_needs_no_further_run() -> None:
     for state in (
         replace(HEALTHY, hands_over_at=NOW),
         replace(HEALTHY, heartbeat_age_seconds=99.0),
@@ -72,19 +72,19 @@ def record(status: dg.DagsterRunStatus, changed_seconds_ago: float, *, started: 
     return dg.RunRecord(1, run, NOW - timedelta(hours=1), changed, changed.timestamp() if started else None)
 
 
-def test_a_run_in_the_queue_may_start_however_long_it_waits_and_is_not_dead() -> None:
+def test_a_queued_run_is_never_dead() -> None:
     queued = record(dg.DagsterRunStatus.QUEUED, 3000)
     assert _may_be_starting(queued, NOW)
     assert not _should_hold_its_lock(queued, NOW)
 
 
-def test_a_run_that_got_its_place_has_a_minute() -> None:
+def test_a_launched_run_has_a_minute_to_take_its_lock() -> None:
     assert _may_be_starting(record(dg.DagsterRunStatus.STARTING, 50), NOW)
     assert not _should_hold_its_lock(record(dg.DagsterRunStatus.STARTING, 50), NOW)
     assert not _may_be_starting(record(dg.DagsterRunStatus.STARTING, 70), NOW)
     assert _should_hold_its_lock(record(dg.DagsterRunStatus.STARTING, 70), NOW)
 
 
-def test_a_run_that_has_started_says_so_within_seconds() -> None:
+def test_a_started_run_has_seconds_to_take_its_lock() -> None:
     assert not _should_hold_its_lock(record(dg.DagsterRunStatus.STARTED, 8, started=True), NOW)
     assert _should_hold_its_lock(record(dg.DagsterRunStatus.STARTED, 12, started=True), NOW)
