@@ -9,8 +9,8 @@ from pipelines.errors import BackupError, StrikecastError
 from pipelines.maintenance import archive
 from pipelines.maintenance.backup import create_backup, find_backup, list_backups, rotate_backups
 from pipelines.maintenance.backup_copies import rotate_copies
-from pipelines.maintenance.restore import drill
-from pipelines.maintenance.vacuum import drift
+from pipelines.maintenance.restore import run_drill
+from pipelines.maintenance.vacuum import autovacuum_drift
 from pipelines.resources import DatabaseResource, SettingsResource, markdown_table, planning_time
 
 SHOWN_TABLES = 10
@@ -75,7 +75,7 @@ def restores(
     """The restore drill."""
     folder = settings.values.backups_dir
     try:
-        report = drill(
+        report = run_drill(
             settings.values, database.database, find_backup(folder, None), datetime.now(UTC), context.log.info
         )
     except StrikecastError as error:
@@ -121,7 +121,9 @@ def price_archive(
 )
 def autovacuum_as_declared(database: DatabaseResource) -> dg.AssetCheckResult:
     """Tables whose settings differ; the next vacuum job applies the declared ones."""
-    differing = [(one.table_name, ", ".join(one.options), ", ".join(one.declared)) for one in drift(database.database)]
+    differing = [
+        (one.table_name, ", ".join(one.options), ", ".join(one.declared)) for one in autovacuum_drift(database.database)
+    ]
     return dg.AssetCheckResult(
         passed=not differing,
         severity=dg.AssetCheckSeverity.WARN,

@@ -18,7 +18,7 @@ from benchmarks.results import Result, machine
 from pipelines.deployment import running_server
 from pipelines.maintenance.backup import Backup, create_backup
 from pipelines.maintenance.client_programs import client_environment, find_client_programs
-from pipelines.maintenance.restore import drill
+from pipelines.maintenance.restore import run_drill
 from pipelines.settings import load_settings
 from pipelines.storage.postgres.connection import Database, Role
 
@@ -89,7 +89,7 @@ def figures(home: Path) -> list[Result]:
     ):
         backups = [_backup(*measure(database, Path(scratch), method)) for method in METHODS]
         made = create_backup(database, Path(scratch))
-        done = drill(settings, database, made, datetime.now(UTC))
+        done = run_drill(settings, database, made, datetime.now(UTC))
     return [
         *backups,
         Result(

@@ -1,8 +1,8 @@
-"""`strikecast backup`: making backups, and showing that they restore."""
+"""`strikecast backup`: create, verify, rotate and restore backups."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +17,7 @@ from pipelines.maintenance.backup import (
     create_backup,
     find_backup,
     list_backups,
-    plan,
+    plan_backup_rotation,
     rotate_backups,
     verify_backup,
 )
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Back up the database, and show that backups restore.\n\nTry `strikecast backup create`, `strikecast backup "
-    "drill`, `strikecast backup list`.",
+    help="Back up the database, restore it, and run restore drills.\n\nTry `strikecast backup create`, `strikecast "
+    "backup drill`, `strikecast backup list`.",
 )
-Name = Annotated[str | None, typer.Argument(help="Name of the backup; by default the newest sound one.")]
+Name = Annotated[str | None, typer.Argument(help="Name of the backup; by default the newest undamaged one.")]
 
 
-def _shown(backup: Backup) -> dict[str, Any]:
+def _facts(backup: Backup) -> dict[str, Any]:
     manifest = backup.manifest
     return {
         "name": backup.folder.name,
@@ -53,19 +53,19 @@ def _shown(backup: Backup) -> dict[str, Any]:
     }
 
 
-def _tell(shown: dict[str, Any], *, json: bool) -> None:
+def _print(facts: dict[str, Any], *, json: bool) -> None:
     if json:
-        console.print_json(shown)
+        console.print_json(facts)
     else:
-        console.print_facts(shown)
+        console.print_facts(facts)
 
 
 @app.command("create")
 def create_(json: Json = False) -> None:
-    """Back the database up: whole, checked and read back, or not at all. Example: `strikecast backup create`"""
+    """Back up the database, and verify the backup while it is written. Example: `strikecast backup create`"""
     settings = command_settings()
     with running_server(settings) as database:
-        made = create_backup(
+        backup = create_backup(
             database,
             settings.backups_dir,
             console.log,
@@ -73,32 +73,32 @@ def create_(json: Json = False) -> None:
             encrypt_to=settings.backup.encrypt_to,
             copy_to=settings.backup.copy_to,
         )
-    _tell(_shown(made), json=json)
-    if made.copy_problem is not None:
-        raise BackupError(made.copy_problem)
+    _print(_facts(backup), json=json)
+    if backup.copy_problem is not None:
+        raise BackupError(backup.copy_problem)
 
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """Show the backups, newest first."""
+    """List the backups, newest first."""
     settings = command_settings()
-    shown = [_shown(one) for one in list_backups(settings.backups_dir)]
+    facts = [_facts(one) for one in list_backups(settings.backups_dir)]
     if json:
-        console.print_json({"folder": str(settings.backups_dir), "backups": shown})
+        console.print_json({"folder": str(settings.backups_dir), "backups": facts})
     else:
-        console.print_backups(settings.backups_dir, shown)
+        console.print_backups(settings.backups_dir, facts)
 
 
 @app.command("verify")
 def verify_(name: Name = None, json: Json = False) -> None:
     """Compare a backup with its SHA-256, and read all its data. Exit code 1 when it is damaged."""
     settings = command_settings()
-    found = verify_backup(find_backup(settings.backups_dir, name), datetime.now(UTC), settings.backup.identity)
-    _tell(_shown(found), json=json)
-    if not found.content_read:
-        console.log("only its SHA-256 was compared: it is encrypted, and no `identity` is set in [backup]")
-    if found.problem is not None:
-        raise BackupError(f"{found.folder.name} is damaged: {found.problem}")
+    backup = verify_backup(find_backup(settings.backups_dir, name), datetime.now(UTC), settings.backup.identity)
+    _print(_facts(backup), json=json)
+    if not backup.content_read:
+        console.log("only the SHA-256 was compared: the backup is encrypted, and [backup] has no `identity`")
+    if backup.problem is not None:
+        raise BackupError(f"{backup.folder.name} is damaged: {backup.problem}")
 
 
 @app.command("rotate")
@@ -106,110 +106,117 @@ def rotate_(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, delete nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Delete the backups that no rule keeps, and such copies; the newest sound ones always stay."""
+    """Delete the backups and copies that no rule keeps; the newest undamaged ones are always kept."""
     settings = command_settings()
     folder, policy, now = settings.backups_dir, settings.backup, datetime.now(UTC)
-    decided = plan(list_backups(folder), policy, now) if dry_run else rotate_backups(folder, policy, now, console.log)
-    rotate_there = plan_copies if dry_run else partial(rotate_copies, log=console.log)
-    there = RotationPlan((), ()) if policy.copy_to is None else rotate_there(policy.copy_to, policy, now)
+    if dry_run:
+        plan = plan_backup_rotation(list_backups(folder), policy, now)
+        copies = plan_copies(policy.copy_to, policy, now) if policy.copy_to else RotationPlan((), ())
+    else:
+        plan = rotate_backups(folder, policy, now, console.log)
+        copies = rotate_copies(policy.copy_to, policy, now, console.log) if policy.copy_to else RotationPlan((), ())
     if json:
-        console.print_json(asdict(decided) | {"copies": asdict(there)})
+        console.print_json(asdict(plan) | {"copies": asdict(copies)})
         return
-    for verb, rows in (
-        ("keep", decided.keep),
-        ("delete", decided.delete),
-        ("keep copy", there.keep),
-        ("delete copy", there.delete),
-    ):
-        for backup, why in rows:
-            console.result.print(f"{verb:6} {backup}: {why}", markup=False, soft_wrap=True)
+    _print_reasons("keep", plan.keep)
+    _print_reasons("delete", plan.delete)
+    _print_reasons("keep copy", copies.keep)
+    _print_reasons("delete copy", copies.delete)
+
+
+def _print_reasons(action: str, rows: Sequence[tuple[str, str]]) -> None:
+    for name, reason in rows:
+        console.result.print(f"{action:6} {name}: {reason}", markup=False, soft_wrap=True)
 
 
 @app.command("restore")
 def restore_(
     name: Name = None,
     into: Annotated[str | None, typer.Option(help="Name of the new database.")] = None,
-    replace_it: Annotated[
-        bool, typer.Option("--replace", help="Put it in the place of the database in use, which is kept renamed.")
+    in_place: Annotated[
+        bool, typer.Option("--replace", help="Replace the database in use, which is kept under another name.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Restore a backup into a new database, and compare it with what the backup says of itself.
+    """Restore a backup into a new database, and compare its tables with the backup's manifest.
 
     Examples: `strikecast backup restore --into yesterday`, `strikecast backup restore NAME --replace`
     """
-    from pipelines.maintenance.restore import replace, restore
+    from pipelines.maintenance.restore import restore, restore_in_place
 
     settings = command_settings()
-    if (into is None) != replace_it:
+    if (into is None) != in_place:
         raise SettingsError("restore takes either --into DATABASE or --replace")
+    now, identity = datetime.now(UTC), settings.backup.identity
     with running_server(settings) as database:
         backup = find_backup(settings.backups_dir, name)
-        done = (
-            replace(database, backup, datetime.now(UTC), console.log, identity=settings.backup.identity)
-            if into is None
-            else restore(database, backup, into, datetime.now(UTC), console.log, identity=settings.backup.identity)
-        )
-    _tell_restored(done, json=json)
+        if into is None:
+            report = restore_in_place(database, backup, now, console.log, identity=identity)
+        else:
+            report = restore(database, backup, into, now, console.log, identity=identity)
+    _print_restore(report, json=json)
 
 
 @app.command("base")
 def base_(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go; make and delete nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; create and delete nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Take a copy of the whole server for point-in-time recovery, verify it, and delete older ones with their log.
+    """Create and verify a base backup of the whole server for point-in-time recovery, and delete older ones.
 
     Examples: `strikecast backup base`, `strikecast backup base --dry-run`
     """
-    from pipelines.maintenance.point_in_time_recovery import base_folder, create_base_backup, plan_pruning, prune
+    from pipelines.maintenance.point_in_time_recovery import (
+        base_folder,
+        create_base_backup,
+        plan_pruning,
+        prune_base_backups,
+    )
 
     settings = command_settings()
     folder = base_folder(settings)
     if dry_run:
-        made, decided = None, plan_pruning(folder, settings.backup.keep_base)
+        created, plan = None, plan_pruning(folder, settings.backup.keep_base)
     else:
         with running_server(settings) as database:
-            made = create_base_backup(database, folder, datetime.now(UTC), console.log)
-            decided = prune(settings, database, console.log)
+            created = str(create_base_backup(database, folder, datetime.now(UTC), console.log))
+            plan = prune_base_backups(settings, database, console.log)
     if json:
-        console.print_json({"made": None if made is None else str(made), **asdict(decided)})
+        console.print_json({"made": created, **asdict(plan)})
         return
-    for verb, rows in (("keep", decided.keep), ("delete", decided.delete)):
-        for base, why in rows:
-            console.result.print(f"{verb:6} {base}: {why}", markup=False, soft_wrap=True)
-    if decided.wal_from is not None and settings.backup.wal_archive is not None:
-        console.result.print(f"keep   the log from {decided.wal_from} on", markup=False, soft_wrap=True)
+    _print_reasons("keep", plan.keep)
+    _print_reasons("delete", plan.delete)
+    if plan.wal_from is not None and settings.backup.wal_archive is not None:
+        console.result.print(f"keep   archived WAL from {plan.wal_from} on", markup=False, soft_wrap=True)
 
 
 @app.command("drill")
 def drill_(
     name: Name = None,
     pitr: Annotated[
-        bool, typer.Option("--pitr", help="Restore the newest base backup and the archived log to a given second.")
+        bool, typer.Option("--pitr", help="Restore the newest base backup and the archived WAL to a given second.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Prove that a backup restores: into a scratch database, compared table by table, asked for a ladder, dropped.
+    """Restore a backup into a scratch database, compare every table, read a ladder, and drop the database.
 
     Examples: `strikecast backup drill`, `strikecast backup drill --pitr`
     """
     from pipelines.maintenance.point_in_time_recovery import run_pitr_drill
-    from pipelines.maintenance.restore import drill
+    from pipelines.maintenance.restore import run_drill
 
-    settings = command_settings()
-    if pitr:
-        if name is not None:
-            raise SettingsError("drill takes either the name of a backup or --pitr")
-        with running_server(settings) as database:
-            _tell(asdict(run_pitr_drill(settings, database, datetime.now(UTC), console.log)), json=json)
-        return
+    settings, now = command_settings(), datetime.now(UTC)
+    if pitr and name is not None:
+        raise SettingsError("drill takes either the name of a backup or --pitr")
     with running_server(settings) as database:
-        done = drill(settings, database, find_backup(settings.backups_dir, name), datetime.now(UTC), console.log)
-    _tell_restored(done, json=json)
+        if pitr:
+            _print(asdict(run_pitr_drill(settings, database, now, console.log)), json=json)
+            return
+        report = run_drill(settings, database, find_backup(settings.backups_dir, name), now, console.log)
+    _print_restore(report, json=json)
 
 
-def _tell_restored(done: "RestoreReport", *, json: bool) -> None:
-    _tell(asdict(done), json=json)
-    if done.differences:
-        raise BackupError(f"{done.database} differs from {done.backup}: {'; '.join(done.differences)}")
+def _print_restore(report: "RestoreReport", *, json: bool) -> None:
+    _print(asdict(report), json=json)
+    if report.differences:
+        raise BackupError(f"{report.database} differs from {report.backup}: {'; '.join(report.differences)}")

@@ -43,7 +43,7 @@ def main() -> None:
     """Run the command line: a StrikecastError is printed as one line with exit code 1; Ctrl-C is exit code 130."""
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
         signal.signal(number, _interrupt)
-    if {" ".join(sys.argv[1:2]), " ".join(sys.argv[1:3])} & cli_maintenance.IN_THE_BACKGROUND:
+    if {" ".join(sys.argv[1:2]), " ".join(sys.argv[1:3])} & cli_maintenance.LOW_PRIORITY_COMMANDS:
         lower_priority()
     try:
         app()

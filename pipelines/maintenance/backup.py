@@ -1,4 +1,4 @@
-"""Backups in a folder: made by `pg_backup.sh`, listed, verified, rotated."""
+"""Backups in a folder: create them with `pg_backup.sh`, list, verify and rotate them."""
 
 import dataclasses
 import hashlib
@@ -28,21 +28,22 @@ from pipelines.maintenance.client_programs import client_environment, find_clien
 from pipelines.maintenance.encryption import run_on_decrypted
 from pipelines.storage.postgres.connection import Database, Role
 
-#: Both with .age or .gpg behind them when they are encrypted.
+#: Names without the suffix .age or .gpg of encrypted files.
 DUMP, ROLES = "database.dump", "roles.sql"
 MANIFEST = "manifest.json"
-#: Written by `verify`: {"at": ..., "problem": null or text, "content_read": whether the dump could be read}.
-VERDICT = "verified.json"
-BACKUP_OF_THE_SAME_RUNS = 5
-MADE_BUT_NOT_COPIED = 9
+#: Result of the verification: {"at": ..., "problem": null or text, "content_read": whether the dump was read}.
+VERIFIED = "verified.json"
+#: Exit codes of pg_backup.sh.
+ALREADY_RUNNING = 5
+COPY_FAILED = 9
 
 
 @dataclass(frozen=True)
 class Backup:
-    """A finished backup: its folder, its manifest, when it was verified after it was made, and what was wrong then.
+    """A finished backup, and the time (aware UTC) and result of its newest verification.
 
-    `content_read`: whether that read the data too, which takes the key of an encrypted one. `copy_problem`: why the
-    copy that was to be made with it could not be made.
+    `problem`: the damage found. `content_read`: whether the dump was read, which takes the key of an encrypted one.
+    `copy_problem`: why its copy could not be made.
     """
 
     folder: Path
@@ -54,12 +55,12 @@ class Backup:
 
     @property
     def dump(self) -> Path:
-        """The dump, encrypted or not."""
+        """Path of the dump, encrypted or not."""
         return self._file(DUMP)
 
     @property
     def roles(self) -> Path:
-        """The roles, encrypted or not."""
+        """Path of the roles, encrypted or not."""
         return self._file(ROLES)
 
     def _file(self, name: str) -> Path:
@@ -67,7 +68,7 @@ class Backup:
 
     @property
     def kept(self) -> KeptBackup:
-        """As the rotation sees it."""
+        """The backup as input of a rotation plan."""
         return KeptBackup(self.folder.name, self.manifest.snapshot_at, self.problem)
 
 
@@ -80,52 +81,50 @@ def create_backup(
     encrypt_to: str | None = None,
     copy_to: str | None = None,
 ) -> Backup:
-    """Back a database up into a folder of its own below `folder`; compressed, encrypted and copied as `BackupSettings`
-    has it.
+    """Back up a database into a new folder in `folder`; options as in `BackupSettings`.
 
-    A copy that fails leaves its reason in the result's `copy_problem`: the backup is made all the same.
-
-    Raises AlreadyRunningError while another backup of it runs, BackupError with the reason when it could not be made.
+    When only the copy fails, the result's `copy_problem` has the reason. Raises AlreadyRunningError during another
+    backup of the database, BackupError when the backup cannot be made.
     """
     script = resources.files("pipelines.maintenance").joinpath("pg_backup.sh")
     with resources.as_file(script) as path, client_environment(database) as variables:
         command = ["sh", str(path), "-r", Role.BACKUP, "-p", str(find_client_programs(database.server_major))]
-        command += ["-z", compression] if compression else []
-        command += ["-e", encrypt_to] if encrypt_to else []
-        command += ["-c", copy_to] if copy_to else []
+        for option, value in (("-z", compression), ("-e", encrypt_to), ("-c", copy_to)):
+            command += [option, value] if value else []
         command.append(str(folder))
-        running = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
-            said, complaints = running.communicate()
+            output, errors = process.communicate()
         except BaseException:
-            running.terminate()
-            running.communicate()
+            process.terminate()
+            process.communicate()
             raise
-    complaint = single_line(complaints).removeprefix("pg_backup: ")
-    if running.returncode == BACKUP_OF_THE_SAME_RUNS:
-        raise AlreadyRunningError(complaint)
-    if running.returncode not in {0, MADE_BUT_NOT_COPIED}:
-        raise BackupError(f"{complaint or 'pg_backup.sh said nothing'} (exit code {running.returncode})")
-    made = read_backup(Path(said.strip().splitlines()[-1]))
-    log(f"{made.folder.name}: {made.manifest.rows:,} rows, {made.manifest.bytes:,} bytes, {made.manifest.seconds} s")
-    return dataclasses.replace(made, copy_problem=complaint) if running.returncode else made
+    message = single_line(errors).removeprefix("pg_backup: ")
+    if process.returncode == ALREADY_RUNNING:
+        raise AlreadyRunningError(message)
+    if process.returncode not in {0, COPY_FAILED}:
+        raise BackupError(f"{message or 'pg_backup.sh failed without a message'} (exit code {process.returncode})")
+    backup = read_backup(Path(output.strip().splitlines()[-1]))
+    manifest = backup.manifest
+    log(f"{backup.folder.name}: {manifest.rows:,} rows, {manifest.bytes:,} bytes, {manifest.seconds} s")
+    return dataclasses.replace(backup, copy_problem=message) if process.returncode else backup
 
 
 def read_backup(folder: Path) -> Backup:
-    """One backup. Raises BackupError when its manifest cannot be read."""
+    """Read a backup's manifest and verification. Raises BackupError when the manifest is missing or invalid."""
     try:
         manifest = parse_manifest(orjson.loads((folder / MANIFEST).read_bytes()))
     except (OSError, ValueError) as error:
-        raise BackupError(f"{folder} is no backup of ours: its manifest cannot be read: {error}") from error
+        raise BackupError(f"{folder} is not a valid backup: its manifest cannot be read: {error}") from error
     with suppress(OSError, KeyError, TypeError, ValueError):
-        check = orjson.loads((folder / VERDICT).read_bytes())
+        check = orjson.loads((folder / VERIFIED).read_bytes())
         at = datetime.fromisoformat(check["at"])
         return Backup(folder, manifest, at, check["problem"], check.get("content_read", True))
     return Backup(folder, manifest)
 
 
 def list_backups(folder: Path) -> list[Backup]:
-    """All backups in a folder, newest first; one whose manifest is damaged is left out, and never touched."""
+    """The backups in a folder, newest first, without unfinished ones and those with an invalid manifest."""
     found = []
     for manifest in folder.glob(f"*/{MANIFEST}"):
         with suppress(BackupError):
@@ -135,7 +134,7 @@ def list_backups(folder: Path) -> list[Backup]:
 
 
 def find_backup(folder: Path, name: str | None) -> Backup:
-    """The backup of a name, or the newest sound one. Raises NoDataError when there is none."""
+    """The backup of a name, or the newest undamaged one. Raises NoDataError when it does not exist."""
     if name is not None:
         if not (folder / name / MANIFEST).is_file():
             raise NoDataError(f"there is no backup {name!r} in {folder}: see `strikecast backup list`")
@@ -147,24 +146,23 @@ def find_backup(folder: Path, name: str | None) -> Backup:
 
 
 def verify_backup(backup: Backup, now: datetime, identity: Path | None = None) -> Backup:
-    """Compare every file with its SHA-256, and read all data of the dump; the verdict is kept beside it.
+    """Compare the SHA-256 of every file, read all data of the dump, and store the result in the backup's folder.
 
-    An encrypted dump is read only with an `identity`. Raises BackupError, and gives no verdict, when that does not fit.
+    An encrypted dump is read only with an `identity`. Raises BackupError, and stores no result, if that does not fit.
     """
-    problem = _damage(backup)
+    problem = _find_damage(backup)
     readable = backup.manifest.encryption is None or identity is not None
     if problem is None and readable:
         programs = find_client_programs(int(backup.manifest.client_version.split(".")[0]))
-        complaint = run_on_decrypted([programs / "pg_restore", "--file=/dev/null"], backup.dump, identity)
-        problem = complaint and f"pg_restore cannot read it: {complaint}"
-    with atomic_write(backup.folder / VERDICT) as partial:
-        partial.write_bytes(
-            orjson.dumps({"at": now.astimezone(UTC).isoformat(), "problem": problem, "content_read": readable})
-        )
+        message = run_on_decrypted([programs / "pg_restore", "--file=/dev/null"], backup.dump, identity)
+        problem = message and f"pg_restore cannot read it: {message}"
+    check = {"at": now.astimezone(UTC).isoformat(), "problem": problem, "content_read": readable}
+    with atomic_write(backup.folder / VERIFIED) as partial:
+        partial.write_bytes(orjson.dumps(check))
     return Backup(backup.folder, backup.manifest, now, problem, readable)
 
 
-def _damage(backup: Backup) -> str | None:
+def _find_damage(backup: Backup) -> str | None:
     for one in backup.manifest.files:
         try:
             with (backup.folder / one.name).open("rb") as content:
@@ -172,26 +170,26 @@ def _damage(backup: Backup) -> str | None:
         except OSError as error:
             return f"{one.name} cannot be read: {error.strerror}"
         if digest != one.sha256:
-            return f"{one.name} is not what was written: its SHA-256 differs"
+            return f"{one.name} has another SHA-256 than in the manifest"
     return None
 
 
-def plan(found: Sequence[Backup], policy: RotationPolicy, now: datetime) -> RotationPlan:
-    """Which of them stay."""
+def plan_backup_rotation(found: Sequence[Backup], policy: RotationPolicy, now: datetime) -> RotationPlan:
+    """The plan of backups to keep and to delete at `now` (aware UTC)."""
     return plan_rotation([one.kept for one in found], policy, now)
 
 
 def rotate_backups(folder: Path, policy: RotationPolicy, now: datetime, log: Log = lambda _: None) -> RotationPlan:
-    """Delete the backups that no rule keeps; only folders with a manifest of ours, each out of sight before it goes."""
-    decided = plan(list_backups(folder), policy, now)
-    for name, why in decided.delete:
+    """Delete the backups that no rule keeps, and no folder without a valid manifest."""
+    planned = plan_backup_rotation(list_backups(folder), policy, now)
+    for name, reason in planned.delete:
         delete_backup(folder, name)
-        log(f"deleted {name}: {why}")
-    return decided
+        log(f"deleted {name}: {reason}")
+    return planned
 
 
 def delete_backup(folder: Path, name: str) -> None:
-    """Delete a backup: what is left of it when that is cut short is no backup any more."""
-    going = folder / f"{name}.partial"
-    (folder / name).rename(going)
-    shutil.rmtree(going)
+    """Delete a backup; an interrupted deletion leaves a folder that no longer counts as a backup."""
+    partial = folder / f"{name}.partial"
+    (folder / name).rename(partial)
+    shutil.rmtree(partial)

@@ -1,54 +1,61 @@
-"""The copies of backups in their second place, which `pg_backup.sh` makes: a directory, or an rclone remote."""
+"""Copies of backups, which `pg_backup.sh` makes in a directory or on an rclone remote: plan and rotate them."""
 
 import subprocess
 from datetime import datetime
 from pathlib import Path
 
-from pipelines.domain.maintenance.backups import KeptBackup, RotationPlan, RotationPolicy, named_backup, plan_rotation
+from pipelines.domain.maintenance.backups import (
+    KeptBackup,
+    RotationPlan,
+    RotationPolicy,
+    parse_backup_name,
+    plan_rotation,
+)
 from pipelines.errors import BackupError, single_line
 from pipelines.log import Log
 from pipelines.maintenance.backup import MANIFEST, delete_backup, list_backups
 
 
-def plan_copies(where: str, policy: RotationPolicy, now: datetime) -> RotationPlan:
-    """Which copies stay, by the rules of the backups themselves. Raises BackupError when they cannot be listed."""
-    return plan_rotation(_remote_copies(where) if _is_remote(where) else _directory_copies(Path(where)), policy, now)
+def plan_copies(location: str, policy: RotationPolicy, now: datetime) -> RotationPlan:
+    """The plan of copies to keep and to delete. Raises BackupError when they cannot be listed."""
+    copies = _remote_copies(location) if _is_remote(location) else _directory_copies(Path(location))
+    return plan_rotation(copies, policy, now)
 
 
-def rotate_copies(where: str, policy: RotationPolicy, now: datetime, log: Log = lambda _: None) -> RotationPlan:
-    """Delete the copies that no rule keeps; nothing that is not named as our backups are, and has their manifest."""
-    decided = plan_copies(where, policy, now)
-    for name, why in decided.delete:
-        if _is_remote(where):
-            _rclone("deletefile", f"{where}/{name}/{MANIFEST}")  # from then on it is no backup
-            _rclone("purge", f"{where}/{name}")
+def rotate_copies(location: str, policy: RotationPolicy, now: datetime, log: Log = lambda _: None) -> RotationPlan:
+    """Delete the copies that no rule keeps, and nothing without a backup's name and manifest."""
+    planned = plan_copies(location, policy, now)
+    for name, reason in planned.delete:
+        if _is_remote(location):
+            _rclone("deletefile", f"{location}/{name}/{MANIFEST}")  # without it, the rest no longer counts as a backup
+            _rclone("purge", f"{location}/{name}")
         else:
-            delete_backup(Path(where), name)
-        log(f"deleted the copy {name}: {why}")
-    return decided
+            delete_backup(Path(location), name)
+        log(f"deleted the copy {name}: {reason}")
+    return planned
 
 
-def _is_remote(where: str) -> bool:
-    return ":" in where.split("/", 1)[0]
+def _is_remote(location: str) -> bool:
+    return ":" in location.split("/", 1)[0]
 
 
 def _directory_copies(folder: Path) -> list[KeptBackup]:
     if not folder.is_dir():
-        raise BackupError(f"{folder}, where the copies are, is not there")
+        raise BackupError(f"{folder}, the directory of the copies, does not exist: mount or create it")
     return [one.kept for one in list_backups(folder)]
 
 
-def _remote_copies(where: str) -> list[KeptBackup]:
-    listed = [line.split("/") for line in _rclone("lsf", "--recursive", "--files-only", where).splitlines()]
-    names = [parts[0] for parts in listed if parts[1:] == [MANIFEST]]
-    return [kept for name in names if (kept := named_backup(name)) is not None]
+def _remote_copies(location: str) -> list[KeptBackup]:
+    paths = [line.split("/") for line in _rclone("lsf", "--recursive", "--files-only", location).splitlines()]
+    names = [parts[0] for parts in paths if parts[1:] == [MANIFEST]]
+    return [kept for name in names if (kept := parse_backup_name(name)) is not None]
 
 
 def _rclone(*arguments: str) -> str:
     try:
-        done = subprocess.run(["rclone", *arguments], capture_output=True, text=True, check=False)
+        result = subprocess.run(["rclone", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise BackupError("rclone is not installed, and copy_to names a remote") from error
-    if done.returncode:
-        raise BackupError(f"rclone {arguments[0]} ended with {done.returncode}: {single_line(done.stderr)[:500]}")
-    return done.stdout
+        raise BackupError("`copy_to` names a remote, but rclone is not installed") from error
+    if result.returncode:
+        raise BackupError(f"rclone {arguments[0]} ended with {result.returncode}: {single_line(result.stderr)[:500]}")
+    return result.stdout

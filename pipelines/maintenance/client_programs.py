@@ -1,4 +1,4 @@
-"""PostgreSQL's client programs: which there are, and how they find a database without its password being seen."""
+"""PostgreSQL's client programs: find them, and connect them to a database without exposing its password."""
 
 import os
 import re
@@ -13,57 +13,53 @@ from pipelines.errors import BackupError
 from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.embedded import postgres_bin_dir
 
-PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
+INSTALLATIONS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin")
 SERVICE = "strikecast"
 
 
 def find_client_programs(major: int) -> Path:
-    """Folder of client programs of a server's major version, or the next newer one. Raises BackupError without any.
+    """Folder of client programs of a server's major version, or of the next newer one. Raises BackupError without any.
 
-    The very version is preferred: what a newer pg_dump writes, an older server may not understand.
+    The same version is preferred: an older server may not understand the output of a newer pg_dump.
     """
-    known = _versions("pg_dump")
-    suitable = [(version, folder) for folder, version in known.items() if version >= major]
+    suitable = [(version, folder) for folder, version in _versions("pg_dump").items() if version >= major]
     if not suitable:
-        raise BackupError(
-            f"no pg_dump here is as new as the server, which is {major}: install postgresql-client-{major}"
-        )
+        raise BackupError(f"no pg_dump of version {major} or newer was found: install postgresql-client-{major}")
     return min(suitable, key=lambda one: one[0])[1]
 
 
 def find_server_programs(major: int) -> Path:
-    """Folder of the programs of a server of exactly this major version. Raises BackupError without any.
+    """Folder of the programs of an installed server of exactly this major version. Raises BackupError without any.
 
-    Asked for by pg_verifybackup, since the embedded server's crashes as it is loaded (version 0.6 of its wheel).
+    pg_verifybackup of the embedded server crashes when it is loaded (version 0.6 of its wheel).
     """
     for folder, version in _versions("pg_verifybackup").items():
         if version == major and (folder / "postgres").is_file():
             return folder
     raise BackupError(
-        f"the programs of a PostgreSQL {major} server, with a pg_verifybackup that runs, are not here: install "
-        f"postgresql-{major}"
+        f"no installed PostgreSQL {major} server with a working pg_verifybackup was found: install postgresql-{major}"
     )
 
 
 def _versions(program: str) -> dict[Path, int]:
-    """Folders that have a program, and its major version there."""
+    """Folders with a program, and its major version."""
     folders = [Path(found).parent] if (found := shutil.which(program)) else []
-    folders += sorted(folder for place in PLACES for folder in Path("/").glob(place[1:]))
+    folders += sorted(folder for pattern in INSTALLATIONS for folder in Path("/").glob(pattern))
     folders.append(postgres_bin_dir())
     return {folder: version for folder in folders if (version := _version(folder / program)) is not None}
 
 
 def _version(program: Path) -> int | None:
     with suppress(OSError):
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
-        if found := re.search(r"\d+", said):
+        output = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+        if found := re.search(r"\d+", output):
             return int(found[0])
     return None
 
 
 @contextmanager
 def client_environment(database: Database) -> Iterator[Mapping[str, str]]:
-    """Environment in which PostgreSQL's programs use a database: by a service file, with a passfile if need be."""
+    """Environment variables that connect PostgreSQL's programs to a database, by a service file and a passfile."""
     parameters = {name: str(value) for name, value in database.parameters.items() if value is not None}
     password = parameters.pop("password", None)
     with TemporaryDirectory(prefix="strikecast-") as folder:

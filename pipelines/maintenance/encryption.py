@@ -1,4 +1,4 @@
-"""Reading encrypted files through a pipe: what is in them never reaches the disk, not even if we are killed."""
+"""Read files encrypted with age or gpg through a pipe, so that decrypted data never reaches the disk."""
 
 import signal
 import subprocess
@@ -10,54 +10,54 @@ from typing import IO
 
 from pipelines.errors import BackupError, single_line
 
-#: By the suffix of what each tool has encrypted.
-TOOLS = (".age", ".gpg")
+SUFFIXES = (".age", ".gpg")
 
 
 def read_decrypted(path: Path, identity: Path | None) -> bytes:
-    """A file's content, decrypted if it is encrypted. Raises BackupError when that is not possible."""
-    with _plain(path, identity) as stream:
+    """Content of a file, decrypted if it is encrypted. Raises BackupError when it cannot be decrypted."""
+    with _open_decrypted(path, identity) as stream:
         return stream.read()
 
 
 def run_on_decrypted(
     command: Sequence[str | Path], path: Path, identity: Path | None, environment: Mapping[str, str] | None = None
 ) -> str | None:
-    """Run a program that reads a file from its standard input, decrypted; what it complains of when it fails.
+    """Run a program with the decrypted content of a file as its standard input; returns its error message or None.
 
     Raises BackupError when the file cannot be decrypted.
     """
-    with _plain(path, identity) as stream:
-        done = subprocess.run(command, stdin=stream, env=environment, capture_output=True, text=True, check=False)
-    return single_line(done.stderr)[:500] or f"exit code {done.returncode}" if done.returncode else None
+    with _open_decrypted(path, identity) as stream:
+        result = subprocess.run(command, stdin=stream, env=environment, capture_output=True, text=True, check=False)
+    return single_line(result.stderr)[:500] or f"exit code {result.returncode}" if result.returncode else None
 
 
 @contextmanager
-def _plain(path: Path, identity: Path | None) -> Iterator[IO[bytes]]:
-    if path.suffix not in TOOLS:
+def _open_decrypted(path: Path, identity: Path | None) -> Iterator[IO[bytes]]:
+    if path.suffix not in SUFFIXES:
         with path.open("rb") as content:
             yield content
         return
     if identity is None:
         raise BackupError(
-            f"{path.name} is encrypted: name age's key file, or the folder of gpg's keyring, as `identity` in [backup]"
+            f"{path.name} is encrypted: set `identity` in [backup] to age's key file or the folder of gpg's keyring"
         )
     command: list[str | Path] = (
         ["age", "--decrypt", "--identity", identity, path]
         if path.suffix == ".age"
         else ["gpg", "--batch", "--no-tty", "--quiet", "--homedir", identity, "--decrypt", path]
     )
-    with TemporaryFile() as complaints:
+    with TemporaryFile() as errors:
         try:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints)
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
         except FileNotFoundError as error:
             raise BackupError(f"{path.name} is encrypted, and {command[0]} is not installed") from error
         with child:
             assert child.stdout is not None
             yield child.stdout
-        complaints.seek(0)
-        said = single_line(complaints.read().decode(errors="replace"))
-    # Whoever read has stopped: then it says why.
-    stopped = child.returncode == -signal.SIGPIPE or "roken pipe" in said
-    if child.returncode and not stopped:
-        raise BackupError(f"{path.name} cannot be decrypted with {identity}: {said or f'exit {child.returncode}'}")
+        errors.seek(0)
+        message = single_line(errors.read().decode(errors="replace"))
+    # A reader that stops early, which closes the pipe, reports its own error.
+    broken_pipe = child.returncode == -signal.SIGPIPE or "roken pipe" in message
+    if child.returncode and not broken_pipe:
+        reason = message or f"exit code {child.returncode}"
+        raise BackupError(f"{path.name} cannot be decrypted with {identity}: {reason}")

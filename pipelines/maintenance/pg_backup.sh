@@ -1,30 +1,32 @@
 #!/bin/sh
-# One backup of one PostgreSQL database with pg_dump: whole and read back, or not there at all.
+# Back up one PostgreSQL database with pg_dump: complete and verified, or not at all.
 #
 # usage: pg_backup.sh [-n NAME] [-r ROLE] [-p PROGRAMS] [-z METHOD] [-e TOOL:RECIPIENT] [-c COPIES] DIRECTORY
-#   -n NAME      what the backup is called; by default the database's name
-#   -r ROLE      role to read as, such as strikecast_backup; by default the login's own
-#   -p PROGRAMS  folder of pg_dump, pg_restore, pg_dumpall and psql; by default the oldest that is not older than the
-#                server, of PATH and the usual places
-#   -z METHOD    compression as pg_dump takes it, such as zstd:3 or gzip:6; by default zstd where pg_dump can, else gzip
+#   -n NAME      name of the backup; default: the database's name
+#   -r ROLE      role to read with, such as strikecast_backup; default: the login role
+#   -p PROGRAMS  folder of pg_dump, pg_restore, pg_dumpall and psql; default: the oldest version in PATH and the usual
+#                places that is not older than the server
+#   -z METHOD    compression in pg_dump's notation, such as zstd:3 or gzip:6; default: zstd if pg_dump supports it, or
+#                gzip
 #   -e TOOL:RECIPIENT
-#                encrypt with age or gpg to a public key, such as age:age1..., gpg:0123ABCD, or age:FILE or gpg:FILE with
-#                the recipients or the key in it. What is not encrypted never reaches the disk
-#   -c COPIES    a second place, which must be there: a directory, or an rclone remote such as offsite:backups. Every
-#                backup of this name that it lacks is copied there, read there, and named as here once its SHA-256 holds
+#                encrypt with age or gpg to a public key: age:age1..., gpg:0123ABCD, or age:FILE or gpg:FILE with the
+#                recipients or the key. Unencrypted data never reaches the disk
+#   -c COPIES    location of copies, which must exist: a directory, or an rclone remote such as offsite:backups. Every
+#                backup of this name without a copy is copied, read back, and renamed when its SHA-256 is correct
 #
-# The database is named as for every PostgreSQL program: PGHOST, PGPORT, PGDATABASE, PGUSER, PGSERVICE. A password belongs
-# into a passfile (~/.pgpass or PGPASSFILE), which nobody else may read: neither arguments nor logs ever hold one.
+# The database is chosen as for every PostgreSQL program: PGHOST, PGPORT, PGDATABASE, PGUSER, PGSERVICE. The password
+# must be in a passfile (~/.pgpass or PGPASSFILE) with mode 0600; no argument or log contains it.
 #
-# Makes DIRECTORY/NAME-YYYYMMDDTHHMMSSZ/ with database.dump (custom format), roles.sql (without passwords), each followed
-# by .age or .gpg when encrypted, and manifest.json (sizes, SHA-256, versions, and of each table the rows and a checksum, of the dump's own snapshot). It is
-# made as NAME-....partial and renamed in one step; what a killed run left is removed by the next.
+# Creates DIRECTORY/NAME-YYYYMMDDTHHMMSSZ/ with database.dump (custom format), roles.sql (without passwords), both with
+# the suffix .age or .gpg if encrypted, and manifest.json (sizes, SHA-256, versions, and the rows and a checksum of each
+# table in the dump's snapshot). It is written as NAME-....partial and renamed; the next run deletes what a killed run
+# left.
 #
-# It goes after everything else that wants the processor (chrt, or renice), so that on a busy machine it takes long.
+# Runs at the lowest CPU priority (chrt, or renice), so it takes longer on a busy machine.
 #
-# exit: 0 done, 2 wrong usage, 3 no pg_dump that can, 4 the server cannot be used, 5 another backup of this database runs,
-#       6 the directory cannot be written or is too full, 7 the dump failed, 8 what was written cannot be read back,
-#       9 the backup is made, but a copy is not, 10 it cannot be encrypted, 130 and 143 interrupted
+# exit: 0 done, 2 wrong usage, 3 no suitable pg_dump, 4 the server cannot be used, 5 another backup of this database is
+#       running, 6 the directory cannot be written or is too full, 7 the dump failed, 8 the written dump cannot be read,
+#       9 the backup was made, but a copy was not, 10 encryption failed, 130 and 143 interrupted
 set -eu
 umask 077
 LC_ALL=C
@@ -33,32 +35,32 @@ PGAPPNAME=${PGAPPNAME:-strikecast backup}
 PGCONNECT_TIMEOUT=${PGCONNECT_TIMEOUT:-10}
 export PGAPPNAME PGCONNECT_TIMEOUT
 
-# Advisory locks: of schema changes, which a backup shares, and of backups, of which there is one at a time.
+# Advisory locks: shared with schema changes, and exclusive among backups.
 MAINTENANCE_LOCK=7319001
 BACKUP_LOCK=7319004
 
-say() { printf '%s\n' "$*" >&2; }
+log() { printf '%s\n' "$*" >&2; }
 fail() {
     code=$1
     shift
-    say "pg_backup: $*"
+    log "pg_backup: $*"
     exit "$code"
 }
 usage() {
     sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//;p;}' "$0"
     exit "$1"
 }
-# Of a program's messages the lines that say what is wrong, on one line.
-words_of() { tr '\n' ' ' <"$1" | cut -c 1-500; }
+# The messages of a program on one line.
+messages_of() { tr '\n' ' ' <"$1" | cut -c 1-500; }
 
-name='' role='' programs='' method='' sealed_for='' copies=''
+name='' role='' programs='' method='' encrypt_to='' copies=''
 while getopts n:r:p:z:e:c:h option; do
     case $option in
         n) name=$OPTARG ;;
         r) role=$OPTARG ;;
         p) programs=$OPTARG ;;
         z) method=$OPTARG ;;
-        e) sealed_for=$OPTARG ;;
+        e) encrypt_to=$OPTARG ;;
         c) copies=$OPTARG ;;
         h) usage 0 ;;
         *) usage 2 >&2 ;;
@@ -68,45 +70,45 @@ shift $((OPTIND - 1))
 [ $# -eq 1 ] || usage 2 >&2
 directory=$1
 case $name in */* | .* | *'
-'*) fail 2 "a name has neither slashes nor line breaks and begins with no dot: $name" ;; esac
+'*) fail 2 "a name must not contain slashes or line breaks, or start with a dot: $name" ;; esac
 
-suffix='' recipient=${sealed_for#*:}
-case $sealed_for in
-    age:?* | gpg:?*) suffix=.${sealed_for%%:*} ;;
-    ?*) fail 2 "encryption is age:RECIPIENT or gpg:RECIPIENT, not $sealed_for" ;;
+suffix='' recipient=${encrypt_to#*:}
+case $encrypt_to in
+    age:?* | gpg:?*) suffix=.${encrypt_to%%:*} ;;
+    ?*) fail 2 "encryption must be age:RECIPIENT or gpg:RECIPIENT, not $encrypt_to" ;;
 esac
-from_here() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$PWD/$1" ;; esac }
-[ ! -f "$recipient" ] || recipient=$(from_here "$recipient")
-case ${copies%%:*} in # no colon, or one behind a slash, is no remote but a directory
+absolute_path() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$PWD/$1" ;; esac }
+[ ! -f "$recipient" ] || recipient=$(absolute_path "$recipient")
+case ${copies%%:*} in # without a colon before the first slash it is a directory
     '') copies_in='' ;;
-    "$copies" | */*) copies_in=directory copies=$(from_here "$copies") ;;
+    "$copies" | */*) copies_in=directory copies=$(absolute_path "$copies") ;;
     *) copies_in=remote ;;
 esac
 
 mkdir -p -- "$directory" 2>/dev/null || fail 6 "cannot create $directory"
 directory=$(cd -- "$directory" && pwd) || fail 6 "cannot enter $1"
-[ -w "$directory" ] || fail 6 "cannot write into $directory"
+[ -w "$directory" ] || fail 6 "cannot write to $directory"
 
-# --- whoever answers within milliseconds goes first
+# --- lower the CPU priority
 
 chrt --idle --pid 0 $$ >/dev/null 2>&1 || renice -n 19 -p $$ >/dev/null 2>&1 || :
 
-# --- programs that suit the server
+# --- programs of a suitable version
 
 any_psql=${programs:+$programs/psql}
 for candidate in "$(command -v psql)" /usr/lib/postgresql/*/bin/psql /usr/pgsql-*/bin/psql; do
     [ -n "$any_psql" ] || [ ! -x "$candidate" ] || any_psql=$candidate
 done
-[ -x "$any_psql" ] || fail 3 "there is no psql: install the PostgreSQL client programs, or name their folder with -p"
-# What programs say goes elsewhere than the dump: a full disk must not swallow that it is full.
-scratch=$(mktemp -d) || fail 6 "there is no room for a few lines in ${TMPDIR:-/tmp}"
+[ -x "$any_psql" ] || fail 3 "psql was not found: install the PostgreSQL client programs, or set their folder with -p"
+# Messages are stored outside of the directory, so that a full disk does not lose them.
+scratch=$(mktemp -d) || fail 6 "cannot create a folder in ${TMPDIR:-/tmp}"
 trap 'rm -rf -- "$scratch"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 errors=$scratch/errors
-ask() { "$any_psql" -X -A -t -q -w -v ON_ERROR_STOP=1 "$@" </dev/null 2>"$errors"; }
-server=$(ask -c 'SHOW server_version_num') || fail 4 "the server cannot be used: $(words_of "$errors")"
-database=$(ask -c 'SELECT current_database()') || fail 4 "the server cannot be used: $(words_of "$errors")"
+query() { "$any_psql" -X -A -t -q -w -v ON_ERROR_STOP=1 "$@" </dev/null 2>"$errors"; }
+server=$(query -c 'SHOW server_version_num') || fail 4 "the server cannot be used: $(messages_of "$errors")"
+database=$(query -c 'SELECT current_database()') || fail 4 "the server cannot be used: $(messages_of "$errors")"
 name=${name:-$database}
 
 major_of() { "$1" --version 2>/dev/null | sed -n 's/^[^0-9]*\([0-9][0-9]*\).*/\1/p'; }
@@ -124,12 +126,12 @@ find_programs() {
 }
 [ -n "$programs" ] || find_programs
 [ -n "$programs" ] ||
-    fail 3 "no pg_dump here is as new as the server, which is $((server / 10000)): install postgresql-client-$((server / 10000))"
+    fail 3 "no pg_dump of version $((server / 10000)) or newer was found: install postgresql-client-$((server / 10000))"
 client=$(major_of "$programs/pg_dump")
 [ "${client:-0}" -ge $((server / 10000)) ] ||
     fail 3 "pg_dump in $programs is ${client:-missing}, the server $((server / 10000)): an older pg_dump cannot dump it"
 
-# --- encryption, tried on nothing before there is anything to encrypt
+# --- encryption, tested with empty input
 
 encrypt() {
     case $suffix in
@@ -139,7 +141,7 @@ encrypt() {
             [ ! -f "$recipient" ] || how=-R
             age --encrypt "$how" "$recipient"
             ;;
-        .gpg) # the operator named the key; a keyring that a job uses has nobody to trust it
+        .gpg) # the keyring of a job has no trust settings for the key
             how=--recipient
             [ ! -f "$recipient" ] || how=--recipient-file
             gpg --batch --no-tty --quiet --trust-model always --compress-algo none "$how" "$recipient" --encrypt
@@ -147,34 +149,34 @@ encrypt() {
     esac
 }
 [ -z "$suffix" ] || encrypt </dev/null >/dev/null 2>"$errors" ||
-    fail 10 "cannot encrypt with $sealed_for: $(words_of "$errors")"
+    fail 10 "cannot encrypt with $encrypt_to: $(messages_of "$errors")"
 
-# --- room: a compressed dump has never been larger than the database
+# --- free space: a compressed dump is smaller than the database
 
-need=$(($(ask -c 'SELECT pg_database_size(current_database())') / 1024))
+need=$(($(query -c 'SELECT pg_database_size(current_database())') / 1024))
 free=$(df -Pk -- "$directory" | awk 'NR == 2 { print $4 }')
 last=$(find "$directory" -path "*/$name-[0-9]*T*Z*/database.dump*" ! -path '*.partial/*' -exec ls -1tk -s -- {} + 2>/dev/null |
     awk 'NR == 1 { print $1 }')
 [ -z "$last" ] || need=$((last * 3 / 2))
-[ "$free" -gt "$need" ] || fail 6 "$directory has $free kB free, a backup may take $need kB"
+[ "$free" -gt "$need" ] || fail 6 "$directory has $free kB free, a backup may need $need kB"
 
-# --- a place of its own, and a way to clean up
+# --- folder of the backup, and cleanup
 
 stamp=$(date -u +%Y%m%dT%H%M%SZ)
 base=$name-$stamp
 number=1
-while [ -e "$directory/$base" ] || [ -e "$directory/$base.partial" ]; do # two in a second, or a clock set back
+while [ -e "$directory/$base" ] || [ -e "$directory/$base.partial" ]; do # same second, or clock set back
     number=$((number + 1))
     base=$name-$stamp-$number
 done
 partial=$directory/$base.partial
-keeper='' dump=''
+session='' dump=''
 clean_up() {
     code=$?
     trap '' INT TERM HUP
     [ -z "$dump" ] || kill "$dump" 2>/dev/null || :
-    # KILL: a caller that ignores TERM has let its children inherit that, and psql holds nothing of its own.
-    [ -z "$keeper" ] || kill -s KILL "$keeper" 2>/dev/null || :
+    # KILL: psql may have inherited an ignored TERM, and has no state to save.
+    [ -z "$session" ] || kill -s KILL "$session" 2>/dev/null || :
     wait
     cd /
     rm -rf -- "$partial" "$scratch"
@@ -184,82 +186,82 @@ trap clean_up EXIT
 mkdir -- "$partial" 2>/dev/null || fail 6 "cannot create $partial"
 cd -- "$scratch"
 
-# --- one psql keeps the locks and the snapshot, and counts in it while pg_dump dumps from it
+# --- one psql session holds the locks and the snapshot, and computes checksums while pg_dump uses the snapshot
 
-mkfifo orders
-"$programs/psql" -X -A -t -q -w -v ON_ERROR_STOP=1 -d "$database" <orders >said 2>complaints &
-keeper=$!
-exec 3>orders
-order() { printf '%s\n' "$*" >&3 2>/dev/null || :; }
-# Wait for a file that the keeper writes; it is there when it ends with a line break.
+mkfifo statements
+"$programs/psql" -X -A -t -q -w -v ON_ERROR_STOP=1 -d "$database" <statements >output 2>session-errors &
+session=$!
+exec 3>statements
+send() { printf '%s\n' "$*" >&3 2>/dev/null || :; }
+# Wait for a file that the session writes.
 await() {
     until [ -s "$1" ]; do
-        kill -0 "$keeper" 2>/dev/null || return 1
+        kill -0 "$session" 2>/dev/null || return 1
         sleep 0.05 2>/dev/null || sleep 1
     done
 }
 trap '' PIPE
-order "\\set QUIET on"
-order "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0; SET lock_timeout = '60s'; SET max_parallel_workers_per_gather = 0;"
-[ -z "$role" ] || order "SET ROLE \"$(printf %s "$role" | sed 's/"/""/g')\";"
-order "SELECT pg_try_advisory_lock($BACKUP_LOCK) \\g locked"
-await locked || fail 4 "the server cannot be used: $(words_of complaints)"
+send "\\set QUIET on"
+send "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0; SET lock_timeout = '60s'; SET max_parallel_workers_per_gather = 0;"
+[ -z "$role" ] || send "SET ROLE \"$(printf %s "$role" | sed 's/"/""/g')\";"
+send "SELECT pg_try_advisory_lock($BACKUP_LOCK) \\g locked"
+await locked || fail 4 "the server cannot be used: $(messages_of session-errors)"
 [ "$(cat locked)" = t ] || fail 5 "another backup of $database is running"
-order "SELECT pg_advisory_lock_shared($MAINTENANCE_LOCK);"
-for left in "$directory/$name"-[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T*Z*.partial; do # nobody else is at it
+send "SELECT pg_advisory_lock_shared($MAINTENANCE_LOCK);"
+for left in "$directory/$name"-[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T*Z*.partial; do # no other backup is running
     [ "$left" = "$partial" ] || [ ! -d "$left" ] || rm -rf -- "$left"
 done
 started=$(date +%s)
-order "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-order "SELECT pg_export_snapshot() \\g snapshot"
-await snapshot || fail 4 "no snapshot: $(words_of complaints)"
-order "\\o tables"
-order "SELECT format('SELECT json_build_object(''table'', %L, ''rows'', count(*), ''checksum'', coalesce(sum(hash_record_extended(t, 0)), 0)::text) FROM ONLY %I.%I AS t', nspname || '.' || relname, nspname, relname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE relkind = 'r' AND relpersistence = 'p' AND nspname <> 'information_schema' AND nspname !~ '^pg_' ORDER BY nspname, relname \\gexec"
-order "\\o"
-order "SELECT json_build_object('database', current_database(), 'server_version', current_setting('server_version'), 'server_size_bytes', pg_database_size(current_database()), 'snapshot_at', to_char(transaction_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')) \\g facts"
+send "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+send "SELECT pg_export_snapshot() \\g snapshot"
+await snapshot || fail 4 "the snapshot cannot be exported: $(messages_of session-errors)"
+send "\\o tables"
+send "SELECT format('SELECT json_build_object(''table'', %L, ''rows'', count(*), ''checksum'', coalesce(sum(hash_record_extended(t, 0)), 0)::text) FROM ONLY %I.%I AS t', nspname || '.' || relname, nspname, relname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE relkind = 'r' AND relpersistence = 'p' AND nspname <> 'information_schema' AND nspname !~ '^pg_' ORDER BY nspname, relname \\gexec"
+send "\\o"
+send "SELECT json_build_object('database', current_database(), 'server_version', current_setting('server_version'), 'server_size_bytes', pg_database_size(current_database()), 'snapshot_at', to_char(transaction_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')) \\g facts"
 
 # --- the dump
 
 if [ -z "$method" ]; then
-    method=gzip:1 # a third of the time of 6, for a quarter more space
-    if [ "$client" -ge 16 ]; then # whether it was built with zstd, only trying tells
+    method=gzip:1 # a third of the time of level 6, a quarter more space
+    if [ "$client" -ge 16 ]; then # not every build supports zstd
         "$programs/pg_dump" --compress=zstd --schema=- --file=/dev/null -d "$database" -w 2>&1 | grep -q 'not support' ||
             method=zstd:3
     fi
 fi
 [ "$client" -ge 16 ] || method=${method#gzip:}
-dump() { # exec, so that its process is the one to kill
+dump() { # exec: the background process is pg_dump itself
     exec "$programs/pg_dump" --format=custom --compress="$method" --snapshot="$(cat snapshot)" --no-password \
         --lock-wait-timeout=60000 ${role:+--role="$role"} -d "$database"
 }
-# One stream: pg_restore reads all data of it and throws it away, while it is written, encrypted if asked for.
+# The stream is read by pg_restore for verification, and at the same time encrypted if requested and written.
 mkfifo plain to-read to-keep encrypted
-# Whoever of them is killed, even with nothing but the last bytes in a pipe, is seen by how it ended.
+# The exit status of every process is checked, so a killed one is detected even after the last bytes.
 tee to-read <plain >to-keep 2>/dev/null &
-splitting=$!
+tee_pid=$!
 {
     code=0
-    "$programs/pg_restore" --file=/dev/null 2>complaints-reading || code=$?
-    cat >/dev/null # or tee would be told of a broken pipe
+    "$programs/pg_restore" --file=/dev/null 2>errors-reading || code=$?
+    cat >/dev/null # prevents a broken pipe of tee
     exit "$code"
 } <to-read &
-reading=$!
-sealed=to-keep encrypting=''
+reader=$!
+stored=to-keep encryptor=''
 if [ -n "$suffix" ]; then
-    encrypt <to-keep >encrypted 2>complaints-encrypting &
-    encrypting=$! sealed=encrypted
+    encrypt <to-keep >encrypted 2>errors-encrypting &
+    encryptor=$! stored=encrypted
 fi
 {
-    tee "$partial/database.dump$suffix" <"$sealed" 2>complaints-writing || echo "tee ended with $?" >>complaints-writing
+    tee "$partial/database.dump$suffix" <"$stored" 2>errors-writing || echo "tee ended with $?" >>errors-writing
 } | sha256sum >sum-of-stream &
-writing=$!
-dump >plain 2>complaints-dump &
+writer=$!
+dump >plain 2>errors-dump &
 dump=$!
-# The server's part of it, too, where that is on this machine and ours to slow down.
+# Lower the priority of the server's processes, too, if they run on this machine and permissions allow it.
 tries=0 pids=''
 while [ "$tries" -lt 10 ] && [ "$(printf %s "$pids" | wc -w)" -lt 2 ] && kill -0 "$dump" 2>/dev/null; do
     tries=$((tries + 1))
-    pids=$(ask -c "SELECT pid FROM pg_stat_activity WHERE application_name = current_setting('application_name') AND pid <> pg_backend_pid() AND client_addr IS NULL") || break
+    pids=$(query -c "SELECT pid FROM pg_stat_activity WHERE application_name = current_setting('application_name') AND pid <> pg_backend_pid() AND client_addr IS NULL") || break
 done
 for pid in $pids; do
     [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != postgres ] || renice -n 10 -p "$pid" >/dev/null 2>&1 || :
@@ -267,33 +269,33 @@ done
 code=0
 wait "$dump" || code=$?
 dump=''
-wait "$writing" || fail 8 "sha256sum ended with $?"
-[ ! -s complaints-writing ] || fail 7 "the dump cannot be written: $(words_of complaints-writing)"
-sync -- "$partial/database.dump$suffix" 2>/dev/null & # while it is read once more
-[ -z "$encrypting" ] || wait "$encrypting" || fail 10 "encrypting ended with $?: $(words_of complaints-encrypting)"
-[ "$code" -eq 0 ] || fail 7 "pg_dump ended with $code: $(words_of complaints-dump)"
-wait "$splitting" || fail 7 "tee ended with $?"
+wait "$writer" || fail 8 "sha256sum ended with $?"
+[ ! -s errors-writing ] || fail 7 "the dump cannot be written: $(messages_of errors-writing)"
+sync -- "$partial/database.dump$suffix" 2>/dev/null & # in the background
+[ -z "$encryptor" ] || wait "$encryptor" || fail 10 "encrypting ended with $?: $(messages_of errors-encrypting)"
+[ "$code" -eq 0 ] || fail 7 "pg_dump ended with $code: $(messages_of errors-dump)"
+wait "$tee_pid" || fail 7 "tee ended with $?"
 roles=$("$programs/pg_dumpall" --roles-only --no-role-passwords --no-password ${role:+--role="$role"} -l "$database" \
-    2>complaints-dump) || fail 7 "pg_dumpall ended with $?: $(words_of complaints-dump)"
-printf '%s\n' "$roles" | encrypt >"$partial/roles.sql$suffix" 2>complaints-encrypting ||
-    fail 7 "the roles cannot be written: $(words_of complaints-encrypting)"
+    2>errors-dump) || fail 7 "pg_dumpall ended with $?: $(messages_of errors-dump)"
+printf '%s\n' "$roles" | encrypt >"$partial/roles.sql$suffix" 2>errors-encrypting ||
+    fail 7 "the roles cannot be written: $(messages_of errors-encrypting)"
 
-# --- what is on the disk is what pg_restore has read
+# --- compare the file with the stream that pg_restore has read
 
-wait "$reading" || fail 8 "pg_restore cannot read the dump: $(words_of complaints-reading)"
-(cd -- "$partial" && sha256sum "database.dump$suffix" "roles.sql$suffix") >sums || fail 8 "cannot read what was written"
+wait "$reader" || fail 8 "pg_restore cannot read the dump: $(messages_of errors-reading)"
+(cd -- "$partial" && sha256sum "database.dump$suffix" "roles.sql$suffix") >sums || fail 8 "the backup cannot be read"
 [ "$(awk '{ print $1; exit }' sums)" = "$(awk '{ print $1 }' sum-of-stream)" ] ||
-    fail 8 "what is on the disk is not what was written"
-await facts || fail 7 "the tables cannot be counted: $(words_of complaints)"
+    fail 8 "the file differs from the dump that was written"
+await facts || fail 7 "the checksums cannot be computed: $(messages_of session-errors)"
 
-described() {
+file_facts() {
     printf '{"name": "%s", "bytes": %s, "sha256": "%s"}' "$1" "$(wc -c <"$partial/$1" | tr -d ' ')" \
         "$(awk -v file="$1" '$2 == file || $2 == "*" file { print $1 }' sums)"
 }
 {
     printf '{"format": 1,\n "facts": %s,\n "client_version": "%s", "compression": "%s", "encryption": "%s", "seconds": %s,\n' \
         "$(cat facts)" "$("$programs/pg_dump" --version | sed 's/^[^0-9]*\([0-9.]*\).*/\1/')" "$method" "${suffix#.}" $(($(date +%s) - started))
-    printf ' "files": [%s,\n           %s],\n' "$(described "database.dump$suffix")" "$(described "roles.sql$suffix")"
+    printf ' "files": [%s,\n           %s],\n' "$(file_facts "database.dump$suffix")" "$(file_facts "roles.sql$suffix")"
     printf ' "tables": [\n  '
     sed '$!s/$/,\n  /' tables | tr -d '\n' | sed 's/},  {/},\n  {/g'
     printf ']}\n'
@@ -305,33 +307,33 @@ mv -- "$partial" "$directory/$base" || fail 6 "cannot rename $partial"
 sync -- "$directory" 2>/dev/null || sync
 printf '%s\n' "$directory/$base"
 
-# --- copies of all backups that the second place lacks; the lock stays until it has them
+# --- copy all backups without a copy, still holding the backup lock
 
-order "COMMIT; SELECT pg_advisory_unlock_shared($MAINTENANCE_LOCK);"
+send "COMMIT; SELECT pg_advisory_unlock_shared($MAINTENANCE_LOCK);"
 case $copies_in in
     directory)
-        there_is() { [ -f "$copies/$1" ]; }
+        exists() { [ -f "$copies/$1" ]; }
         remove() { rm -rf -- "${copies:?}/$1"; }
         put() { mkdir -p -- "$copies/${2%/*}" && cp -- "$1" "$copies/$2" && { sync -- "$copies/$2" 2>/dev/null || sync; }; }
         show() { cat -- "$copies/$1"; }
         finish() { mv -- "$copies/$1.partial" "$copies/$1" && { sync -- "$copies" 2>/dev/null || sync; }; }
-        reach() { [ -w "$copies/" ] || { say "there is no such directory, or it cannot be written" && return 1; }; }
+        connect() { [ -w "$copies/" ] || { log "the directory does not exist or cannot be written" && return 1; }; }
         ;;
     remote)
         listed=''
-        # An object store renames file by file, so the manifest goes last: what has one is whole.
-        there_is() { printf '%s\n' "$listed" | grep -Fqx -- "$1"; }
+        # Object stores rename single files, so the manifest is moved last: a copy with a manifest is complete.
+        exists() { printf '%s\n' "$listed" | grep -Fqx -- "$1"; }
         remove() { rclone purge "$copies/$1" 2>/dev/null || :; }
         put() { rclone copyto "$1" "$copies/$2"; }
         show() { rclone cat "$copies/$1"; }
         finish() {
             for file in $files; do rclone moveto "$copies/$1.partial/$file" "$copies/$1/$file" || return; done
-            remove "$1.partial" # where folders are more than a part of names, an empty one stays
+            remove "$1.partial" # an empty folder remains on remotes with real folders
         }
-        reach() { rclone mkdir "$copies" && listed=$(rclone lsf --recursive --files-only "$copies"); }
+        connect() { rclone mkdir "$copies" && listed=$(rclone lsf --recursive --files-only "$copies"); }
         ;;
 esac
-copy() { # of one backup, by its name; says what is wrong
+copy() { # copy one backup, given by name; prints errors
     files=$(sed -n 's/.*{"name": "\([a-z.]*\)", "bytes".*/\1/p' "$directory/$1/manifest.json")
     files="$files manifest.json"
     remove "$1.partial"
@@ -340,26 +342,26 @@ copy() { # of one backup, by its name; says what is wrong
         expected=$(sed -n 's/.*{"name": "'"$file"'", .*"sha256": "\([0-9a-f]*\)".*/\1/p' "$directory/$1/manifest.json")
         [ "$file" != manifest.json ] || expected=$(sha256sum <"$directory/$1/manifest.json" | cut -d ' ' -f 1)
         found=$(show "$1.partial/$file" | sha256sum | cut -d ' ' -f 1)
-        [ "$found" = "$expected" ] || { say "$file has another SHA-256 there" && return 1; }
+        [ "$found" = "$expected" ] || { log "$file has another SHA-256 in the copy" && return 1; }
     done
     finish "$1"
 }
 failed=''
 if [ -n "$copies" ]; then
-    reach 2>"$errors" || fail 9 "$base is made, but $copies cannot be reached: $(words_of "$errors")"
+    connect 2>"$errors" || fail 9 "$base was made, but $copies cannot be used: $(messages_of "$errors")"
     for one in "$directory/$name"-[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T*Z*/manifest.json; do
         one=${one%/manifest.json}
         one=${one##*/}
         case $one in *.partial) continue ;; esac
-        if there_is "$one/manifest.json"; then continue; fi
-        # One that was found to be damaged has no place there.
+        if exists "$one/manifest.json"; then continue; fi
+        # A backup known to be damaged is not copied.
         if grep -q '"problem":"' "$directory/$one/verified.json" 2>/dev/null; then continue; fi
-        copy "$one" 2>"$errors" || failed="$failed $one: $(words_of "$errors")"
+        copy "$one" 2>"$errors" || failed="$failed $one: $(messages_of "$errors")"
     done
 fi
-order "SELECT pg_advisory_unlock($BACKUP_LOCK);" # the server gets round to it later than the next backup starts
-order "\\q"
-wait "$keeper" || :
-keeper=''
+send "SELECT pg_advisory_unlock($BACKUP_LOCK);" # the end of the session would release it too late for the next backup
+send "\\q"
+wait "$session" || :
+session=''
 exec 3>&-
-[ -z "$failed" ] || fail 9 "$base is made, but not copied to $copies:$failed"
+[ -z "$failed" ] || fail 9 "$base was made, but not copied to $copies:$failed"

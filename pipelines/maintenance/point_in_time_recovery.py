@@ -1,4 +1,4 @@
-"""Point-in-time recovery: base backups of the whole server, and the proof that with its log they restore a second."""
+"""Point-in-time recovery: base backups of the whole server, and drills that restore them with the archived WAL."""
 
 import shutil
 import subprocess
@@ -31,7 +31,7 @@ PITR_PREFIX = "strikecast_pitr_"
 BEFORE, AFTER = "before", "after"
 ARCHIVE_TIMEOUT_SECONDS = 120
 
-#: Of a restored server, besides what an embedded one has. Its working directory is its data.
+#: Added to the configuration of the embedded server. Paths are relative to the data directory.
 RECOVERY = """
 archive_mode = off
 hot_standby = off
@@ -42,22 +42,22 @@ recovery_target_action = promote
 
 @dataclass(frozen=True)
 class PitrReport:
-    """What a restore to `target_at` brought back: the mark written before it, not the one written after it."""
+    """Result of a drill: restored markers, which must be those written before `target_at` (aware UTC)."""
 
     base: str
     target_at: datetime
-    marks: tuple[str, ...]
+    markers: tuple[str, ...]
     wal_files: int
     ladders: int
     seconds: float
 
 
 def base_folder(settings: Settings) -> Path:
-    """Where base backups are."""
+    """Folder of the base backups."""
     return settings.backups_dir / "base"
 
 
-def bases(folder: Path) -> list[BaseBackup]:
+def list_base_backups(folder: Path) -> list[BaseBackup]:
     """The base backups in a folder, newest first."""
     found = []
     for label in folder.glob("base-*/backup_label"):
@@ -68,143 +68,133 @@ def bases(folder: Path) -> list[BaseBackup]:
 
 
 def create_base_backup(database: Database, folder: Path, now: datetime, log: Log = lambda _: None) -> Path:
-    """Take a copy of the whole server, verify every file of the copy, and give it its name only then.
+    """Copy the whole server, verify every file of the copy, and then rename it to its final name.
 
-    Raises BackupError, and leaves nothing that looks like a base backup; AlreadyRunningError while another is made.
+    Raises BackupError without leaving a base backup, and AlreadyRunningError while another process uses the folder.
     """
     programs = find_server_programs(database.server_major)
-    with _only_one(folder), client_environment(database) as variables:
+    with _exclusive(folder), client_environment(database) as variables:
         _remove_leftovers(folder)
-        made = folder / f"base-{now:%Y%m%dT%H%M%SZ}"
-        if made.exists():
-            raise BackupError(f"{made} is there already: has the clock gone back?")
-        partial = made.with_name(f"{made.name}.partial")
-        log(f"copying the server into {made}")
+        base = folder / f"base-{now:%Y%m%dT%H%M%SZ}"
+        if base.exists():
+            raise BackupError(f"{base} already exists: check the clock")
+        partial = base.with_name(f"{base.name}.partial")
+        log(f"copying the server into {base}")
+        options = ["--format=plain", "--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=SHA256"]
         try:
-            _run(
-                [
-                    programs / "pg_basebackup",
-                    f"--pgdata={partial}",
-                    "--format=plain",
-                    "--wal-method=stream",
-                    "--checkpoint=fast",
-                    "--manifest-checksums=SHA256",
-                    "--no-password",
-                ],
-                variables,
-            )
+            _run([programs / "pg_basebackup", f"--pgdata={partial}", *options, "--no-password"], variables)
             log("verifying every file")
             _run([programs / "pg_verifybackup", "--quiet", partial])
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        partial.rename(made)
+        partial.rename(base)
         fsync(folder)
-    return made
+    return base
 
 
 def plan_pruning(folder: Path, keep: int) -> BasePlan:
-    """Which base backups stay, and from which file on the archived log is needed."""
-    return plan_bases(bases(folder), keep)
+    """The plan of base backups to keep and to delete, and the first WAL file that is needed."""
+    return plan_bases(list_base_backups(folder), keep)
 
 
-def prune(settings: Settings, database: Database, log: Log = lambda _: None) -> BasePlan:
-    """Delete older base backups, and the archived log that no kept one needs."""
+def prune_base_backups(settings: Settings, database: Database, log: Log = lambda _: None) -> BasePlan:
+    """Delete older base backups, and the archived WAL that only they need."""
     folder = base_folder(settings)
-    with _only_one(folder):
-        decided = plan_pruning(folder, settings.backup.keep_base)
-        for name, why in decided.delete:
+    with _exclusive(folder):
+        planned = plan_pruning(folder, settings.backup.keep_base)
+        for name, reason in planned.delete:
             delete_backup(folder, name)
-            log(f"deleted {name}: {why}")
-        if settings.backup.wal_archive is not None and decided.wal_from is not None:
+            log(f"deleted {name}: {reason}")
+        if settings.backup.wal_archive is not None and planned.wal_from is not None:
             programs = find_server_programs(database.server_major)
-            _run([programs / "pg_archivecleanup", settings.backup.wal_archive, decided.wal_from])
-    return decided
+            _run([programs / "pg_archivecleanup", settings.backup.wal_archive, planned.wal_from])
+    return planned
 
 
 def run_pitr_drill(settings: Settings, database: Database, now: datetime, log: Log = lambda _: None) -> PitrReport:
-    """Prove that the newest base backup and the archived log restore a given second.
+    """Verify that the newest base backup and the archived WAL restore the state of a given second.
 
-    A mark is written before that second, another after it; both are in a database of their own. The restored server
-    must have the first and not the second, and answer a ladder. Raises BackupError with the reason when that is not so,
-    or archiving is off, NoDataError without a base backup.
+    Markers are written before and after that second, in a database of their own. The restored server must have the
+    first one only, and answer a ladder query. Raises BackupError with the reason if it does not or if archiving is off,
+    and NoDataError without a base backup.
     """
-    began_seconds = time.monotonic()
+    started_seconds = time.monotonic()
     archive, folder = _archive(settings, database), base_folder(settings)
-    with _only_one(folder):
+    with _exclusive(folder):
         _remove_leftovers(folder)
-        found = bases(folder)
+        found = list_base_backups(folder)
         if not found:
             raise NoDataError(f"there is no base backup in {folder}: run `strikecast backup base`")
         base, programs = found[0], find_server_programs(database.server_major)
         log(f"verifying {base.name}")
         _run([programs / "pg_verifybackup", "--quiet", folder / base.name])
         if any((folder / base.name / "pg_tblspc").iterdir()):
-            raise BackupError(f"{base.name} has tablespaces, which would be used by two servers: restore it by hand")
-        for left in unused_databases(database, PITR_PREFIX):
-            drop_database(database, left)
+            raise BackupError(f"{base.name} has tablespaces, which two servers would share: restore it by hand")
+        for leftover in unused_databases(database, PITR_PREFIX):
+            drop_database(database, leftover)
         name = f"{PITR_PREFIX}{now:%Y%m%d%H%M%S}"
         try:
-            target_at = _mark(database, name, log)
-            _wait_until_archived(database, archive, recovery.finish_wal_file(database), log)
+            target_at = _write_markers(database, name, log)
+            _wait_until_archived(database, archive, recovery.switch_wal_file(database), log)
         finally:
             drop_database(database, name)
         with TemporaryDirectory(prefix="drill-", suffix=".partial", dir=folder) as scratch:
             server = EmbeddedServer(Path(scratch) / "server", programs=programs)
-            wal_files = _lay_out(server, folder / base.name, archive, base.start_wal, target_at)
-            log(f"restoring {base.name} and {wal_files} files of the log up to {target_at:%Y-%m-%d %H:%M:%S} UTC")
+            wal_files = _prepare_server(server, folder / base.name, archive, base.start_wal, target_at)
+            log(f"restoring {base.name} and {wal_files} WAL files up to {target_at:%Y-%m-%d %H:%M:%S} UTC")
             with server.running():
                 login = quote(str(database.parameters.get("user") or "postgres"), safe="")
                 restored = Database(f"postgresql://{login}@/{name}?host={quote(str(server.socket_dir))}")
-                marks = tuple(recovery.marks(restored))
-                if marks != (BEFORE,):
+                markers = tuple(recovery.markers(restored))
+                if markers != (BEFORE,):
                     raise BackupError(
-                        f"restored to {target_at:%Y-%m-%d %H:%M:%S} UTC, the server has the marks {marks}, where only "
-                        f"{BEFORE!r} was expected: the log in the archive is not this server's, or the base is not"
+                        f"restored to {target_at:%Y-%m-%d %H:%M:%S} UTC, the server has the markers {markers}, "
+                        f"expected ({BEFORE!r},): check that base backup and archived WAL are of this server"
                     )
                 ladders = read_ladders(settings, Database(restored.url_for(str(database.parameters["dbname"]))))
-    return PitrReport(base.name, target_at, marks, wal_files, ladders, time.monotonic() - began_seconds)
+    return PitrReport(base.name, target_at, markers, wal_files, ladders, time.monotonic() - started_seconds)
 
 
 def _archive(settings: Settings, database: Database) -> Path:
-    """Folder of the archived log. Raises BackupError when the server does not archive, or not into a folder we know."""
+    """Folder of the archived WAL. Raises BackupError when archiving is off or the folder is not configured."""
     state = recovery.archiving(database)
-    if not state.is_on:
+    if not state.enabled:
         raise BackupError(
-            f"the server does not archive its log (archive_mode {state.mode}, archive_command "
-            f"{state.command or 'empty'}): see Point-in-time recovery in docs/backups.md"
+            f"the server does not archive WAL (archive_mode {state.mode}, archive_command {state.command or 'empty'}): "
+            "see Point-in-time recovery in docs/backups.md"
         )
     archive = settings.backup.wal_archive
     if archive is None or not archive.is_dir():
         raise BackupError(
-            f"`wal_archive` in [backup] must name the folder that archive_command writes to, not {archive or 'nothing'}"
+            f"`wal_archive` in [backup] must be the folder that archive_command writes to, not {archive or 'empty'}"
         )
     return archive
 
 
-def _mark(database: Database, name: str, log: Log) -> datetime:
-    """Write a mark, let a full second pass, write another; that second, by the server's clock."""
+def _write_markers(database: Database, name: str, log: Log) -> datetime:
+    """Write a marker before and one after a full second; returns that second by the server's clock (aware UTC)."""
     marked = create_database(database, name)
-    recovery.create_mark_table(marked)
-    recovery.write_mark(marked, BEFORE)
+    recovery.create_marker_table(marked)
+    recovery.write_marker(marked, BEFORE)
     target_at = recovery.server_time(marked).astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
-    log(f"a mark before {target_at:%H:%M:%S}, and one after it")
-    _wait(lambda: recovery.server_time(marked) > target_at)
-    recovery.write_mark(marked, AFTER)
+    log(f"writing a marker before and after {target_at:%H:%M:%S}")
+    _wait_for(lambda: recovery.server_time(marked) > target_at)
+    recovery.write_marker(marked, AFTER)
     return target_at
 
 
 def _wait_until_archived(database: Database, archive: Path, wal: str, log: Log) -> None:
     log(f"waiting for {wal} to be archived")
-    if not _wait((archive / wal).is_file):
+    if not _wait_for((archive / wal).is_file):
         failed = recovery.failed_wal(database)
         raise BackupError(
             f"{wal} is not in {archive} after {ARCHIVE_TIMEOUT_SECONDS} s"
-            + (f": the server fails to archive {failed}, its log says why" if failed else "")
+            + (f": the server fails to archive {failed}, see its log" if failed else "")
         )
 
 
-def _wait(condition: Callable[[], bool]) -> bool:
+def _wait_for(condition: Callable[[], bool]) -> bool:
     retrying = Retrying(
         retry=retry_if_not_result(bool),
         wait=wait_fixed(0.1),
@@ -214,18 +204,18 @@ def _wait(condition: Callable[[], bool]) -> bool:
     return bool(retrying(condition))
 
 
-def _lay_out(server: EmbeddedServer, base: Path, archive: Path, start_wal: str, target_at: datetime) -> int:
-    """A server's directory made of a base backup, the log since, and a configuration of our own; how much log."""
+def _prepare_server(server: EmbeddedServer, base: Path, archive: Path, start_wal: str, target_at: datetime) -> int:
+    """Copy a base backup and its WAL into a server's directory, and configure it; returns the number of WAL files."""
     shutil.copytree(base, server.data, symlinks=True)
     wal = server.directory / "wal"
     wal.mkdir()
     copied = 0
     for path in sorted(archive.iterdir()):
-        # Names of a later timeline are greater; the histories of timelines are short, and needed to follow them.
+        # Files of later timelines sort after `start_wal`; history files are needed to follow timelines.
         if not path.name.startswith(".") and (path.name >= start_wal or path.suffix == ".history"):
             shutil.copyfile(path, wal / path.name)
             copied += 1
-    for name in ("postgresql.auto.conf", "standby.signal", "backup_manifest"):  # what the copied server was told to do
+    for name in ("postgresql.auto.conf", "standby.signal", "backup_manifest"):  # of the copied server
         (server.data / name).unlink(missing_ok=True)
     target = f"recovery_target_time = '{target_at:%Y-%m-%d %H:%M:%S}+00'\n"
     (server.data / "postgresql.conf").write_text(CONFIGURATION + RECOVERY + target, encoding="utf-8")
@@ -237,23 +227,24 @@ def _lay_out(server: EmbeddedServer, base: Path, archive: Path, start_wal: str, 
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def _exclusive(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         with FileLock(folder / ".lock", timeout=0):
             yield
     except Timeout:
-        raise AlreadyRunningError(f"another process is at the base backups in {folder}") from None
+        raise AlreadyRunningError(f"another process uses the base backups in {folder}: try again later") from None
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """What killed runs left; nobody else is at it."""
-    for left in folder.glob("*.partial"):
-        EmbeddedServer(left / "server").stop()
-        shutil.rmtree(left)
+    """Delete what killed runs left; needs the lock of the folder."""
+    for leftover in folder.glob("*.partial"):
+        EmbeddedServer(leftover / "server").stop()
+        shutil.rmtree(leftover)
 
 
 def _run(command: list[str | Path], variables: Mapping[str, str] | None = None) -> None:
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, umask=0o077)
-    if done.returncode:
-        raise BackupError(f"{Path(command[0]).name} ended with {done.returncode}: {single_line(done.stderr)[:500]}")
+    result = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, umask=0o077)
+    if result.returncode:
+        message = single_line(result.stderr)[:500]
+        raise BackupError(f"{Path(command[0]).name} ended with {result.returncode}: {message}")

@@ -1,4 +1,4 @@
-"""Restores: into a new database, over an existing one, and as a drill."""
+"""Restore a backup into a new database, in place of the database in use, or as a drill."""
 
 import dataclasses
 import re
@@ -35,9 +35,9 @@ CHECKED_TTC_SECONDS = 900
 
 @dataclass(frozen=True)
 class RestoreReport:
-    """What was restored, into which database, and how it differs from the backup.
+    """Result of a restore, and the differences of the database from the backup.
 
-    `ladders`: symbols whose ladder was read from it; `kept_as`: name of the database that it replaced.
+    `ladders`: number of symbols whose ladder was read. `kept_as`: new name of the replaced database.
     """
 
     backup: str
@@ -59,14 +59,13 @@ def restore(
     *,
     identity: Path | None = None,
 ) -> RestoreReport:
-    """Restore a backup into a new database, and compare it with what the backup says of itself.
+    """Restore a backup into the new database `into`, and compare its tables with the manifest.
 
-    `database` says which server, `identity` what decrypts an encrypted one. Nothing is touched for a
-    backup that is damaged or of a newer server. Raises
-    BackupError; then the new database is gone again.
+    `database`: any database of the server. `identity`: age's key file or the folder of gpg's keyring.
+    Raises BackupError for a damaged backup, one of a newer server, and a failed restore, whose database is dropped.
     """
-    began_seconds = time.monotonic()
-    _require_sound(database, backup, now, log, identity)
+    started_seconds = time.monotonic()
+    _require_restorable(database, backup, now, log, identity)
     target = create_database(database, into)
     try:
         create_missing_roles(database, _roles(read_decrypted(backup.roles, identity).decode()))
@@ -78,51 +77,51 @@ def restore(
     except BaseException:
         drop_database(database, into)
         raise
-    seconds = time.monotonic() - began_seconds
+    seconds = time.monotonic() - started_seconds
     manifest = backup.manifest
     return RestoreReport(backup.folder.name, into, len(manifest.tables), manifest.rows, seconds, found)
 
 
-def replace(
+def restore_in_place(
     database: Database, backup: Backup, now: datetime, log: Log = lambda _: None, *, identity: Path | None = None
 ) -> RestoreReport:
-    """Restore beside the database in use, and swap their names once nothing differs; the old one stays, renamed.
+    """Restore into a new database, and swap its name with that of the database in use, which is kept.
 
-    Raises BackupError or DatabaseError; then the database in use is as it was.
+    Raises BackupError or DatabaseError, without a change of the database in use.
     """
     name = str(database.parameters["dbname"])
     stamp = f"{now:%Y%m%d%H%M%S}"
-    done = restore(database, backup, f"{name}_restored_{stamp}", now, log, identity=identity)
-    if done.differences:
-        drop_database(database, done.database)
-        raise BackupError(f"{name} is not replaced, since the restored one differs: {'; '.join(done.differences)}")
+    report = restore(database, backup, f"{name}_restored_{stamp}", now, log, identity=identity)
+    if report.differences:
+        drop_database(database, report.database)
+        raise BackupError(f"{name} is not replaced: the restored database differs: {'; '.join(report.differences)}")
     kept_as = f"{name}_before_{stamp}"
-    swap_names(database, name, done.database, kept_as)
-    return dataclasses.replace(done, database=name, kept_as=kept_as)
+    swap_names(database, name, report.database, kept_as)
+    return dataclasses.replace(report, database=name, kept_as=kept_as)
 
 
-def drill(
+def run_drill(
     settings: Settings, database: Database, backup: Backup, now: datetime, log: Log = lambda _: None
 ) -> RestoreReport:
-    """Restore into a scratch database, compare, read a ladder of each published symbol, drop it again.
+    """Restore into a scratch database, compare, read a ladder of each published symbol, and drop the database.
 
-    Raises BackupError when the backup cannot be restored or answers nothing.
+    Raises BackupError when the backup cannot be restored or a ladder cannot be read.
     """
-    for left in unused_databases(database, DRILL_PREFIX):  # of drills that were killed
-        drop_database(database, left)
+    for leftover in unused_databases(database, DRILL_PREFIX):  # of drills that were killed
+        drop_database(database, leftover)
     name = f"{DRILL_PREFIX}{now:%Y%m%d%H%M%S}"
-    done = restore(database, backup, name, now, log, identity=settings.backup.identity)
+    report = restore(database, backup, name, now, log, identity=settings.backup.identity)
     try:
         ladders = read_ladders(settings, Database(database.url_for(name)))
     except NoDataError as error:
-        raise BackupError(f"{backup.folder.name} restores, but answers nothing: {error}") from error
+        raise BackupError(f"{backup.folder.name} was restored, but a ladder cannot be read: {error}") from error
     finally:
         drop_database(database, name)
-    return dataclasses.replace(done, ladders=ladders)
+    return dataclasses.replace(report, ladders=ladders)
 
 
 def read_ladders(settings: Settings, database: Database) -> int:
-    """Read a ladder of each published symbol; how many there were. Raises NoDataError where one answers nothing."""
+    """Read a ladder of each published symbol; returns their number. Raises NoDataError when one cannot be read."""
     with database.connect("drill", Role.READER) as connection:
         symbols = champion_generations(connection, list(settings.symbols))
         prices = {symbol: bars[-1].close for symbol in symbols if (bars := latest_bars(connection, symbol, 1))}
@@ -131,40 +130,38 @@ def read_ladders(settings: Settings, database: Database) -> int:
     return len(prices)
 
 
-def _require_sound(database: Database, backup: Backup, now: datetime, log: Log, identity: Path | None) -> None:
-    log(f"verifying {backup.folder.name}")
-    found = verify_backup(backup, now, identity)
-    if found.problem is not None:
-        raise BackupError(f"{backup.folder.name} is damaged: {found.problem}")
-    if not found.content_read:
-        raise BackupError(
-            f"{backup.folder.name} is encrypted with {backup.manifest.encryption}: set `identity` in [backup]"
-        )
-    server = database.server_major
-    written_by = int(backup.manifest.server_version.split(".")[0])
-    if written_by > server:
-        raise BackupError(f"{backup.folder.name} is of PostgreSQL {written_by}, this server is {server}: it is too old")
+def _require_restorable(database: Database, backup: Backup, now: datetime, log: Log, identity: Path | None) -> None:
+    name = backup.folder.name
+    log(f"verifying {name}")
+    verified = verify_backup(backup, now, identity)
+    if verified.problem is not None:
+        raise BackupError(f"{name} is damaged: {verified.problem}")
+    if not verified.content_read:
+        raise BackupError(f"{name} is encrypted with {backup.manifest.encryption}: set `identity` in [backup]")
+    version, server = int(backup.manifest.server_version.split(".")[0]), database.server_major
+    if version > server:
+        raise BackupError(f"{name} is of PostgreSQL {version}, the server is {server}: use a server of {version}")
 
 
 def _run_pg_restore(target: Database, backup: Backup, identity: Path | None) -> None:
-    written_with = int(backup.manifest.client_version.split(".")[0])
-    programs = find_client_programs(max(target.server_major, written_with))
+    client = int(backup.manifest.client_version.split(".")[0])
+    programs = find_client_programs(max(target.server_major, client))
     command: list[str | Path] = [
         programs / "pg_restore",
         "--exit-on-error",
         "--no-password",
         f"--dbname={target.parameters['dbname']}",
     ]
-    # Several jobs need a file; what is decrypted is a stream, and stays off the disk.
+    # Parallel jobs need a file; decrypted data is a stream and must not reach the disk.
     if backup.manifest.encryption is None:
         command += [f"--jobs={JOBS}", backup.dump]
     with client_environment(target) as variables:
-        complaint = run_on_decrypted(command, backup.dump, identity, variables)
-    if complaint is not None:
-        raise BackupError(f"pg_restore failed: {complaint}")
+        message = run_on_decrypted(command, backup.dump, identity, variables)
+    if message is not None:
+        raise BackupError(f"pg_restore failed: {message}")
 
 
 def _roles(text: str) -> list[str]:
-    """Names of the roles that a backup wants."""
+    """Names of the roles that a dump of roles creates."""
     found = re.findall(r'^CREATE ROLE (?:"((?:[^"]|"")+)"|(\w+));', text, re.MULTILINE)
     return [(quoted or plain).replace('""', '"') for quoted, plain in found]

@@ -1,4 +1,4 @@
-"""Retention: what is old goes, in small steps that yield to everyone; what a killed run left is done by the next."""
+"""Retention: delete expired data in small steps that do not delay others; the next run resumes an interrupted one."""
 
 import shutil
 from collections import Counter
@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from pipelines.domain.maintenance.retention import RetentionPlan, plan_retention, time_of_plan
+from pipelines.domain.maintenance.retention import RetentionPlan, effective_time, plan_retention
 from pipelines.domain.maintenance.vacuum import IndexStep, VacuumStep
 from pipelines.log import Log
 from pipelines.settings import Settings
-from pipelines.storage.maintenance import retention as stored
+from pipelines.storage.maintenance import retention as repository
 from pipelines.storage.maintenance.runs import (
     exclusive_run,
     latest_planned_for,
@@ -23,102 +23,102 @@ from pipelines.storage.maintenance.vacuum import read_indexes, reindex, vacuum
 from pipelines.storage.postgres.connection import Connection, Database, Role
 
 JOB = "retention"
-#: Publications wait while a table is dropped: one that a reader holds on to is left sooner than they give up.
+#: Publications wait while a partition is dropped; shorter than their own lock timeout.
 DROP_SECONDS = 5
-#: An index up to this size is built anew within a second or two, which is worth it from this share of air on.
-SMALL_BYTES = 64 * 2**20
-AIRY_SHARE = 0.2
+#: Indexes up to this size take a second or two to rebuild, which is worthwhile from this share of bloat.
+SMALL_INDEX_BYTES = 64 * 2**20
+BLOAT_SHARE = 0.2
 
 
 @dataclass(frozen=True)
 class RetentionReport:
-    """What was planned and what came of it: `rows` by table, cascades included, and what was left for the next run."""
+    """The plan, the deleted rows by table including cascades, and the reasons of skipped steps."""
 
     plan: RetentionPlan
     rows: dict[str, int]
-    left: tuple[str, ...]
+    skipped: tuple[str, ...]
 
 
 def plan(settings: Settings, database: Database, now: datetime) -> RetentionPlan:
-    """What is to go at `now` (aware UTC), or as of two days after the run before. Raises ServerUnavailableError."""
+    """The plan at `now` (aware UTC), or at two days after the previous run's time. Raises ServerUnavailableError."""
     policy = settings.retention
     with with_short_timeouts(database).connect(JOB, Role.OWNER) as connection:
-        clock, now = now, time_of_plan(now, latest_planned_for(connection, JOB))
-        facts = stored.read_facts(connection, list(settings.symbols), now - timedelta(days=policy.session_days))
+        plan_time = effective_time(now, latest_planned_for(connection, JOB))
+        before = plan_time - timedelta(days=policy.session_days)
+        facts = repository.read_facts(connection, list(settings.symbols), before)
     with dagster_database(settings, database).connect(JOB, None) as connection:
-        facts = replace(facts, runs=stored.read_runs(connection))
-    decided = plan_retention(facts, policy, now)
-    if now == clock:
-        return decided
-    return replace(
-        decided, kept=(*decided.kept, f"all is judged as of {now:%Y-%m-%d}, not {clock:%Y-%m-%d}: two days a run")
-    )
+        facts = replace(facts, runs=repository.read_runs(connection))
+    planned = plan_retention(facts, policy, plan_time)
+    if plan_time == now:
+        return planned
+    reason = f"planned for {plan_time:%Y-%m-%d}, not {now:%Y-%m-%d}: at most two days after the previous run"
+    return replace(planned, kept=(*planned.kept, reason))
 
 
 def run(
     settings: Settings, database: Database, now: datetime, log: Log = lambda _: None, run_id: str | None = None
 ) -> RetentionReport:
-    """Carry the plan out. Raises AlreadyRunningError while another does."""
-    with exclusive_run(database, JOB) as connection:
-        decided = plan(settings, database, now)
-        recorded = record_start(connection, JOB, decided, decided.planned_for, run_id)
+    """Execute the plan. Raises AlreadyRunningError during another run."""
+    with exclusive_run(database, JOB) as recording:
+        planned = plan(settings, database, now)
+        recorded = record_start(recording, JOB, planned, planned.planned_for, run_id)
         rows: Counter[str] = Counter()
-        left: list[str] = []
-        with with_short_timeouts(database).connect(JOB, Role.OWNER, autocommit=True) as working:
-            rows += stored.mark_crashed_sessions(working, decided)
-            rows += stored.delete_rows(working, decided, log)
-        with with_short_timeouts(database, DROP_SECONDS).connect(JOB, Role.OWNER, autocommit=True) as working:
-            rows += _drop(working, decided, left, log)
-        with dagster_database(settings, database).connect(JOB, None, autocommit=True) as working:
-            rows += stored.delete_runs(
-                working, [one.target for one in decided.runs], lambda ids: _delete_compute_logs(settings, ids)
-            )
-            rows += stored.delete_ticks(working, decided.ticks_before)
-            _tidy(working, [f"public.{table}" for table in stored.DAGSTER_TABLES if rows[table]], left, log)
-        report = RetentionReport(decided, dict(sorted(rows.items())), tuple(left))
-        recorded.finish({"rows": report.rows, "left": list(left)})
+        skipped: list[str] = []
+        with with_short_timeouts(database).connect(JOB, Role.OWNER, autocommit=True) as connection:
+            rows += repository.mark_crashed_sessions(connection, planned)
+            rows += repository.delete_rows(connection, planned, log)
+        with with_short_timeouts(database, DROP_SECONDS).connect(JOB, Role.OWNER, autocommit=True) as connection:
+            rows += _drop_partitions(connection, planned, skipped, log)
+        with dagster_database(settings, database).connect(JOB, None, autocommit=True) as connection:
+            run_ids = [one.target for one in planned.runs]
+            rows += repository.delete_runs(connection, run_ids, partial(_delete_compute_logs, settings))
+            tables = [f"public.{table}" for table in repository.DAGSTER_TABLES if rows[table]]
+            _vacuum_and_reindex(connection, tables, skipped, log)
+        report = RetentionReport(planned, dict(sorted(rows.items())), tuple(skipped))
+        recorded.finish({"rows": report.rows, "left": skipped})
     return report
 
 
-def _drop(working: Connection, decided: RetentionPlan, left: list[str], log: Log) -> Counter[str]:
-    """Remove days and generations one by one; what someone holds on to is left."""
+def _drop_partitions(connection: Connection, planned: RetentionPlan, skipped: list[str], log: Log) -> Counter[str]:
+    """Drop days and generations one at a time, skipping those in use."""
     rows: Counter[str] = Counter()
     steps: list[tuple[str, Callable[[], Counter[str]]]] = [
-        *((one.target, partial(stored.drop_day, working, one.target)) for one in decided.partitions),
+        *((one.target, partial(repository.drop_day, connection, one.target)) for one in planned.partitions),
         *(
-            (f"generation {one.target}", partial(stored.drop_generation, working, int(one.target)))
-            for one in decided.generations
+            (f"generation {one.target}", partial(repository.drop_generation, connection, int(one.target)))
+            for one in planned.generations
         ),
     ]
     for name, step in steps:
-        with skip_on_error(left, log):
-            with stored.maintenance_lock(working):
+        with skip_on_error(skipped, log):
+            with repository.maintenance_lock(connection):
                 rows += step()
             log(f"dropped {name}")
     return rows
 
 
-def _tidy(working: Connection, tables: Sequence[str], left: list[str], log: Log) -> None:
-    """Vacuum tables that lost rows, and build anew what became airy of their indexes.
+def _vacuum_and_reindex(connection: Connection, tables: Sequence[str], skipped: list[str], log: Log) -> None:
+    """Vacuum tables that lost rows, and rebuild their small bloated indexes.
 
-    Small tables that lose a seventh each night grow for long before autovacuum finds that enough; and run ids come in
-    no order, so that the pages of their indexes do not fill up again.
+    A small table that loses a seventh of its rows each night grows for a long time before autovacuum's threshold. Run
+    ids are random, so the freed space in their indexes is not reused.
     """
     for table in tables:
-        with skip_on_error(left, log):
-            vacuum(working, VacuumStep(table, "rows were removed"))
-    for index in read_indexes(working):
-        if index.table in tables and index.bytes <= SMALL_BYTES and index.bloat_bytes >= AIRY_SHARE * index.bytes:
-            with skip_on_error(left, log):
-                reindex(working, IndexStep(index.index, "rows were removed"))
+        with skip_on_error(skipped, log):
+            vacuum(connection, VacuumStep(table, "rows were deleted"))
+    for index in read_indexes(connection):
+        bloated = index.bloat_bytes >= BLOAT_SHARE * index.bytes
+        if index.table in tables and index.bytes <= SMALL_INDEX_BYTES and bloated:
+            with skip_on_error(skipped, log):
+                reindex(connection, IndexStep(index.index, "rows were deleted"))
 
 
 def _delete_compute_logs(settings: Settings, run_ids: Sequence[str]) -> None:
-    """What Dagster's local compute logs of these runs are: a folder each."""
+    """Delete the folders of Dagster's local compute logs."""
     for run_id in run_ids:
         shutil.rmtree(settings.dagster_home / "storage" / run_id, ignore_errors=True)
 
 
 def dagster_database(settings: Settings, database: Database) -> Database:
-    """Dagster's storage, in the same server."""
+    """Dagster's database on the same server, with short timeouts."""
     return with_short_timeouts(replace(database, url=database.url_for(settings.dagster_database)))

@@ -1,4 +1,4 @@
-"""Vacuum: both databases' tables in their turn, gently, and what it changed."""
+"""Vacuum: vacuum the tables and rebuild the indexes of both databases, throttled, and report the changes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from pipelines.domain.maintenance.vacuum import VacuumPlan, plan_vacuum
 from pipelines.log import Log
 from pipelines.maintenance.retention import dagster_database
 from pipelines.settings import Settings
-from pipelines.storage.maintenance import vacuum as stored
+from pipelines.storage.maintenance import vacuum as repository
 from pipelines.storage.maintenance.runs import LOCK_TIMEOUT_SECONDS, exclusive_run, record_start, skip_on_error
 from pipelines.storage.postgres.connection import Connection, Database, Role
 
@@ -20,10 +20,10 @@ STATEMENT_SECONDS = 1_800
 
 @dataclass(frozen=True)
 class Change:
-    """A table or an index before and after."""
+    """Dead rows and size of a table or an index before and after its step."""
 
     name: str
-    why: str
+    reason: str
     dead_rows_before: int
     bytes_before: int
     dead_rows_after: int
@@ -32,31 +32,31 @@ class Change:
 
 @dataclass(frozen=True)
 class VacuumReport:
-    """What was planned for both databases, what it changed, and what was left or held back."""
+    """The plans by database, the changes, the reasons of skipped steps, and what holds dead rows back."""
 
     plans: dict[str, VacuumPlan]
     changes: tuple[Change, ...]
     settings_applied: int
-    left: tuple[str, ...]
+    skipped: tuple[str, ...]
     held_back_by: tuple[str, ...]
 
 
 def plan(
     settings: Settings, database: Database, now: datetime, *, urgent_only: bool = False, reindex: bool = False
 ) -> dict[str, VacuumPlan]:
-    """What to do at `now` (aware UTC), by database. Raises ServerUnavailableError."""
-    decided = {}
+    """The plans at `now` (aware UTC) by database. Raises ServerUnavailableError."""
+    plans = {}
     for name in _databases(settings, database):
-        with _connected(settings, database, name) as connection:
-            decided[name] = plan_vacuum(
-                stored.read_tables(connection),
-                stored.read_indexes(connection),
+        with _connect(settings, database, name) as connection:
+            plans[name] = plan_vacuum(
+                repository.read_tables(connection),
+                repository.read_indexes(connection),
                 settings.vacuum,
                 now,
                 urgent_only=urgent_only,
                 reindex=reindex,
             )
-    return decided
+    return plans
 
 
 def run(
@@ -69,67 +69,68 @@ def run(
     urgent_only: bool = False,
     reindex: bool = False,
 ) -> VacuumReport:
-    """Carry the plan out. Raises AlreadyRunningError while another does."""
+    """Execute the plans, and apply the declared autovacuum settings. Raises AlreadyRunningError during another run."""
     with exclusive_run(database, JOB) as recording:
-        decided = plan(settings, database, now, urgent_only=urgent_only, reindex=reindex)
-        recorded = record_start(recording, JOB, decided, now, run_id)
+        plans = plan(settings, database, now, urgent_only=urgent_only, reindex=reindex)
+        recorded = record_start(recording, JOB, plans, now, run_id)
         changes: list[Change] = []
-        left: list[str] = []
+        skipped: list[str] = []
         held_back: list[str] = []
         applied = 0
-        for name, of_database in decided.items():
-            with _connected(settings, database, name) as connection:
+        for name, planned in plans.items():
+            with _connect(settings, database, name) as connection:
                 if name == _databases(settings, database)[0]:
-                    with skip_on_error(left, log):
-                        applied = stored.apply_settings(connection)
-                changes += _carry_out(connection, of_database, left, log)
-                held_back = stored.vacuum_blockers(connection)  # of the whole server
-        report = VacuumReport(decided, tuple(changes), applied, tuple(left), tuple(held_back))
-        recorded.finish({"changes": list(changes), "left": left, "held_back_by": held_back})
+                    with skip_on_error(skipped, log):
+                        applied = repository.apply_settings(connection)
+                changes += _execute(connection, planned, skipped, log)
+                held_back = repository.vacuum_blockers(connection)  # of the whole server
+        report = VacuumReport(plans, tuple(changes), applied, tuple(skipped), tuple(held_back))
+        recorded.finish({"changes": changes, "left": skipped, "held_back_by": held_back})
     return report
 
 
-def drift(database: Database) -> list[stored.Drift]:
-    """Tables whose autovacuum settings are not the declared ones."""
+def autovacuum_drift(database: Database) -> list[repository.AutovacuumDrift]:
+    """Tables whose autovacuum settings differ from the declared ones."""
     with database.connect(JOB, Role.READER) as connection:
-        return stored.read_drift(connection)
+        return repository.read_drift(connection)
 
 
 def _databases(settings: Settings, database: Database) -> tuple[str, ...]:
-    """Ours, then Dagster's."""
-    ours = str(database.parameters.get("dbname"))
-    return tuple(dict.fromkeys((ours, settings.dagster_database)))
+    """Names of strikecast's and Dagster's databases."""
+    return tuple(dict.fromkeys((str(database.parameters.get("dbname")), settings.dagster_database)))
 
 
 @contextmanager
-def _connected(settings: Settings, database: Database, name: str) -> Iterator[Connection]:
-    """As the owner of a database's tables."""
-    ours = name == _databases(settings, database)[0]
-    where = replace(
-        database if ours else dagster_database(settings, database),
+def _connect(settings: Settings, database: Database, name: str) -> Iterator[Connection]:
+    """A throttled connection to one of the databases, as the owner of its tables."""
+    own = name == _databases(settings, database)[0]
+    target = replace(
+        database if own else dagster_database(settings, database),
         statement_timeout_seconds=STATEMENT_SECONDS,
         lock_timeout_seconds=LOCK_TIMEOUT_SECONDS,
     )
-    with where.connect(JOB, Role.OWNER if ours else None, autocommit=True) as connection:
-        stored.throttle_vacuum(connection)
+    with target.connect(JOB, Role.OWNER if own else None, autocommit=True) as connection:
+        repository.throttle_vacuum(connection)
         yield connection
 
 
-def _carry_out(connection: Connection, decided: VacuumPlan, left: list[str], log: Log) -> list[Change]:
+def _execute(connection: Connection, planned: VacuumPlan, skipped: list[str], log: Log) -> list[Change]:
     before = _sizes(connection)
-    steps = [(one.table, one.why, partial(stored.vacuum, connection, one)) for one in decided.tables]
-    steps += [(one.index, one.why, partial(stored.reindex, connection, one)) for one in decided.indexes]
-    done = []
-    for name, why, step in steps:
-        with skip_on_error(left, log):
+    steps = [(one.table, one.reason, partial(repository.vacuum, connection, one)) for one in planned.tables]
+    steps += [(one.index, one.reason, partial(repository.reindex, connection, one)) for one in planned.indexes]
+    executed = []
+    for name, reason, step in steps:
+        with skip_on_error(skipped, log):
             step()
-            done.append((name, why))
-            log(f"{name}: {why}")
+            executed.append((name, reason))
+            log(f"{name}: {reason}")
     after = _sizes(connection)
-    return [Change(name, why, *before[name], *after.get(name, (0, 0))) for name, why in done if name in before]
+    return [
+        Change(name, reason, *before[name], *after.get(name, (0, 0))) for name, reason in executed if name in before
+    ]
 
 
 def _sizes(connection: Connection) -> dict[str, tuple[int, int]]:
-    """Dead rows and bytes of each table, and of each index."""
-    tables = {one.table: (one.dead_rows, one.bytes) for one in stored.read_tables(connection)}
-    return tables | {one.index: (0, one.bytes) for one in stored.read_indexes(connection)}
+    """Dead rows and bytes of each table and index."""
+    tables = {one.table: (one.dead_rows, one.bytes) for one in repository.read_tables(connection)}
+    return tables | {one.index: (0, one.bytes) for one in repository.read_indexes(connection)}

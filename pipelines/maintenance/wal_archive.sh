@@ -1,17 +1,17 @@
 #!/bin/sh
-# Archive one file of the write-ahead log: whole and on the disk, or not there at all. In postgresql.conf:
+# Archive one WAL file: complete and synced to disk, or not at all. In postgresql.conf:
 #
 #   archive_mode = on
 #   archive_command = '/path/to/wal_archive.sh /path/to/archive %p %f'
 #
 # usage: wal_archive.sh DIRECTORY PATH NAME
 #
-# The directory must be there already: one that is not mounted is no place to archive to. A file that is there with the
-# same content is archived already, as after a crash of the server; with other content it is never overwritten.
+# The directory must exist, so that nothing is archived below an unmounted mount point. An existing file with the same
+# content counts as archived, as after a server crash; one with other content is never overwritten.
 #
-# exit: 0 archived, 2 wrong usage, 3 another file of that name is there, 4 it cannot be written; the server tries again
+# exit: 0 archived, 2 wrong usage, 3 a different file with this name exists, 4 write error; the server retries
 set -eu
-umask 027 # the server's group may read, to restore as somebody else
+umask 027 # the server's group may read it, for a restore by another user
 
 fail() {
     code=$1
@@ -20,15 +20,15 @@ fail() {
     exit "$code"
 }
 [ $# -eq 3 ] || fail 2 "usage: wal_archive.sh DIRECTORY PATH NAME"
-case $3 in */* | .* | '') fail 2 "$3 is no name of a file" ;; esac
-[ -d "$1" ] || fail 4 "there is no directory $1"
+case $3 in */* | .* | '') fail 2 "$3 is not a file name" ;; esac
+[ -d "$1" ] || fail 4 "directory $1 does not exist"
 
 target=$1/$3
 partial=$1/.$3.partial
 if [ -e "$target" ]; then
-    cmp -s -- "$2" "$target" || fail 3 "another file $3 is in $1 already: do two servers archive there?"
+    cmp -s -- "$2" "$target" || fail 3 "a different file $3 exists in $1: do two servers use this archive?"
 else
-    cp -- "$2" "$partial" || fail 4 "cannot write into $1"
+    cp -- "$2" "$partial" || fail 4 "cannot write to $1"
     sync -- "$partial" 2>/dev/null || sync
     mv -- "$partial" "$target" || fail 4 "cannot rename $partial"
 fi

@@ -45,7 +45,7 @@ def prune(context: dg.OpExecutionContext, settings: SettingsResource, database: 
         "rows": sum(report.rows.values()),
         "removed": markdown_table(("table", "rows"), [(name, rows) for name, rows in report.rows.items() if rows]),
         "plan": markdown_table(("action", "target", "why"), report.plan.lines()),
-        "left_for_the_next_run": _left(report.left),
+        "left_for_the_next_run": _left(report.skipped),
     }
     return dg.Output(None, metadata=metadata)
 
@@ -66,7 +66,7 @@ def vacuum_tables(
     )
     header = ("table", "why", "dead rows before", "after", "bytes before", "after")
     rows = [
-        (one.name, one.why, one.dead_rows_before, one.dead_rows_after, one.bytes_before, one.bytes_after)
+        (one.name, one.reason, one.dead_rows_before, one.dead_rows_after, one.bytes_before, one.bytes_after)
         for one in report.changes
     ]
     metadata: dict[str, Any] = {
@@ -75,7 +75,7 @@ def vacuum_tables(
         "bytes_freed": sum(one.bytes_before - one.bytes_after for one in report.changes),
         "changes": markdown_table(header, rows),
         "autovacuum_settings_applied": report.settings_applied,
-        "left_for_the_next_run": _left(report.left),
+        "left_for_the_next_run": _left(report.skipped),
         "held_back_by": markdown_table(("transaction",), [(one,) for one in report.held_back_by]),
     }
     return dg.Output(None, metadata=metadata)

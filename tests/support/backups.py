@@ -1,4 +1,4 @@
-"""`pg_backup.sh` as cron would run it."""
+"""Run `pg_backup.sh` as cron does, and hold it in the middle of a dump."""
 
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from waiting import wait_until
 from pipelines.maintenance.client_programs import client_environment, find_client_programs
 from pipelines.storage.postgres.connection import Database
 
-#: A backup gives way to everything else that wants the processor: beside busy processes it takes many times as long.
+#: A backup runs at low priority, so it takes many times as long on a busy host.
 TIMEOUT_SECONDS = 900.0
 SCRIPT = Path(__file__).parents[2] / "pipelines" / "maintenance" / "pg_backup.sh"
 
@@ -25,10 +25,10 @@ def now() -> datetime:
 
 
 @contextmanager
-def script(
+def start_script(
     database: Database, folder: Path, *options: str, programs: Path | None = None, **variables: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """The shell script as cron would run it; after the context the server has noticed that it is gone."""
+    """The running script; on exit it is killed, and the server has closed its sessions."""
     with client_environment(database) as environment:
         child = subprocess.Popen(
             ["sh", SCRIPT, "-p", programs or find_client_programs(database.server_major), *options, folder],
@@ -42,15 +42,12 @@ def script(
         finally:
             child.kill()
             child.wait()
-            wait_until(lambda: not serves_backup(database), "the server to notice that the script has ended")
+            wait_until(lambda: not backup_backends(database), "the server to close the script's sessions")
 
 
-def serves_backup(database: Database) -> list[int]:
-    """The server's processes that work for a backup of a database; one that holds its locks keeps the next one out."""
-    with (
-        suppress(psycopg.OperationalError),
-        psycopg.connect(database.url) as connection,
-    ):  # who cannot ask need not wait
+def backup_backends(database: Database) -> list[int]:
+    """Process ids of the server's backends of a backup; their locks prevent the next backup."""
+    with suppress(psycopg.OperationalError), psycopg.connect(database.url) as connection:  # no server, no backends
         return [
             pid
             for (pid,) in connection.execute(
@@ -62,10 +59,10 @@ def serves_backup(database: Database) -> list[int]:
 
 
 @contextmanager
-def dump_held_up(database: Database, table: str = "held") -> Iterator[psycopg.Connection]:
-    """A lock that pg_dump waits for until the connection rolls back, so that a test cannot miss a backup at work.
+def blocked_dump(database: Database, table: str = "held") -> Iterator[psycopg.Connection]:
+    """Hold a lock that pg_dump waits for, until the yielded connection rolls back.
 
-    Leave the script's context after the rollback: the server's part of a killed backup waits for the lock, too.
+    Leave the script's context after the rollback: the backend of a killed backup waits for the lock, too.
     """
     with psycopg.connect(database.url) as blocker:
         name = sql.Identifier(table)
@@ -78,32 +75,32 @@ def dump_held_up(database: Database, table: str = "held") -> Iterator[psycopg.Co
             blocker.rollback()
 
 
-def dumping(child: subprocess.Popen[str]) -> psutil.Process:
-    """The pg_dump of a script, once it runs."""
+def wait_for_pg_dump(child: subprocess.Popen[str]) -> psutil.Process:
+    """The script's pg_dump process, once it runs."""
     wait_until(lambda: pg_dump_of(child) or child.poll() is not None, "pg_dump to run", TIMEOUT_SECONDS)
     found = pg_dump_of(child)
     assert found is not None, child.communicate()
     return found
 
 
-def run(
+def run_script(
     database: Database, folder: Path, *options: str, programs: Path | None = None, **variables: str
 ) -> tuple[int, str]:
-    """The script's exit code and what it complained of."""
-    with script(database, folder, *options, programs=programs, **variables) as child:
-        _, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
-        return child.returncode, complaints
+    """Run the script; returns its exit code and its messages."""
+    with start_script(database, folder, *options, programs=programs, **variables) as child:
+        _, errors = child.communicate(timeout=TIMEOUT_SECONDS)
+        return child.returncode, errors
 
 
 def pg_dump_of(child: subprocess.Popen[str]) -> psutil.Process | None:
     return next((one for one in descendants(child.pid) if "--format=custom" in command_line(one)), None)
 
 
-def shown_by(child: subprocess.Popen[str]) -> list[str]:
-    """What anybody of the same user may see of a process and of those it started: arguments and environment."""
-    seen = []
+def visible_texts(child: subprocess.Popen[str]) -> list[str]:
+    """Arguments and environment of a process and its descendants, which the same user may read."""
+    texts = []
     for one in [psutil.Process(child.pid), *descendants(child.pid)]:
-        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
-            seen.append(" ".join([*one.cmdline(), *one.environ().values()]))
-    assert seen
-    return seen
+        with suppress(psutil.NoSuchProcess):  # it has exited
+            texts.append(" ".join([*one.cmdline(), *one.environ().values()]))
+    assert texts
+    return texts

@@ -1,4 +1,4 @@
-"""A disk that is soon full."""
+"""Small file systems, for tests of full disks."""
 
 import subprocess
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """An empty disk of a size, such as `64k`, mounted at a new folder; for tests that need "a mount"."""
+    """Mount an empty tmpfs of a size, such as `64k`, at a new folder; for tests that need "a mount"."""
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
     try:

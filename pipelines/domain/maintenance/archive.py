@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 
-from pipelines.domain.maintenance.policies import require_one_or_more
+from pipelines.domain.maintenance.policies import require_positive
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ArchivePolicy:
     most_months: int = 24
 
     def __post_init__(self) -> None:
-        require_one_or_more(self)
+        require_positive(self)
 
 
 @dataclass(frozen=True)

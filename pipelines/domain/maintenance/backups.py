@@ -1,19 +1,19 @@
-"""Backups: what one says of itself, whether a restored database is the same, and which ones are kept."""
+"""Backups: their manifest, the comparison of a restored database with it, and which backups to keep."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 MANIFEST_FORMAT = 1
-#: How `pg_backup.sh` names a backup: what is backed up, when (UTC), and a number where that is taken.
+#: Name of a backup by `pg_backup.sh`: series, time (UTC), and a number where the name is taken.
 _NAME = re.compile(r"(?P<series>.+)-(?P<at>\d{8}T\d{6}Z)(-(?P<number>\d+))?")
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A file of a backup: its size and the SHA-256 of its content."""
+    """A file of a backup with its size and SHA-256."""
 
     name: str
     bytes: int
@@ -22,7 +22,7 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class TableFacts:
-    """A table at one instant: its rows, and a sum over their hashes, whatever their order."""
+    """A table's row count, and the sum of its rows' hashes, which does not depend on their order."""
 
     table: str
     rows: int
@@ -31,7 +31,7 @@ class TableFacts:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a backup says of itself; `snapshot_at` (aware UTC) is the instant that it holds."""
+    """Content of a backup's manifest; `snapshot_at` (aware UTC) is the time of the dumped snapshot."""
 
     database: str
     snapshot_at: datetime
@@ -46,20 +46,20 @@ class Manifest:
 
     @property
     def bytes(self) -> int:
-        """Size of all files together."""
+        """Total size of the files."""
         return sum(one.bytes for one in self.files)
 
     @property
     def rows(self) -> int:
-        """Rows of all tables together."""
+        """Total number of rows."""
         return sum(one.rows for one in self.tables)
 
 
 def parse_manifest(raw: Mapping[str, Any]) -> Manifest:
-    """A manifest as `pg_backup.sh` writes it. Raises ValueError that says what is wrong with another."""
+    """Parse a manifest of `pg_backup.sh`. Raises ValueError with the reason for an invalid one."""
     try:
         if raw["format"] != MANIFEST_FORMAT:
-            raise ValueError(f"it has format {raw['format']}, this program knows {MANIFEST_FORMAT}")
+            raise ValueError(f"it has format {raw['format']}; this version supports {MANIFEST_FORMAT}")
         facts = raw["facts"]
         return Manifest(
             database=str(facts["database"]),
@@ -78,22 +78,22 @@ def parse_manifest(raw: Mapping[str, Any]) -> Manifest:
 
 
 def differences(expected: Sequence[TableFacts], found: Sequence[TableFacts]) -> tuple[str, ...]:
-    """What a restored database has otherwise than its backup, in plain words; nothing when it is the same."""
-    then, now = ({one.table: one for one in tables} for tables in (expected, found))
-    told = [f"{table} is missing" for table in then if table not in now]
-    told += [f"{table} is not in the backup" for table in now if table not in then]
-    for table in then.keys() & now.keys():
-        before, after = then[table], now[table]
+    """Differences between a backup's tables and those of a restored database, one message each; empty if equal."""
+    backup, restored = ({one.table: one for one in tables} for tables in (expected, found))
+    messages = [f"{table} is missing" for table in backup.keys() - restored.keys()]
+    messages += [f"{table} is not in the backup" for table in restored.keys() - backup.keys()]
+    for table in backup.keys() & restored.keys():
+        before, after = backup[table], restored[table]
         if before.rows != after.rows:
-            told.append(f"{table} has {after.rows:,} rows, the backup {before.rows:,}")
+            messages.append(f"{table} has {after.rows:,} rows, the backup {before.rows:,}")
         elif before.checksum != after.checksum:
-            told.append(f"{table} has other content than the backup")
-    return tuple(sorted(told))
+            messages.append(f"{table} has other content than the backup")
+    return tuple(sorted(messages))
 
 
 @dataclass(frozen=True)
 class KeptBackup:
-    """A backup in its folder; `problem`: why it cannot be trusted, None when nothing speaks against it."""
+    """A backup that exists; `problem`: the damage found by its verification."""
 
     name: str
     snapshot_at: datetime
@@ -101,26 +101,27 @@ class KeptBackup:
 
     @property
     def series(self) -> str:
-        """What it is a backup of, by its name: of another one's backups it takes no place."""
+        """What it is a backup of, from its name; the policy applies to each series separately."""
         match = _NAME.fullmatch(self.name)
         return match["series"] if match else ""
 
 
-def named_backup(name: str) -> KeptBackup | None:
-    """A backup of which only the name is known; None for what is not named like one."""
+def parse_backup_name(name: str) -> KeptBackup | None:
+    """A backup by its name alone; None for another name."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
     at = datetime.strptime(match["at"] + "+0000", "%Y%m%dT%H%M%SZ%z")
-    return KeptBackup(name, at + timedelta(microseconds=int(match["number"] or 1)))  # of the same second, in order
+    # Microseconds keep the order of backups of the same second.
+    return KeptBackup(name, at + timedelta(microseconds=int(match["number"] or 1)))
 
 
 @dataclass(frozen=True)
 class RotationPolicy:
-    """All of the last `keep_days`; the newest of each of the last `keep_daily` days, `keep_weekly` weeks and
-    `keep_monthly` months that have one; and whatever happens the newest `minimum` sound ones.
+    """Keep all backups of the last `keep_days`, the newest of each of the last `keep_daily` days, `keep_weekly` weeks
+    and `keep_monthly` months that have one, and always the newest `minimum` undamaged ones.
 
-    Raises ValueError for a negative number, and without a minimum.
+    Raises ValueError for negative numbers and for a minimum of less than 1.
     """
 
     keep_days: int = 14
@@ -130,77 +131,60 @@ class RotationPolicy:
     minimum: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("keep_days", "keep_daily", "keep_weekly", "keep_monthly"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
-        if self.minimum < 1:
-            raise ValueError(f"minimum must be 1 or more, not {self.minimum}")
+        for name, least in (
+            ("keep_days", 0),
+            ("keep_daily", 0),
+            ("keep_weekly", 0),
+            ("keep_monthly", 0),
+            ("minimum", 1),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
 class RotationPlan:
-    """What stays and what goes, each with its reason, newest first."""
+    """Backups to keep and to delete, each with the reason, newest first."""
 
     keep: tuple[tuple[str, str], ...]
     delete: tuple[tuple[str, str], ...]
 
 
 def plan_rotation(backups: Sequence[KeptBackup], policy: RotationPolicy, now: datetime) -> RotationPlan:
-    """Which backups stay, of each series by itself. `now` is aware UTC; a clock ahead of the newest makes none older.
+    """Apply the policy to each series at `now` (aware UTC), or at its newest backup if that is older.
 
-    Damaged ones are kept for `keep_days`, to be looked at, and count for nothing else.
+    Damaged backups are kept for `keep_days`, for inspection, and do not count otherwise.
     """
     newest_first = sorted(backups, key=lambda one: one.snapshot_at, reverse=True)
-    plans = [
-        _plan_series([one for one in newest_first if one.series == series], policy, now)
-        for series in sorted({one.series for one in newest_first})
-    ]
-    return RotationPlan(
-        tuple(row for one in plans for row in one.keep), tuple(row for one in plans for row in one.delete)
-    )
+    keep: list[tuple[str, str]] = []
+    delete: list[tuple[str, str]] = []
+    for series in sorted({one.series for one in newest_first}):
+        members = [one for one in newest_first if one.series == series]
+        reasons = _reasons_to_keep(members, policy, min(now, members[0].snapshot_at))
+        for one in members:
+            if one.name in reasons:
+                keep.append((one.name, reasons[one.name]))
+            else:
+                problem = "older than any rule keeps" if one.problem is None else f"damaged: {one.problem}"
+                delete.append((one.name, problem))
+    return RotationPlan(tuple(keep), tuple(delete))
 
 
-def _plan_series(newest_first: Sequence[KeptBackup], policy: RotationPolicy, now: datetime) -> RotationPlan:
-    reference = min(now, newest_first[0].snapshot_at)
-    reasons: dict[str, str] = {}
-    sound = [one for one in newest_first if one.problem is None]
-    for one in sound[: policy.minimum]:
-        reasons[one.name] = f"one of the newest {policy.minimum}"
+def _reasons_to_keep(newest_first: Sequence[KeptBackup], policy: RotationPolicy, reference: datetime) -> dict[str, str]:
+    """The first rule that keeps each backup of a series, by name."""
+    undamaged = [one for one in newest_first if one.problem is None]
+    reasons = {one.name: f"one of the newest {policy.minimum}" for one in undamaged[: policy.minimum]}
     for one in newest_first:
         if reference - one.snapshot_at <= timedelta(days=policy.keep_days):
             reasons.setdefault(one.name, f"of the last {policy.keep_days} days")
-    for count, what, period in (
-        (policy.keep_daily, "day", _day),
-        (policy.keep_weekly, "week", _week),
-        (policy.keep_monthly, "month", _month),
+    for count, unit, label_format in (
+        (policy.keep_daily, "day", "%Y-%m-%d"),
+        (policy.keep_weekly, "week", "%G-W%V"),
+        (policy.keep_monthly, "month", "%Y-%m"),
     ):
-        for label, name in _newest_of_each(sound, period, count):
-            reasons.setdefault(name, f"newest of {what} {label}")
-    keep = tuple((one.name, reasons[one.name]) for one in newest_first if one.name in reasons)
-    delete = tuple(
-        (one.name, "older than any rule keeps" if one.problem is None else f"damaged: {one.problem}")
-        for one in newest_first
-        if one.name not in reasons
-    )
-    return RotationPlan(keep, delete)
-
-
-def _newest_of_each(
-    newest_first: Sequence[KeptBackup], period: Callable[[datetime], str], count: int
-) -> list[tuple[str, str]]:
-    newest: dict[str, str] = {}
-    for one in newest_first:
-        newest.setdefault(period(one.snapshot_at), one.name)
-    return list(newest.items())[:count]
-
-
-def _day(at: datetime) -> str:
-    return f"{at:%Y-%m-%d}"
-
-
-def _week(at: datetime) -> str:
-    return f"{at:%G-W%V}"
-
-
-def _month(at: datetime) -> str:
-    return f"{at:%Y-%m}"
+        newest: dict[str, str] = {}
+        for one in undamaged:
+            newest.setdefault(one.snapshot_at.strftime(label_format), one.name)
+        for label, name in list(newest.items())[:count]:
+            reasons.setdefault(name, f"newest of {unit} {label}")
+    return reasons

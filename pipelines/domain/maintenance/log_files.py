@@ -1,4 +1,4 @@
-"""Log files: which are rotated, compressed and deleted, and why."""
+"""Log files: which to rotate, compress and delete."""
 
 import re
 from collections.abc import Sequence
@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from pipelines.domain.maintenance.policies import require_one_or_more
+from pipelines.domain.maintenance.policies import require_positive
 
-#: `daemon-20261121T020000Z.log`, and PostgreSQL's own.
-ROTATED = re.compile(r"^(?P<family>.+)-\d{8}T\d{6}Z(-\d+)?\.(log|jsonl)(?P<compressed>\.gz)?$")
+#: Name of a rotated file, such as `daemon-20261121T020000Z.log`; PostgreSQL's own log files have such names too.
+ROTATED = re.compile(r"^(?P<family>.+)-\d{8}T\d{6}Z(-\d+)?\.(log|jsonl)(\.gz)?$")
 
 
 @dataclass(frozen=True)
 class LogPolicy:
-    """`settle_minutes`: a writer that has not noticed the rotation yet may still be at the file for so long."""
+    """Maximum age of compressed logs, and their maximum total size in MiB.
+
+    `settle_minutes`: time after the last write from which on a rotated file may be compressed; until then a process
+    may still have it open.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
@@ -23,12 +27,12 @@ class LogPolicy:
     settle_minutes: int = 10
 
     def __post_init__(self) -> None:
-        require_one_or_more(self)
+        require_positive(self)
 
 
 @dataclass(frozen=True)
 class LogFile:
-    """A log: its name, its size, when it was written last (aware UTC), and whether its writer rotates it."""
+    """A log file, the time of its last write (aware UTC), and whether the process that writes it rotates it."""
 
     folder: str
     name: str
@@ -38,73 +42,76 @@ class LogFile:
 
     @property
     def family(self) -> str:
-        """What it is a log of."""
+        """The log that the file belongs to, such as `daemon`."""
         rotated = ROTATED.match(self.name)
         return rotated["family"] if rotated else self.name.rpartition(".")[0]
 
     @property
     def compressed(self) -> bool:
-        """Whether it is compressed."""
+        """Whether the file is compressed."""
         return self.name.endswith(".gz")
 
 
 @dataclass(frozen=True)
 class LogStep:
-    """One file's turn: rotate, compress or delete."""
+    """One file and its action: rotate, compress or delete."""
 
     action: str
     folder: str
     name: str
     bytes: int
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class LogPlan:
-    """In the order in which it is carried out."""
+    """Steps in the order of their execution."""
 
     steps: tuple[LogStep, ...]
 
     def lines(self) -> list[tuple[str, str, str]]:
-        """(what, which, why), as people read it."""
-        return [(one.action, f"{one.name} ({one.bytes:,} bytes)", one.why) for one in self.steps]
+        """(action, target, reason) of each step."""
+        return [(one.action, f"{one.name} ({one.bytes:,} bytes)", one.reason) for one in self.steps]
 
 
 def plan_logs(files: Sequence[LogFile], policy: LogPolicy, now: datetime) -> LogPlan:
-    """What to do at `now` (aware UTC): a file that is written to is renamed, and compressed the next time."""
-    deleted = _too_old_or_too_many(files, policy, now)
-    gone = {(one.folder, one.name) for one in deleted}
+    """The steps at `now` (aware UTC): a file in use is renamed, and compressed by the next run."""
+    deleted = _deletions([one for one in files if one.compressed], policy, now)
     rotated, compressed = [], []
     for one in files:
-        if (one.folder, one.name) in gone or one.compressed or not one.bytes:
+        if one.compressed or not one.bytes:
             continue
         if ROTATED.match(one.name) is None:
-            rotated.append(LogStep("rotate", one.folder, one.name, one.bytes, "a day's lines"))
+            rotated.append(_step("rotate", one, "daily rotation"))
         elif one.self_rotating and _is_newest(one, files):
-            continue  # still written to
+            continue  # in use
         elif now - one.written_at >= timedelta(minutes=policy.settle_minutes):
-            compressed.append(LogStep("compress", one.folder, one.name, one.bytes, "nobody writes to it"))
+            compressed.append(_step("compress", one, "no longer in use"))
     return LogPlan((*deleted, *compressed, *rotated))
 
 
+def _step(action: str, file: LogFile, reason: str) -> LogStep:
+    return LogStep(action, file.folder, file.name, file.bytes, reason)
+
+
 def _is_newest(one: LogFile, files: Sequence[LogFile]) -> bool:
+    """Whether a file is the newest of its log by name or by time: a clock that was set back makes them differ."""
     family = [other for other in files if (other.folder, other.family) == (one.folder, one.family)]
-    # Either way: a clock that was set back gives a newer file an older name.
     return one.name == max(other.name for other in family) or one.written_at == max(
         other.written_at for other in family
     )
 
 
-def _too_old_or_too_many(files: Sequence[LogFile], policy: LogPolicy, now: datetime) -> list[LogStep]:
-    """Compressed files past their age; then the oldest, until all of them fit."""
-    oldest_first = sorted((one for one in files if one.compressed), key=lambda one: one.written_at)
-    old = [one for one in oldest_first if now - one.written_at > timedelta(days=policy.keep_days)]
-    steps = [LogStep("delete", one.folder, one.name, one.bytes, f"older than {policy.keep_days} days") for one in old]
-    left = [one for one in oldest_first if one not in old]
-    total = sum(one.bytes for one in left)
-    for one in left:
-        if total <= policy.most_megabytes * 2**20:
+def _deletions(compressed: Sequence[LogFile], policy: LogPolicy, now: datetime) -> list[LogStep]:
+    """Files older than the policy keeps, then the oldest until the rest fits the maximum size."""
+    steps = []
+    total = sum(one.bytes for one in compressed)
+    for one in sorted(compressed, key=lambda one: one.written_at):
+        if now - one.written_at > timedelta(days=policy.keep_days):
+            steps.append(_step("delete", one, f"older than {policy.keep_days} days"))
+        elif total > policy.most_megabytes * 2**20:
+            steps.append(_step("delete", one, f"more than {policy.most_megabytes} MiB in total"))
+        else:
             break
-        steps.append(LogStep("delete", one.folder, one.name, one.bytes, f"more than {policy.most_megabytes} MiB"))
         total -= one.bytes
     return steps

@@ -1,11 +1,11 @@
-"""What policies have in common."""
+"""Validation that all policies share."""
 
 from dataclasses import fields
 from typing import Any
 
 
-def require_one_or_more(policy: Any) -> None:
-    """Raise ValueError that names every field of a policy that is less than 1."""
-    wrong = [field.name for field in fields(policy) if getattr(policy, field.name) < 1]
+def require_positive(policy: Any) -> None:
+    """Raise ValueError with the names of the fields of a policy that are not positive."""
+    wrong = [field.name for field in fields(policy) if getattr(policy, field.name) <= 0]
     if wrong:
-        raise ValueError(f"{', '.join(wrong)} must be 1 or more")
+        raise ValueError(f"{', '.join(wrong)} must be positive")

@@ -1,4 +1,4 @@
-"""Retention: what is old enough to go, and why. Facts and policy in, a plan out; nothing here deletes anything."""
+"""Retention: the plan of what to delete, from facts and a policy."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -6,44 +6,43 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, ClassVar
 
-from pipelines.domain.maintenance.policies import require_one_or_more
+from pipelines.domain.maintenance.policies import require_positive
 
-#: A policy's time goes on by so much in one run: a clock that jumped takes a few days' rows, not all of them.
-LONGEST_STEP = timedelta(days=2)
-#: A generation that is being built is younger than this.
+#: Maximum advance of the planning time per run, so that a clock that jumps forward deletes a few days, not all.
+MAX_TIME_STEP = timedelta(days=2)
+#: Maximum age of a generation that is still being built.
 BUILD_TIME = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class RetentionPolicy:
-    """How long each family of rows is kept; `generations` and `runs_per_job` are floors whatever the age."""
+    """Maximum age of each kind of rows; `generations` and `runs_per_job` are the minimum kept, whatever the age."""
 
-    #: Read by whoever builds it from a file: a name that is none of these is an error.
+    #: Unknown settings are an error.
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     session_days: int = 30
-    #: A session that says it runs, but has been silent for so long, has crashed.
+    #: A running session without a heartbeat for this long has crashed.
     silent_hours: int = 6
     price_log_days: int = 30
     answer_days: int = 90
-    #: Per symbol and model, the published one among them.
+    #: Per symbol and model, including the published one.
     generations: int = 3
     quarantine_days: int = 90
     quick_audit_days: int = 30
     full_audit_days: int = 400
     run_days: int = 6
     runs_per_job: int = 5
-    tick_days: int = 6
-    #: Of one table in one run: what jumps is a clock, not time.
+    #: Maximum number of partitions dropped per table and run.
     most_partitions: int = 10
 
     def __post_init__(self) -> None:
-        require_one_or_more(self)
+        require_positive(self)
 
 
 @dataclass(frozen=True)
 class SessionFacts:
-    """A session by its newest snapshot; `old_snapshots`: older than the policy keeps them. Times are aware UTC."""
+    """A session by its newest snapshot; `old_snapshots`: number of expired snapshots before it. Times are aware UTC."""
 
     session_id: str
     newest_snapshot: int
@@ -55,7 +54,7 @@ class SessionFacts:
 
 @dataclass(frozen=True)
 class PartitionFacts:
-    """A day's partition; `attached` is false for one whose removal was cut short, `detaching` within it."""
+    """A day's partition. An interrupted removal leaves it `detaching`, or no longer `attached`."""
 
     table: str
     name: str
@@ -67,7 +66,7 @@ class PartitionFacts:
 
 @dataclass(frozen=True)
 class GenerationFacts:
-    """A generation that still has tables; `complete`: built and checked; `published`: once at least; times in UTC."""
+    """A generation with tables; `complete`: built and checked; `published`: at least once. Times are aware UTC."""
 
     generation: int
     symbol: str
@@ -81,7 +80,7 @@ class GenerationFacts:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """A Dagster run; `holds_newest`: what it materialized or checked has not been done again since."""
+    """A Dagster run; `holds_newest`: it has the newest materialization or execution of an asset or check."""
 
     run_id: str
     job: str
@@ -91,7 +90,7 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that a plan is made from; `newest_row_at`: of each table that is partitioned by day."""
+    """Input of a plan; `newest_row_at`: for each table that is partitioned by day."""
 
     sessions: Sequence[SessionFacts] = ()
     partitions: Sequence[PartitionFacts] = ()
@@ -102,37 +101,37 @@ class Facts:
 
 @dataclass(frozen=True)
 class SessionRemoval:
-    """Snapshots of one session: those up to `last_snapshot` that are older than `before` (None: whatever their age)."""
+    """Deletion of a session's snapshots up to `last_snapshot`, of any age or created before `before`."""
 
     session_id: str
     newest_snapshot: int
     last_snapshot: int
     before: datetime | None
     snapshots: int
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class SilentSession:
-    """A session that is to be recorded as crashed."""
+    """A session to mark as crashed."""
 
     session_id: str
     newest_snapshot: int
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Removal:
-    """A table, a generation or a run that is to go."""
+    """Removal of a partition, a generation or a run."""
 
     target: str
-    why: str
+    reason: str
     bytes: int = 0
 
 
 @dataclass(frozen=True)
 class RetentionPlan:
-    """What is to go, oldest first, and what stays though it is old (`kept`). Cutoffs are aware UTC."""
+    """Removals, oldest first; `kept`: reasons why expired data is kept. Times are aware UTC."""
 
     planned_for: datetime
     silent: tuple[SilentSession, ...]
@@ -145,27 +144,26 @@ class RetentionPlan:
     quarantine_before: datetime
     quick_audits_before: datetime
     full_audits_before: datetime
-    ticks_before: datetime
     kept: tuple[str, ...]
 
     def lines(self) -> list[tuple[str, str, str]]:
-        """(what, which, why), as people read it."""
-        named = [("session is crashed", one.session_id, one.why) for one in self.silent]
-        named += [("snapshots go", f"{one.session_id} ({one.snapshots:,})", one.why) for one in self.sessions]
-        named += [("partition goes", one.target, one.why) for one in self.partitions]
-        named += [("generation goes", one.target, one.why) for one in self.generations]
+        """(action, target, reason) of each step, and the reasons for what is kept."""
+        lines = [("mark as crashed", one.session_id, one.reason) for one in self.silent]
+        lines += [("delete snapshots", f"{one.session_id} ({one.snapshots:,})", one.reason) for one in self.sessions]
+        lines += [("drop partition", one.target, one.reason) for one in self.partitions]
+        lines += [("drop generation", one.target, one.reason) for one in self.generations]
         if self.runs:
-            named.append(("runs go", f"{len(self.runs):,} of Dagster's", self.runs[0].why))
-        return [*named, *(("stays", "", why) for why in self.kept)]
+            lines.append(("delete Dagster runs", f"{len(self.runs):,}", self.runs[0].reason))
+        return [*lines, *(("keep", "", reason) for reason in self.kept)]
 
 
-def time_of_plan(now: datetime, before: datetime | None) -> datetime:
-    """What a plan takes for now: the clock, but not more than two days after the plan before. Aware UTC."""
-    return now if before is None else min(now, before + LONGEST_STEP)
+def effective_time(now: datetime, previous: datetime | None) -> datetime:
+    """The time to plan for: `now`, at most two days after the time of the previous plan. Aware UTC."""
+    return now if previous is None else min(now, previous + MAX_TIME_STEP)
 
 
 def plan_retention(facts: Facts, policy: RetentionPolicy, now: datetime) -> RetentionPlan:
-    """What is to go at `now` (aware UTC)."""
+    """The plan at `now` (aware UTC)."""
     kept: list[str] = []
     silent, sessions = _sessions(facts.sessions, policy, now, kept)
     return RetentionPlan(
@@ -180,7 +178,6 @@ def plan_retention(facts: Facts, policy: RetentionPolicy, now: datetime) -> Rete
         quarantine_before=now - timedelta(days=policy.quarantine_days),
         quick_audits_before=now - timedelta(days=policy.quick_audit_days),
         full_audits_before=now - timedelta(days=policy.full_audit_days),
-        ticks_before=now - timedelta(days=policy.tick_days),
         kept=tuple(kept),
     )
 
@@ -188,52 +185,50 @@ def plan_retention(facts: Facts, policy: RetentionPolicy, now: datetime) -> Rete
 def _sessions(
     sessions: Sequence[SessionFacts], policy: RetentionPolicy, now: datetime, kept: list[str]
 ) -> tuple[tuple[SilentSession, ...], tuple[SessionRemoval, ...]]:
-    """Per session, from its newest snapshot: one that has ended goes as a whole, one that runs loses old ones."""
-    silent, removals = [], []
+    """Ended sessions are deleted as a whole when the newest snapshot expires, running ones lose expired snapshots."""
+    silent: list[SilentSession] = []
+    removals: list[SessionRemoval] = []
     cutoff = now - timedelta(days=policy.session_days)
     for one in sessions:
-        runs = one.status == "running"
-        if runs and now - one.newest_at > timedelta(hours=policy.silent_hours):
-            silent.append(SilentSession(one.session_id, one.newest_snapshot, f"silent since {one.newest_at:%F %H:%M}"))
-        elif not runs and one.newest_at < cutoff:
-            why = f"ended {one.newest_at:%F}, more than {policy.session_days} days ago"
-            removals.append(
-                SessionRemoval(one.session_id, one.newest_snapshot, one.newest_snapshot, None, one.snapshots, why)
-            )
-        elif runs and one.old_snapshots:
-            why = f"it runs; snapshots older than {policy.session_days} days go, the newest never"
-            removals.append(
-                SessionRemoval(
-                    one.session_id, one.newest_snapshot, one.newest_snapshot - 1, cutoff, one.old_snapshots, why
-                )
-            )
-        elif one.old_snapshots:
-            kept.append(f"{one.old_snapshots:,} snapshots of {one.session_id}: it ended {one.newest_at:%F}")
+        running = one.status == "running"
+        last, before, snapshots = one.newest_snapshot, None, one.snapshots
+        if running and now - one.newest_at > timedelta(hours=policy.silent_hours):
+            silent.append(SilentSession(one.session_id, last, f"no heartbeat since {one.newest_at:%F %H:%M}"))
+            continue
+        if running and one.old_snapshots:
+            last, before, snapshots = last - 1, cutoff, one.old_snapshots
+            reason = f"running; snapshots older than {policy.session_days} days except the newest"
+        elif not running and one.newest_at < cutoff:
+            reason = f"ended {one.newest_at:%F}, more than {policy.session_days} days ago"
+        else:
+            if one.old_snapshots:
+                kept.append(f"{one.old_snapshots:,} snapshots of {one.session_id}: it ended {one.newest_at:%F}")
+            continue
+        removals.append(SessionRemoval(one.session_id, one.newest_snapshot, last, before, snapshots, reason))
     return tuple(silent), tuple(removals)
 
 
 def _partitions(facts: Facts, policy: RetentionPolicy, now: datetime, kept: list[str]) -> tuple[Removal, ...]:
-    """Days that are old by the clock and by the newest row's own time; a clock that jumped makes none old."""
+    """Expired days, counted from the clock or the newest row, whichever is earlier: clocks may jump."""
     removals: list[Removal] = []
     days_of = {"price_log": policy.price_log_days, "answer": policy.answer_days}
     for table, newest in facts.newest_row_at:
         of_table = sorted((one for one in facts.partitions if one.table == table), key=lambda one: one.day)
         unfinished = [one for one in of_table if one.detaching]
-        removals += [Removal(one.name, "its removal was cut short", one.bytes) for one in unfinished]
+        removals += [Removal(one.name, "an earlier removal was interrupted", one.bytes) for one in unfinished]
         if newest is None:
             continue
         reference = min(now, newest)
         cutoff = (reference.astimezone(UTC) - timedelta(days=days_of[table])).date()
         old = [one for one in of_table if one.day < cutoff and one not in unfinished]
-        why = f"older than {days_of[table]} days"
+        reason = f"older than {days_of[table]} days"
         removals += [
-            Removal(one.name, why if one.attached else f"{why}, detached already", one.bytes)
+            Removal(one.name, reason if one.attached else f"{reason}, already detached", one.bytes)
             for one in old[: policy.most_partitions]
         ]
         if len(old) > policy.most_partitions:
-            kept.append(
-                f"{len(old) - policy.most_partitions} old days of {table}: {policy.most_partitions} go in one run"
-            )
+            rest = len(old) - policy.most_partitions
+            kept.append(f"{rest} expired days of {table}: the limit is {policy.most_partitions} per run")
         if now - newest > timedelta(days=1):
             kept.append(f"days of {table} are counted from its newest row, {newest:%F %H:%M}, not from {now:%F %H:%M}")
     return tuple(removals)
@@ -242,28 +237,28 @@ def _partitions(facts: Facts, policy: RetentionPolicy, now: datetime, kept: list
 def _generations(
     generations: Sequence[GenerationFacts], policy: RetentionPolicy, now: datetime, kept: list[str]
 ) -> tuple[Removal, ...]:
-    """All but the newest, the active one and the one to go back to; one that was not completed goes after a day."""
+    """All but the newest, the active one and the target of a rollback; incomplete ones after a day."""
     removals: list[GenerationFacts] = []
     groups: dict[tuple[str, str], list[GenerationFacts]] = defaultdict(list)
     for one in sorted(generations, key=lambda one: one.generation, reverse=True):
         groups[one.symbol, one.model].append(one)
     for (symbol, model), found in groups.items():
-        staying = {one.generation for one in [one for one in found if one.complete][: policy.generations]}
+        newest = {one.generation for one in [one for one in found if one.complete][: policy.generations]}
         active = next((one.generation for one in found if one.active), 0)
-        before = next((one.generation for one in found if one.published and one.generation < active), 0)
+        previous = next((one.generation for one in found if one.published and one.generation < active), 0)
         for one in found:
-            if one.generation in staying or (not one.complete and now - one.created_at < BUILD_TIME):
+            if one.generation in newest or (not one.complete and now - one.created_at < BUILD_TIME):
                 continue
-            if one.generation in (active, before):
-                what = "it is the published one" if one.active else "a rollback would go back to it"
-                kept.append(f"generation {one.generation} of {symbol} ({model}): {what}")
+            if one.generation in (active, previous):
+                reason = "it is published" if one.active else "it is the target of a rollback"
+                kept.append(f"generation {one.generation} of {symbol} ({model}): {reason}")
                 continue
             removals.append(one)
     return tuple(
         Removal(
             str(one.generation),
             f"{one.symbol} {one.model}: "
-            + (f"older than the newest {policy.generations}" if one.complete else "never completed"),
+            + (f"older than the newest {policy.generations}" if one.complete else "incomplete"),
             one.bytes,
         )
         for one in sorted(removals, key=lambda one: one.generation)
@@ -271,21 +266,19 @@ def _generations(
 
 
 def _runs(runs: Iterable[RunFacts], policy: RetentionPolicy, now: datetime, kept: list[str]) -> tuple[Removal, ...]:
-    """Ended runs; per job the last `run_days` and at least `runs_per_job`; never one that holds what is newest."""
-    by_job: dict[str, list[RunFacts]] = defaultdict(list)
+    """Expired runs, except the newest of each job and those that hold the newest event of an asset or check."""
+    by_job: dict[str, list[tuple[datetime, RunFacts]]] = defaultdict(list)
     for run in runs:
         if run.ended_at is not None:
-            by_job[run.job].append(run)
-    cutoff, newest_holders, removals = now - timedelta(days=policy.run_days), 0, []
-    for ended in by_job.values():
-        newest_first = sorted(ended, key=lambda run: run.ended_at or now, reverse=True)
-        for run in newest_first[policy.runs_per_job :]:
-            if run.ended_at is None or run.ended_at >= cutoff:
-                continue
-            if run.holds_newest:
-                newest_holders += 1
-                continue
-            removals.append(Removal(run.run_id, f"ended more than {policy.run_days} days ago"))
-    if newest_holders:
-        kept.append(f"{newest_holders} old runs: they hold the newest materialization or check of something")
-    return tuple(removals)
+            by_job[run.job].append((run.ended_at, run))
+    expired = [
+        run
+        for finished in by_job.values()
+        for ended_at, run in sorted(finished, key=lambda one: one[0], reverse=True)[policy.runs_per_job :]
+        if ended_at < now - timedelta(days=policy.run_days)
+    ]
+    holders = sum(run.holds_newest for run in expired)
+    if holders:
+        kept.append(f"{holders} old runs: they hold the newest materialization or check of something")
+    reason = f"finished more than {policy.run_days} days ago"
+    return tuple(Removal(run.run_id, reason) for run in expired if not run.holds_newest)

@@ -1,45 +1,47 @@
-"""Vacuum: which tables need it now, and why; which indexes are worth building anew. Facts and policy in, a plan out."""
+"""Vacuum: the plan of tables to vacuum and indexes to rebuild, from statistics and a policy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-#: PostgreSQL refuses to write at two thousand million; a forced vacuum begins at two hundred.
+from pipelines.domain.maintenance.policies import require_positive
+
+#: PostgreSQL forces a vacuum at a transaction age of 200 million, and refuses writes near 2,000 million.
 MILLION = 1_000_000
+#: Rank from which a step is urgent.
+URGENT = 2.0
 
 
 @dataclass(frozen=True)
 class VacuumPolicy:
-    """When a table is vacuumed: shares are of its rows, ages are in transactions, sizes in bytes."""
+    """When to vacuum a table: shares of its rows, ages in transactions, sizes in bytes."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
-    #: With fewer dead rows than this nothing is gained.
+    #: Minimum number of dead rows.
     least_dead_rows: int = 1_000
     dead_share: float = 0.02
-    #: Not to be left to the week's end.
+    #: Urgent steps do not wait for the weekly run.
     urgent_dead_share: float = 0.2
     freeze_age: int = 100 * MILLION
     urgent_age: int = 180 * MILLION
-    #: A table that changed is vacuumed at least so often.
+    #: Maximum time between vacuums of a table that changes.
     days: int = 7
-    #: An index this much larger than its entries need, and at least so large, is built anew when asked.
+    #: Minimum estimated bloat and size of an index to rebuild on request.
     index_bloat_share: float = 0.4
     least_index_bytes: int = 4 * 2**20
 
     def __post_init__(self) -> None:
-        wrong = [field.name for field in fields(self) if getattr(self, field.name) <= 0]
-        if wrong:
-            raise ValueError(f"{', '.join(wrong)} must be more than 0")
+        require_positive(self)
 
 
 @dataclass(frozen=True)
 class TableHealth:
-    """A table as the server's statistics see it; `xid_age` and `multixact_age` in transactions, times aware UTC.
+    """Statistics of a table; ages in transactions, times aware UTC.
 
-    `parent`: it has partitions and no rows of its own, so autovacuum never analyzes it. `bloat_bytes` is an estimate
-    from the planner's statistics, None without them.
+    `parent`: a partitioned table, which autovacuum never analyzes. `bloat_bytes`: estimated from the planner's
+    statistics, None without them.
     """
 
     table: str
@@ -56,13 +58,13 @@ class TableHealth:
 
     @property
     def dead_share(self) -> float:
-        """Dead rows, of all rows."""
+        """Share of dead rows."""
         return self.dead_rows / max(1, self.rows + self.dead_rows)
 
 
 @dataclass(frozen=True)
 class IndexHealth:
-    """An index; `bloat_bytes` is an estimate, and not valid ones are what a killed REINDEX CONCURRENTLY left."""
+    """An index; `bloat_bytes` is an estimate. An interrupted REINDEX CONCURRENTLY leaves an invalid one."""
 
     index: str
     table: str
@@ -73,37 +75,37 @@ class IndexHealth:
 
 @dataclass(frozen=True)
 class VacuumStep:
-    """One table's turn; `freeze`: its rows are made independent of transaction numbers; `analyze_only`: no vacuum."""
+    """VACUUM of a table, with FREEZE, or ANALYZE only."""
 
     table: str
-    why: str
+    reason: str
     freeze: bool = False
     analyze_only: bool = False
 
 
 @dataclass(frozen=True)
 class IndexStep:
-    """One index's turn; `drop`: it is a leftover."""
+    """REINDEX of an index, or DROP of an invalid one."""
 
     index: str
-    why: str
+    reason: str
     drop: bool = False
 
 
 @dataclass(frozen=True)
 class VacuumPlan:
-    """The most urgent first."""
+    """Steps, the most urgent first."""
 
     tables: tuple[VacuumStep, ...]
     indexes: tuple[IndexStep, ...]
 
     def lines(self) -> list[tuple[str, str, str]]:
-        """(what, which, why), as people read it."""
-        told = [
-            ("analyze" if one.analyze_only else "vacuum, freeze" if one.freeze else "vacuum", one.table, one.why)
+        """(action, target, reason) of each step."""
+        lines = [
+            ("analyze" if one.analyze_only else "vacuum, freeze" if one.freeze else "vacuum", one.table, one.reason)
             for one in self.tables
         ]
-        return told + [("drop" if one.drop else "reindex", one.index, one.why) for one in self.indexes]
+        return lines + [("drop" if one.drop else "reindex", one.index, one.reason) for one in self.indexes]
 
 
 def plan_vacuum(
@@ -115,57 +117,42 @@ def plan_vacuum(
     urgent_only: bool,
     reindex: bool,
 ) -> VacuumPlan:
-    """What to vacuum at `now` (aware UTC); with `urgent_only` what cannot wait for the week's end.
+    """The plan at `now` (aware UTC); with `urgent_only` only the steps that must not wait for the weekly run.
 
-    Leftovers of a killed REINDEX CONCURRENTLY always go: they are written to and never read.
+    Invalid indexes are always dropped: they cost writes and are never read.
     """
-    ranked = sorted((one for table in tables if (one := _ranked(table, policy, now))), key=lambda one: -one.rank)
-    leftovers = [IndexStep(one.index, "left over from a killed REINDEX", drop=True) for one in indexes if not one.valid]
-    bloated = [one for one in sorted(indexes, key=lambda one: -one.bloat_bytes) if reindex and _is_bloated(one, policy)]
-    return VacuumPlan(
-        tuple(one.step for one in ranked if one.rank >= URGENT or not urgent_only),
-        (
-            *leftovers,
-            *(
-                IndexStep(one.index, f"about {one.bloat_bytes / one.bytes:.0%} of {one.bytes / 2**20:,.0f} MiB is air")
-                for one in bloated
-            ),
-        ),
-    )
+    ranked = sorted((one for table in tables if (one := _ranked(table, policy, now))), key=lambda one: -one[0])
+    index_steps = [
+        IndexStep(one.index, "left by an interrupted REINDEX", drop=True) for one in indexes if not one.valid
+    ]
+    for index in sorted(indexes, key=lambda one: -one.bloat_bytes):
+        if reindex and _is_bloated(index, policy):
+            reason = f"about {index.bloat_bytes / index.bytes:.0%} of {index.bytes / 2**20:,.0f} MiB is bloat"
+            index_steps.append(IndexStep(index.index, reason))
+    return VacuumPlan(tuple(step for rank, step in ranked if rank >= URGENT or not urgent_only), tuple(index_steps))
 
 
-#: Rank from which a step cannot wait.
-URGENT = 2.0
-
-
-@dataclass(frozen=True)
-class _Ranked:
-    rank: float
-    step: VacuumStep
-
-
-def _ranked(table: TableHealth, policy: VacuumPolicy, now: datetime) -> _Ranked | None:
-    """A table's step and how urgent it is, None when it needs none."""
+def _ranked(table: TableHealth, policy: VacuumPolicy, now: datetime) -> tuple[float, VacuumStep] | None:
+    """A table's step with its rank, the higher the more urgent; None when it needs none."""
+    # Half a day of tolerance: a run that starts a minute early must not postpone the table by a week.
+    interval = timedelta(days=policy.days - 0.5)
     if table.parent:
-        # Half a day less than a week, or a schedule that is a minute early leaves it for another week.
-        if table.analyzed_at is not None and now - table.analyzed_at < timedelta(days=policy.days - 0.5):
+        if table.analyzed_at is not None and now - table.analyzed_at < interval:
             return None
-        return _Ranked(0.0, VacuumStep(table.table, "a parent of partitions: autovacuum leaves it", analyze_only=True))
+        return 0.0, VacuumStep(table.table, "partitioned: autovacuum does not analyze it", analyze_only=True)
     age = max(table.xid_age, table.multixact_age)
     if age >= policy.freeze_age:
         rank = URGENT + age / policy.urgent_age if age >= policy.urgent_age else 1.5
-        return _Ranked(
-            rank,
-            VacuumStep(table.table, f"its oldest row is {age / MILLION:,.0f} million transactions old", freeze=True),
+        return rank, VacuumStep(
+            table.table, f"its oldest row is {age / MILLION:,.0f} million transactions old", freeze=True
         )
     share = table.dead_share
     if table.dead_rows >= policy.least_dead_rows and share >= policy.dead_share:
         rank = URGENT + share if share >= policy.urgent_dead_share else 1.0 + share / 2
-        return _Ranked(rank, VacuumStep(table.table, f"{table.dead_rows:,} dead rows, {share:.0%} of it"))
-    seen = table.vacuumed_at
-    if table.dead_rows + table.changed_rows and (seen is None or now - seen >= timedelta(days=policy.days - 0.5)):
-        when = "never" if seen is None else f"last {seen:%Y-%m-%d}"
-        return _Ranked(0.5, VacuumStep(table.table, f"it changed, and was vacuumed {when}"))
+        return rank, VacuumStep(table.table, f"{table.dead_rows:,} dead rows, {share:.0%} of its rows")
+    last = table.vacuumed_at
+    if table.dead_rows + table.changed_rows and (last is None or now - last >= interval):
+        return 0.5, VacuumStep(table.table, f"changed; last vacuum: {'never' if last is None else f'{last:%Y-%m-%d}'}")
     return None
 
 

@@ -1,1 +1,1 @@
-"""Statements of retention, vacuum, recovery and restores."""
+"""Retention, vacuum, recovery and restores in the database."""

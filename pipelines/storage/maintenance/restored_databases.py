@@ -1,4 +1,4 @@
-"""Databases around a restore: made, compared, swapped for one another, dropped."""
+"""Databases of restores: create, compare, rename and drop them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,36 +17,36 @@ SQL = Statements(__name__)
 
 @contextmanager
 def _server(database: Database) -> Iterator[Connection]:
-    """A connection to the server, to none of the databases in question."""
+    """An autocommit connection to the maintenance database `postgres`."""
     with translate_errors(database), psycopg.connect(database.url_for("postgres"), autocommit=True) as connection:
         yield connection
 
 
 def create_database(database: Database, name: str) -> Database:
-    """An empty database beside another. Raises DatabaseError when there is one of that name already."""
+    """Create an empty database on the same server. Raises DatabaseError when it exists or creation is denied."""
     with _server(database) as connection:
         try:
-            connection.execute(sql.SQL(SQL["create_database_from_nothing"]).format(sql.Identifier(name)))
+            connection.execute(sql.SQL(SQL["create_empty_database"]).format(sql.Identifier(name)))
         except (psycopg.errors.DuplicateDatabase, psycopg.errors.InsufficientPrivilege) as error:
             raise DatabaseError(f"database {name!r} cannot be created: {primary_message(error)}") from error
     return Database(database.url_for(name), database.statement_timeout_seconds, database.lock_timeout_seconds)
 
 
 def drop_database(database: Database, name: str) -> None:
-    """Remove a database of ours beside another, whoever uses it."""
+    """Drop a database on the same server, closing its connections."""
     with _server(database) as connection:
         connection.execute(sql.SQL(SQL["drop_database"]).format(sql.Identifier(name)))
 
 
 def unused_databases(database: Database, prefix: str) -> list[str]:
-    """Databases whose name begins so and that nobody uses."""
+    """Databases with this name prefix and without connections."""
     pattern = prefix.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%") + "%"
     with _server(database) as connection:
         return [row[0] for row in connection.execute(SQL["unused_databases"], [pattern]).fetchall()]
 
 
 def create_missing_roles(database: Database, names: list[str]) -> None:
-    """Make the roles that the server lacks, without login."""
+    """Create the roles that the server lacks, without LOGIN."""
     with _server(database) as connection:
         for name in names:
             with suppress(psycopg.errors.DuplicateObject):
@@ -54,15 +54,15 @@ def create_missing_roles(database: Database, names: list[str]) -> None:
 
 
 def analyze(database: Database) -> None:
-    """Collect statistics: a dump has none."""
+    """Collect planner statistics, which a dump does not contain."""
     with database.connect("restore", None, autocommit=True) as connection:
         connection.execute(SQL["analyze_database"])
 
 
 def table_facts(database: Database) -> tuple[TableFacts, ...]:
-    """Rows and checksum of every table, at one instant."""
+    """Row count and checksum of every table, in one snapshot."""
     with translate_errors(database), psycopg.connect(database.conninfo("restore", None)) as connection:
-        connection.execute(SQL["one_instant"])
+        connection.execute(SQL["repeatable_read"])
         found = []
         for table, statement in connection.execute(SQL["table_facts"], []).fetchall():
             row = connection.execute(cast("Any", statement)).fetchone()
@@ -72,20 +72,20 @@ def table_facts(database: Database) -> tuple[TableFacts, ...]:
 
 
 def swap_names(database: Database, name: str, restored: str, kept_as: str) -> None:
-    """Let `restored` be `name` from now on, and what was `name` be `kept_as`; connections to either are ended.
+    """Rename database `name` to `kept_as` and `restored` to `name`, closing connections to both.
 
-    Raises DatabaseError when somebody connects again and again; then nothing has changed.
+    Raises DatabaseError, without a change, when clients reconnect in between.
     """
     rename = sql.SQL(SQL["rename_database"])
     old, new, kept = sql.Identifier(name), sql.Identifier(restored), sql.Identifier(kept_as)
     with _server(database) as connection:
         for database_name in (name, restored):
-            connection.execute(SQL["terminate_backends_of"], [database_name])
+            connection.execute(SQL["terminate_backends"], [database_name])
         try:
-            with connection.transaction():  # both or none
+            with connection.transaction():  # atomic
                 connection.execute(rename.format(old, kept))
                 connection.execute(rename.format(new, old))
         except psycopg.errors.ObjectInUse as error:
             raise DatabaseError(
-                f"{name} is in use, and was not replaced: {primary_message(error)}; stop `strikecast up` and try again"
+                f"{name} is in use and was not replaced: {primary_message(error)}; stop `strikecast up` and try again"
             ) from error

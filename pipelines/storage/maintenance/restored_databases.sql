@@ -1,7 +1,7 @@
 -- name: unused_databases
 SELECT datname FROM pg_database WHERE datname LIKE %s AND NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pg_stat_activity.datname = pg_database.datname) ORDER BY 1
 
--- name: create_database_from_nothing
+-- name: create_empty_database
 CREATE DATABASE {} TEMPLATE template0
 
 -- name: create_role
@@ -13,13 +13,13 @@ ALTER DATABASE {} RENAME TO {}
 -- name: drop_database
 DROP DATABASE IF EXISTS {} WITH (FORCE)
 
--- name: terminate_backends_of
+-- name: terminate_backends
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()
 
 -- name: analyze_database
 ANALYZE
 
--- name: one_instant
+-- name: repeatable_read
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 
 -- name: table_facts

@@ -1,4 +1,4 @@
-"""Retention in the database: the facts it is planned from, and the removals."""
+"""Retention in the database: facts for the plan, and the deletions."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,6 @@ from pipelines.domain.maintenance.retention import (
     RetentionPlan,
     RunFacts,
     SessionFacts,
-    SilentSession,
 )
 from pipelines.errors import DatabaseError
 from pipelines.log import Log
@@ -29,81 +28,86 @@ from pipelines.storage.postgres.statements import Statements, read_rows
 
 SQL = Statements(__name__)
 
-RUNS_AT_ONCE = 50
-#: Dagster's tables that rows are removed from.
+RUNS_PER_BATCH = 50
+#: Dagster's tables that rows are deleted from.
 DAGSTER_TABLES = (
     "runs",
     "run_tags",
     "event_logs",
     "asset_event_tags",
     "asset_check_executions",
-    "job_ticks",
-    "asset_daemon_asset_evaluations",
 )
-#: Someone uses it; or another partition's removal was cut short, which comes first.
-HELD_UP = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.ObjectNotInPrerequisiteState)
+#: Raised for a table in use, and while the removal of another partition of its parent is unfinished.
+IN_USE_ERRORS = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.ObjectNotInPrerequisiteState,
+)
 
 
 def read_facts(connection: Connection, symbols: Sequence[str], snapshots_before: datetime) -> Facts:
-    """What there is, of this database. `snapshots_before`: older ones are counted as old."""
-    sessions = read_rows(connection, SessionFacts, SQL["retention_sessions"], {"before": snapshots_before})
-    partitions = read_rows(connection, PartitionFacts, SQL["day_partitions"])
-    generations = read_rows(connection, GenerationFacts, SQL["retention_generations"])
+    """The facts of strikecast's database; snapshots older than `snapshots_before` are counted as old."""
     newest = tuple(
-        (table, _one(connection, statement, [list(symbols)]))
+        (table, _scalar(connection, statement, [list(symbols)]))
         for table, statement in (("price_log", "newest_tick_of_any"), ("answer", "newest_answer_of_any"))
     )
-    return Facts(sessions, partitions, newest, generations)
+    return Facts(
+        sessions=read_rows(connection, SessionFacts, SQL["retention_sessions"], {"before": snapshots_before}),
+        partitions=read_rows(connection, PartitionFacts, SQL["day_partitions"]),
+        newest_row_at=newest,
+        generations=read_rows(connection, GenerationFacts, SQL["retention_generations"]),
+    )
 
 
 def read_runs(connection: Connection) -> Sequence[RunFacts]:
-    """Dagster's runs, from its own database."""
-    if _one(connection, "dagster_is_set_up", []) is None:
+    """Dagster's runs, from its database; none before Dagster has created its tables."""
+    if _scalar(connection, "dagster_event_logs", []) is None:
         return []
     return read_rows(connection, RunFacts, SQL["dagster_runs"])
 
 
-def _one(connection: Connection, statement: str, parameters: Sequence[Any]) -> Any:
+def _scalar(connection: Connection, statement: str, parameters: Sequence[Any]) -> Any:
     row = connection.execute(SQL[statement], parameters).fetchone()
     assert row is not None
     return row[0]
 
 
 def mark_crashed_sessions(connection: Connection, plan: RetentionPlan) -> Counter[str]:
-    """Record as crashed what has been silent for too long."""
-    marked = sum(_crash(connection, one) for one in plan.silent)
-    live = connection.execute(SQL["crash_silent_sessions"], [plan.silent_before]).rowcount
-    return Counter({"crashed_sessions": marked + live})
-
-
-def _crash(connection: Connection, one: SilentSession) -> int:
-    parameters = {"session_id": one.session_id, "newest_snapshot": one.newest_snapshot}
-    return connection.execute(SQL["crash_silent_snapshot"], parameters).rowcount
+    """Set the status of sessions without a heartbeat to crashed."""
+    marked = connection.execute(SQL["crash_silent_sessions"], [plan.silent_before]).rowcount
+    for one in plan.silent:
+        parameters = {"session_id": one.session_id, "newest_snapshot": one.newest_snapshot}
+        marked += connection.execute(SQL["crash_silent_snapshot"], parameters).rowcount
+    return Counter({"crashed_sessions": marked})
 
 
 def delete_rows(connection: Connection, plan: RetentionPlan, log: Log) -> Counter[str]:
-    """Delete old snapshots, sessions, quarantined rows and audits in batches; rows by table, cascades included."""
-    total: Counter[str] = Counter()
-    for removal in plan.sessions:
-        total += delete_in_batches(connection, SQL["delete_snapshots"], asdict(removal), log)
-    total += delete_in_batches(connection, SQL["delete_live_sessions"], {"before": plan.live_sessions_before}, log)
-    total += delete_in_batches(connection, SQL["delete_quarantined"], {"before": plan.quarantine_before}, log)
+    """Delete expired snapshots, sessions, quarantined rows and audits in batches; returns rows by table."""
     audits = {"quick_before": plan.quick_audits_before, "full_before": plan.full_audits_before}
-    total += delete_in_batches(connection, SQL["delete_audits"], audits, log)
+    deletions: list[tuple[str, dict[str, Any]]] = [
+        *(("delete_snapshots", asdict(one)) for one in plan.sessions),
+        ("delete_live_sessions", {"before": plan.live_sessions_before}),
+        ("delete_quarantined", {"before": plan.quarantine_before}),
+        ("delete_audits", audits),
+    ]
+    total: Counter[str] = Counter()
+    for statement, parameters in deletions:
+        total += delete_in_batches(connection, SQL[statement], parameters, log)
     return total
 
 
 @contextmanager
 def maintenance_lock(connection: Connection) -> Iterator[None]:
-    """Hold the lock that backups, publications and migrations share: none of them sees a table vanish.
+    """Hold the lock that backups, publications and migrations share, so that no table vanishes during them.
 
-    Raises DatabaseError when one of them is at work.
+    Raises DatabaseError while one of them is in progress.
     """
     try:
         acquire(connection, MAINTENANCE_LOCK)
     except psycopg.errors.LockNotAvailable as error:
         raise DatabaseError(
-            f"a backup, publication or migration is at work (waited {LOCK_TIMEOUT_SECONDS} s): left for the next run"
+            "a backup, publication or migration is in progress "
+            f"(waited {LOCK_TIMEOUT_SECONDS} s): skipped until the next run"
         ) from error
     try:
         yield
@@ -112,27 +116,26 @@ def maintenance_lock(connection: Connection) -> Iterator[None]:
 
 
 def drop_day(connection: Connection, name: str) -> Counter[str]:
-    """Remove a partition such as price_log_20260131; needs autocommit. Raises DatabaseError when it is in use."""
+    """Drop a day partition such as price_log_20260131. Raises DatabaseError when it is in use. Needs autocommit."""
     return _drop_partition(connection, "live_data", name.rpartition("_")[0], name)
 
 
 def drop_generation(connection: Connection, generation: int) -> Counter[str]:
-    """Remove a generation's lookup, then its fingerprints; its record_start stays.
+    """Drop a generation's lookup and delete its fingerprints, unless it has been published meanwhile.
 
-    Needs autocommit, and `maintenance_lock`. Raises DatabaseError when someone holds on to it. Nothing is removed if it
-    was published meanwhile.
+    Its row in `model_version` stays. Needs autocommit and `maintenance_lock`. Raises DatabaseError when it is in use.
     """
     if connection.execute(SQL["is_active_generation"], [generation]).fetchone() is not None:
         return Counter()
-    gone = _drop_partition(connection, "analytics", "lookup", f"lookup_{generation}")
+    rows = _drop_partition(connection, "analytics", "lookup", f"lookup_{generation}")
     with connection.transaction():
-        gone["fingerprint"] = connection.execute(SQL["delete_fingerprints"], [generation]).rowcount
-        connection.execute(SQL["record_pruned"], [generation])
-    return gone
+        rows["fingerprint"] = connection.execute(SQL["delete_fingerprints"], [generation]).rowcount
+        connection.execute(SQL["set_pruned_at"], [generation])
+    return rows
 
 
 def _drop_partition(connection: Connection, schema: str, parent: str, name: str) -> Counter[str]:
-    """Detach without locking the parent, then drop; goes on where a run before was killed. Rows by parent."""
+    """Detach concurrently, then drop, resuming an interrupted removal; returns the rows by parent."""
     row = connection.execute(SQL["partition_state"], [f"{schema}.{name}"]).fetchone()
     if row is None:
         return Counter()
@@ -141,36 +144,28 @@ def _drop_partition(connection: Connection, schema: str, parent: str, name: str)
     try:
         rows = connection.execute(sql.SQL(SQL["count_rows"]).format(table=partition)).fetchone()
         if attached:
-            how = SQL["finish_detach" if detaching else "detach_partition"]
-            connection.execute(sql.SQL(how).format(parent=table, partition=partition))
+            detach = SQL["finish_detach" if detaching else "detach_partition"]
+            connection.execute(sql.SQL(detach).format(parent=table, partition=partition))
         connection.execute(sql.SQL(SQL["drop_table"]).format(table=partition))
-    except HELD_UP as error:
-        raise DatabaseError(f"{name} is in use, and is left for the next run: {primary_message(error)}") from error
+    except IN_USE_ERRORS as error:
+        raise DatabaseError(f"{name} is in use, skipped until the next run: {primary_message(error)}") from error
     assert rows is not None
     return Counter({parent: rows[0]})
 
 
-def delete_runs(connection: Connection, run_ids: Sequence[str], going: Callable[[Sequence[str]], None]) -> Counter[str]:
-    """Delete Dagster's runs with all that belongs to them, batch by batch.
+def delete_runs(
+    connection: Connection, run_ids: Sequence[str], before_batch: Callable[[Sequence[str]], None]
+) -> Counter[str]:
+    """Delete Dagster's runs with all dependent rows in batches; returns rows by table.
 
-    `going` is told which, beforehand: what it removes is planned again after a kill, while the rows are there.
+    `before_batch` is called with the run ids of each batch, so that its work is repeated when the process is killed.
     """
     total: Counter[str] = Counter()
-    for first in range(0, len(run_ids), RUNS_AT_ONCE):
-        batch = list(run_ids[first : first + RUNS_AT_ONCE])
-        going(batch)
+    for start in range(0, len(run_ids), RUNS_PER_BATCH):
+        batch = list(run_ids[start : start + RUNS_PER_BATCH])
+        before_batch(batch)
         with connection.cursor(row_factory=dict_row) as cursor:
             counts = cursor.execute(SQL["delete_dagster_runs"], {"runs": batch}).fetchone()
         assert counts is not None
         total.update(counts)
     return total
-
-
-def delete_ticks(connection: Connection, before: datetime) -> Counter[str]:
-    """Delete Dagster's old ticks and evaluations."""
-    if _one(connection, "dagster_is_set_up", []) is None:
-        return Counter()
-    naive = before.replace(tzinfo=None)  # Dagster's columns are naive UTC
-    return delete_in_batches(connection, SQL["delete_dagster_ticks"], {"before": naive}) + delete_in_batches(
-        connection, SQL["delete_dagster_evaluations"], {"before": naive}
-    )

@@ -57,22 +57,22 @@ ORDER BY latest.session_id
 -- name: delete_fingerprints
 DELETE FROM analytics.fingerprint WHERE generation = %s
 
--- name: record_pruned
+-- name: set_pruned_at
 UPDATE analytics.model_version SET pruned_at = clock_timestamp() WHERE generation = %s
 
 -- name: delete_live_sessions
-WITH victim AS (
+WITH expired AS (
     SELECT session_id FROM live_data.session
     WHERE status <> 'running' AND ended_at < %(before)s AND session_id < (SELECT max(session_id) FROM live_data.session)
     ORDER BY session_id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
-), gone AS (
-    DELETE FROM live_data.session USING victim WHERE session.session_id = victim.session_id RETURNING 1
+), deleted AS (
+    DELETE FROM live_data.session USING expired WHERE session.session_id = expired.session_id RETURNING 1
 )
-SELECT count(*) AS session FROM gone
+SELECT count(*) AS session FROM deleted
 
 -- name: delete_snapshots
--- A session that has saved another snapshot since it was planned is left for the next time.
-WITH victim AS (
+-- A session that has stored another snapshot since the plan is skipped.
+WITH expired AS (
     SELECT snapshot_id FROM live_data.session_snapshots
     WHERE session_id = %(session_id)s AND snapshot_id <= %(last_snapshot)s AND (%(before)s::timestamptz IS NULL OR created_at < %(before)s)
         AND (%(before)s::timestamptz IS NOT NULL OR NOT EXISTS (
@@ -81,19 +81,19 @@ WITH victim AS (
         ))
     ORDER BY snapshot_id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
 ), position AS (
-    DELETE FROM live_data.position_snapshots USING victim WHERE position_snapshots.snapshot_id = victim.snapshot_id RETURNING 1
+    DELETE FROM live_data.position_snapshots USING expired WHERE position_snapshots.snapshot_id = expired.snapshot_id RETURNING 1
 ), metrics AS (
-    DELETE FROM live_data.metrics_snapshots USING victim WHERE metrics_snapshots.snapshot_id = victim.snapshot_id RETURNING 1
+    DELETE FROM live_data.metrics_snapshots USING expired WHERE metrics_snapshots.snapshot_id = expired.snapshot_id RETURNING 1
 ), risk AS (
-    DELETE FROM live_data.risk_guard_snapshots USING victim WHERE risk_guard_snapshots.snapshot_id = victim.snapshot_id RETURNING 1
+    DELETE FROM live_data.risk_guard_snapshots USING expired WHERE risk_guard_snapshots.snapshot_id = expired.snapshot_id RETURNING 1
 ), session AS (
-    DELETE FROM live_data.session_snapshots USING victim WHERE session_snapshots.snapshot_id = victim.snapshot_id RETURNING 1
+    DELETE FROM live_data.session_snapshots USING expired WHERE session_snapshots.snapshot_id = expired.snapshot_id RETURNING 1
 )
 SELECT (SELECT count(*) FROM session) AS session_snapshots, (SELECT count(*) FROM position) AS position_snapshots,
     (SELECT count(*) FROM metrics) AS metrics_snapshots, (SELECT count(*) FROM risk) AS risk_guard_snapshots
 
 -- name: crash_silent_sessions
-UPDATE live_data.session SET status = 'crashed', ended_at = heartbeat_at, ended_because = 'silent, found by retention'
+UPDATE live_data.session SET status = 'crashed', ended_at = heartbeat_at, ended_because = 'no heartbeat, found by retention'
 WHERE status = 'running' AND heartbeat_at < %s
 
 -- name: crash_silent_snapshot
@@ -104,30 +104,30 @@ WHERE snapshot_id = %(newest_snapshot)s AND status = 'running' AND NOT EXISTS (
 )
 
 -- name: delete_quarantined
-WITH victim AS (
+WITH expired AS (
     SELECT ctid FROM historical_data.quarantined_bar WHERE quarantined_at < %(before)s LIMIT %(batch)s FOR UPDATE SKIP LOCKED
-), gone AS (
-    DELETE FROM historical_data.quarantined_bar AS bar USING victim WHERE bar.ctid = victim.ctid RETURNING 1
+), deleted AS (
+    DELETE FROM historical_data.quarantined_bar AS bar USING expired WHERE bar.ctid = expired.ctid RETURNING 1
 )
-SELECT count(*) AS quarantined_bar FROM gone
+SELECT count(*) AS quarantined_bar FROM deleted
 
 -- name: delete_audits
--- Audits with all that belongs to them, one or two hundred rows each, so that few of them are a batch; one with a name stays.
-WITH victim AS (
+-- An audit cascades to 100 to 200 rows, so a batch is a few audits; audits with a name are kept.
+WITH expired AS (
     SELECT audit_id FROM ops.audit
     WHERE started_at < CASE kind WHEN 'full' THEN %(full_before)s::timestamptz ELSE %(quick_before)s::timestamptz END
         AND NOT EXISTS (SELECT FROM ops.audit_baseline WHERE audit_baseline.audit_id = audit.audit_id)
     ORDER BY audit_id LIMIT greatest(1, %(batch)s / 200) FOR UPDATE SKIP LOCKED
-), gone AS (
-    DELETE FROM ops.audit USING victim WHERE audit.audit_id = victim.audit_id RETURNING 1
+), deleted AS (
+    DELETE FROM ops.audit USING expired WHERE audit.audit_id = expired.audit_id RETURNING 1
 )
-SELECT count(*) AS audit FROM gone
+SELECT count(*) AS audit FROM deleted
 
--- name: dagster_is_set_up
+-- name: dagster_event_logs
 SELECT to_regclass('public.event_logs')
 
 -- name: dagster_runs
--- What is newest of each asset and partition, by kind of event, and of each check: its run stays.
+-- holds_newest: the run has the newest event of a kind of an asset and partition, or the newest execution of a check.
 WITH newest_event AS (
     SELECT DISTINCT ON (asset_key, partition, dagster_event_type) run_id
     FROM event_logs
@@ -146,38 +146,22 @@ SELECT runs.run_id, runs.pipeline_name AS job,
 FROM runs LEFT JOIN holder ON holder.run_id = runs.run_id
 
 -- name: delete_dagster_runs
--- In one statement: a run that is gone leaves no event that nobody would find again.
-WITH victim AS (
+-- One statement, so that a deleted run leaves no orphaned rows.
+WITH expired AS (
     SELECT run_id FROM runs
     WHERE run_id = ANY (%(runs)s) AND status IN ('SUCCESS', 'FAILURE', 'CANCELED')
     FOR UPDATE SKIP LOCKED
 ), event AS (
-    DELETE FROM event_logs USING victim WHERE event_logs.run_id = victim.run_id RETURNING event_logs.id
+    DELETE FROM event_logs USING expired WHERE event_logs.run_id = expired.run_id RETURNING event_logs.id
 ), event_tag AS (
     DELETE FROM asset_event_tags USING event WHERE asset_event_tags.event_id = event.id RETURNING 1
 ), executed_check AS (
-    DELETE FROM asset_check_executions USING victim WHERE asset_check_executions.run_id = victim.run_id RETURNING 1
+    DELETE FROM asset_check_executions USING expired WHERE asset_check_executions.run_id = expired.run_id RETURNING 1
 ), tag AS (
-    DELETE FROM run_tags USING victim WHERE run_tags.run_id = victim.run_id RETURNING 1
+    DELETE FROM run_tags USING expired WHERE run_tags.run_id = expired.run_id RETURNING 1
 ), run AS (
-    DELETE FROM runs USING victim WHERE runs.run_id = victim.run_id RETURNING runs.run_id
+    DELETE FROM runs USING expired WHERE runs.run_id = expired.run_id RETURNING runs.run_id
 )
 SELECT (SELECT count(*) FROM run) AS runs, (SELECT count(*) FROM event) AS event_logs,
     (SELECT count(*) FROM event_tag) AS asset_event_tags, (SELECT count(*) FROM executed_check) AS asset_check_executions,
     (SELECT count(*) FROM tag) AS run_tags
-
--- name: delete_dagster_ticks
-WITH victim AS (
-    SELECT id FROM job_ticks WHERE timestamp < %(before)s AND status <> 'STARTED' ORDER BY id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
-), gone AS (
-    DELETE FROM job_ticks USING victim WHERE job_ticks.id = victim.id RETURNING 1
-)
-SELECT count(*) AS job_ticks FROM gone
-
--- name: delete_dagster_evaluations
-WITH victim AS (
-    SELECT id FROM asset_daemon_asset_evaluations WHERE create_timestamp < %(before)s ORDER BY id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
-), gone AS (
-    DELETE FROM asset_daemon_asset_evaluations AS evaluation USING victim WHERE evaluation.id = victim.id RETURNING 1
-)
-SELECT count(*) AS asset_daemon_asset_evaluations FROM gone

@@ -1,4 +1,4 @@
-"""What every job of maintenance shares: one at a time, short waits for locks, a record of plan and result."""
+"""Runs of maintenance jobs: exclusive, with short timeouts, and recorded with their plan and result."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ from pipelines.storage.postgres.statements import Statements
 
 SQL = Statements(__name__)
 
-#: First half of the advisory locks of jobs; the second is the job's name.
+#: First key of the jobs' advisory locks; the second is the hash of the job's name.
 JOB_LOCKS = 7_319
 LOCK_TIMEOUT_SECONDS = 2
 STATEMENT_TIMEOUT_SECONDS = 60
@@ -29,19 +29,19 @@ BATCH_ROWS = 500
 
 
 def with_short_timeouts(database: Database, statement_seconds: int = STATEMENT_TIMEOUT_SECONDS) -> Database:
-    """The database for work that yields to everyone: it gives up a lock soon, and no statement takes long."""
+    """The database for work that must not delay others: short lock and statement timeouts."""
     return replace(database, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS, statement_timeout_seconds=statement_seconds)
 
 
 @contextmanager
 def exclusive_run(database: Database, job: str) -> Iterator[Connection]:
-    """Be the only run of a maintenance job on this database; the lock goes with the context or the process.
+    """Hold the advisory lock of a job; yields the connection that holds it.
 
-    Yields the connection that holds it. Raises AlreadyRunningError while another does.
+    Raises AlreadyRunningError while another run of the job holds it.
     """
     with database.connect(job, Role.PIPELINE, autocommit=True) as connection:
         if connection.execute(SQL["try_job_lock"], [JOB_LOCKS, job]).fetchone() != (True,):
-            raise AlreadyRunningError(f"{job} is running already on {database.describe()}: wait until it is done")
+            raise AlreadyRunningError(f"{job} is already running on {database.describe()}: wait until it has finished")
         try:
             yield connection
         finally:
@@ -50,33 +50,33 @@ def exclusive_run(database: Database, job: str) -> Iterator[Connection]:
 
 
 def latest_planned_for(connection: Connection, job: str) -> datetime | None:
-    """The time that the last finished run of a job took for now, UTC."""
+    """The latest planning time of a job's finished runs, UTC."""
     row = connection.execute(SQL["latest_planned_for"], [job]).fetchone()
     assert row is not None
     return None if row[0] is None else row[0].astimezone(UTC)
 
 
 def repeatedly_skipped(connection: Connection) -> dict[str, str]:
-    """Jobs whose two newest runs both left something undone, and what."""
+    """Jobs that skipped a step in both of their two newest runs, and the newest reason."""
     return dict(connection.execute(SQL["repeatedly_skipped"]).fetchall())
 
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run in `ops.maintenance`."""
+    """A row of `ops.maintenance`."""
 
     connection: Connection
     maintenance_id: int
 
     def finish(self, result: object) -> None:
-        """Add what was done."""
+        """Store the time and the result."""
         self.connection.execute(
             SQL["finish_maintenance"], {"maintenance_id": self.maintenance_id, "result": _json(result)}
         )
 
 
 def record_start(connection: Connection, job: str, plan: object, now: datetime, run_id: str | None) -> RecordedRun:
-    """Store what a run is about to do."""
+    """Store the plan of a run that starts; `now`: its planning time (aware UTC)."""
     row = connection.execute(
         SQL["start_maintenance"], {"job": job, "run_id": run_id, "now": now, "plan": _json(plan)}
     ).fetchone()
@@ -90,12 +90,12 @@ def _json(value: Any) -> Jsonb:
 
 
 @contextmanager
-def skip_on_error(left: list[str], log: Log) -> Iterator[None]:
-    """Do a step that may be left for the next run: what the database has against it is said, and kept in `left`."""
+def skip_on_error(skipped: list[str], log: Log) -> Iterator[None]:
+    """Run a step that a later run may repeat; a DatabaseError is logged and added to `skipped`."""
     try:
         yield
     except DatabaseError as error:
-        left.append(str(error))
+        skipped.append(str(error))
         log(str(error))
 
 
@@ -105,15 +105,15 @@ def delete_in_batches(
     parameters: Mapping[str, Any],
     log: Log = lambda _: None,
 ) -> Counter[str]:
-    """Run a statement that deletes at most `batch` rows, again and again until nothing is left; rows by table.
+    """Repeat a statement that deletes at most `batch` rows until it deletes none; returns rows by table.
 
-    Each batch is a transaction of its own, followed by as long a pause: others get at least half of the disk. Nothing
-    waits for the disk: what a crash brings back of the last batches, the next run deletes again.
+    Each batch is a transaction, followed by a pause of the same duration, which leaves others half of the disk. Commits
+    do not wait for the disk: batches that a server crash undoes are deleted by the next run.
     """
     total: Counter[str] = Counter()
-    connection.execute(SQL["commit_lazily"])
+    connection.execute(SQL["disable_synchronous_commit"])
     while True:
-        began = monotonic()
+        started = monotonic()
         with connection.cursor(row_factory=dict_row) as cursor:
             counts = cursor.execute(statement, {**parameters, "batch": BATCH_ROWS}).fetchone()
         assert counts is not None
@@ -121,4 +121,4 @@ def delete_in_batches(
         if not any(counts.values()):
             return total
         log(", ".join(f"{table} {rows:,}" for table, rows in total.items() if rows))
-        sleep(monotonic() - began)
+        sleep(monotonic() - started)

@@ -1,7 +1,7 @@
 -- name: try_job_lock
 SELECT pg_try_advisory_lock(%s, hashtext(%s))
 
--- name: commit_lazily
+-- name: disable_synchronous_commit
 SELECT set_config('synchronous_commit', 'off', false)
 
 -- name: latest_planned_for
@@ -15,7 +15,7 @@ RETURNING maintenance_id
 UPDATE ops.maintenance SET finished_at = clock_timestamp(), result = %(result)s WHERE maintenance_id = %(maintenance_id)s
 
 -- name: repeatedly_skipped
--- Jobs that left something undone in each of their two newest runs, and what they said last.
+-- Jobs that skipped steps in both of their two newest runs, and the newest reason. Results store the reasons as 'left'.
 SELECT job, left_now FROM (
     SELECT job, finished.result -> 'left' ->> 0 AS left_now,
         row_number() OVER newest AS position,

@@ -1,4 +1,4 @@
-"""Vacuum on the server: what its statistics say, and the statements, none of them in a transaction."""
+"""Statistics of tables and indexes, and the statements of the vacuum job, which need autocommit."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ SQL = Statements(__name__)
 
 
 @dataclass(frozen=True)
-class Drift:
-    """A table whose autovacuum settings are not the declared ones."""
+class AutovacuumDrift:
+    """A table whose autovacuum settings differ from the declared ones."""
 
     table_name: str
     options: list[str]
@@ -23,48 +23,51 @@ class Drift:
 
 
 def read_tables(connection: Connection) -> list[TableHealth]:
-    """Every table that this connection's role may vacuum."""
+    """Statistics of the tables that the connection's role may vacuum."""
     return read_rows(connection, TableHealth, SQL["table_health"])
 
 
 def read_indexes(connection: Connection) -> list[IndexHealth]:
-    """Every index that this connection's role may build anew."""
+    """Statistics of the indexes that the connection's role may rebuild."""
     return read_rows(connection, IndexHealth, SQL["index_health"])
 
 
-def read_drift(connection: Connection) -> list[Drift]:
-    """Tables whose autovacuum settings are not the declared ones."""
-    return read_rows(connection, Drift, SQL["autovacuum_drift"])
+def read_drift(connection: Connection) -> list[AutovacuumDrift]:
+    """Tables whose autovacuum settings differ from the declared ones."""
+    return read_rows(connection, AutovacuumDrift, SQL["autovacuum_drift"])
 
 
 def apply_settings(connection: Connection) -> int:
-    """Give them the declared ones; how many differed. Raises DatabaseError when one is in use."""
+    """Apply the declared autovacuum settings; returns the number of tables changed.
+
+    Raises DatabaseError when a table is in use.
+    """
     try:
         row = connection.execute(SQL["apply_autovacuum_settings"]).fetchone()
     except psycopg.errors.LockNotAvailable as error:
-        raise DatabaseError(f"autovacuum settings are left for the next run: {primary_message(error)}") from error
+        raise DatabaseError(f"autovacuum settings are skipped until the next run: {primary_message(error)}") from error
     assert row is not None
     return int(row[0])
 
 
 def vacuum_blockers(connection: Connection) -> list[str]:
-    """Whose old snapshots keep dead rows from being removed."""
-    return [row[0] for row in connection.execute(SQL["what_holds_back_vacuum"]).fetchall()]
+    """Sessions, replication slots and prepared transactions that prevent the removal of dead rows."""
+    return [row[0] for row in connection.execute(SQL["vacuum_blockers"]).fetchall()]
 
 
 def throttle_vacuum(connection: Connection) -> None:
-    """Let vacuums of this connection pause now and then."""
-    connection.execute(SQL["vacuum_gently"])
+    """Limit the I/O, memory and parallelism of this connection's vacuums."""
+    connection.execute(SQL["throttle_vacuum"])
 
 
 def vacuum(connection: Connection, step: VacuumStep) -> None:
-    """Vacuum or analyze one table; needs autocommit. Raises DatabaseError when it was skipped or is held by another."""
+    """Vacuum or analyze a table. Raises DatabaseError when it is in use or the server skips it."""
     name = "analyze_table" if step.analyze_only else "vacuum_freeze_table" if step.freeze else "vacuum_table"
     _run(connection, sql.SQL(SQL[name]).format(table=_identifier(step.table)), step.table)
 
 
 def reindex(connection: Connection, step: IndexStep) -> None:
-    """Build an index anew beside the old one, or drop a leftover. Raises DatabaseError as `vacuum` does."""
+    """Rebuild an index concurrently, or drop an invalid one. Raises DatabaseError as `vacuum` does."""
     name = "drop_index" if step.drop else "reindex"
     _run(connection, sql.SQL(SQL[name]).format(index=_identifier(step.index)), step.index)
 
@@ -73,22 +76,22 @@ def _identifier(name: str) -> sql.Identifier:
     return sql.Identifier(*name.split(".", 1))
 
 
-def _run(connection: Connection, statement: sql.Composed, what: str) -> None:
-    """Run it; a server that only warns that it skipped something has not done it."""
+def _run(connection: Connection, statement: sql.Composed, target: str) -> None:
+    """Execute a statement; a server that skips its target only issues a warning, which is an error here."""
     warnings: list[str] = []
 
-    def hear(diagnostic: psycopg.errors.Diagnostic) -> None:
+    def collect(diagnostic: psycopg.errors.Diagnostic) -> None:
         warnings.append(diagnostic.message_primary or "")
 
-    connection.add_notice_handler(hear)
+    connection.add_notice_handler(collect)
     try:
         connection.execute(statement)
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
-        raise DatabaseError(f"{what} is in use, and is left for the next run: {primary_message(error)}") from error
+        raise DatabaseError(f"{target} is in use, skipped until the next run: {primary_message(error)}") from error
     except psycopg.errors.UndefinedTable:
-        return  # a partition that retention dropped meanwhile
+        return  # a partition that retention has dropped since the plan
     finally:
-        connection.remove_notice_handler(hear)
-    skipped = [text for text in warnings if "skipping" in text]
-    if skipped:
-        raise DatabaseError(f"{what}: {skipped[0]}")
+        connection.remove_notice_handler(collect)
+    for warning in warnings:
+        if "skipping" in warning:
+            raise DatabaseError(f"{target}: {warning}")

@@ -1,5 +1,5 @@
 -- name: table_health
--- Bloat: what the rows would take at their average width, against what they take. Wrong by some percent either way.
+-- bloat_bytes: actual size minus the size of the rows at their average width; accurate to some percent.
 SELECT nspname || '.' || pg_class.relname AS table, relkind = 'p' AS parent,
     coalesce(stat.n_live_tup, 0) AS rows, coalesce(stat.n_dead_tup, 0) AS dead_rows,
     coalesce(stat.n_mod_since_analyze, 0) + coalesce(stat.n_ins_since_vacuum, 0) AS changed_rows,
@@ -23,7 +23,7 @@ WHERE relkind IN ('r', 'm', 'p') AND nspname !~ '^pg_' AND nspname <> 'informati
 ORDER BY 1
 
 -- name: index_health
--- As for tables: an entry takes its columns, 12 bytes of headers and padding; a fresh page is filled to 90 %.
+-- bloat_bytes: as for tables. An entry has 12 bytes of headers and padding; new pages are filled to 90 %.
 SELECT nspname || '.' || index.relname AS index, nspname || '.' || owner.relname AS table, pg_relation_size(index.oid) AS bytes,
     CASE WHEN width.bytes IS NULL OR index.reltuples <= 0 OR amname <> 'btree' THEN 0
         ELSE greatest(0, pg_relation_size(index.oid) - (ceil(index.reltuples * (width.bytes + 16) / (8192 * 0.9)) + 2) * 8192)::bigint
@@ -43,9 +43,9 @@ WHERE index.relkind = 'i' AND nspname !~ '^pg_' AND pg_has_role(current_user, in
     AND (indisvalid OR index.relname ~ '_cc(new|old)[0-9]*$')
 ORDER BY 1
 
--- name: what_holds_back_vacuum
--- Who may not see others' sessions sees their pid and horizon all the same.
-SELECT format('process %s (%s), in a transaction since %s', pid, coalesce(nullif(application_name, ''), 'of somebody else'),
+-- name: vacuum_blockers
+-- A role without pg_read_all_stats sees the pid and horizon of other users' sessions.
+SELECT format('process %s (%s), in a transaction since %s', pid, coalesce(nullif(application_name, ''), 'of another user'),
     coalesce(to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), age(backend_xmin) || ' transactions'))
 FROM pg_stat_activity
 WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()
@@ -55,7 +55,7 @@ SELECT format('replication slot %s', slot_name) FROM pg_replication_slots WHERE 
 UNION ALL
 SELECT format('prepared transaction %s', gid) FROM pg_prepared_xacts
 
--- name: vacuum_gently
+-- name: throttle_vacuum
 SELECT set_config('vacuum_cost_delay', '2', false), set_config('maintenance_work_mem', '64MB', false),
     set_config('max_parallel_maintenance_workers', '0', false)
 

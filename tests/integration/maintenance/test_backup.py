@@ -1,4 +1,4 @@
-"""Backups by the real tools: what is there restores to what was there, and what went wrong is not there."""
+"""Backups with PostgreSQL's programs: every finished backup restores, and a failed one leaves nothing."""
 
 import os
 import signal
@@ -15,13 +15,13 @@ import pytest
 from backups import (
     SCRIPT,
     TIMEOUT_SECONDS,
-    dump_held_up,
-    dumping,
+    backup_backends,
+    blocked_dump,
     now,
-    run,
-    script,
-    serves_backup,
-    shown_by,
+    run_script,
+    start_script,
+    visible_texts,
+    wait_for_pg_dump,
 )
 from processes import descendants, kill_all
 from small_disks import small_disk
@@ -40,7 +40,7 @@ from pipelines.maintenance.backup import (
     verify_backup,
 )
 from pipelines.maintenance.client_programs import find_client_programs
-from pipelines.maintenance.restore import DRILL_PREFIX, drill, replace, restore
+from pipelines.maintenance.restore import DRILL_PREFIX, restore, restore_in_place, run_drill
 from pipelines.settings import load_settings
 from pipelines.storage.maintenance.restored_databases import drop_database, table_facts
 from pipelines.storage.postgres.connection import Database, Role
@@ -50,7 +50,7 @@ Build = Callable[..., int]
 
 @pytest.fixture(scope="module")
 def filled(database: Database) -> Database:
-    """A quarter of a million rows, so that a dump takes a moment."""
+    """A database with a quarter of a million rows."""
     with database.connect("test", None) as connection:
         connection.execute("SELECT historical_data.create_symbol_partitions('BTC')")
         connection.execute(
@@ -60,7 +60,7 @@ def filled(database: Database) -> Database:
     return database
 
 
-def test_a_backup_restores_to_what_was_backed_up(filled: Database, build: Build, tmp_path: Path) -> None:
+def test_a_restored_backup_equals_the_database(filled: Database, build: Build, tmp_path: Path) -> None:
     build("LADDER", seed=1)
     made = create_backup(filled, tmp_path)
     assert [one.folder for one in list_backups(tmp_path)] == [made.folder]
@@ -81,18 +81,18 @@ def test_a_backup_restores_to_what_was_backed_up(filled: Database, build: Build,
             assert connection.execute("SELECT count(*) FROM historical_data.price_history").fetchone() == (250_001,)
         with pytest.raises(DatabaseError, match="already exists"):
             restore(filled, made, name, now())
-        assert table_facts(Database(filled.url_for(name))) == made.manifest.tables, "and it was left alone"
+        assert table_facts(Database(filled.url_for(name))) == made.manifest.tables, "the existing database is unchanged"
     finally:
         drop_database(filled, name)
 
 
-def test_a_drill_restores_compares_answers_and_leaves_nothing(
+def test_a_drill_restores_compares_reads_a_ladder_and_drops_its_database(
     filled: Database, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"BTC": {"strike_tier_usd": 0.25}}')
     build("BTC", seed=1)
     made = create_backup(filled, tmp_path)
-    done = drill(load_settings(), filled, made, now())
+    done = run_drill(load_settings(), filled, made, now())
     assert (done.differences, done.ladders) == ((), 1)
     with psycopg.connect(filled.url_for("postgres")) as connection:
         left = connection.execute(
@@ -102,7 +102,7 @@ def test_a_drill_restores_compares_answers_and_leaves_nothing(
     assert find_backup(tmp_path, None).verified_at is not None
 
 
-def test_what_is_written_during_the_dump_is_in_it_wholly_or_not_at_all(filled: Database, tmp_path: Path) -> None:
+def test_a_transaction_during_the_dump_is_included_completely_or_not_at_all(filled: Database, tmp_path: Path) -> None:
     stop = threading.Event()
 
     def write() -> None:
@@ -110,7 +110,7 @@ def test_what_is_written_during_the_dump_is_in_it_wholly_or_not_at_all(filled: D
             number = 0
             while not stop.is_set():
                 number += 1
-                with connection.transaction():  # both or none
+                with connection.transaction():  # atomic
                     connection.execute("INSERT INTO pair_a VALUES (%s)", [number])
                     connection.execute("INSERT INTO pair_b VALUES (%s)", [number])
 
@@ -136,13 +136,13 @@ def test_what_is_written_during_the_dump_is_in_it_wholly_or_not_at_all(filled: D
             connection.execute("DROP TABLE pair_a, pair_b")
 
 
-def test_a_killed_pg_dump_leaves_nothing_and_says_so(filled: Database, tmp_path: Path) -> None:
-    with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
-        dumping(child).kill()
-        _, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
+def test_a_killed_pg_dump_leaves_nothing_and_is_reported(filled: Database, tmp_path: Path) -> None:
+    with blocked_dump(filled) as blocker, start_script(filled, tmp_path) as child:
+        wait_for_pg_dump(child).kill()
+        _, errors = child.communicate(timeout=TIMEOUT_SECONDS)
         blocker.rollback()
     assert child.returncode == 7
-    assert "pg_backup: pg_dump ended with 137" in complaints
+    assert "pg_backup: pg_dump ended with 137" in errors
     assert list(tmp_path.iterdir()) == []
 
 
@@ -151,40 +151,40 @@ def test_a_killed_pg_dump_leaves_nothing_and_says_so(filled: Database, tmp_path:
 def test_an_interrupted_backup_leaves_nothing(
     filled: Database, tmp_path: Path, sign: signal.Signals, code: int
 ) -> None:
-    with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
-        dumping(child)
+    with blocked_dump(filled) as blocker, start_script(filled, tmp_path) as child:
+        wait_for_pg_dump(child)
         child.send_signal(sign)
         assert child.wait(timeout=TIMEOUT_SECONDS) == code
         blocker.rollback()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_script_leaves_only_what_no_one_takes_for_a_backup(filled: Database, tmp_path: Path) -> None:
-    with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
-        dumping(child)
-        its_own = descendants(child.pid)
+def test_a_killed_script_leaves_only_a_partial_folder(filled: Database, tmp_path: Path) -> None:
+    with blocked_dump(filled) as blocker, start_script(filled, tmp_path) as child:
+        wait_for_pg_dump(child)
+        started = descendants(child.pid)
         child.kill()
         child.wait()
-        kill_all(*its_own)
+        kill_all(*started)
         blocker.rollback()
     left = list(tmp_path.iterdir())
     assert [path.suffix for path in left] == [".partial"]
     assert list_backups(tmp_path) == []
 
-    def tried() -> bool:  # the server notices that the one before is gone
+    def succeeds() -> bool:  # once the server has closed the killed script's session
         try:
             create_backup(filled, tmp_path)
         except AlreadyRunningError:
             return False
         return True
 
-    wait_until(tried, "the next backup")
+    wait_until(succeeds, "the next backup")
     assert [path.name for path in tmp_path.iterdir()] == [list_backups(tmp_path)[0].folder.name], "the leftover is gone"
 
 
-def test_there_is_one_backup_of_a_database_at_a_time(filled: Database, tmp_path: Path) -> None:
-    with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
-        dumping(child)
+def test_a_second_backup_of_the_same_database_is_refused(filled: Database, tmp_path: Path) -> None:
+    with blocked_dump(filled) as blocker, start_script(filled, tmp_path) as child:
+        wait_for_pg_dump(child)
         with pytest.raises(AlreadyRunningError, match="another backup of .* is running"):
             create_backup(filled, tmp_path)
         blocker.rollback()
@@ -194,26 +194,26 @@ def test_there_is_one_backup_of_a_database_at_a_time(filled: Database, tmp_path:
 
 
 @pytest.mark.needs("a mount")
-def test_a_full_disk_is_said_before_or_while_it_fills_and_leaves_nothing(filled: Database, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_before_or_during_the_dump_and_leaves_nothing(filled: Database, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "1m") as mounted:
-        code, complaints = run(filled, mounted)
+        code, errors = run_script(filled, mounted)
         assert code == 6
-        assert "kB free" in complaints
-        # As if the database had been smaller when it was looked at.
+        assert "kB free" in errors
+        # A small earlier backup makes the script expect a small one.
         older = mounted / f"{filled.parameters['dbname']}-20200101T000000Z"
         older.mkdir()
         (older / DUMP).write_bytes(b"x")
-        code, complaints = run(filled, mounted)
+        code, errors = run_script(filled, mounted)
         assert code == 7
-        assert "No space left" in complaints
+        assert "No space left" in errors
         assert [path.name for path in mounted.iterdir()] == [older.name]
 
 
-def test_a_folder_that_cannot_be_written_and_a_wrong_password_are_told(filled: Database, tmp_path: Path) -> None:
+def test_an_unwritable_folder_and_an_unknown_service_have_their_exit_codes(filled: Database, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    assert run(filled, tmp_path / "file" / "below")[0] == 6
-    code, complaints = run(filled, tmp_path / "there", PGSERVICE="nowhere")
-    assert (code, "cannot be used" in complaints) == (4, True)
+    assert run_script(filled, tmp_path / "file" / "below")[0] == 6
+    code, errors = run_script(filled, tmp_path / "there", PGSERVICE="unknown")
+    assert (code, "cannot be used" in errors) == (4, True)
     assert list((tmp_path / "there").iterdir()) == []
 
 
@@ -224,74 +224,72 @@ def test_a_pg_dump_older_than_the_server_is_refused(filled: Database, tmp_path: 
         (old / name).write_text('#!/bin/sh\necho "pg_dump (PostgreSQL) 9.6.24"\n')
         (old / name).chmod(0o755)
     (old / "psql").symlink_to(find_client_programs(filled.server_major) / "psql")
-    code, complaints = run(filled, tmp_path / "there", "-p", str(old))
+    code, errors = run_script(filled, tmp_path / "there", "-p", str(old))
     assert code == 3
-    assert "an older pg_dump cannot dump it" in complaints
+    assert "an older pg_dump cannot dump it" in errors
 
 
-def test_a_password_is_seen_by_nobody(filled: Database, tmp_path: Path) -> None:
+def test_the_password_is_in_no_argument_variable_output_or_file(filled: Database, tmp_path: Path) -> None:
     parameters = filled.parameters
-    url = psycopg.conninfo.make_conninfo(filled.url, password="hush-hush")
     secret = Database(
         f"postgresql://{parameters.get('user')}:hush-hush@{parameters['host'] if not str(parameters['host']).startswith('/') else ''}/{parameters['dbname']}?host={parameters['host']}"
     )
-    assert url
-    with dump_held_up(filled) as blocker, script(secret, tmp_path) as child:
-        dumping(child)
-        seen = shown_by(child)
+    with blocked_dump(filled) as blocker, start_script(secret, tmp_path) as child:
+        wait_for_pg_dump(child)
+        seen = visible_texts(child)
         blocker.rollback()
-        said, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
-    assert child.returncode == 0, complaints
-    assert not any("hush-hush" in text for text in [*seen, said, complaints])
+        output, errors = child.communicate(timeout=TIMEOUT_SECONDS)
+    assert child.returncode == 0, errors
+    assert not any("hush-hush" in text for text in [*seen, output, errors])
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or b"hush-hush" not in path.read_bytes()
 
 
 @pytest.mark.embedded_only
 @pytest.mark.usefixtures("lowered_priorities")
-def test_a_backup_goes_after_everything_else_that_wants_the_processor(filled: Database, tmp_path: Path) -> None:
-    def slowed_down() -> bool:
+def test_a_backup_runs_at_low_priority(filled: Database, tmp_path: Path) -> None:
+    def has_low_priority() -> bool:
         nice: set[int] = set()
-        for pid in serves_backup(filled):
+        for pid in backup_backends(filled):
             with suppress(psutil.NoSuchProcess):
                 nice.add(psutil.Process(pid).nice())
         return 10 in nice
 
-    with dump_held_up(filled) as blocker, script(filled, tmp_path) as child:
-        assert os.sched_getscheduler(dumping(child).pid) == os.SCHED_IDLE
-        wait_until(slowed_down, "the server's processes to be slowed down", TIMEOUT_SECONDS)
+    with blocked_dump(filled) as blocker, start_script(filled, tmp_path) as child:
+        assert os.sched_getscheduler(wait_for_pg_dump(child).pid) == os.SCHED_IDLE
+        wait_until(has_low_priority, "the backends to have low priority", TIMEOUT_SECONDS)
         blocker.rollback()
-        _, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
-        assert child.returncode == 0, complaints
+        _, errors = child.communicate(timeout=TIMEOUT_SECONDS)
+        assert child.returncode == 0, errors
 
 
-def damaged(made: Backup, kind: str) -> None:
+def damage(made: Backup, kind: str) -> None:
     content = bytearray((made.folder / DUMP).read_bytes())
     if kind == "cut":
         del content[len(content) // 2 :]
     elif kind == "flipped":
         content[len(content) // 2] ^= 1
     (made.folder / DUMP).write_bytes(content)
-    if kind == "gone":
+    if kind == "deleted":
         (made.folder / DUMP).unlink()
 
 
 @pytest.mark.embedded_only
-@pytest.mark.parametrize("kind", ["cut", "flipped", "gone"])
-def test_a_damaged_backup_is_found_and_never_restored(database: Database, tmp_path: Path, kind: str) -> None:
-    sound, made = create_backup(database, tmp_path), create_backup(database, tmp_path)
+@pytest.mark.parametrize("kind", ["cut", "flipped", "deleted"])
+def test_a_damaged_backup_is_detected_and_not_restored(database: Database, tmp_path: Path, kind: str) -> None:
+    undamaged, made = create_backup(database, tmp_path), create_backup(database, tmp_path)
     assert verify_backup(made, now()).problem is None
-    damaged(made, kind)
+    damage(made, kind)
     with pytest.raises(BackupError, match=f"{made.folder.name} is damaged: database.dump"):
-        restore(database, made, "never_made", now())
+        restore(database, made, "not_created", now())
     with psycopg.connect(database.url_for("postgres")) as connection:
-        assert connection.execute("SELECT 1 FROM pg_database WHERE datname = 'never_made'").fetchone() is None
-    assert find_backup(tmp_path, None).folder == sound.folder, "the newest sound one is another"
+        assert connection.execute("SELECT 1 FROM pg_database WHERE datname = 'not_created'").fetchone() is None
+    assert find_backup(tmp_path, None).folder == undamaged.folder, "the newest undamaged backup"
     rotate_backups(tmp_path, RotationPolicy(0, 0, 0, 0, 1), now())
-    assert sound.folder.is_dir()
+    assert undamaged.folder.is_dir()
 
 
-def test_a_backup_takes_the_place_of_the_database_in_use_which_is_kept(server: Database, tmp_path: Path) -> None:
+def test_a_restore_in_place_keeps_the_replaced_database(server: Database, tmp_path: Path) -> None:
     name = f"strikecast_test_{uuid4().hex}"
     from pipelines.storage.postgres.schema import migrate
 
@@ -306,7 +304,7 @@ def test_a_backup_takes_the_place_of_the_database_in_use_which_is_kept(server: D
             connection.execute("UPDATE here SET n = 2")
         busy = psycopg.connect(used.url)
         busy.execute("SELECT 1")
-        kept_as = replace(used, made, now()).kept_as
+        kept_as = restore_in_place(used, made, now()).kept_as
         busy.close()
         assert kept_as is not None
         with used.connect("test", None) as connection:
@@ -319,7 +317,7 @@ def test_a_backup_takes_the_place_of_the_database_in_use_which_is_kept(server: D
             drop_database(server, kept_as)
 
 
-def test_without_backups_that_is_said(tmp_path: Path) -> None:
+def test_a_missing_backup_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(NoDataError, match="run `strikecast backup create`"):
         find_backup(tmp_path, None)
     with pytest.raises(NoDataError, match="there is no backup 'x'"):
@@ -327,7 +325,7 @@ def test_without_backups_that_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.embedded_only
-def test_what_is_no_backup_of_ours_is_never_deleted(database: Database, tmp_path: Path) -> None:
+def test_rotation_deletes_no_folder_without_a_valid_manifest(database: Database, tmp_path: Path) -> None:
     for name in ("photos", "strikecast-20200101T000000Z"):
         (tmp_path / name).mkdir()
         (tmp_path / name / DUMP).write_bytes(b"mine")
@@ -341,7 +339,7 @@ def test_what_is_no_backup_of_ours_is_never_deleted(database: Database, tmp_path
     )
 
 
-def test_the_script_tells_how_it_is_used() -> None:
+def test_the_script_prints_its_usage() -> None:
     done = subprocess.run(["sh", SCRIPT, "-h"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "usage: pg_backup.sh" in done.stdout

@@ -1,4 +1,4 @@
-"""What goes wrong around a backup: the server dies, a publication is under way, the clock is wrong, the password too."""
+"""Faults during a backup: a killed server, a publication, a wrong clock, a wrong password."""
 
 import os
 import re
@@ -11,7 +11,16 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from backups import SCRIPT, TIMEOUT_SECONDS, dump_held_up, dumping, now, run, script, shown_by
+from backups import (
+    SCRIPT,
+    TIMEOUT_SECONDS,
+    blocked_dump,
+    now,
+    run_script,
+    start_script,
+    visible_texts,
+    wait_for_pg_dump,
+)
 from processes import command_line, descendants, kill_all, postmaster
 from server_folders import server_folder
 from small_builds import RULE
@@ -31,8 +40,8 @@ Build = Callable[..., int]
 
 
 @pytest.fixture
-def mortal() -> Iterator[tuple[EmbeddedServer, Database]]:
-    """A server of a test's own, to be killed or locked."""
+def own_server() -> Iterator[tuple[EmbeddedServer, Database]]:
+    """A server of the test's own, which may be killed or reconfigured."""
     with server_folder() as folder:
         server = EmbeddedServer(folder / "pg")
         with server.running():
@@ -43,35 +52,35 @@ def sizes(folder: Path) -> list[int]:
     return [path.stat().st_size for path in folder.glob("*.partial/database.dump")]
 
 
-def test_a_server_killed_in_mid_dump_leaves_nothing_and_the_next_backup_is_whole(
-    mortal: tuple[EmbeddedServer, Database], tmp_path: Path
+def test_a_server_killed_during_the_dump_leaves_nothing_and_the_next_backup_is_complete(
+    own_server: tuple[EmbeddedServer, Database], tmp_path: Path
 ) -> None:
-    server, database = mortal
+    server, database = own_server
     with database.connect("test", None) as connection:
         connection.execute("CREATE TABLE long AS SELECT n, md5(n::text) FROM generate_series(1, 500000) n")
-    with dump_held_up(database) as blocker, script(database, tmp_path) as child:
-        dumping(child)
-        wait_until(lambda: part_of(child, "pg_restore"), "the stream to be read", TIMEOUT_SECONDS)
-        reading = part_of(child, "pg_restore")
+    with blocked_dump(database) as blocker, start_script(database, tmp_path) as child:
+        wait_for_pg_dump(child)
+        wait_until(lambda: stream_process(child, "pg_restore"), "pg_restore to read the stream", TIMEOUT_SECONDS)
+        reading = stream_process(child, "pg_restore")
         assert reading is not None
-        reading.suspend()  # so that the dump stops where the pipes are full
+        reading.suspend()  # the dump stops when the pipes are full
         blocker.rollback()
         wait_until(lambda: any(size > 0 for size in sizes(tmp_path)), "the dump to be written", TIMEOUT_SECONDS)
         first = postmaster(server.data)
         kill_all(first, *first.children())
         reading.resume()
-        _, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
-    assert child.returncode == 7, complaints
-    assert "pg_backup: pg_dump ended with 1: " in complaints
+        _, errors = child.communicate(timeout=TIMEOUT_SECONDS)
+    assert child.returncode == 7, errors
+    assert "pg_backup: pg_dump ended with 1: " in errors
     assert list(tmp_path.iterdir()) == []
     server.restart_if_stopped()
-    assert run(database, tmp_path)[0] == 0
+    assert run_script(database, tmp_path)[0] == 0
     tables = {one.table: one.rows for one in list_backups(tmp_path)[0].manifest.tables}
     assert tables == {"public.held": 0, "public.long": 500_000}
 
 
-def part_of(child: subprocess.Popen[str], program: str, target: str = "") -> psutil.Process | None:
-    """A process of the script's stream, by its program and the end of its last argument."""
+def stream_process(child: subprocess.Popen[str], program: str, target: str = "") -> psutil.Process | None:
+    """A process of the script's pipeline, by its program and the end of its last argument."""
     for one in descendants(child.pid):
         with suppress(psutil.NoSuchProcess):
             if one.name() == program and (command_line(one) or [""])[-1].endswith(target):
@@ -86,31 +95,31 @@ def part_of(child: subprocess.Popen[str], program: str, target: str = "") -> psu
         ("database.dump", "cannot be written: .*tee ended with 137"),
     ],
 )
-def test_a_killed_part_of_the_stream_leaves_nothing_and_is_told(
+def test_a_killed_process_of_the_pipeline_leaves_nothing_and_is_reported(
     database: Database, tmp_path: Path, victim: str, message: str
 ) -> None:
-    with dump_held_up(database) as blocker, script(database, tmp_path) as child:
-        dumping(child)
-        wait_until(lambda: part_of(child, "tee", victim), "the stream to flow", TIMEOUT_SECONDS)
-        killed = part_of(child, "tee", victim)
+    with blocked_dump(database) as blocker, start_script(database, tmp_path) as child:
+        wait_for_pg_dump(child)
+        wait_until(lambda: stream_process(child, "tee", victim), "the pipeline to run", TIMEOUT_SECONDS)
+        killed = stream_process(child, "tee", victim)
         assert killed is not None
         killed.kill()
         blocker.rollback()
-        _, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
-    assert child.returncode == 7, complaints
-    assert re.search(message, complaints)
+        _, errors = child.communicate(timeout=TIMEOUT_SECONDS)
+    assert child.returncode == 7, errors
+    assert re.search(message, errors)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_clock_that_went_back_loses_no_backup(database: Database, tmp_path: Path) -> None:
+def test_a_clock_that_was_set_back_loses_no_backup(database: Database, tmp_path: Path) -> None:
     clock = tmp_path / "clock"
     clock.mkdir()
     (clock / "date").write_text(f'#!/bin/sh\nexec {shutil.which("date")} -d 2020-02-02T02:02:02Z "$@"\n')
     (clock / "date").chmod(0o755)
     folder = tmp_path / "backups"
-    assert run(database, folder)[0] == 0
-    for _ in range(2):  # of one stamp, and older by it than the first
-        assert run(database, folder, PATH=f"{clock}:{os.environ['PATH']}")[0] == 0
+    assert run_script(database, folder)[0] == 0
+    for _ in range(2):  # both with the same time, before the first
+        assert run_script(database, folder, PATH=f"{clock}:{os.environ['PATH']}")[0] == 0
     found = list_backups(folder)
     name = database.parameters["dbname"]
     assert [one.folder.name for one in found[:2]] == [f"{name}-20200202T020202Z-2", f"{name}-20200202T020202Z"]
@@ -121,8 +130,10 @@ def test_a_clock_that_went_back_loses_no_backup(database: Database, tmp_path: Pa
     assert len(list_backups(folder)) == 3
 
 
-def test_a_wrong_password_is_told_and_seen_by_nobody(mortal: tuple[EmbeddedServer, Database], tmp_path: Path) -> None:
-    server, database = mortal
+def test_a_wrong_password_is_reported_and_not_disclosed(
+    own_server: tuple[EmbeddedServer, Database], tmp_path: Path
+) -> None:
+    server, database = own_server
     programs = find_client_programs(database.server_major)
     with database.connect("test", None, autocommit=True) as connection:
         connection.execute("ALTER ROLE postgres PASSWORD 'the right one'")
@@ -136,31 +147,31 @@ def test_a_wrong_password_is_told_and_seen_by_nobody(mortal: tuple[EmbeddedServe
             return True
         return False
 
-    def by(password: str) -> Database:
+    def with_password(password: str) -> Database:
         return Database(database.url.replace("postgres@", f"postgres:{password}@"))
 
     wait_until(refused, "the server to ask for passwords")
-    code, complaints = run(by("the%20wrong%20one"), tmp_path, programs=programs)
+    code, errors = run_script(with_password("the%20wrong%20one"), tmp_path, programs=programs)
     assert code == 4
-    assert "the server cannot be used" in complaints
-    assert "password authentication failed" in complaints
-    assert "wrong one" not in complaints
+    assert "the server cannot be used" in errors
+    assert "password authentication failed" in errors
+    assert "wrong one" not in errors
     assert list(tmp_path.iterdir()) == []
-    right = by("the%20right%20one")
-    with dump_held_up(right) as blocker, script(right, tmp_path, programs=programs) as child:
-        dumping(child)
-        seen = shown_by(child)
+    right = with_password("the%20right%20one")
+    with blocked_dump(right) as blocker, start_script(right, tmp_path, programs=programs) as child:
+        wait_for_pg_dump(child)
+        seen = visible_texts(child)
         blocker.rollback()
-        said, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
-    assert child.returncode == 0, complaints
-    assert not any("right one" in text or "right%20one" in text for text in [*seen, said, complaints])
+        output, errors = child.communicate(timeout=TIMEOUT_SECONDS)
+    assert child.returncode == 0, errors
+    assert not any("right one" in text or "right%20one" in text for text in [*seen, output, errors])
 
 
 def test_a_name_may_have_spaces(database: Database, tmp_path: Path) -> None:
     folder = tmp_path / "folder of mine"
     for _ in range(2):
-        code, complaints = run(database, folder, "-n", "my backup")
-        assert code == 0, complaints
+        code, errors = run_script(database, folder, "-n", "my backup")
+        assert code == 0, errors
     assert {one.kept.series for one in list_backups(folder)} == {"my backup"}
     assert [verify_backup(one, now()).problem for one in list_backups(folder)] == [None, None]
     rotate_backups(folder, RotationPolicy(0, 0, 0, 0, 1), now())
@@ -168,32 +179,32 @@ def test_a_name_may_have_spaces(database: Database, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [".hidden", "a/b", "two\nlines"])
-def test_a_name_that_is_none_is_wrong_usage(database: Database, tmp_path: Path, name: str) -> None:
+def test_an_invalid_name_is_wrong_usage(database: Database, tmp_path: Path, name: str) -> None:
     assert SCRIPT.is_file()
-    code, complaints = run(database, tmp_path / "there", "-n", name)
-    assert (code, "a name has neither slashes" in complaints) == (2, True)
+    code, errors = run_script(database, tmp_path / "there", "-n", name)
+    assert (code, "a name must not contain" in errors) == (2, True)
 
 
 @pytest.mark.embedded_only
-def test_a_publication_during_the_dump_is_not_half_in_it(database: Database, build: Build, tmp_path: Path) -> None:
-    """One begun before the dump's snapshot, one after it; both end while the dump runs."""
+def test_a_publication_during_the_dump_is_consistent(database: Database, build: Build, tmp_path: Path) -> None:
+    """One publication starts before the dump's snapshot and one after it; both commit during the dump."""
     old = {symbol: build(symbol, seed=1) for symbol in ("AHEAD", "LATER")}
     new = {symbol: build(symbol, seed=2, publish_it=False) for symbol in old}
     with (
         database.connect("ahead", Role.PIPELINE) as ahead,
         database.connect("later", Role.PIPELINE) as later,
-        dump_held_up(database) as blocker,
+        blocked_dump(database) as blocker,
     ):
         publish(ahead, new["AHEAD"])
-        with script(database, tmp_path, "-r", Role.BACKUP) as child:
-            dumping(child)
+        with start_script(database, tmp_path, "-r", Role.BACKUP) as child:
+            wait_for_pg_dump(child)
             publish(later, new["LATER"])
             ahead.commit()
             later.commit()
             assert child.poll() is None
             blocker.rollback()
-            _, complaints = child.communicate(timeout=TIMEOUT_SECONDS)
-            assert child.returncode == 0, complaints
+            _, errors = child.communicate(timeout=TIMEOUT_SECONDS)
+            assert child.returncode == 0, errors
     name = f"{database.parameters['dbname']}_instant"
     restored = Database(database.url_for(name))
     try:

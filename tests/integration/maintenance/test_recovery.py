@@ -1,4 +1,4 @@
-"""Point-in-time recovery with the real tools, on a server of the test's own that archives its log."""
+"""Point-in-time recovery with PostgreSQL's programs, on a server of the test's own that archives WAL."""
 
 import shutil
 import subprocess
@@ -13,7 +13,13 @@ from server_folders import server_folder
 from small_builds import build_generation
 
 from pipelines.errors import BackupError, NoDataError
-from pipelines.maintenance.point_in_time_recovery import base_folder, bases, create_base_backup, prune, run_pitr_drill
+from pipelines.maintenance.point_in_time_recovery import (
+    base_folder,
+    create_base_backup,
+    list_base_backups,
+    prune_base_backups,
+    run_pitr_drill,
+)
 from pipelines.settings import Settings, load_settings
 from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.embedded import EmbeddedServer
@@ -29,9 +35,9 @@ def now() -> datetime:
 
 @pytest.fixture(scope="module")
 def archiving() -> Iterator[tuple[Database, Path]]:
-    """A database with a published symbol, and the folder that its server archives to."""
+    """A database with a published symbol, and its server's archive folder."""
     with server_folder() as folder:
-        # The wheel's pg_verifybackup does not run.
+        # The wheel's pg_verifybackup crashes.
         server = EmbeddedServer(folder / "pg", programs=postgresql_with_contrib())
         archive = folder / "pg" / "the archive"
         script = shutil.copy(SCRIPT, folder)
@@ -57,7 +63,7 @@ def settings(archiving: tuple[Database, Path], tmp_path: Path, monkeypatch: pyte
 
 
 @INSTALLED_SERVER
-def test_a_given_second_is_restored_and_older_bases_go_with_their_log(
+def test_a_given_second_is_restored_and_older_base_backups_are_pruned_with_their_wal(
     archiving: tuple[Database, Path], settings: Settings
 ) -> None:
     database, archive = archiving
@@ -70,11 +76,11 @@ def test_a_given_second_is_restored_and_older_bases_go_with_their_log(
         connection.execute(
             "INSERT INTO historical_data.price_history VALUES ('BTC', '2024-01-01Z', 100, 101, 99, 100, 1)"
         )
-    done = run_pitr_drill(settings, database, now())
-    assert (done.base, done.marks) == (first.name, ("before",))
-    assert done.ladders == 1, "by a bar that is in the log only"
-    assert done.target_at.microsecond == 0
-    assert done.wal_files > 0
+    report = run_pitr_drill(settings, database, now())
+    assert (report.base, report.markers) == (first.name, ("before",))
+    assert report.ladders == 1, "with a bar that only the WAL has"
+    assert report.target_at.microsecond == 0
+    assert report.wal_files > 0
     assert [path.name for path in folder.iterdir() if path.name != ".lock"] == [first.name], (
         "the scratch server is gone"
     )
@@ -82,17 +88,17 @@ def test_a_given_second_is_restored_and_older_bases_go_with_their_log(
         assert connection.execute("SELECT datname FROM pg_database WHERE datname LIKE '%pitr%'").fetchall() == []
     second = create_base_backup(database, folder, now())
     before = sorted(path.name for path in archive.iterdir())
-    decided = prune(settings, database)
-    assert [name for name, _ in decided.delete] == [first.name]
-    assert [one.name for one in bases(folder)] == [second.name]
-    assert decided.wal_from is not None
-    left = [path.name for path in archive.iterdir() if not path.suffix]  # PostgreSQL 15 leaves the tiny histories
-    assert min(left) == decided.wal_from > before[0]
+    plan = prune_base_backups(settings, database)
+    assert [name for name, _ in plan.delete] == [first.name]
+    assert [one.name for one in list_base_backups(folder)] == [second.name]
+    assert plan.wal_from is not None
+    left = [path.name for path in archive.iterdir() if not path.suffix]  # PostgreSQL 15 keeps the small history files
+    assert min(left) == plan.wal_from > before[0]
     assert run_pitr_drill(settings, database, now()).base == second.name
 
 
 @INSTALLED_SERVER
-def test_a_flipped_bit_in_a_base_backup_is_found_before_anything_is_restored(
+def test_a_flipped_bit_in_a_base_backup_is_detected_before_the_restore(
     archiving: tuple[Database, Path], settings: Settings
 ) -> None:
     database, _ = archiving
@@ -106,14 +112,14 @@ def test_a_flipped_bit_in_a_base_backup_is_found_before_anything_is_restored(
 
 
 @INSTALLED_SERVER
-def test_without_archiving_that_is_said(archiving: tuple[Database, Path], settings: Settings, tmp_path: Path) -> None:
+def test_disabled_archiving_is_an_error(archiving: tuple[Database, Path], settings: Settings, tmp_path: Path) -> None:
     database, _ = archiving
     with server_folder() as folder, EmbeddedServer(folder / "pg").running() as url:
         plain = Database(Database(url).url_for("postgres"))
-        with pytest.raises(BackupError, match="does not archive its log \\(archive_mode off"):
+        with pytest.raises(BackupError, match="does not archive WAL \\(archive_mode off"):
             run_pitr_drill(settings, plain, now())
     elsewhere = settings.model_copy(update={"backup": type(settings.backup)(wal_archive=tmp_path / "nowhere")})
-    with pytest.raises(BackupError, match="`wal_archive` in \\[backup\\] must name the folder"):
+    with pytest.raises(BackupError, match="`wal_archive` in \\[backup\\] must be the folder"):
         run_pitr_drill(elsewhere, database, now())
 
 
@@ -127,14 +133,14 @@ def archive_file(
 
 def test_a_wal_file_is_archived_once_and_never_overwritten(tmp_path: Path) -> None:
     folder = tmp_path / "archive of wal"
-    assert archive_file(folder, b"log").returncode == 4, "a folder that is not mounted is not made"
+    assert archive_file(folder, b"log").returncode == 4, "a folder that is not mounted is not created"
     folder.mkdir()
-    (folder / ".000000010000000000000001.partial").write_bytes(b"left by a killed one")
+    (folder / ".000000010000000000000001.partial").write_bytes(b"left by a killed run")
     assert archive_file(folder, b"log").returncode == 0
     assert archive_file(folder, b"log").returncode == 0, "again, as after a crash"
     refused = archive_file(folder, b"another log")
     assert refused.returncode == 3
-    assert "do two servers archive there?" in refused.stderr
+    assert "do two servers use this archive?" in refused.stderr
     assert [path.name for path in folder.iterdir()] == ["000000010000000000000001"]
     assert (folder / "000000010000000000000001").read_bytes() == b"log"
     assert archive_file(folder, b"log", "../escaped").returncode == 2

@@ -1,4 +1,4 @@
-"""Retention on a real server: what goes is counted, what is in use stays, what was killed goes on."""
+"""Retention on a real server: deleted rows are counted, rows in use are kept, interrupted runs are resumed."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -88,7 +88,7 @@ def one(database: Database, statement: str) -> object:
         return row and row[0]
 
 
-def test_an_old_session_goes_with_all_that_belongs_to_it_and_is_counted(database: Database, settings: Settings) -> None:
+def test_an_expired_session_is_deleted_and_counted_with_all_its_rows(database: Database, settings: Settings) -> None:
     snapshots(database, "old", [50, 45, 40, 31], "running")
     with database.connect("test", None) as connection:
         connection.execute(
@@ -107,20 +107,18 @@ def test_an_old_session_goes_with_all_that_belongs_to_it_and_is_counted(database
             "SELECT session_id, count(*) FROM live_data.session_snapshots GROUP BY 1 ORDER BY 1"
         ).fetchall()
     assert left == [("live", 1), ("young", 2)]
-    assert not any(run(settings, database, TODAY).rows.values()), "nothing is left to do"
+    assert not any(run(settings, database, TODAY).rows.values()), "nothing else to delete"
 
 
-def test_the_newest_snapshot_of_a_session_that_runs_stays_whatever_its_age(
-    database: Database, settings: Settings
-) -> None:
-    # Silent for 5 hours: it still counts as running.
+def test_the_newest_snapshot_of_a_running_session_is_kept_at_any_age(database: Database, settings: Settings) -> None:
+    # Without a heartbeat for 5 hours, it still counts as running.
     snapshots(database, "live", [90, 60, 5 / 24], "running")
     run(settings, database, TODAY)
     assert one(database, "SELECT count(*) FROM live_data.session_snapshots") == 1
     assert one(database, "SELECT status FROM live_data.session_snapshots") == "running"
 
 
-def test_a_silent_session_becomes_crashed(database: Database, settings: Settings) -> None:
+def test_a_session_without_a_heartbeat_becomes_crashed(database: Database, settings: Settings) -> None:
     snapshots(database, "silent", [1, 0.5], "running")
     with database.connect("test", None) as connection:
         connection.execute(
@@ -132,23 +130,23 @@ def test_a_silent_session_becomes_crashed(database: Database, settings: Settings
     assert one(database, "SELECT status FROM live_data.session") == "crashed"
 
 
-def test_a_session_that_came_back_since_the_plan_is_left_alone(database: Database, settings: Settings) -> None:
+def test_a_session_that_resumed_after_the_plan_is_unchanged(database: Database, settings: Settings) -> None:
     from pipelines.storage.maintenance.retention import delete_rows, mark_crashed_sessions
 
     snapshots(database, "back", [60, 50], "running")
     snapshots(database, "again", [60, 50], "stopped")
-    decided = plan(settings, database, TODAY)
-    assert [one.session_id for one in decided.silent] == ["back"]
-    assert [one.session_id for one in decided.sessions] == ["again"]
+    planned = plan(settings, database, TODAY)
+    assert [one.session_id for one in planned.silent] == ["back"]
+    assert [one.session_id for one in planned.sessions] == ["again"]
     snapshots(database, "back", [0], "running")
     snapshots(database, "again", [0], "running")
     with database.connect("test", Role.OWNER, autocommit=True) as connection:
-        assert mark_crashed_sessions(connection, decided)["crashed_sessions"] == 0
-        assert delete_rows(connection, decided, lambda _: None)["session_snapshots"] == 0
+        assert mark_crashed_sessions(connection, planned)["crashed_sessions"] == 0
+        assert delete_rows(connection, planned, lambda _: None)["session_snapshots"] == 0
     assert one(database, "SELECT count(*) FROM live_data.session_snapshots") == 6
 
 
-def test_rows_that_someone_holds_are_skipped_not_waited_for(database: Database, settings: Settings) -> None:
+def test_locked_rows_are_skipped_without_waiting(database: Database, settings: Settings) -> None:
     snapshots(database, "old", [60, 59, 58, 57], "stopped")
     with database.connect("holder", None) as connection:
         connection.execute("SELECT 1 FROM live_data.session_snapshots ORDER BY snapshot_id LIMIT 1 FOR UPDATE")
@@ -157,7 +155,7 @@ def test_rows_that_someone_holds_are_skipped_not_waited_for(database: Database, 
     assert run(settings, database, TODAY).rows["session_snapshots"] == 1
 
 
-def test_old_days_go_and_are_counted(database: Database, settings: Settings) -> None:
+def test_expired_days_are_dropped_and_counted(database: Database, settings: Settings) -> None:
     days_of_ticks(database, 6, rows=7)
     report = run(settings, database, TODAY)
     assert report.rows["price_log"] == 3 * 7
@@ -174,20 +172,20 @@ def test_a_clock_that_jumped_a_year_drops_nothing(database: Database, settings: 
     assert partitions(database) == before
     assert one(database, "SELECT count(*) FROM live_data.session_snapshots") == 2
     assert any("counted from its newest row" in why for why in report.plan.kept)
-    assert any("all is judged as of" in why for why in report.plan.kept)
+    assert any("at most two days after" in why for why in report.plan.kept)
     with database.connect("test", None) as connection:
         connection.execute("TRUNCATE ops.maintenance")
 
 
-def test_a_reader_is_never_blocked_and_a_day_in_use_is_finished_the_next_time(
+def test_readers_are_not_blocked_and_a_day_in_use_is_dropped_by_the_next_run(
     database: Database, settings: Settings
 ) -> None:
     days_of_ticks(database, 5)
     with database.connect("reader", Role.READER) as reader:
-        reader.execute("SELECT count(*) FROM live_data.price_log")  # and stays in its transaction
+        reader.execute("SELECT count(*) FROM live_data.price_log")  # in an open transaction
         report = run(settings, database, TODAY)
-        assert len(report.left) == 2
-        assert "left for the next run" in report.left[0]
+        assert len(report.skipped) == 2
+        assert "skipped until the next run" in report.skipped[0]
         with database.connect("another", Role.READER) as another:
             newest = another.execute("SELECT count(*) FROM live_data.price_log WHERE ticked_at > %s", [TODAY])
             assert newest.fetchone() == (5,)
@@ -196,12 +194,12 @@ def test_a_reader_is_never_blocked_and_a_day_in_use_is_finished_the_next_time(
                 "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('BTC', %s, 1, 't')", [TODAY]
             )
     report = run(settings, database, TODAY)
-    assert report.left == ()
-    assert {one.why for one in report.plan.partitions} >= {"its removal was cut short"}
+    assert report.skipped == ()
+    assert {one.reason for one in report.plan.partitions} >= {"an earlier removal was interrupted"}
     assert len(partitions(database)) == 3
 
 
-def test_a_run_killed_between_detaching_and_dropping_is_finished(database: Database, settings: Settings) -> None:
+def test_a_run_killed_between_detach_and_drop_is_resumed(database: Database, settings: Settings) -> None:
     days_of_ticks(database, 4)
     gone = f"price_log_{TODAY - timedelta(days=3):%Y%m%d}"
     with database.connect("killed", None, autocommit=True) as connection:
@@ -210,20 +208,18 @@ def test_a_run_killed_between_detaching_and_dropping_is_finished(database: Datab
     assert one(database, f"SELECT to_regclass('live_data.{gone}')::text") is None
 
 
-def test_nothing_is_dropped_while_a_backup_a_publication_or_a_migration_is_at_work(
-    database: Database, settings: Settings
-) -> None:
+def test_nothing_is_dropped_during_a_backup_publication_or_migration(database: Database, settings: Settings) -> None:
     days_of_ticks(database, 4)
     with database.connect("backup", None, autocommit=True) as backup:
         backup.execute("SELECT pg_advisory_lock_shared(%s)", [MAINTENANCE_LOCK])
         report = run(settings, database, TODAY)
-        assert len(report.left) == 1
-        assert "a backup, publication or migration is at work" in report.left[0]
+        assert len(report.skipped) == 1
+        assert "a backup, publication or migration is in progress" in report.skipped[0]
         assert len(partitions(database)) == 4
-    assert run(settings, database, TODAY).left == ()
+    assert run(settings, database, TODAY).skipped == ()
 
 
-def test_a_backup_made_while_days_go_is_whole(database: Database, settings: Settings, tmp_path: Path) -> None:
+def test_a_backup_during_retention_is_complete(database: Database, settings: Settings, tmp_path: Path) -> None:
     days_of_ticks(database, 8, rows=50_000)
     done: list[int] = []
     thread = threading.Thread(target=lambda: done.append(run(settings, database, TODAY).rows["price_log"]))
@@ -234,7 +230,9 @@ def test_a_backup_made_while_days_go_is_whole(database: Database, settings: Sett
     assert {one.rows for one in made.manifest.tables if one.table.startswith("live_data.price_log_")} == {50_000}
 
 
-def test_old_generations_go_and_what_is_published_stays(database: Database, settings: Settings, build: Build) -> None:
+def test_expired_generations_are_dropped_except_published_ones(
+    database: Database, settings: Settings, build: Build
+) -> None:
     numbers = [build("BTC", seed=seed) for seed in range(1, 6)]
     with database.connect("test", Role.PIPELINE) as connection:
         roll_back(connection, "BTC")
@@ -262,12 +260,12 @@ def test_old_generations_go_and_what_is_published_stays(database: Database, sett
         assert roll_back(connection, "BTC") == (numbers[4], numbers[3])
 
 
-def test_two_never_run_at_once(database: Database, settings: Settings) -> None:
-    with exclusive_run(database, "retention"), pytest.raises(AlreadyRunningError, match="retention is running already"):
+def test_a_concurrent_run_is_refused(database: Database, settings: Settings) -> None:
+    with exclusive_run(database, "retention"), pytest.raises(AlreadyRunningError, match="retention is already running"):
         run(settings, database, TODAY)
 
 
-def test_what_was_planned_and_done_is_recorded(database: Database, settings: Settings) -> None:
+def test_plan_and_result_are_recorded(database: Database, settings: Settings) -> None:
     days_of_ticks(database, 4)
     run(settings, database, TODAY, run_id="abc")
     with database.connect("test", Role.READER) as connection:
@@ -278,7 +276,7 @@ def test_what_was_planned_and_done_is_recorded(database: Database, settings: Set
     assert row == ("abc", TODAY, f"price_log_{TODAY - timedelta(days=3):%Y%m%d}", "5", True)
 
 
-def test_days_are_made_ahead_with_their_autovacuum_settings(database: Database) -> None:
+def test_new_day_partitions_have_the_declared_autovacuum_settings(database: Database) -> None:
     with database.connect("test", Role.PIPELINE) as connection:
         names = create_day_partitions(connection, upcoming_days(TODAY))
         assert len(names) == 16

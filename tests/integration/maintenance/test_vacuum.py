@@ -1,4 +1,4 @@
-"""Vacuum on a real server, judged by its effect."""
+"""Vacuum on a real server."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,16 +10,16 @@ from waiting import wait_until
 
 from pipelines.domain.maintenance.vacuum import VacuumPolicy
 from pipelines.errors import AlreadyRunningError, DatabaseError
-from pipelines.maintenance.vacuum import drift, plan, run
+from pipelines.maintenance.vacuum import autovacuum_drift, plan, run
 from pipelines.settings import Settings, load_settings
 from pipelines.storage.live.ticks import create_day_partitions, upcoming_days
-from pipelines.storage.maintenance import vacuum as stored
+from pipelines.storage.maintenance import vacuum as repository
 from pipelines.storage.maintenance.runs import exclusive_run
 from pipelines.storage.maintenance.vacuum import VacuumStep, vacuum
 from pipelines.storage.postgres.connection import Database, Role
 
 TABLE = "live_data.quiet"
-#: A week on, so that whatever changed is due.
+#: Later than the weekly interval, so every changed table is due.
 LATER = datetime.now(UTC) + timedelta(days=8)
 
 
@@ -31,7 +31,7 @@ def settings(database: Database, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 @pytest.fixture
 def quiet(database: Database) -> Iterator[str]:
-    """A table of the owner's with 20,000 rows of which 15,000 are dead, and no autovacuum."""
+    """A table with 15,000 dead of 20,000 rows, and autovacuum off."""
     with database.connect("test", Role.OWNER, autocommit=True) as connection:
         connection.execute(
             f"CREATE TABLE {TABLE} (n integer PRIMARY KEY, filling text) WITH (autovacuum_enabled = off)"
@@ -39,7 +39,7 @@ def quiet(database: Database) -> Iterator[str]:
         connection.execute(f"INSERT INTO {TABLE} SELECT n, repeat('x', 100) FROM generate_series(1, 20000) AS n")
         connection.execute(f"DELETE FROM {TABLE} WHERE n % 4 <> 0")
         connection.execute("SELECT pg_stat_force_next_flush()")
-        wait_until(lambda: dead(database) == 15_000, "the statistics to follow")
+        wait_until(lambda: dead(database) == 15_000, "the statistics")
         yield TABLE
         connection.execute(f"DROP TABLE {TABLE}")
 
@@ -52,9 +52,7 @@ def dead(database: Database) -> int:
         return int(row[0]) if row else -1
 
 
-def test_dead_rows_are_gone_afterwards_and_the_figures_say_so(
-    database: Database, settings: Settings, quiet: str
-) -> None:
+def test_dead_rows_are_removed_and_reported(database: Database, settings: Settings, quiet: str) -> None:
     name = str(database.parameters["dbname"])
     assert quiet in {one.table for one in plan(settings, database, datetime.now(UTC), urgent_only=True)[name].tables}
     report = run(settings, database, datetime.now(UTC), urgent_only=True)
@@ -71,7 +69,7 @@ def test_dead_rows_are_gone_afterwards_and_the_figures_say_so(
     assert row == ("15000",)
 
 
-def test_a_role_that_may_not_vacuum_fails_instead_of_skipping(database: Database, quiet: str) -> None:
+def test_a_role_without_permission_fails_instead_of_skipping(database: Database, quiet: str) -> None:
     with (
         database.connect("test", Role.READER, autocommit=True) as connection,
         pytest.raises(DatabaseError, match=f"{quiet}: permission denied to vacuum|{quiet}: skipping"),
@@ -79,30 +77,30 @@ def test_a_role_that_may_not_vacuum_fails_instead_of_skipping(database: Database
         vacuum(connection, VacuumStep(quiet, "test"))
 
 
-def test_a_table_in_use_is_left_for_the_next_run(database: Database, settings: Settings, quiet: str) -> None:
+def test_a_table_in_use_is_skipped_until_the_next_run(database: Database, settings: Settings, quiet: str) -> None:
     with database.connect("holder", None) as connection:
         connection.execute(f"LOCK TABLE {quiet} IN SHARE UPDATE EXCLUSIVE MODE")
         report = run(settings, database, datetime.now(UTC), urgent_only=True)
-    assert [why.split(" is in use")[0] for why in report.left] == [quiet]
-    assert run(settings, database, datetime.now(UTC), urgent_only=True).left == ()
+    assert [reason.split(" is in use")[0] for reason in report.skipped] == [quiet]
+    assert run(settings, database, datetime.now(UTC), urgent_only=True).skipped == ()
 
 
-def test_whoever_holds_dead_rows_back_is_named(
+def test_a_transaction_that_holds_dead_rows_back_is_reported(
     database: Database, settings: Settings, quiet: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with psycopg.connect(database.url) as holder:
-        holder.execute("SET application_name = 'strikecast forgetful'")
+        holder.execute("SET application_name = 'strikecast idle'")
         holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         holder.execute("SELECT 1")
         with database.connect("test", None, autocommit=True) as connection:
-            # A minute is long for a test.
-            statement = stored.SQL["what_holds_back_vacuum"].replace("1 minute", "0 seconds")
-            monkeypatch.setattr(stored, "SQL", {"what_holds_back_vacuum": statement})
-            found = stored.vacuum_blockers(connection)
-    assert any("strikecast forgetful" in one for one in found)
+            # Instead of waiting a minute.
+            statement = repository.SQL["vacuum_blockers"].replace("1 minute", "0 seconds")
+            monkeypatch.setattr(repository, "SQL", {"vacuum_blockers": statement})
+            found = repository.vacuum_blockers(connection)
+    assert any("strikecast idle" in one for one in found)
 
 
-def test_an_index_full_of_air_is_built_anew_when_asked(database: Database, settings: Settings, quiet: str) -> None:
+def test_a_bloated_index_is_rebuilt_on_request(database: Database, settings: Settings, quiet: str) -> None:
     policy = VacuumPolicy(least_index_bytes=10_000)
     settings = settings.model_copy(update={"vacuum": policy})
     with database.connect("test", Role.OWNER, autocommit=True) as connection:
@@ -110,10 +108,12 @@ def test_an_index_full_of_air_is_built_anew_when_asked(database: Database, setti
     report = run(settings, database, datetime.now(UTC), reindex=True)
     (change,) = [one for one in report.changes if one.name == f"{quiet}_pkey"]
     assert change.bytes_after < change.bytes_before / 2
-    assert "is air" in change.why
+    assert "is bloat" in change.reason
 
 
-def test_what_a_killed_reindex_left_is_dropped(database: Database, settings: Settings, quiet: str) -> None:
+def test_the_invalid_index_of_an_interrupted_reindex_is_dropped(
+    database: Database, settings: Settings, quiet: str
+) -> None:
     with database.connect("test", Role.OWNER, autocommit=True) as connection:
         with psycopg.connect(database.url) as holder, ThreadPoolExecutor(1) as thread:
             holder.execute(f"SELECT 1 FROM {quiet} LIMIT 1")
@@ -131,35 +131,35 @@ def test_what_a_killed_reindex_left_is_dropped(database: Database, settings: Set
         assert connection.execute(invalid).fetchone() == (0,)
 
 
-def test_settings_that_drifted_are_told_and_set_again(database: Database, settings: Settings) -> None:
+def test_drifted_autovacuum_settings_are_reported_and_reapplied(database: Database, settings: Settings) -> None:
     with database.connect("test", Role.PIPELINE) as connection:
         create_day_partitions(connection, upcoming_days(datetime.now(UTC)))
-    assert drift(database) == []
+    assert autovacuum_drift(database) == []
     with database.connect("test", Role.OWNER) as connection:
         connection.execute(
             "ALTER TABLE live_data.session SET (autovacuum_vacuum_scale_factor = 0.9, autovacuum_enabled = off)"
         )
-    (found,) = drift(database)
+    (found,) = autovacuum_drift(database)
     assert found.table_name == "live_data.session"
     assert "autovacuum_vacuum_scale_factor=0.05" in found.declared
     assert "autovacuum_enabled=off" in found.options
     assert run(settings, database, datetime.now(UTC)).settings_applied == 1
-    assert drift(database) == []
+    assert autovacuum_drift(database) == []
 
 
-def test_parents_of_partitions_get_statistics(database: Database, settings: Settings) -> None:
+def test_partitioned_tables_are_analyzed(database: Database, settings: Settings) -> None:
     report = run(settings, database, LATER)
     named = {one.name for one in report.changes}
     assert {"live_data.price_log", "historical_data.price_history", "analytics.lookup"} <= named
-    assert report.left == ()
+    assert report.skipped == ()
 
 
-def test_two_never_run_at_once(database: Database, settings: Settings) -> None:
-    with exclusive_run(database, "vacuum"), pytest.raises(AlreadyRunningError, match="vacuum is running already"):
+def test_a_concurrent_run_is_refused(database: Database, settings: Settings) -> None:
+    with exclusive_run(database, "vacuum"), pytest.raises(AlreadyRunningError, match="vacuum is already running"):
         run(settings, database, datetime.now(UTC))
 
 
-def test_a_run_gives_its_lock_back_before_its_connection_has_closed(
+def test_a_run_releases_its_lock_before_its_connection_closes(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     close, opened = psycopg.Connection.close, set[psycopg.Connection]()

@@ -1,4 +1,4 @@
-"""What is done with logs: pure plans, and the process that writes them."""
+"""Plans of log rotation, and the log writer."""
 
 import gzip
 import os
@@ -27,7 +27,7 @@ def actions(*files: LogFile, policy: LogPolicy | None = None) -> list[tuple[str,
     return [(one.action, one.name) for one in plan_logs(files, policy or LogPolicy(), NOW).steps]
 
 
-def test_a_file_in_use_is_renamed_and_one_renamed_before_is_compressed() -> None:
+def test_a_file_in_use_is_renamed_and_an_earlier_one_compressed() -> None:
     assert actions(log("daemon.log"), log("daemon-20260330T011500Z.log", age_days=1), log("runs.jsonl")) == [
         ("compress", "daemon-20260330T011500Z.log"),
         ("rotate", "daemon.log"),
@@ -35,29 +35,29 @@ def test_a_file_in_use_is_renamed_and_one_renamed_before_is_compressed() -> None
     ]
 
 
-def test_a_file_that_was_renamed_a_moment_ago_may_still_be_written_to() -> None:
+def test_a_recently_renamed_file_is_not_compressed_yet() -> None:
     assert actions(log("daemon-20260331T011400Z.log", age_days=0.001)) == []
 
 
-def test_an_empty_log_is_left_alone() -> None:
+def test_an_empty_log_is_not_rotated() -> None:
     assert actions(log("daemon.log", size=0)) == []
 
 
-def test_the_newest_log_of_a_writer_that_rotates_by_itself_is_its_own() -> None:
+def test_the_newest_file_of_a_self_rotating_log_is_not_compressed() -> None:
     files = [
         log(f"postgresql-202603{day:02}T000000Z.log", self_rotating=True, age_days=31 - day) for day in (28, 29, 30)
     ]
     assert actions(*files) == [("compress", files[0].name), ("compress", files[1].name)]
 
 
-def test_old_ones_go_and_then_the_oldest_until_all_fit() -> None:
+def test_expired_files_are_deleted_and_then_the_oldest_above_the_size_limit() -> None:
     old = log("daemon-20260201T011500Z.log.gz", age_days=58)
     assert actions(old) == [("delete", old.name)]
     large = [log(f"daemon-202603{day:02}T011500Z.log.gz", age_days=31 - day, size=2**20) for day in (10, 20, 30)]
     assert actions(*large, policy=LogPolicy(most_megabytes=2)) == [("delete", large[0].name)]
 
 
-def test_a_compressed_log_holds_what_it_held_and_its_age(tmp_path: Path) -> None:
+def test_compression_keeps_content_and_age(tmp_path: Path) -> None:
     path = tmp_path / "daemon-20260330T011500Z.log"
     text = "".join(f"line {number}\n" for number in range(100_000))
     path.write_text(text)
@@ -69,7 +69,7 @@ def test_a_compressed_log_holds_what_it_held_and_its_age(tmp_path: Path) -> None
     assert (tmp_path / f"{path.name}.gz").stat().st_mtime == 1_000_000_000
 
 
-def test_two_rotations_in_a_second_have_two_names(tmp_path: Path) -> None:
+def test_rotations_in_the_same_second_have_different_names(tmp_path: Path) -> None:
     for _ in range(3):
         (tmp_path / "a.log").write_text("x")
         rename_rotated(tmp_path / "a.log", NOW)
@@ -80,7 +80,7 @@ def test_two_rotations_in_a_second_have_two_names(tmp_path: Path) -> None:
     ]
 
 
-def test_no_line_is_lost_while_files_are_rotated_under_the_writer(tmp_path: Path) -> None:
+def test_no_line_is_lost_while_files_are_rotated(tmp_path: Path) -> None:
     pipes = [os.pipe() for _ in range(2)]
     names = [f"{name}={reading}" for name, (reading, _) in zip(("a", "b"), pipes, strict=True)]
     child = subprocess.Popen(
@@ -106,7 +106,7 @@ def test_no_line_is_lost_while_files_are_rotated_under_the_writer(tmp_path: Path
 
 
 @pytest.mark.needs("a mount")
-def test_a_full_disk_holds_nobody_up_and_what_it_swallowed_is_counted(tmp_path: Path) -> None:
+def test_lines_are_dropped_and_counted_while_the_disk_is_full(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "64k") as disk:
         reading, writing = os.pipe()
         child = subprocess.Popen(
@@ -119,11 +119,11 @@ def test_a_full_disk_holds_nobody_up_and_what_it_swallowed_is_counted(tmp_path: 
             wait_until(lambda: (disk / "a.log").exists() and (disk / "a.log").stat().st_size > 60_000, "a full disk")
             (disk / "a.log").unlink()
 
-            def told() -> bool:
+            def reported() -> bool:
                 os.write(writing, b"again\n")
                 return (disk / "a.log").exists() and "lines could not be written" in (disk / "a.log").read_text()
 
-            wait_until(told, "the count of what was lost")
+            wait_until(reported, "the number of dropped lines")
             assert child.poll() is None
         finally:
             os.close(writing)
@@ -131,7 +131,7 @@ def test_a_full_disk_holds_nobody_up_and_what_it_swallowed_is_counted(tmp_path: 
 
 
 @pytest.mark.slow
-def test_many_processes_write_into_one_file_that_is_rotated_and_every_line_is_json(tmp_path: Path) -> None:
+def test_many_processes_write_json_lines_to_one_rotated_file(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from pipelines.service import log_setup\n"
         "log_setup.open_command_log(Path(sys.argv[1]))\n"

@@ -1,4 +1,4 @@
-"""Maintenance by hand lets everything else go first; what somebody waits for does not."""
+"""Priority of maintenance commands and of background threads."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from pipelines.processes.priority import in_background
 
 pytestmark = pytest.mark.usefixtures("lowered_priorities")
 
-#: Of the tests themselves, which may give way, too.
+#: Scheduling policy of the tests, which may be a low one already.
 USUAL = os.sched_getscheduler(0)
 PROGRAM = """
 import os, sys
@@ -34,22 +34,22 @@ finally:
         (["ladder"], USUAL),
     ],
 )
-def test_who_goes_first(arguments: list[str], policy: int) -> None:
+def test_only_background_commands_run_at_low_priority(arguments: list[str], policy: int) -> None:
     command = [sys.executable, "-c", PROGRAM, *arguments, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     assert done.returncode == 0
     assert done.stderr == f"policy {policy}\n"
 
 
-def test_work_in_the_background_gives_way_and_its_caller_does_not() -> None:
+def test_background_work_runs_at_low_priority_and_its_caller_does_not() -> None:
     with in_background() as background:
         assert background(lambda: os.sched_getscheduler(0)) == os.SCHED_IDLE
-        with pytest.raises(KeyError, match="what it raises"):
-            background(lambda: {}["what it raises"])
+        with pytest.raises(KeyError, match="raised"):
+            background(lambda: {}["raised"])
     assert os.sched_getscheduler(0) == USUAL
 
 
-def test_where_nobody_may_give_way_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_background_work_runs_where_priorities_cannot_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
         raise PermissionError
 

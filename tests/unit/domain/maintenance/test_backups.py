@@ -1,4 +1,4 @@
-"""Which backups are kept, and what a manifest must say."""
+"""Rotation plans, manifests, and the comparison of restored databases."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +11,7 @@ from pipelines.domain.maintenance.backups import (
     RotationPolicy,
     TableFacts,
     differences,
-    named_backup,
+    parse_backup_name,
     parse_manifest,
     plan_rotation,
 )
@@ -33,7 +33,7 @@ def kept(backups: list[KeptBackup], policy: RotationPolicy = POLICY, now: dateti
     return [name for name, _ in plan_rotation(backups, policy, now).keep]
 
 
-def test_a_year_of_nights_is_thinned_out() -> None:
+def test_a_year_of_nightly_backups_is_thinned_out() -> None:
     plan = plan_rotation(nightly(365), POLICY, NOW)
     assert dict(plan.keep) == {
         "night-000": "one of the newest 2",
@@ -47,23 +47,23 @@ def test_a_year_of_nights_is_thinned_out() -> None:
     assert len(plan.keep) + len(plan.delete) == 365
 
 
-def test_the_newest_stay_however_old_they_are() -> None:
+def test_the_newest_backups_are_kept_at_any_age() -> None:
     assert kept(nightly(5, first_days_ago=400), RotationPolicy(0, 0, 0, 0, 2), NOW) == ["night-400", "night-401"]
 
 
-def test_damaged_ones_count_for_nothing_and_are_kept_to_be_looked_at_for_days() -> None:
+def test_damaged_backups_do_not_count_and_are_kept_for_inspection() -> None:
     backups = [KeptBackup(one.name, one.snapshot_at, "flipped") for one in nightly(2)] + nightly(3, first_days_ago=9)
     plan = plan_rotation(backups, RotationPolicy(1, 0, 0, 0, 2), NOW)
     assert [name for name, _ in plan.keep] == ["night-000", "night-001", "night-009", "night-010"]
     assert plan.delete == (("night-011", "older than any rule keeps"),)
 
 
-def test_a_clock_that_jumped_deletes_nothing() -> None:
+def test_a_clock_that_jumps_deletes_nothing() -> None:
     assert kept(nightly(4), now=NOW + timedelta(days=3650)) == kept(nightly(4))
     assert kept(nightly(4), now=NOW - timedelta(days=3650)) == kept(nightly(4))
 
 
-def test_without_backups_there_is_nothing_to_do() -> None:
+def test_without_backups_nothing_is_deleted() -> None:
     assert plan_rotation([], POLICY, NOW).delete == ()
 
 
@@ -73,7 +73,7 @@ def test_without_backups_there_is_nothing_to_do() -> None:
         RotationPolicy, st.integers(0, 30), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(1, 5)
     ),
 )
-def test_whatever_the_policy_the_floor_stays_and_nothing_is_lost_or_told_twice(
+def test_every_policy_keeps_the_minimum_and_lists_each_backup_once(
     found: list[tuple[int, bool]], policy: RotationPolicy
 ) -> None:
     backups = [
@@ -83,17 +83,17 @@ def test_whatever_the_policy_the_floor_stays_and_nothing_is_lost_or_told_twice(
     plan = plan_rotation(backups, policy, NOW)
     names = [name for name, _ in (*plan.keep, *plan.delete)]
     assert sorted(names) == sorted(one.name for one in backups)
-    sound = sorted((one for one in backups if one.problem is None), key=lambda one: one.snapshot_at, reverse=True)
-    newest = {one.snapshot_at for one in sound[: policy.minimum]}
-    stays = {name for name, _ in plan.keep}
-    assert sum(one.name in stays for one in sound) >= min(policy.minimum, len(sound))
-    assert newest <= {one.snapshot_at for one in sound if one.name in stays}
+    undamaged = sorted((one for one in backups if one.problem is None), key=lambda one: one.snapshot_at, reverse=True)
+    newest = {one.snapshot_at for one in undamaged[: policy.minimum]}
+    kept_names = {name for name, _ in plan.keep}
+    assert sum(one.name in kept_names for one in undamaged) >= min(policy.minimum, len(undamaged))
+    assert newest <= {one.snapshot_at for one in undamaged if one.name in kept_names}
 
 
-def test_differences_are_told_by_table() -> None:
+def test_differences_are_listed_by_table() -> None:
     expected = [
         TableFacts("a.same", 1, "7"),
-        TableFacts("a.gone", 1, "7"),
+        TableFacts("a.missing", 1, "7"),
         TableFacts("a.rows", 1000, "7"),
         TableFacts("a.other", 2, "7"),
     ]
@@ -104,7 +104,7 @@ def test_differences_are_told_by_table() -> None:
         TableFacts("a.new", 0, "0"),
     ]
     assert differences(expected, found) == (
-        "a.gone is missing",
+        "a.missing is missing",
         "a.new is not in the backup",
         "a.other has other content than the backup",
         "a.rows has 999 rows, the backup 1,000",
@@ -115,7 +115,7 @@ def test_differences_are_told_by_table() -> None:
     ("raw", "message"),
     [
         ({}, "KeyError: 'format'"),
-        ({"format": 2}, "it has format 2, this program knows 1"),
+        ({"format": 2}, "it has format 2; this version supports 1"),
         (
             {"format": 1, "facts": {"database": "x", "snapshot_at": "yesterday"}},
             "Invalid isoformat string: 'yesterday'",
@@ -123,30 +123,30 @@ def test_differences_are_told_by_table() -> None:
         ({"format": 1, "facts": None}, "TypeError: "),
     ],
 )
-def test_another_manifest_is_refused(raw: dict[str, object], message: str) -> None:
+def test_an_invalid_manifest_is_refused(raw: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_manifest(raw)
 
 
-def test_backups_of_another_database_take_no_place() -> None:
+def test_each_database_is_rotated_separately() -> None:
     nights = [
         KeptBackup(f"{of}-2026071{day}T030000Z", NOW - timedelta(days=5 - day)) for of in "ab" for day in range(5)
     ]
     assert kept(nights, RotationPolicy(0, 0, 0, 0, 1)) == ["a-20260714T030000Z", "b-20260714T030000Z"]
 
 
-def test_a_name_tells_when_and_in_which_order_backups_were_made() -> None:
+def test_names_give_the_order_of_backups() -> None:
     names = [
         "my db-20260714T030000Z",
         "my db-20260714T030000Z-2",
         "my db-20260714T030000Z-10",
         "my db-20260714T030001Z",
     ]
-    found = [named_backup(name) for name in names]
+    found = [parse_backup_name(name) for name in names]
     assert [one.name for one in sorted((one for one in found if one), key=lambda one: one.snapshot_at)] == names
     assert {one.series for one in found if one} == {"my db"}
-    assert named_backup("photos") is None
-    assert named_backup("my db-20260714T030000Z.partial") is None
+    assert parse_backup_name("photos") is None
+    assert parse_backup_name("my db-20260714T030000Z.partial") is None
 
 
 @pytest.mark.parametrize(
@@ -160,15 +160,13 @@ def test_a_name_tells_when_and_in_which_order_backups_were_made() -> None:
         ("COMPRESSION", "brotli", "backup.compression"),
     ],
 )
-def test_a_policy_that_cannot_be_meant_is_refused(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
-) -> None:
+def test_an_invalid_policy_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
     monkeypatch.setenv(f"STRIKECAST_BACKUP__{name}", value)
     with pytest.raises(SettingsError, match=message):
         load_settings()
 
 
-def test_the_settings_are_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_are_a_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRIKECAST_BACKUP__KEEP_WEEKLY", "9")
     assert isinstance(load_settings().backup, RotationPolicy)
     assert load_settings().backup.keep_weekly == 9

@@ -1,4 +1,4 @@
-"""What retention decides: pure plans from facts."""
+"""Plans of retention from facts."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -13,8 +13,8 @@ from pipelines.domain.maintenance.retention import (
     RetentionPolicy,
     RunFacts,
     SessionFacts,
+    effective_time,
     plan_retention,
-    time_of_plan,
 )
 
 NOW = datetime(2026, 3, 31, 2, tzinfo=UTC)
@@ -44,55 +44,55 @@ def run(number: int, job: str, age_days: float | None, *, newest: bool = False) 
     return RunFacts(f"run{number}", job, None if age_days is None else days_ago(age_days), newest)
 
 
-def test_a_session_goes_as_a_whole_when_its_newest_snapshot_is_old() -> None:
+def test_an_ended_session_is_deleted_completely_when_its_newest_snapshot_expires() -> None:
     plan = plan_retention(Facts([session("stopped", 31, snapshots=7, old=6)]), POLICY, NOW)
     (removal,) = plan.sessions
     assert (removal.last_snapshot, removal.before, removal.snapshots) == (100, None, 7)
     assert plan.silent == ()
 
 
-def test_an_ended_session_stays_whole_until_it_is_old() -> None:
+def test_an_ended_session_is_kept_completely_until_it_expires() -> None:
     plan = plan_retention(Facts([session("stopped", 29, old=500)]), POLICY, NOW)
     assert plan.sessions == ()
     assert "500 snapshots of s: it ended" in plan.kept[0]
 
 
-def test_a_session_that_runs_loses_old_snapshots_but_never_its_newest() -> None:
+def test_a_running_session_loses_expired_snapshots_except_the_newest() -> None:
     plan = plan_retention(Facts([session("running", 0.01, old=500)]), POLICY, NOW)
     (removal,) = plan.sessions
     assert (removal.last_snapshot, removal.before) == (99, days_ago(30))
     assert plan_retention(Facts([session("running", 0.2, old=0)]), POLICY, NOW).sessions == ()
 
 
-def test_a_silent_session_is_crashed_and_when_old_it_goes() -> None:
+def test_a_session_without_a_heartbeat_is_crashed_and_deleted_by_a_later_run() -> None:
     plan = plan_retention(Facts([session("running", 0.5, old=3)]), POLICY, NOW)
     assert [one.session_id for one in plan.silent] == ["s"]
     assert plan.sessions == (), "it ended half a day ago"
     plan = plan_retention(Facts([session("running", 40, old=3)]), POLICY, NOW)
     assert plan.silent
-    assert plan.sessions == (), "it goes with the next run, if it is still silent"
+    assert plan.sessions == (), "the next run deletes it, as a crashed one"
     assert plan_retention(Facts([session("crashed", 40, old=3)]), POLICY, NOW).sessions[0].before is None
 
 
-def test_a_clock_that_jumped_takes_two_days_and_no_session_that_runs() -> None:
+def test_a_clock_that_jumps_advances_two_days_and_deletes_no_running_session() -> None:
     jumped = NOW + timedelta(days=365)
-    as_of = time_of_plan(jumped, days_ago(1))
+    as_of = effective_time(jumped, days_ago(1))
     assert as_of == NOW + timedelta(days=1)
     plan = plan_retention(Facts([session("running", 0.001), session("stopped", 1)]), POLICY, as_of)
     assert plan.sessions == ()
-    assert time_of_plan(NOW, days_ago(1)) == NOW
-    assert time_of_plan(days_ago(5), NOW) == days_ago(5)
-    assert time_of_plan(NOW, None) == NOW
+    assert effective_time(NOW, days_ago(1)) == NOW
+    assert effective_time(days_ago(5), NOW) == days_ago(5)
+    assert effective_time(NOW, None) == NOW
 
 
-def test_days_older_than_the_policy_go() -> None:
+def test_days_older_than_the_policy_are_dropped() -> None:
     days = [day(number) for number in range(33)]
     plan = plan_retention(Facts(partitions=days, newest_row_at=(("price_log", NOW),)), POLICY, NOW)
     assert [one.target for one in plan.partitions] == [day(32).name, day(31).name]
 
 
 @pytest.mark.parametrize("jump_days", [2, 400, 40_000])
-def test_a_clock_that_jumped_drops_nothing(jump_days: int) -> None:
+def test_a_clock_that_jumps_forward_drops_nothing(jump_days: int) -> None:
     days = [day(number) for number in range(30)]
     jumped = NOW + timedelta(days=jump_days)
     plan = plan_retention(Facts(partitions=days, newest_row_at=(("price_log", NOW),)), POLICY, jumped)
@@ -100,37 +100,37 @@ def test_a_clock_that_jumped_drops_nothing(jump_days: int) -> None:
     assert "counted from its newest row" in plan.kept[0]
 
 
-def test_a_clock_that_went_back_drops_nothing_new() -> None:
+def test_a_clock_that_jumps_back_drops_nothing() -> None:
     days = [day(number) for number in range(33)]
     plan = plan_retention(Facts(partitions=days, newest_row_at=(("price_log", NOW),)), POLICY, days_ago(20))
     assert plan.partitions == ()
 
 
-def test_only_so_many_days_go_in_one_run() -> None:
+def test_the_number_of_days_dropped_per_run_is_limited() -> None:
     days = [day(number) for number in range(100)]
     plan = plan_retention(Facts(partitions=days, newest_row_at=(("price_log", NOW),)), POLICY, NOW)
     assert [one.target for one in plan.partitions] == [day(number).name for number in range(99, 89, -1)]
-    assert plan.kept == ("59 old days of price_log: 10 go in one run",)
+    assert plan.kept == ("59 expired days of price_log: the limit is 10 per run",)
 
 
-def test_an_empty_table_says_nothing_about_time() -> None:
+def test_days_of_an_empty_table_are_kept() -> None:
     facts = Facts(partitions=[day(400)], newest_row_at=(("price_log", None),))
     assert plan_retention(facts, POLICY, NOW).partitions == ()
 
 
-def test_what_a_killed_run_left_half_detached_is_finished() -> None:
+def test_an_interrupted_detach_is_finished() -> None:
     facts = Facts(
         partitions=[day(50, attached=False), day(49, detaching=True), day(3, attached=False)],
         newest_row_at=(("price_log", NOW),),
     )
     removals = plan_retention(facts, POLICY, NOW).partitions
-    assert [(one.target, one.why) for one in removals] == [
-        (day(49).name, "its removal was cut short"),
-        (day(50).name, "older than 30 days, detached already"),
-    ], "a young one that somebody detached is theirs"
+    assert [(one.target, one.reason) for one in removals] == [
+        (day(49).name, "an earlier removal was interrupted"),
+        (day(50).name, "older than 30 days, already detached"),
+    ], "a detached day within the period is kept"
 
 
-def test_each_table_has_its_own_age() -> None:
+def test_each_table_has_its_own_period() -> None:
     facts = Facts(
         partitions=[day(31), day(31, "answer"), day(91, "answer")],
         newest_row_at=(("price_log", NOW), ("answer", NOW)),
@@ -141,18 +141,18 @@ def test_each_table_has_its_own_age() -> None:
     ]
 
 
-def test_the_newest_generations_stay_and_the_published_one_and_the_one_before_it_always() -> None:
+def test_the_newest_generations_and_the_published_one_with_its_predecessor_are_kept() -> None:
     found = [generation(number) for number in range(1, 9)]
     found[1] = generation(2, active=True)  # after a rollback
     plan = plan_retention(Facts(generations=found), POLICY, NOW)
     assert [one.target for one in plan.generations] == ["3", "4", "5"]
-    assert [why.split(":")[0] for why in plan.kept] == [
+    assert [reason.split(":")[0] for reason in plan.kept] == [
         "generation 2 of BTC (momentum)",
         "generation 1 of BTC (momentum)",
     ]
 
 
-def test_a_generation_that_was_never_completed_goes_after_a_day() -> None:
+def test_an_incomplete_generation_is_dropped_after_a_day() -> None:
     found = [
         generation(1, complete=False, published=False, age=0.5),
         generation(2, complete=False, published=False, age=1.5),
@@ -161,18 +161,18 @@ def test_a_generation_that_was_never_completed_goes_after_a_day() -> None:
     assert [one.target for one in plan_retention(Facts(generations=found), POLICY, NOW).generations] == ["2"]
 
 
-def test_runs_go_by_age_but_not_the_last_of_a_job_nor_what_holds_the_newest() -> None:
+def test_runs_expire_except_the_newest_of_a_job_and_holders_of_a_newest_event() -> None:
     runs = [run(number, "live_refresh", number) for number in range(20)]
     runs += [run(100 + number, "weekly", number * 7) for number in range(8)]
     runs += [run(200, "live_refresh", None), run(201, "live_refresh", 300, newest=True)]
     plan = plan_retention(Facts(runs=runs), POLICY, NOW)
-    gone = {one.target for one in plan.runs}
-    assert gone == {f"run{number}" for number in range(7, 20)} | {"run105", "run106", "run107"}
+    dropped = {one.target for one in plan.runs}
+    assert dropped == {f"run{number}" for number in range(7, 20)} | {"run105", "run106", "run107"}
     assert plan.kept == ("1 old runs: they hold the newest materialization or check of something",)
 
 
-def test_a_policy_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="session_days, generations must be 1 or more"):
+def test_a_policy_of_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="session_days, generations must be positive"):
         RetentionPolicy(session_days=0, generations=-1)
 
 
@@ -180,13 +180,13 @@ def test_a_policy_of_nothing_is_refused() -> None:
     st.lists(st.tuples(st.integers(0, 500), st.booleans()), max_size=40, unique_by=lambda one: one[0]),
     st.integers(-1000, 1000),
 )
-def test_whatever_the_clock_says_the_days_that_policy_keeps_by_the_newest_row_stay(
+def test_no_clock_drops_days_within_the_period_before_the_newest_row(
     ages: list[tuple[int, bool]], clock_days: int
 ) -> None:
     days = [day(age) for age, _ in ages]
     plan = plan_retention(
         Facts(partitions=days, newest_row_at=(("price_log", NOW),)), POLICY, NOW + timedelta(days=clock_days)
     )
-    gone = {one.target for one in plan.partitions}
-    assert len(gone) <= POLICY.most_partitions
-    assert not {one.name for one in days if one.day >= date(2026, 3, 1)} & gone
+    dropped = {one.target for one in plan.partitions}
+    assert len(dropped) <= POLICY.most_partitions
+    assert not {one.name for one in days if one.day >= date(2026, 3, 1)} & dropped
