@@ -121,11 +121,10 @@ def price_archive(
 )
 def autovacuum_as_declared(database: DatabaseResource) -> dg.AssetCheckResult:
     """Tables whose settings differ; the next vacuum job applies the declared ones."""
-    differing = [
-        (one.table_name, ", ".join(one.options), ", ".join(one.declared)) for one in autovacuum_drift(database.database)
-    ]
+    drifted = autovacuum_drift(database.database)
+    rows = [(one.table_name, ", ".join(one.options), ", ".join(one.declared)) for one in drifted]
     return dg.AssetCheckResult(
-        passed=not differing,
+        passed=not rows,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"drifted": markdown_table(("table", "has", "declared"), differing)},
+        metadata={"drifted": markdown_table(("table", "has", "declared"), rows)},
     )
