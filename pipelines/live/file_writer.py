@@ -22,6 +22,12 @@ from pipelines.errors import AlreadyRunningError, SupersededError
 FENCE = ".session"
 #: The lock is held for the time of a rename; a process that holds it longer is paused.
 LOCK_TIMEOUT_SECONDS = 1.0
+RETRYING = Retrying(
+    retry=retry_if_exception_type(BlockingIOError),
+    wait=wait_fixed(0.002),
+    stop=stop_after_delay(LOCK_TIMEOUT_SECONDS),
+    reraise=True,
+)
 #: The start of a process is computed from the system clock, which may have been set since.
 CLOCK_TOLERANCE_SECONDS = 1.0
 PARTIAL_MAX_AGE_SECONDS = 60.0
@@ -117,12 +123,10 @@ class ProbabilityFileWriter:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         """Hold the file lock. Raises BlockingIOError after LOCK_TIMEOUT_SECONDS."""
-        Retrying(
-            retry=retry_if_exception_type(BlockingIOError),
-            wait=wait_fixed(0.002),
-            stop=stop_after_delay(LOCK_TIMEOUT_SECONDS),
-            reraise=True,
-        )(fcntl.flock, self._fence, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:  # without the 70 us that tenacity takes: 200 symbols write each second
+            fcntl.flock(self._fence, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            RETRYING(fcntl.flock, self._fence, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             yield
         finally:
