@@ -1,4 +1,4 @@
-"""Retention as an operator has it, and what it does to Dagster's own tables."""
+"""Retention and log rotation from the command line and through Dagster, and their effect on Dagster's tables."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ def runs_of(instance: dg.DagsterInstance, job: str) -> list[str]:
 
 
 def age(system: System, days: int) -> None:
-    """Let all that Dagster has recorded have happened days ago."""
+    """Move the times of Dagster's runs and ticks into the past."""
     url = system.database.url_for(system.settings.dagster_database)
     with psycopg.connect(url) as connection:
         connection.execute("UPDATE runs SET end_time = end_time - %s * 86400.0", [days])
@@ -43,7 +43,7 @@ def counts(system: System) -> dict[str, int]:
         }
 
 
-def test_old_runs_go_with_their_events_and_logs_but_not_what_is_newest(
+def test_expired_runs_are_deleted_with_their_events_and_logs_except_the_newest(
     in_system: System, instance: dg.DagsterInstance
 ) -> None:
     for _ in range(4):
@@ -58,7 +58,7 @@ def test_old_runs_go_with_their_events_and_logs_but_not_what_is_newest(
     settings = in_system.settings.model_copy(update={"retention": RetentionPolicy(runs_per_job=2)})
     report = run(settings, in_system.database, datetime.now(UTC))
     assert set(runs_of(instance, JOB)) == {*all_runs[:2], running.run_id}
-    assert runs_of(instance, "build")[0] == built[0], "the build of long ago still holds what is published"
+    assert runs_of(instance, "build")[0] == built[0], "the old build holds the published generation"
     after = counts(in_system)
     assert after["orphans"] == after["orphan_tags"] == after["orphan_checks"] == 0
     assert before["events"] - after["events"] == report.rows["event_logs"] > 0
@@ -70,7 +70,7 @@ def test_old_runs_go_with_their_events_and_logs_but_not_what_is_newest(
     instance.report_run_failed(running)
 
 
-def test_the_nightly_job_tells_what_it_did(in_system: System, instance: dg.DagsterInstance) -> None:
+def test_the_nightly_job_reports_deleted_rows(in_system: System, instance: dg.DagsterInstance) -> None:
     with psycopg.connect(in_system.database.url) as connection:
         today = datetime.now(UTC).date()
         for days in (0, 40):
@@ -88,7 +88,7 @@ def test_the_nightly_job_tells_what_it_did(in_system: System, instance: dg.Dagst
     assert "older than 30 days" in str(metadata["plan"].value)
 
 
-def test_a_plan_is_shown_and_changes_nothing(system: System) -> None:
+def test_a_dry_run_shows_the_plan_and_changes_nothing(system: System) -> None:
     with psycopg.connect(system.database.url) as connection:
         connection.execute(
             "INSERT INTO live_data.session_snapshots (session_id, created_at, session_start_time, mode, config, loop_count, status, snapshot_type) "
@@ -104,7 +104,7 @@ def test_a_plan_is_shown_and_changes_nothing(system: System) -> None:
 
 
 @pytest.mark.parametrize(("scheduled", "taken"), [(-3, -3), (400, 0)])
-def test_a_scheduled_run_plans_for_its_time_which_is_never_to_come(scheduled: int, taken: int) -> None:
+def test_a_scheduled_run_plans_for_its_time_but_never_for_the_future(scheduled: int, taken: int) -> None:
     from types import SimpleNamespace
     from typing import Any, cast
 
@@ -116,7 +116,7 @@ def test_a_scheduled_run_plans_for_its_time_which_is_never_to_come(scheduled: in
     assert abs(found - (now + timedelta(days=taken))) < timedelta(minutes=1)
 
 
-def test_logs_are_rotated_and_the_next_day_compressed(system: System) -> None:
+def test_logs_are_rotated_and_compressed_by_the_next_run(system: System) -> None:
     logs = system.home / "logs"
     logs.mkdir(exist_ok=True)
     for earlier in logs.glob("daemon-*"):  # of an `up` that went on past midnight

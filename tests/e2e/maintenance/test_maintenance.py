@@ -1,4 +1,4 @@
-"""What runs at night, as an operator has it: from the command line and through Dagster."""
+"""Backups and restore drills from the command line and through Dagster."""
 
 import json
 import re
@@ -14,14 +14,16 @@ from pipelines.maintenance.backup import DUMP, find_backup
 
 @pytest.fixture(scope="module")
 def backed_up(system: System) -> dict[str, object]:
-    """The first backup, made by hand."""
+    """The first backup, created from the command line."""
     done = system.invoke("backup", "create", "--json")
     assert done.returncode == 0, done.stderr
     made: dict[str, object] = json.loads(done.stdout)
     return made
 
 
-def test_a_backup_made_by_hand_is_listed_verified_and_restores(system: System, backed_up: dict[str, object]) -> None:
+def test_a_backup_from_the_command_line_is_listed_verified_and_restored(
+    system: System, backed_up: dict[str, object]
+) -> None:
     listed = json.loads(system.invoke("backup", "list", "--json").stdout)
     assert [one["name"] for one in listed["backups"]] == [backed_up["name"]]
     drilled = system.invoke("backup", "drill")
@@ -36,15 +38,15 @@ def test_a_backup_made_by_hand_is_listed_verified_and_restores(system: System, b
     bases = json.loads(system.invoke("backup", "base", "--dry-run", "--json").stdout)
     assert bases == {"made": None, "keep": [], "delete": [], "wal_from": None}
     told = system.invoke("backup", "drill", "--help").stdout
-    assert "--pitr" in told
+    assert "--pitr" in usage
 
 
-def test_what_cannot_be_restored_is_one_line(system: System, backed_up: dict[str, object]) -> None:
+def test_a_restore_that_is_not_possible_is_a_one_line_error(system: System, backed_up: dict[str, object]) -> None:
     for arguments, message in (
         (["restore"], "restore takes either --into DATABASE or --replace"),
         (["restore", "nothing", "--into", "x"], "there is no backup 'nothing'"),
         (["restore", "--into", "dagster"], "database 'dagster' cannot be created"),
-        (["drill", "--pitr"], "the server does not archive its log (archive_mode off"),
+        (["drill", "--pitr"], "the server does not archive WAL (archive_mode off"),
         (["drill", "x", "--pitr"], "drill takes either the name of a backup or --pitr"),
     ):
         done = system.invoke("backup", *arguments)
@@ -53,7 +55,7 @@ def test_what_cannot_be_restored_is_one_line(system: System, backed_up: dict[str
         assert "Traceback" not in done.stderr
 
 
-def test_the_nightly_job_backs_up_rotates_and_tells(
+def test_the_nightly_job_backs_up_rotates_and_reports(
     in_system: System, instance: dg.DagsterInstance, backed_up: dict[str, object]
 ) -> None:
     done = defs.resolve_job_def("backup_database").execute_in_process(instance=instance)
@@ -67,7 +69,7 @@ def test_the_nightly_job_backs_up_rotates_and_tells(
     assert f"| {backed_up['name']} | kept | one of the newest 3 |" in str(metadata["rotation"].value)
 
 
-def test_the_weekly_drill_is_a_check_that_fails_when_the_backup_is_damaged(
+def test_the_weekly_drill_is_a_check_that_fails_for_a_damaged_backup(
     in_system: System, instance: dg.DagsterInstance, backed_up: dict[str, object]
 ) -> None:
     def outcome() -> dg.AssetCheckEvaluation:
@@ -84,10 +86,10 @@ def test_the_weekly_drill_is_a_check_that_fails_when_the_backup_is_damaged(
     failed = outcome()
     assert not failed.passed
     assert f"{newest.name} is damaged: database.dump" in str(failed.metadata["problem"].value)
-    assert outcome().metadata["backup"].value == backed_up["name"], "the next drill takes the newest sound one"
+    assert outcome().metadata["backup"].value == backed_up["name"], "the next drill uses the newest undamaged backup"
 
 
-def test_a_copy_that_cannot_be_made_fails_the_run_and_the_backup_counts(
+def test_a_failed_copy_fails_the_run_and_keeps_the_backup(
     in_system: System, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STRIKECAST_BACKUP__COPY_TO", str(in_system.home / "not mounted"))
@@ -101,4 +103,4 @@ def test_a_copy_that_cannot_be_made_fails_the_run_and_the_backup_counts(
     assert find_backup(in_system.settings.backups_dir, None).folder == made
     failed = in_system.invoke("backup", "create", STRIKECAST_BACKUP__COPY_TO="/not/mounted")
     assert failed.returncode == 1
-    assert "is made, but" in failed.stderr
+    assert "was made, but" in failed.stderr
