@@ -37,7 +37,7 @@ def test_a_backup_from_the_command_line_is_listed_verified_and_restored(
     assert planned.split(":")[0].split() == ["keep", str(backed_up["name"])]
     bases = json.loads(system.invoke("backup", "base", "--dry-run", "--json").stdout)
     assert bases == {"made": None, "keep": [], "delete": [], "wal_from": None}
-    told = system.invoke("backup", "drill", "--help").stdout
+    usage = system.invoke("backup", "drill", "--help").stdout
     assert "--pitr" in usage
 
 
