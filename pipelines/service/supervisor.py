@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from socket import SO_REUSEADDR, SOL_SOCKET, socket
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import IO, Any
 
 import dagster as dg
@@ -142,15 +143,21 @@ def dagster_processes(settings: Settings, log: Log = lambda _: None) -> Iterator
 
 
 def run_dagster_command(arguments: Sequence[str]) -> int:
-    """Run one of Dagster's own commands, forward SIGINT and SIGTERM to it, and return its exit code.
+    """Run one of Dagster's own commands, forward SIGINT and SIGTERM to its process group, and return its exit code.
 
     Call within `prepared_instance`.
     """
     # A session of its own, or the command would get Ctrl-C twice: from the terminal and from here.
-    with subprocess.Popen([sys.executable, "-m", "dagster", *arguments], start_new_session=True) as command:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda received, _frame: command.send_signal(received))
-        code = command.wait()
+    command = subprocess.Popen([sys.executable, "-m", "dagster", *arguments], start_new_session=True)
+
+    def forward(number: int, _frame: FrameType | None = None) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(command.pid, number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, forward)
+    code = command.wait()
+    forward(signal.SIGTERM)  # `dagster dev` can leave its code server behind
     return code if code >= 0 else 128 - code
 
 

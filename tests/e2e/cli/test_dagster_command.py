@@ -13,7 +13,7 @@ from socket import socket
 import pytest
 from processes import descendants, has_ended, kill_all
 from server_folders import server_folder
-from waiting import wait_until
+from waiting import TIMEOUT_SECONDS, wait_until
 
 from pipelines.storage.postgres.embedded import EmbeddedServer
 
@@ -29,12 +29,12 @@ def stopped_home(built_home: Path) -> Iterator[Path]:
         yield home
 
 
-def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(home: Path, *arguments: str, output: int = subprocess.PIPE) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", "dagster", "--", *arguments],
         env={**os.environ, "STRIKECAST_HOME": str(home)},
         cwd=ROOT,
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
     )
@@ -54,6 +54,7 @@ def test_the_exit_code_is_that_of_the_dagster_command(stopped_home: Path) -> Non
     assert command.returncode == 2, output
 
 
+@pytest.mark.soak
 def test_dev_serves_the_ui_until_sigterm_and_leaves_no_process(stopped_home: Path) -> None:
     with socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -64,13 +65,13 @@ def test_dev_serves_the_ui_until_sigterm_and_leaves_no_process(stopped_home: Pat
             return bool(response.status == 200)
         return False
 
-    with start(stopped_home, "dev", "-p", str(port)) as command:
+    with start(stopped_home, "dev", "-p", str(port), output=subprocess.DEVNULL) as command:
         try:
             wait_until(lambda: answers() or command.poll() is not None, "the UI")
             assert command.poll() is None
             children = descendants(command.pid)
             command.send_signal(signal.SIGTERM)
-            command.communicate()
+            command.wait(TIMEOUT_SECONDS)
         finally:
             kill_all(*descendants(command.pid))
             command.kill()
