@@ -59,7 +59,7 @@ def score(
 
 
 def seconds_of_standardised(history: MarketHistory, symbol: str) -> float:
-    """Five years fitted, tables of 60 horizons renewed on each day of the test year, 13.45 million cases scored."""
+    """Five years fitted, tables of 60 horizons updated on each day of the test year, 13.45 million cases scored."""
     history.cache.clear()
     started = time.perf_counter()
     plan = Plan(minute(TEST_YEAR[0]), minute(TEST_YEAR[1]))
@@ -79,12 +79,12 @@ def seconds_of_increment(database: Database, symbol: str, path: Path) -> float:
             part.write_parquet(file)
             ingest(database, symbol, [file], now)
             started = time.perf_counter()
-            renew(database, symbol)
+            update_models(database, symbol)
             seconds = time.perf_counter() - started
     return seconds
 
 
-def renew(database: Database, symbol: str) -> None:
+def update_models(database: Database, symbol: str) -> None:
     with database.connect("benchmark", Role.PIPELINE) as connection:
         update_volatility(connection, symbol, [])
     with database.connect("benchmark", Role.PIPELINE) as connection:
@@ -154,12 +154,12 @@ def tables(years: dict[str, ScoreReport], folds: dict[str, ScoreReport], took: d
     for model in ("standardised", "momentum"):
         worst = [worst_band(years[s], model) for s in symbols]
         line(
-            f"{model}: volatility tenth that is most off, 60 min, 0.5 %: shown / happened",
+            f"{model}: least calibrated volatility tenth, 60 min, 0.5 %: predicted / observed",
             "within 3 points" if model == "standardised" else "",
-            [f"tenth {band}: {shown:.1f} / {happened:.1f}" for band, shown, happened in worst],
+            [f"tenth {band}: {predicted:.1f} / {observed:.1f}" for band, predicted, observed in worst],
         )
     line(
-        "five years fitted, 365 daily renewals of 60 horizons, 13.45 M cases scored",
+        "five years fitted, 365 daily updates of 60 horizons, 13.45 M cases scored",
         "under 30 s",
         [f"{took[s][0]:.1f} s" for s in symbols],
     )
@@ -174,7 +174,7 @@ def tables(years: dict[str, ScoreReport], folds: dict[str, ScoreReport], took: d
         header = "| | " + " | ".join(str(band + 1) for band in range(10)) + " |"
         lines += ["", title, "by forecast volatility, calmest first:", "", header, "|---|" + "---:|" * 10]
         cells = [row_of(report, "standardised", BAND_CELL, str(band)) for band in range(10)]
-        lines.append("| happened | " + " | ".join(f"{100 * cell.observed_frequency:.1f}" for cell in cells) + " |")
+        lines.append("| observed | " + " | ".join(f"{100 * cell.observed_frequency:.1f}" for cell in cells) + " |")
         for model in ("standardised", "student_t", "normal", "momentum"):
             cells = [row_of(report, model, BAND_CELL, str(band)) for band in range(10)]
             lines.append(f"| {model} | " + " | ".join(f"{100 * cell.mean_probability:.1f}" for cell in cells) + " |")

@@ -311,5 +311,5 @@ def test_the_axis_is_the_inverse_hyperbolic_sine_of_twice_the_standardised_move(
 def test_a_fit_on_too_few_bars_raises_with_the_reason(history: MarketHistory) -> None:
     with pytest.raises(ValueError, match="too few to fit volatility"):
         fit_parameters(history.until(history.first_minute + 300))
-    with pytest.raises(ValueError, match="too few to part 9 groups"):
+    with pytest.raises(ValueError, match="too few for 9 groups"):
         fit_parameters(history.until(history.first_minute + 900))
