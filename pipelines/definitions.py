@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets import analytics, audit, historical_data, live_data, ops, scores, sources
+from assets import analytics, historical_data, live_data, ops, scores, sources
 from pipelines.domain.monitoring.alerts import FRESH_FOR
 from pipelines.orchestration import jobs, maintenance, schedules, sensors
 from pipelines.resources import default_resources
@@ -30,7 +30,6 @@ GROUPS = (
     (scores, "scores"),
     (live_data, "live_data"),
     (ops, "ops"),
-    (audit, "ops"),
 )
 #: Prices are delivered daily, and everything built from them follows at once.
 _PRICES = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
