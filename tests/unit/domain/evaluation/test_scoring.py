@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from score_cases import BANDS, GRID, ROW_DIMENSIONS, Cases, random_cases, tally_of
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
@@ -26,32 +27,6 @@ from pipelines.domain.evaluation.scoring import (
     slices,
     two_sided_slices,
 )
-
-BANDS = 3
-WEEKS = 12
-GRID = ScoreGrid((1, 60), (10, 50, -10, -50), {"week": WEEKS, "volatility_band": BANDS, "hour": 24})
-ROW_DIMENSIONS = ["week", "volatility_band", "hour"]
-
-Cases = tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]
-
-
-def _cases(rows: int, seed: int = 0, grid: ScoreGrid = GRID) -> Cases:
-    """Overconfident forecasts with exclusive sides; one case in five is unknown, with a NaN forecast."""
-    rng = np.random.default_rng(seed)
-    shape = (rows, len(grid.ttcs_minutes), len(grid.moves_bps))
-    p = rng.random(shape) / 2
-    side = np.where(rng.random((*shape[:2], 1)) < 0.5, 1, -1)
-    outcomes = (np.sign(grid.moves_bps) == side) & (rng.random(shape) < 0.1 + p)
-    known = rng.random(shape[:2]) < 0.8
-    p[~known] = np.nan
-    labels = {name: rng.integers(0, levels, rows) for name, levels in grid.levels.items()}
-    return p, outcomes, known, labels
-
-
-def _tally(cases: Cases, grid: ScoreGrid = GRID) -> Tally:
-    tally = Tally(grid)
-    tally.add(*cases)
-    return tally
 
 
 def _known(cases: Cases) -> tuple[np.ndarray, np.ndarray]:
@@ -74,14 +49,16 @@ def _assert_scores(found: Slice, p: np.ndarray, outcomes: np.ndarray) -> None:
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(20, 80))
 def test_pooled_scores_equal_those_of_scikit_learn(seed: int, rows: int) -> None:
-    cases = _cases(rows, seed)
-    _assert_scores(pooled(_tally(cases)), *_known(cases))
+    cases = random_cases(rows, seed)
+    _assert_scores(pooled(tally_of(cases)), *_known(cases))
 
 
 def test_certain_forecasts_have_a_finite_log_loss() -> None:
     grid = ScoreGrid((1,), (10,), {"week": 1})
     p, outcomes = np.array([0.0, 1.0, 0.0, 1.0]), np.array([False, True, True, False])
-    tally = _tally((p[:, None, None], outcomes[:, None, None], np.ones((4, 1), bool), {"week": np.zeros(4, int)}), grid)
+    tally = tally_of(
+        (p[:, None, None], outcomes[:, None, None], np.ones((4, 1), bool), {"week": np.zeros(4, int)}), grid
+    )
     assert pooled(tally).log_loss == pytest.approx(-(np.log(1e-6) + np.log(1 - 1e-6)) / 2, rel=1e-9)
     assert [(b.n, b.mean_probability, b.observed_frequency) for b in reliability(tally)] == [
         (2, 0.0, 0.5),
@@ -90,8 +67,8 @@ def test_certain_forecasts_have_a_finite_log_loss() -> None:
 
 
 def test_reliability_bins_equal_those_of_scikit_learn() -> None:
-    cases = _cases(2 * BLOCK_ROWS)
-    found = reliability(_tally(cases))
+    cases = random_cases(2 * BLOCK_ROWS)
+    found = reliability(tally_of(cases))
     p, outcomes = _known(cases)
     share, mean_p = calibration_curve(outcomes, p, n_bins=20)
     np.testing.assert_allclose([b.mean_probability for b in found], mean_p)
@@ -102,23 +79,23 @@ def test_reliability_bins_equal_those_of_scikit_learn() -> None:
 
 @pytest.mark.parametrize("band", range(BANDS))
 def test_reliability_of_a_volatility_band_counts_only_its_rows(band: int) -> None:
-    p, outcomes, known, labels = _cases(500)
+    p, outcomes, known, labels = random_cases(500)
     rows = labels["volatility_band"] == band
     of_band = (p[rows], outcomes[rows], known[rows], {name: values[rows] for name, values in labels.items()})
-    assert reliability(_tally((p, outcomes, known, labels)), band) == [
-        replace(b, mean_probability=pytest.approx(b.mean_probability)) for b in reliability(_tally(of_band))
+    assert reliability(tally_of((p, outcomes, known, labels)), band) == [
+        replace(b, mean_probability=pytest.approx(b.mean_probability)) for b in reliability(tally_of(of_band))
     ]
 
 
 @pytest.mark.parametrize("cuts", [[1, 2, 100], [BLOCK_ROWS], [0, 650], [700]])
 def test_adding_in_chunks_equals_adding_at_once_and_merging(cuts: list[int]) -> None:
-    p, outcomes, known, labels = _cases(700)
+    p, outcomes, known, labels = random_cases(700)
     chunked, parts = Tally(GRID), []
     for rows in np.split(np.arange(700), cuts):
         part = (p[rows], outcomes[rows], known[rows], {name: values[rows] for name, values in labels.items()})
         chunked.add(*part)
-        parts.append(_tally(part))
-    at_once = _tally((p, outcomes, known, labels))
+        parts.append(tally_of(part))
+    at_once = tally_of((p, outcomes, known, labels))
     for tally in (chunked, merge(parts)):
         np.testing.assert_allclose(tally.totals, at_once.totals, rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(tally.bins, at_once.bins, rtol=1e-12, atol=1e-12)
@@ -126,8 +103,8 @@ def test_adding_in_chunks_equals_adding_at_once_and_merging(cuts: list[int]) -> 
 
 def test_grids_with_dimensions_in_another_order_merge_correctly() -> None:
     turned = replace(GRID, levels=dict(reversed(GRID.levels.items())))
-    tally = _tally(_cases(200))
-    merged, twice = merge([tally, _tally(_cases(200), turned)]), merge([tally, tally])
+    tally = tally_of(random_cases(200))
+    merged, twice = merge([tally, tally_of(random_cases(200), turned)]), merge([tally, tally])
     np.testing.assert_array_equal(twice.totals, 2 * tally.totals)
     for dimension in ROW_DIMENSIONS:
         assert slices(merged, dimension) == slices(twice, dimension)
@@ -136,16 +113,16 @@ def test_grids_with_dimensions_in_another_order_merge_correctly() -> None:
 @pytest.mark.parametrize("integer", ["int8", "uint8", "uint64"])
 def test_narrow_number_types_are_summed_at_full_width(integer: str) -> None:
     grid = replace(GRID, levels={"week": 120, "volatility_band": 100, "hour": 24})
-    p, outcomes, known, labels = _cases(100, grid=grid)
+    p, outcomes, known, labels = random_cases(100, grid=grid)
     p = p.astype(np.float32)
     narrow = {name: values.astype(integer) for name, values in labels.items()}
-    full = _tally((p.astype(np.float64), outcomes, known, labels), grid)
-    np.testing.assert_array_equal(_tally((p, outcomes, known, narrow), grid).totals, full.totals)
+    full = tally_of((p.astype(np.float64), outcomes, known, labels), grid)
+    np.testing.assert_array_equal(tally_of((p, outcomes, known, narrow), grid).totals, full.totals)
 
 
 @pytest.mark.parametrize("dimension", [*ROW_DIMENSIONS, "ttc_minutes", "move_bps"])
 def test_slices_add_up_to_the_pooled_scores(dimension: str) -> None:
-    tally = _tally(_cases(400))
+    tally = tally_of(random_cases(400))
     whole, parts = pooled(tally), slices(tally, dimension)
     n = np.array([part.n for part in parts])
     assert n.sum() == whole.n
@@ -156,9 +133,9 @@ def test_slices_add_up_to_the_pooled_scores(dimension: str) -> None:
 
 @pytest.mark.parametrize("dimension", ROW_DIMENSIONS)
 def test_a_slice_of_a_row_dimension_scores_the_rows_of_its_label(dimension: str) -> None:
-    p, outcomes, known, labels = _cases(400)
+    p, outcomes, known, labels = random_cases(400)
     known[labels[dimension] == 1] = False  # a level without cases is left out
-    found = slices(_tally((p, outcomes, known, labels)), dimension)
+    found = slices(tally_of((p, outcomes, known, labels)), dimension)
     assert [part.level for part in found] == [0, *range(2, GRID.levels[dimension])]
     for part in found:
         counted = known & (labels[dimension] == part.level)[:, None]
@@ -166,8 +143,8 @@ def test_a_slice_of_a_row_dimension_scores_the_rows_of_its_label(dimension: str)
 
 
 def test_slices_of_the_cases_take_one_ttc_or_both_sides_of_one_move() -> None:
-    p, outcomes, known, labels = _cases(400)
-    tally = _tally((p, outcomes, known, labels))
+    p, outcomes, known, labels = random_cases(400)
+    tally = tally_of((p, outcomes, known, labels))
     of_ttc, of_move = slices(tally, "ttc_minutes"), slices(tally, "move_bps")
     assert [part.level for part in of_ttc + of_move] == [1, 60, 10, 50]
     for i, part in enumerate(of_ttc):
@@ -178,8 +155,8 @@ def test_slices_of_the_cases_take_one_ttc_or_both_sides_of_one_move() -> None:
 
 @pytest.mark.parametrize("dimension", ROW_DIMENSIONS)
 def test_two_sided_slices_score_a_move_to_either_side(dimension: str) -> None:
-    p, outcomes, known, labels = _cases(900)
-    found = two_sided_slices(_tally((p, outcomes, known, labels)), dimension, 60, 50)
+    p, outcomes, known, labels = random_cases(900)
+    found = two_sided_slices(tally_of((p, outcomes, known, labels)), dimension, 60, 50)
     assert [part.level for part in found] == list(range(GRID.levels[dimension]))
     for part in found:
         rows = known[:, 1] & (labels[dimension] == part.level)
@@ -189,8 +166,8 @@ def test_two_sided_slices_score_a_move_to_either_side(dimension: str) -> None:
 
 def test_one_sided_moves_have_no_two_sided_slice() -> None:
     grid = ScoreGrid((1,), (-10, 20, 10, -30), {"week": 2})
-    p, outcomes, known, labels = _cases(20, grid=grid)
-    tally = _tally((np.full_like(p, 0.9), outcomes, known, labels), grid)
+    p, outcomes, known, labels = random_cases(20, grid=grid)
+    tally = tally_of((np.full_like(p, 0.9), outcomes, known, labels), grid)
     assert grid.two_sided_bps == (10,)
     assert two_sided_slices(tally, "week", 1, 10)[0].mean_probability == pytest.approx(1.8)  # inconsistent sides
     with pytest.raises(ValueError, match=r"no cell of 1 minutes and \+-20 bps.*\(10,\)"):
@@ -200,9 +177,9 @@ def test_one_sided_moves_have_no_two_sided_slice() -> None:
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_brier_score_is_the_sum_of_its_components(seed: int) -> None:
-    tally = _tally(_cases(60, seed))
+    tally = tally_of(random_cases(60, seed))
     found = brier_decomposition(tally)
-    p, y = _known(_cases(60, seed))
+    p, y = _known(random_cases(60, seed))
     index = np.minimum((p * 20).astype(int), 19)
     bin_p = np.array([p[index == i].mean() for i in index])
     bin_y = np.array([y[index == i].mean() for i in index])
@@ -216,10 +193,10 @@ def test_the_brier_score_is_the_sum_of_its_components(seed: int) -> None:
 
 
 def test_calibration_is_near_zero_for_true_probabilities_and_not_for_biased_ones() -> None:
-    p, _, known, labels = _cases(3000)
+    p, _, known, labels = random_cases(3000)
     true = np.where(np.isnan(p), 0.5, p)
     outcomes = np.random.default_rng(5).random(p.shape) < true
-    honest, biased = (_tally((forecast, outcomes, known, labels)) for forecast in (true, true + 0.1))
+    honest, biased = (tally_of((forecast, outcomes, known, labels)) for forecast in (true, true + 0.1))
     assert abs(pooled(honest).calibration) < 3 * 0.5 / np.sqrt(pooled(honest).n)  # 3 standard errors
     assert brier_decomposition(honest).reliability < 1e-3
     assert pooled(biased).calibration == pytest.approx(pooled(honest).calibration + 0.1)
@@ -228,10 +205,10 @@ def test_calibration_is_near_zero_for_true_probabilities_and_not_for_biased_ones
 
 def _model_and_reference(rows: int = 600) -> tuple[Tally, Tally]:
     """True probabilities, and a constant 0.5."""
-    p, _, known, labels = _cases(rows)
+    p, _, known, labels = random_cases(rows)
     true = np.where(np.isnan(p), 0.5, p)
     outcomes = np.random.default_rng(3).random(p.shape) < true
-    return _tally((true, outcomes, known, labels)), _tally((np.full(p.shape, 0.5), outcomes, known, labels))
+    return tally_of((true, outcomes, known, labels)), tally_of((np.full(p.shape, 0.5), outcomes, known, labels))
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
@@ -261,7 +238,7 @@ def test_the_interval_of_independent_weeks_is_that_of_a_mean() -> None:
     rng = np.random.default_rng(8)
     p, labels = rng.random((weeks, 1, 1)), {"week": np.arange(weeks)}
     outcomes = rng.random(p.shape) < p
-    model, reference = (_tally((q, outcomes, np.ones((weeks, 1), bool), labels), grid) for q in (p, p / 2))
+    model, reference = (tally_of((q, outcomes, np.ones((weeks, 1), bool), labels), grid) for q in (p, p / 2))
     each = ((p - outcomes) ** 2 - (p / 2 - outcomes) ** 2).ravel()
     found = brier_difference(model, reference)
     assert found.estimate == pytest.approx(each.mean())
@@ -278,7 +255,7 @@ def test_dependence_within_weeks_widens_the_interval() -> None:
 
     def width(labels: np.ndarray, outcomes: np.ndarray = outcomes) -> float:
         forecasts = [np.full(outcomes.shape, p) for p in (0.6, 0.5)]
-        found = brier_difference(*(_tally((p, outcomes, known, {"week": labels}), grid) for p in forecasts))
+        found = brier_difference(*(tally_of((p, outcomes, known, {"week": labels}), grid) for p in forecasts))
         return found.high - found.low
 
     assert 7 < width(week) / width(rng.permutation(week)) < 14  # in theory sqrt(100)
@@ -287,122 +264,12 @@ def test_dependence_within_weeks_widens_the_interval() -> None:
 
 
 def test_unknown_cases_are_ignored() -> None:
-    p, outcomes, known, labels = _cases(300)
+    p, outcomes, known, labels = random_cases(300)
     known[::3] = False
-    expected = _tally((p, outcomes, known, labels))
+    expected = tally_of((p, outcomes, known, labels))
     invalid = {name: values.copy() for name, values in labels.items()}
     invalid["volatility_band"][::3] = -99
     p[~known], outcomes[~known] = 7.0, True
-    found = _tally((p, outcomes, known, invalid))
+    found = tally_of((p, outcomes, known, invalid))
     np.testing.assert_allclose(found.totals, expected.totals, rtol=1e-12)
     np.testing.assert_allclose(found.bins, expected.bins, rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("place", "change", "message"),
-    [
-        (0, lambda p: p[..., :3], r"probabilities has shape \(60, 2, 3\), expected \(60, 2, 4\)"),
-        (0, lambda p: p[0, 0, 0], r"probabilities has shape \(\), expected \(0, 2, 4\)"),
-        (1, lambda y: y[:, :1], r"outcomes has shape \(60, 1, 4\), expected \(60, 2, 4\)"),
-        (1, lambda y: y[:9] + 0.0, r"outcomes has shape .*; outcomes and known are float64 and bool, expected bool"),
-        (2, lambda known: known[:, 0], r"known has shape \(60,\), expected \(60, 2\)"),
-        (2, lambda known: known.astype(int), "outcomes and known are bool and int64, expected bool"),
-        (0, lambda p: p * 100, r"probabilities of known cases lie in .*, expected fractions 0\.\.1"),
-        (0, lambda p: p - 0.2, r"lie in -0\..*, expected fractions 0\.\.1"),
-        (0, lambda p: np.full_like(p, np.nan), r"lie in nan\.\.nan, expected fractions 0\.\.1"),
-        (3, lambda labels: labels | {"hour": labels["hour"] + 1}, r"labels\['hour'\] are 1\.\.24, expected 0\.\.23"),
-        (3, lambda labels: labels | {"hour": labels["hour"] - 1}, r"labels\['hour'\] are -1\.\.22, expected 0\.\.23"),
-        (3, lambda labels: labels | {"hour": labels["hour"][1:]}, r"labels\['hour'\] has shape \(59,\), expected \(60"),
-        (3, lambda labels: labels | {"hour": labels["hour"] / 1}, r"labels\['hour'\] is float64, expected whole"),
-        (3, lambda labels: {"week": labels["week"]}, r"labels are \['week'\], expected \['hour', 'volatility_band', "),
-        (3, lambda labels: labels | {"year": labels["week"]}, r"labels are .*'year'\], expected"),
-    ],
-)
-def test_an_invalid_chunk_is_rejected_and_leaves_the_tally_unchanged(place, change, message: str) -> None:
-    p, outcomes, _, labels = _cases(60, seed=1)
-    chunk = [np.nan_to_num(p), outcomes, np.ones((60, 2), bool), labels | {"hour": np.arange(60) % 24}]
-    chunk[place] = change(chunk[place])
-    tally = Tally(GRID)
-    with pytest.raises(ValueError, match=message):
-        tally.add(*chunk)
-    assert not tally.totals.any()
-    assert not tally.bins.any()
-
-
-@pytest.mark.parametrize(
-    ("ttcs", "moves", "levels", "message"),
-    [
-        ((), (10,), {"week": 2}, "ttcs_minutes must be distinct and 1 or more"),
-        ((5, 5), (), {"week": 2}, "ttcs_minutes must be distinct.*; moves_bps must be distinct and not 0"),
-        ((0,), (10, 10), {"week": 2}, "ttcs_minutes must be distinct.*; moves_bps must be distinct and not 0"),
-        ((5,), (10, 0), {"week": 2}, "moves_bps must be distinct and not 0"),
-        ((5,), (10,), {"hour": 24}, "must contain 'week'"),
-        ((5,), (10,), {"week": 2, "move_bps": 3}, "must not contain"),
-        ((5,), (10,), {"week": 2, "hour": 0}, "levels must be 1 or more"),
-    ],
-)
-def test_invalid_grids_are_rejected(ttcs, moves, levels, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        ScoreGrid(ttcs, moves, levels)
-
-
-def test_a_tally_without_cases_has_no_scores() -> None:
-    p, outcomes, known, labels = _cases(10)
-    for tally in (Tally(GRID), _tally((p, outcomes, np.zeros_like(known), labels)), _tally(_cases(0))):
-        scores = [
-            (pooled,),
-            (brier_decomposition,),
-            (reliability,),
-            (slices, "hour"),
-            (two_sided_slices, "hour", 60, 50),
-        ]
-        compared = [(skill, tally), (brier_difference, tally), (skill_interval, tally)]
-        for score, *arguments in scores + compared:
-            with pytest.raises(ValueError, match="no cases in the tally"):
-                score(tally, *arguments)
-
-
-@pytest.mark.parametrize("compare", [brier_difference, skill_interval, skill, lambda one, other: merge([one, other])])
-def test_tallies_of_different_grids_are_rejected(compare) -> None:
-    other = replace(GRID, levels={**GRID.levels, "hour": 25})
-    with pytest.raises(ValueError, match=r"tallies of different grids: ScoreGrid.*25.*, expected ScoreGrid.*24"):
-        compare(_tally(_cases(60)), _tally(_cases(60), other))
-
-
-@pytest.mark.parametrize("compare", [brier_difference, skill_interval, skill])
-def test_tallies_of_different_cases_are_rejected(compare) -> None:
-    p, outcomes, known, labels = _cases(60)
-    with pytest.raises(ValueError, match=rf"different cases \(\[{4 * known.sum()}, 480\]\)"):
-        compare(_tally((p, outcomes, known, labels)), _tally((np.nan_to_num(p), outcomes, known | True, labels)))
-    with pytest.raises(ValueError, match="different cases"):
-        compare(_tally((p, outcomes, known, labels)), _tally((p, ~outcomes, known, labels)))
-
-
-@pytest.mark.parametrize("interval", [brier_difference, skill_interval])
-def test_an_interval_requires_two_weeks(interval) -> None:
-    p, outcomes, known, labels = _cases(60)
-    tally = _tally((p, outcomes, known, labels | {"week": np.full(60, 7)}))
-    with pytest.raises(ValueError, match="cases of 1 week, expected 2 or more"):
-        interval(tally, tally)
-    assert skill(tally, tally) == 0.0
-
-
-def test_names_unknown_to_the_grid_are_rejected() -> None:
-    tally = _tally(_cases(60))
-    with pytest.raises(ValueError, match="no row dimension 'day', expected one of"):
-        slices(tally, "day")
-    with pytest.raises(ValueError, match="no row dimension 'ttc_minutes'"):
-        two_sided_slices(tally, "ttc_minutes", 60, 50)
-    with pytest.raises(ValueError, match="no cell of 30 minutes"):
-        two_sided_slices(tally, "hour", 30, 50)
-    with pytest.raises(ValueError, match="no volatility band 3; the grid has 3"):
-        reliability(tally, 3)
-    with pytest.raises(ValueError, match="no tallies to merge"):
-        merge([])
-
-
-@pytest.mark.parametrize("against", [skill, skill_interval])
-def test_skill_against_a_reference_without_error_is_undefined(against) -> None:
-    p, outcomes, known, labels = _cases(60)
-    with pytest.raises(ValueError, match="the reference's Brier score is 0"):
-        against(_tally((p, outcomes, known, labels)), _tally((outcomes.astype(float), outcomes, known, labels)))
