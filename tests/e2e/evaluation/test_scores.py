@@ -12,7 +12,6 @@ from pipelines.definitions import defs
 from pipelines.domain.evaluation import promotion
 from pipelines.errors import BuildError
 from pipelines.evaluation.calibration_report import report_path
-from pipelines.orchestration.schedules import daily_live_calibration, weekly_calibration
 from pipelines.service.builds import write_synthetic_bars
 from pipelines.service.job_runner import register_symbols, run_job
 from pipelines.storage.models.champions import read_champion
@@ -150,7 +149,8 @@ def test_a_symbol_with_too_little_history_is_served_by_momentum(
 
 def test_each_schedule_requests_a_run_per_symbol(in_system: System, instance: dg.DagsterInstance) -> None:
     register_symbols(instance, ["ETH"])
-    for schedule, job in ((weekly_calibration, "calibrate"), (daily_live_calibration, "score_live_answers")):
+    for name, job in (("weekly_calibration", "calibrate"), ("daily_live_calibration", "score_live_answers")):
+        schedule = defs.get_repository_def().get_schedule_def(name)
         with dg.build_schedule_context(
             instance=instance,
             scheduled_execution_time=datetime(2026, 1, 4, 4, tzinfo=UTC),
