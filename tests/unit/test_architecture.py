@@ -12,7 +12,7 @@ from pipelines.storage.postgres.statements import Statements
 ROOT = Path(__file__).parents[2]
 SQL = re.compile(
     r"^\s*(SELECT .* FROM|INSERT INTO|UPDATE \w+ SET|DELETE FROM|CREATE (TABLE|VIEW|INDEX)|ALTER TABLE|DROP |COPY \S+ )",
-    re.IGNORECASE | re.DOTALL,
+    re.DOTALL,
 )
 
 
