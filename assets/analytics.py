@@ -103,7 +103,7 @@ def _lookup_checks(asset: str) -> list[dg.AssetCheckSpec]:
 def fingerprint(
     context: dg.AssetExecutionContext, config: BuildConfig, settings: SettingsResource, database: DatabaseResource
 ) -> dg.MaterializeResult:
-    """P(the price moves by 0.00..2.00 % or more within 1..60 minutes): the baseline and 61 momentum buckets."""
+    """P(the price moves by 0.00..2.00 % or more after 1..60 minutes): the baseline and 61 momentum buckets."""
     symbol = context.partition_key
     model = settings.model_for(config.profile)
     with database.transaction("fingerprint") as connection:
@@ -185,7 +185,7 @@ def _fingerprint_lineage(bucket_of: str) -> dict[str, list[tuple[str, str]]]:
 def standardised_fingerprint(
     context: dg.AssetExecutionContext, settings: SettingsResource, database: DatabaseResource
 ) -> dg.MaterializeResult:
-    """P(the move is at least so many sigmas within 1..60 minutes) by momentum group, with its parametric relatives."""
+    """P(the move is at least so many sigmas after 1..60 minutes) by momentum group, with its parametric relatives."""
     symbol = context.partition_key
     with database.transaction("standardised_fingerprint") as connection:
         update = update_counts(connection, symbol)

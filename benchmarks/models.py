@@ -170,7 +170,7 @@ def tables(years: dict[str, ScoreReport], folds: dict[str, ScoreReport], took: d
     )
     for symbol in symbols:
         report = years[symbol]
-        title = f"{symbol}, test year: a move of 0.5 % or more within 60 minutes, in percent, by tenth of the hours"
+        title = f"{symbol}, test year: a move of 0.5 % or more after 60 minutes, in percent, by tenth of the hours"
         header = "| | " + " | ".join(str(band + 1) for band in range(10)) + " |"
         lines += ["", title, "by forecast volatility, calmest first:", "", header, "|---|" + "---:|" * 10]
         cells = [row_of(report, "standardised", BAND_CELL, str(band)) for band in range(10)]

@@ -216,7 +216,7 @@ def _calibration_by_volatility(report: "ScoreReport", models: Sequence[str]) -> 
     observed = {int(row.level): row.observed_frequency for row in rows}
     levels = sorted(observed)
     headings = [str(level + 1) for level in levels]
-    title = "a move of 0.5 % or more within 60 minutes, by decile of volatility: observed and predicted, %"
+    title = "a move of 0.5 % or more after 60 minutes, by decile of volatility: observed and predicted, %"
     table = _table(title, ("", *headings), numbers=headings)
     table.add_row(Text("observed", style="bold"), *(f"{100 * observed[level]:.1f}" for level in levels))
     for model in models:

@@ -52,7 +52,7 @@ figure svg { width: 100%; height: auto; }
 <p>The reference of the skill is climatology. Reliability is the loss from miscalibration (0 is best), resolution the
 gain from distinguishing cases; Brier = reliability - resolution + uncertainty ({{ "%.5f"|format(uncertainty) }}) plus
 a small within-bin term.</p>
-<h2>By volatility: move of 0.5 % or more within 60 minutes</h2>
+<h2>By volatility: move of 0.5 % or more after 60 minutes</h2>
 <figure>{{ bands }}</figure>
 <div class="wide"><table><tr><th>volatility band, calmest tenth first</th>
 {% for band in by_band %}<th>{{ band.number }}</th>{% endfor %}</tr>

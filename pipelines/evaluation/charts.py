@@ -54,7 +54,7 @@ def reliability_by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Fig
 
 
 def predicted_and_observed(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
-    """Predicted probability and observed frequency of |move| >= 0.5 % within 60 minutes, by volatility band."""
+    """Predicted probability and observed frequency of |move| >= 0.5 % after 60 minutes, by volatility band."""
     chart = new_chart(WIDTH, 2.9)
     axes = chart.subplots()
     for number, model in enumerate(models):
@@ -66,7 +66,7 @@ def predicted_and_observed(rows: Sequence[ScoreRow], models: Sequence[str]) -> "
         predicted = [_percent(row)[0] for row in found]
         axes.plot(bands, predicted, marker="o", markersize=4, color=COLOURS.get(model), label=f"{model} predicted")
     axes.set(xlabel="volatility band, calmest tenth first", xticks=range(1, 11))
-    axes.set_title("move of 0.5 % or more within 60 minutes")
+    axes.set_title("move of 0.5 % or more after 60 minutes")
     _finish(axes, "%")
     return chart
 

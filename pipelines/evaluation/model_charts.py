@@ -27,7 +27,7 @@ def save_chart(figure: "Figure", folder: Path, name: str) -> Path:
 
 
 def baseline_heat_map(fingerprints: FingerprintSet, symbol: str) -> "Figure":
-    """P(move at least h within t) of the baseline: time to close down, move across."""
+    """P(move at least h after t) of the baseline: time to close down, move across."""
     table = fingerprints.index(None)
     moves = np.array(fingerprints.nodes) / 100
     percent = np.concatenate([fingerprints.negative[table][:, :0:-1], fingerprints.positive[table]], axis=1)
@@ -50,7 +50,7 @@ def baseline_heat_map(fingerprints: FingerprintSet, symbol: str) -> "Figure":
 
 
 def momentum_chart(fingerprints: FingerprintSet, symbol: str, move_bps: int = 50) -> "Figure":
-    """P(move at least `move_bps` within 15 and 60 minutes) by momentum bucket, both directions."""
+    """P(move at least `move_bps` after 15 and 60 minutes) by momentum bucket, both directions."""
     column = fingerprints.nodes.index(move_bps)
     buckets = [bucket for bucket in fingerprints.buckets if bucket is not None]
     tables = [fingerprints.index(bucket) for bucket in buckets]
@@ -83,14 +83,14 @@ def season_chart(parameters: VolatilityParameters, symbol: str) -> "Figure":
 
 
 def standardised_chart(tables: Mapping[str, FingerprintSet], symbol: str) -> "Figure":
-    """P(a rise of at least z sigmas within 60 minutes) on a log scale, for each model of the standardised move."""
+    """P(a rise of at least z sigmas after 60 minutes) on a log scale, for each model of the standardised move."""
     figure = new_chart(7.2, 3.0)
     axes = figure.subplots()
     for name, table in tables.items():
         z = np.sinh(np.array(table.nodes) / 100.0) / 2.0
         shown = z <= 8.0
         axes.semilogy(z[shown], np.maximum(table.positive[0, -1][shown], 1e-4), label=name)
-    axes.set(title=f"{symbol}: percent of rises of at least z sigmas within 60 minutes", xlabel="z", ylabel="%")
+    axes.set(title=f"{symbol}: percent of rises of at least z sigmas after 60 minutes", xlabel="z", ylabel="%")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return figure

@@ -15,7 +15,7 @@ from pipelines.errors import AlreadyRunningError
 from pipelines.log import Log
 from pipelines.storage.live.sessions import (
     database_identity,
-    mark_others_crashed,
+    mark_other_sessions_crashed,
     read_lock_state_async,
     set_timeouts,
     start_session,
@@ -98,5 +98,5 @@ async def take_leadership(
 ) -> Leadership:
     """Record the session as running, and mark those that are still recorded as running as crashed."""
     session, started_at = await start_session(connection, symbols, run_id, feed, hands_over_at)
-    crashed = await mark_others_crashed(connection, session)
+    crashed = await mark_other_sessions_crashed(connection, session)
     return Leadership(connection, session, started_at, crashed, await database_identity(connection))

@@ -1,4 +1,4 @@
-"""Jobs on assets, and the live session's job. The jobs of `maintenance` have ops only.
+"""Jobs on assets, and the live session's job. Jobs without assets are in `maintenance`.
 
 All run in one process: on two cores the start of a process per step costs more than the steps (docs/benchmarks.md).
 """
@@ -69,9 +69,11 @@ audit_system = dg.define_asset_job(
 )
 
 
-@dg.op(description="Refresh every symbol's probability file at least once a second, until its market closes.")
+@dg.op(
+    description="Refresh every symbol's probability file at least once a second, until the market closes on the hour."
+)
 def live_session(context: dg.OpExecutionContext, settings: SettingsResource, database: DatabaseResource) -> None:
-    """Run one live session: wait for the leader to end, then refresh until a successor waits at the hour."""
+    """Run one live session: wait for leadership, then refresh until a successor takes over on the hour."""
     output_dir = settings.values.output_dir
 
     def fail_dead_runs() -> None:

@@ -48,8 +48,8 @@ def ingest_files(symbol: str, paths: Sequence[Path], log: Log) -> None:
 def ingest_demo_prices(settings: Settings, database: Database, log: Log) -> list[str]:
     """Ingest each symbol's files from `settings.prices`, or synthetic bars when that is unset and it has no bars.
 
-    Returns the symbols that have bars. Raises SettingsError when `settings.prices` is no folder, and NoDataError when
-    it has no files of any symbol.
+    Returns the symbols that have bars. Raises SettingsError when `settings.prices` is not a folder, NoDataError when
+    it has no files for any configured symbol.
     """
     if settings.prices is None:
         known = _symbols_with_bars(settings, database)

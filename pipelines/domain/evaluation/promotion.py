@@ -7,7 +7,7 @@ from pipelines.domain.evaluation.scoring import Tally, brier_difference, pooled,
 
 #: Tolerated increase of the absolute calibration error in any volatility band, in percentage points.
 BAND_MARGIN_POINTS = 1.0
-#: Calibration by band is that of the event |move| >= 0.5 % within 60 minutes.
+#: Calibration by band is that of the event |move| >= 0.5 % after 60 minutes.
 BAND_TTC_MINUTES = 60
 BAND_MOVE_BPS = 50
 

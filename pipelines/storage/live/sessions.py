@@ -106,7 +106,7 @@ async def start_session(
     return row[0], row[1]
 
 
-async def mark_others_crashed(connection: AsyncConnection, session: int) -> list[int]:
+async def mark_other_sessions_crashed(connection: AsyncConnection, session: int) -> list[int]:
     """Record every other session in state running as crashed; return their numbers."""
     cursor = await connection.execute(SQL["mark_sessions_crashed"], {"session_id": session})
     return [number for (number,) in await cursor.fetchall()]

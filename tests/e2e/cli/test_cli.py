@@ -86,7 +86,7 @@ def test_a_printed_ladder_fits_80_columns(system: System) -> None:
             "there is no model 'oracle'; there are climatology, momentum, normal, standardised, student_t",
         ),
         (["score", "BTC", "--model", "oracle"], "there is no model 'oracle'"),
-        (["score", "BTC", "--from", "2020-01-02", "--to", "2020-01-01"], "the end is not after the start"),
+        (["score", "BTC", "--from", "2020-01-02", "--to", "2020-01-01"], "its end is not after its start"),
         (["score", "BTC", "--from", "2020-01-01", "--to", "2020-02-01"], "no bars with momentum in the range to score"),
         (["score", "ETH"], "ETH has no bars"),
         (["promote", "BTC", "--model", "oracle"], "there is no model 'oracle'"),
