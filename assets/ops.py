@@ -61,7 +61,7 @@ def backup(
             "copied_to": policy.copy_to or "no second place is configured",
             "tables": len(manifest.tables),
             "largest_tables": markdown_table(("table", "rows"), [(one.table, one.rows) for one in largest]),
-            "rotation": markdown_table(("backup", "", "why"), rotation),
+            "rotation": markdown_table(("backup", "action", "why"), rotation),
             "backups": len(plan.keep),
         }
     )
