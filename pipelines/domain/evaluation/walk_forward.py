@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.domain.evaluation.scoring import DEFAULT_MOVES_BPS, DEFAULT_TTCS_MINUTES, ScoreGrid, Tally
+from pipelines.domain.models import probability
 from pipelines.domain.models.base import FittedModel
 from pipelines.domain.models.registry import model_named
 from pipelines.domain.models.standardised import shared_parameters
@@ -181,7 +182,7 @@ def _score_day(
     known = np.empty(shape[:2], dtype=np.bool_)
     states = fitted.rule.states(history, rows)
     for i, ttc in enumerate(plan.ttcs_minutes):
-        probabilities[:, i] = fitted.prob_beyond(states, ttc, moves.astype(np.float64))
+        probabilities[:, i] = probability.for_scoring(fitted, states, ttc, moves.astype(np.float64))
         outcome[:, i], known[:, i] = outcomes(history, rows, ttc, moves)
     unanswered = int((np.isnan(probabilities).any(axis=2) & known).sum())
     if unanswered:

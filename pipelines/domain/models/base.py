@@ -14,12 +14,11 @@ import numpy as np
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.models.fingerprint import FingerprintSet
-from pipelines.domain.models.interpolation import clip_before_close, linear_weights
 from pipelines.domain.models.lookup import LookupAxes
 from pipelines.domain.models.standardised_fingerprint import CountedTables, StandardisedParameters
 from pipelines.domain.prices.bars import Floats, Ints
 from pipelines.domain.prices.history import MarketHistory
-from pipelines.domain.prices.momentum import NO_BUCKET, PERCENT_PER_UNIT
+from pipelines.domain.prices.momentum import PERCENT_PER_UNIT
 from pipelines.domain.prices.volatility import (
     HALF_LIVES_MINUTES,
     VolatilityParameters,
@@ -109,20 +108,6 @@ class FittedModel:
     fitted_until: int
     tables: FingerprintSet
     rule: Rule
-
-    def prob_beyond(self, states: MarketStates, ttc_minutes: int, moves_bps: Floats) -> Floats:
-        """P(the close `ttc_minutes` later is at or past price x (1 + move)) as a fraction: float64[n, k].
-
-        Past means above for moves > 0, otherwise below. Interpolated and clipped like published answers, but for many
-        states at once. A state without a bucket gets the baseline; NaN where the table or the forecast is NaN.
-        """
-        nodes, labels = self.tables.nodes, self.tables.buckets
-        table = np.searchsorted([NO_BUCKET if label is None else label for label in labels], self.rule.buckets(states))
-        columns = linear_weights(nodes, self.rule.positions(states, ttc_minutes, moves_bps))
-        sides = np.stack([self.tables.negative[:, ttc_minutes - 1], self.tables.positive[:, ttc_minutes - 1]])
-        row_start = (table[:, None] + (moves_bps > 0)[None, :] * len(labels)) * len(nodes)
-        low, high = (sides.take(row_start + node) for node in (columns.lower, columns.upper))
-        return clip_before_close(columns.between(low, high), ttc_minutes, self.rule.axes.profile) / 100.0
 
 
 class Model(ABC):

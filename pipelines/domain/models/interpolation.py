@@ -22,6 +22,11 @@ class LinearWeights:
     upper: npt.NDArray[np.intp]
     share: Floats
 
+    def at(self, tables: Floats, row: int | npt.NDArray[Any]) -> Floats:
+        """Interpolated values of `tables` [..., nodes]; `row`: the row of each point, leading axes counted as one."""
+        start = row * tables.shape[-1]
+        return self.between(tables.take(start + self.lower), tables.take(start + self.upper))
+
     def between(self, low: Floats, high: Floats) -> Floats:
         """Interpolated values; a node with a share of zero may be NaN."""
         mixed = high - low
@@ -71,16 +76,6 @@ def clip_before_close(beyond: Floats, ttc_seconds: float, profile: Profile) -> F
     return np.clip(beyond, MIN_PROBABILITY_PCT, 100.0 - MIN_PROBABILITY_PCT)
 
 
-def is_clamped(
-    ttc_seconds: float, moves_bps: Floats, ttc_max_seconds: int, move_max_bps: int, profile: Profile
-) -> npt.NDArray[np.bool_]:
-    """Whether each point lies outside the table; at TTC 0 `sound` needs no table."""
-    if ttc_seconds <= 0.0 and profile is Profile.SOUND:
-        return np.zeros(moves_bps.shape, dtype=np.bool_)
-    outside = scaled_move_bps(ttc_seconds, moves_bps, profile) > move_max_bps
-    return outside | (ttc_seconds > ttc_max_seconds)
-
-
 def interpolate_beyond(
     table: Floats,
     table_moves_bps: tuple[int, ...],
@@ -97,7 +92,5 @@ def interpolate_beyond(
     rows = linear_weights(np.arange(1, len(table) + 1) * SECONDS_PER_MINUTE, ttc)
     below_minute = bool((ttc < SECONDS_PER_MINUTE).any())
     columns = linear_weights(table_moves_bps, scaled_move_bps(ttc, moves, profile) if below_minute else moves)
-    low = columns.between(table[rows.lower, columns.lower], table[rows.lower, columns.upper])
-    high = columns.between(table[rows.upper, columns.lower], table[rows.upper, columns.upper])
-    beyond = rows.between(low, high)
+    beyond = rows.between(columns.at(table, rows.lower), columns.at(table, rows.upper))
     return resolve_at_close(beyond, ttc, moves, profile) if below_minute else beyond

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.domain.models import probability
 from pipelines.domain.models.base import MarketStates, Rule
 from pipelines.domain.models.fingerprint import FingerprintSet
-from pipelines.domain.models.interpolation import clip_before_close, interpolate_beyond, is_clamped
-from pipelines.domain.models.lookup import LookupAxes, LookupRow, Reading, read_ladder
+from pipelines.domain.models.lookup import LookupAxes, LookupRow
+from pipelines.domain.models.probability import Reading
 from pipelines.domain.models.uncertainty import MIN_INDEPENDENT_OUTCOMES, wilson_interval_pct
 from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats
 from pipelines.domain.prices.momentum import BPS_PER_UNIT, NO_BUCKET, PERCENT_PER_UNIT
@@ -137,22 +138,19 @@ class LadderQuery:
         sigma = self.rule.sigma(self.states, self.ttc_seconds / SECONDS_PER_MINUTE)
         return None if sigma is None else float(sigma[0]) * PERCENT_PER_UNIT
 
+    @property
+    def _moves_bps(self) -> Floats:
+        return (self.strikes_usd - self.price_usd) / self.price_usd * BPS_PER_UNIT
+
     def answer_from_lookup(self, rows: Mapping[int, LookupRow]) -> LadderAnswers:
         """Probabilities from the rows of `bucket`; `rows`: by TTC, holding `axes.nodes_around(ttc_seconds)`."""
-        moves_bps = (self.strikes_usd - self.price_usd) / self.price_usd * BPS_PER_UNIT
-        positions = self.rule.positions(self.states, self.ttc_seconds / SECONDS_PER_MINUTE, moves_bps)[0]
-        reading = read_ladder(rows, self.axes, self.ttc_seconds, positions, moves_bps > 0)
+        positions = self.rule.positions(self.states, self.ttc_seconds / SECONDS_PER_MINUTE, self._moves_bps)[0]
+        reading = probability.from_lookup(rows, self.axes, self.ttc_seconds, positions, self._moves_bps > 0)
         return LadderAnswers(self.price_usd, self.strikes_usd, reading)
 
     def answer_from_baseline(self, baseline: FingerprintSet) -> LadderAnswers:
-        """Probabilities from the baseline fingerprint, which has no lookup; `baseline` comes first in its set."""
-        nodes, ttc, profile = baseline.nodes, self.ttc_seconds, self.axes.profile
-        distance = np.abs(self.strikes_usd - self.price_usd) / self.price_usd * BPS_PER_UNIT
-        tables = baseline.positive[0], baseline.negative[0]
-        sides = [interpolate_beyond(table, nodes, ttc, distance, profile) for table in tables]
-        beyond = clip_before_close(np.where(self.strikes_usd > self.price_usd, *sides), ttc, profile)
-        clamped = is_clamped(ttc, distance, baseline.horizons * SECONDS_PER_MINUTE, nodes[-1], profile)
-        reading = Reading(beyond, clamped, float(baseline.n_eff[0].min()), np.full(len(beyond), np.nan))
+        """Probabilities from the baseline fingerprint; `baseline` comes first in its set."""
+        reading = probability.from_baseline(baseline, self.ttc_seconds, self._moves_bps, self.axes.profile)
         return LadderAnswers(self.price_usd, self.strikes_usd, reading)
 
 

@@ -3,7 +3,7 @@
 One row per (TTC, bucket) holds prob_within for all nodes, so two rows answer a whole strike ladder.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,12 +12,7 @@ import numpy.typing as npt
 
 from pipelines.domain.configuration.model import Profile
 from pipelines.domain.models.fingerprint import FingerprintSet
-from pipelines.domain.models.interpolation import (
-    clip_before_close,
-    interpolate_beyond,
-    linear_weights,
-    resolve_at_close,
-)
+from pipelines.domain.models.interpolation import interpolate_beyond, linear_weights
 from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats
 
 Hundredths = npt.NDArray[np.int16]
@@ -160,63 +155,3 @@ class LookupRow:
     n_eff: float
     independent_positive: npt.NDArray[np.float32] | None = None
     independent_negative: npt.NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True)
-class Reading:
-    """prob_beyond in percent for a ladder of strikes; NaN without data.
-
-    `beyond`: float64[k]; `clamped`: bool[k], the strike or the TTC lies outside the table; `n_eff`: the smaller of the
-    rows read; `independent`: float64[k], independent outcomes behind each, NaN where unknown and at the close.
-    """
-
-    beyond: Floats
-    clamped: npt.NDArray[np.bool_]
-    n_eff: float
-    independent: Floats
-
-
-def read_ladder(
-    rows: Mapping[int, LookupRow],
-    axes: LookupAxes,
-    ttc_seconds: float,
-    positions: Floats,
-    upward: npt.NDArray[np.bool_],
-) -> Reading:
-    """Bilinear interpolation of the lookup for many strikes at one TTC.
-
-    `rows`: by TTC, holding `axes.nodes_around(ttc_seconds)`; `positions`: float64[k], >= 0, of the strikes on the axis
-    at this TTC (`Rule.positions`); `upward`: bool[k], the strike is above the price. Equals the tables within rounding,
-    also below 60 seconds, where `positions` already reflect the shorter time.
-    """
-    low_node, high_node = axes.nodes_around(ttc_seconds)
-    columns = linear_weights(axes.nodes, positions)
-    share = (ttc_seconds - low_node) / (high_node - low_node) if high_node > low_node else 0.0
-
-    def within(row: LookupRow) -> Floats:
-        if row.within_positive is None or row.within_negative is None:
-            return np.full(len(positions), np.nan)
-        low = np.where(upward, row.within_positive[columns.lower], row.within_negative[columns.lower])
-        high = np.where(upward, row.within_positive[columns.upper], row.within_negative[columns.upper])
-        return columns.between(low / 100.0, high / 100.0)
-
-    low, high = rows[low_node], rows[high_node]
-    beyond = 100.0 - (within(low) * (1.0 - share) + within(high) * share)
-    beyond = resolve_at_close(beyond, ttc_seconds, positions, axes.profile)
-    outside = (positions > axes.axis_max) | (ttc_seconds > axes.ttc_max_seconds)
-    resolved = ttc_seconds <= 0.0 and axes.profile is Profile.SOUND
-    independent = (_independent(row, axes, positions, upward) for row in (low, high))
-    return Reading(
-        clip_before_close(beyond, ttc_seconds, axes.profile),
-        np.zeros_like(outside) if resolved else outside,
-        min(low.n_eff, high.n_eff),
-        np.full(len(positions), np.nan) if resolved else np.minimum(*independent),
-    )
-
-
-def _independent(row: LookupRow, axes: LookupAxes, positions: Floats, upward: npt.NDArray[np.bool_]) -> Floats:
-    if row.independent_positive is None or row.independent_negative is None or axes.uncertainty_step is None:
-        return np.full(len(positions), np.nan)
-    nodes = axes.uncertainty_step * np.arange(len(row.independent_positive))
-    sides = (np.interp(positions, nodes, side) for side in (row.independent_positive, row.independent_negative))
-    return np.where(upward, *sides)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipelines.domain.models import probability
 from pipelines.domain.models.interpolation import interpolate_beyond
-from pipelines.domain.models.lookup import read_ladder
 from pipelines.domain.monitoring.audit.measurements import Measurement, Measurements, Statistic, Unit
 from pipelines.domain.prices.bars import SECONDS_PER_MINUTE
 from pipelines.errors import StrikecastError
@@ -67,7 +67,7 @@ def _differences(connection: Connection, symbol: str, ladders: int) -> list[floa
             ]
         try:
             rows = read_lookup_rows(connection, version, bucket, ttc)
-            answers = read_ladder(rows, axes, ttc, positions, upward).beyond
+            answers = probability.from_lookup(rows, axes, ttc, positions, upward).beyond
         except KeyError:
             found.append(EVERYTHING)
             continue

@@ -15,6 +15,7 @@ from real_data import SOURCES
 from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.domain.evaluation.scoring import pooled, skill, two_sided_slices
 from pipelines.domain.evaluation.walk_forward import Fold, Plan, candidates, outcomes, walk_forward
+from pipelines.domain.models import probability
 from pipelines.domain.models.registry import all_models, model_named
 from pipelines.domain.models.standardised import shared_parameters
 from pipelines.domain.models.standardised_fingerprint import sigma_of_rows
@@ -101,7 +102,8 @@ def test_each_day_is_forecast_by_models_fitted_before_it(history: MarketHistory)
             states = model.rule.states(history, rows)
             for i, ttc in enumerate(TTCS):
                 there = ~np.isnan(history.scaled[rows + ttc])
-                expected[i] += model.prob_beyond(states, ttc, np.array(MOVES, dtype=np.float64))[there].sum(axis=0)
+                beyond = probability.for_scoring(model, states, ttc, np.array(MOVES, dtype=np.float64))
+                expected[i] += beyond[there].sum(axis=0)
         found = fold.tallies[entrant.label].by_level("hour")[:, 1].sum(axis=0)
         np.testing.assert_allclose(found, expected, rtol=1e-9, err_msg=entrant.label)
 

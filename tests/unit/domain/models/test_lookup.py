@@ -7,6 +7,7 @@ import pytest
 from scipy.interpolate import RegularGridInterpolator
 
 from pipelines.domain.configuration.model import ModelConfig, Profile
+from pipelines.domain.models import probability
 from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.fingerprint import FingerprintSet, compute_fingerprints
 from pipelines.domain.models.interpolation import clip_before_close, interpolate_beyond, scaled_move_bps
@@ -16,9 +17,7 @@ from pipelines.domain.models.lookup import (
     LookupAxes,
     LookupBlock,
     LookupRow,
-    Reading,
     build_lookup_block,
-    read_ladder,
     to_hundredths,
 )
 from pipelines.domain.models.momentum import MomentumRule
@@ -55,9 +54,11 @@ def _rows(block: LookupBlock, config: ModelConfig) -> dict[int, LookupRow]:
     }
 
 
-def _read(block: LookupBlock, config: ModelConfig, ttc: float, moves: Floats, upward: bool = True) -> Reading:
+def _read(
+    block: LookupBlock, config: ModelConfig, ttc: float, moves: Floats, upward: bool = True
+) -> probability.Reading:
     places = scaled_move_bps(ttc, moves, config.profile)
-    return read_ladder(_rows(block, config), _axes(config), ttc, places, np.full(len(moves), upward))
+    return probability.from_lookup(_rows(block, config), _axes(config), ttc, places, np.full(len(moves), upward))
 
 
 def test_a_full_lookup_has_data_in_all_8840181_cells(fingerprints: dict[Profile, FingerprintSet]) -> None:
@@ -106,7 +107,9 @@ def test_reading_between_nodes_equals_interpolation_within_rounding(
     ttcs = [*rng.uniform(0.0, 3700.0, 250), *rng.uniform(0.0, 60.0, 100), *rng.integers(0, 3601, 100), 0, 5, 60, 3600]
     for ttc in map(float, ttcs):
         moves = np.concatenate([rng.uniform(0.0, 250.0, 15), rng.uniform(0.0, 10.0, 5), [0.0, 200.0]])
-        read = read_ladder(rows, axes, ttc, scaled_move_bps(ttc, moves, profile), np.full(22, upward)).beyond
+        read = probability.from_lookup(
+            rows, axes, ttc, scaled_move_bps(ttc, moves, profile), np.full(22, upward)
+        ).beyond
         exact = clip_before_close(interpolate_beyond(table, made.nodes, ttc, moves, profile), ttc, profile)
         np.testing.assert_allclose(read, exact, rtol=0, atol=0.01)
 
@@ -117,7 +120,7 @@ def test_a_strike_above_reads_the_upward_side_and_one_below_the_downward_side(
     config, made = CONFIGS[Profile.SOUND], fingerprints[Profile.SOUND]
     rows = _rows(build_lookup_block(made, -30, _axes(config)), config)
     moves, upward = np.array([10.0, 10.0]), np.array([True, False])
-    read = read_ladder(rows, _axes(config), 1800.0, moves, upward).beyond
+    read = probability.from_lookup(rows, _axes(config), 1800.0, moves, upward).beyond
     up, down = made.positive[made.index(-30), 29, 2], made.negative[made.index(-30), 29, 2]
     assert abs(up - down) > 0.1
     assert read.tolist() == pytest.approx([up, down], abs=0.005 + 1e-9)
@@ -229,7 +232,7 @@ def test_a_reading_has_the_smaller_n_eff_of_its_rows() -> None:
     flat = np.full(201, 4_000, dtype=np.int16)
     rows = {60: LookupRow(60, flat, flat, 900.0), 65: LookupRow(65, flat, flat, 40.0)}
     for ttc, n_eff in ((60.0, 900.0), (61.0, 40.0), (65.0, 40.0)):
-        read = read_ladder(rows, _axes(CONFIGS[Profile.SOUND]), ttc, np.array([3.0]), np.array([True]))
+        read = probability.from_lookup(rows, _axes(CONFIGS[Profile.SOUND]), ttc, np.array([3.0]), np.array([True]))
         assert (read.n_eff, read.beyond.tolist()) == (n_eff, [60.0])
 
 

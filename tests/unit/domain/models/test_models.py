@@ -12,8 +12,9 @@ from real_data import SOURCES
 from scipy import stats
 
 from pipelines.domain.configuration.model import ModelConfig, Profile
+from pipelines.domain.models import probability
 from pipelines.domain.models.base import FittedModel, MarketStates
-from pipelines.domain.models.lookup import LookupBlock, LookupRow, build_lookup_block, read_ladder
+from pipelines.domain.models.lookup import LookupBlock, LookupRow, build_lookup_block
 from pipelines.domain.models.parametric import DEGREES_OF_FREEDOM, axis_nodes, fit_t, t_survival
 from pipelines.domain.models.registry import all_models, model_named
 from pipelines.domain.models.standardised_fingerprint import BINS, GROUPS, TOP
@@ -57,7 +58,7 @@ def read(block: LookupBlock, model: FittedModel, minutes: float, places: Floats,
     for node in axes.nodes_around(minutes * 60):
         at = node // axes.ttc_step_seconds
         rows[node] = LookupRow(node, block.within_positive[at], block.within_negative[at], float(block.n_eff[at]))
-    return read_ladder(rows, axes, minutes * 60, places, np.full(len(places), upward)).beyond
+    return probability.from_lookup(rows, axes, minutes * 60, places, np.full(len(places), upward)).beyond
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -77,7 +78,7 @@ def test_lookup_and_scoring_give_the_same_probability_at_every_minute_in_every_b
             for sign in (1, -1):
                 places = model.rule.positions(states, float(minutes), sign * MOVES)[0]
                 served = read(block, model, float(minutes), places, sign > 0)
-                scored = 100 * model.prob_beyond(states, minutes, sign * MOVES)[0]
+                scored = 100 * probability.for_scoring(model, states, minutes, sign * MOVES)[0]
                 np.testing.assert_allclose(served, scored, atol=0.011, err_msg=f"{bucket} {minutes} {sign}")
 
 
@@ -93,7 +94,7 @@ def test_below_a_minute_the_lookup_scales_the_move_by_the_root_of_time(
     served = [
         read(block, model, ttc, model.rule.positions(states, ttc, moves)[0], upward=True) for ttc in (1.0, 0.25, 0.04)
     ]
-    minute = [model.prob_beyond(states, 1, moves * factor)[0] * 100 for factor in (1.0, 2.0, 5.0)]
+    minute = [probability.for_scoring(model, states, 1, moves * factor)[0] * 100 for factor in (1.0, 2.0, 5.0)]
     if name == SOURCE:
         assert served[1].tolist() == served[0].tolist() == served[2].tolist()
         return
@@ -134,9 +135,11 @@ def test_an_answer_does_not_depend_on_later_bars(
     again = fit(name, future, history.first_minute + FIT_DAYS * DAY)
     asked = rows[rows <= last]
     for ttc in (1, 13, 60):
-        expected = fitted[name].prob_beyond(fitted[name].rule.states(history, asked), ttc, MOVES)
+        expected = probability.for_scoring(fitted[name], fitted[name].rule.states(history, asked), ttc, MOVES)
         for other, where in ((fitted[name], known), (again, future)):
-            np.testing.assert_array_equal(other.prob_beyond(other.rule.states(where, asked), ttc, MOVES), expected)
+            np.testing.assert_array_equal(
+                probability.for_scoring(other, other.rule.states(where, asked), ttc, MOVES), expected
+            )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -148,9 +151,9 @@ def test_probabilities_fall_with_the_move_on_both_sides_of_the_price(
     fine = np.linspace(0.25, 260, 500)
     for ttc in (1, 2, 29, 60):
         for sign in (1, -1):
-            beyond = model.prob_beyond(states, ttc, sign * fine)
+            beyond = probability.for_scoring(model, states, ttc, sign * fine)
             assert (np.diff(beyond, axis=1) <= 1e-12).all()
-        up, down = (model.prob_beyond(states, ttc, np.array([move]))[:, 0] for move in (1e-9, 0.0))
+        up, down = (probability.for_scoring(model, states, ttc, np.array([move]))[:, 0] for move in (1e-9, 0.0))
         assert (up + down > 0.95).all()
 
 
@@ -168,12 +171,12 @@ def test_unknown_momentum_gives_the_pooled_answer_and_unknown_volatility_none(
     for name, model in fitted.items():
         whole = model.rule.states(history, row)
         blind = MarketStates(whole.instants, np.array([nan]), whole.variances)
-        beyond = model.prob_beyond(blind, 30, MOVES)
+        beyond = probability.for_scoring(model, blind, 30, MOVES)
         assert np.isfinite(beyond).all()
         if name == "standardised":
             assert model.rule.buckets(blind).tolist() == [0]
         lost = MarketStates(whole.instants, whole.score, np.full_like(whole.variances, nan))
-        beyond = model.prob_beyond(lost, 30, np.array([10.0, -10.0]))
+        beyond = probability.for_scoring(model, lost, 30, np.array([10.0, -10.0]))
         assert np.isnan(beyond).all() == (model.rule.volatility is not None)
 
 
@@ -197,7 +200,9 @@ def test_the_normal_model_is_n_of_d2_without_drift(fitted: dict[str, FittedModel
         z = np.log1p(move / 10_000) / (sigma * np.sqrt(40))
         expected = stats.norm.sf(z) if move > 0 else stats.norm.cdf(z)
         # The table is read linearly between nodes of 0.05 on the axis.
-        np.testing.assert_allclose(model.prob_beyond(states, 40, np.array([move]))[:, 0], expected, atol=4e-4)
+        np.testing.assert_allclose(
+            probability.for_scoring(model, states, 40, np.array([move]))[:, 0], expected, atol=4e-4
+        )
 
 
 @given(st.sampled_from(DEGREES_OF_FREEDOM.tolist()), st.floats(0, 60))
@@ -231,7 +236,7 @@ def test_a_horizon_without_outcomes_gives_nan_without_a_warning() -> None:
     for name in all_models():
         model = fit(name, history, history.end)
         states = model.rule.states(history, row)
-        near, far = (model.prob_beyond(states, ttc, np.array([5.0, -5.0])) for ttc in (5, 60))
+        near, far = (probability.for_scoring(model, states, ttc, np.array([5.0, -5.0])) for ttc in (5, 60))
         assert np.isfinite(near).all(), name
         assert np.isnan(far).all(), name
         assert (model.tables.n_eff[:, 59] == 0).all()

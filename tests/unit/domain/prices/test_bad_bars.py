@@ -8,6 +8,7 @@ from real_data import SOURCES
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.evaluation.scoring import pooled, skill, two_sided_slices
 from pipelines.domain.evaluation.walk_forward import Plan, candidates, walk_forward
+from pipelines.domain.models import probability
 from pipelines.domain.models.base import FittedModel
 from pipelines.domain.models.refit import MIN_DAYS, MIN_OWN_DAYS, CurrentFit, Refit, borrow, due_refit
 from pipelines.domain.models.registry import model_named
@@ -41,12 +42,12 @@ def assert_valid(history: MarketHistory, model: FittedModel, rows: np.ndarray) -
     states = model.rule.states(history, rows)
     for ttc in (1, 15, 60):
         for sign in (1, -1):
-            beyond = model.prob_beyond(states, ttc, sign * MOVES)
+            beyond = probability.for_scoring(model, states, ttc, sign * MOVES)
             assert np.isfinite(beyond).all()
             assert beyond.min() > 0
             assert beyond.max() < 1
             assert (np.diff(beyond, axis=1) <= 1e-12).all()
-    return model.prob_beyond(states, 60, MOVES)
+    return probability.for_scoring(model, states, 60, MOVES)
 
 
 def sigma(history: MarketHistory, model: FittedModel, row: int) -> float:
@@ -259,7 +260,7 @@ def test_ties_and_moves_of_a_stablecoin_are_distinguished() -> None:
     rows = np.arange(30 * DAY, 40 * DAY - 60, 977)
     assert_valid(history, model, rows)
     states = model.rule.states(history, rows)
-    assert model.prob_beyond(states, 60, np.array([100.0, -100.0])).max() <= 2e-4
+    assert probability.for_scoring(model, states, 60, np.array([100.0, -100.0])).max() <= 2e-4
     up, down = (model.tables.positive[0, 0], model.tables.negative[0, 0])
     assert up[0] + down[0] > 190, "nearly every minute is a tie, which counts on both sides"
     assert 1.0 < up[1] < 3.5
@@ -274,5 +275,5 @@ def test_a_symbol_with_tenfold_volatility_gives_equal_probabilities_for_tenfold_
         for history, factor in ((calm, 1), (volatile, 10)):
             model = fit(history)
             moves = np.expm1(factor * np.array([-0.004, -0.001, 0.001, 0.004])) * 10_000
-            answers.append(model.prob_beyond(model.rule.states(history, rows), ttc, moves))
+            answers.append(probability.for_scoring(model, model.rule.states(history, rows), ttc, moves))
         assert np.abs(answers[0] - answers[1]).max() < 0.01
