@@ -2,20 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import dagster as dg
 import numpy as np
 
-from assets.common import (
-    AUTOMATION,
-    invariant,
-    invariant_results,
-    table_metadata,
-    warning,
-    warning_result,
-)
+from assets.common import chart_metadata, invariant_results, symbol_asset, table_metadata, warning_result
 from assets.historical_data import BuildConfig
+from pipelines.domain.models.base import FittedModel
 from pipelines.domain.models.fingerprint import compute_fingerprints
 from pipelines.domain.models.invariants import (
     CheckResult,
@@ -34,8 +27,8 @@ from pipelines.domain.models.momentum import (
     climatology_tables,
 )
 from pipelines.domain.prices.momentum import compute_momentum
-from pipelines.evaluation.model_charts import baseline_heat_map, momentum_chart, save_chart, standardised_chart
-from pipelines.resources import SYMBOLS, DatabaseResource, SettingsResource
+from pipelines.evaluation.charts import baseline_heat_map, momentum_chart, standardised_chart
+from pipelines.resources import DatabaseResource, SettingsResource
 from pipelines.storage.models.generations import (
     finish_generation,
     generation_for_lookup,
@@ -53,7 +46,8 @@ from pipelines.storage.models.tables import (
     write_fingerprints,
     write_lookup,
 )
-from pipelines.storage.prices.history import read_closes, require_current_momentum, summarize_bars
+from pipelines.storage.postgres.connection import Connection
+from pipelines.storage.prices.history import BarSummary, read_closes, require_current_momentum, summarize_bars
 
 #: Models of moves, and models of standardised moves.
 BY_MOVE = ("momentum", "climatology")
@@ -62,42 +56,29 @@ LOOKUP_READ_SLO_MS = 10.0
 TIMED_READS = 200
 
 
-def _table_checks(asset: str, what: str) -> list[dg.AssetCheckSpec]:
-    return [
-        invariant(asset, "cells_complete", f"Every {what} has every horizon and every node."),
-        invariant(asset, "percent_0_to_100", "Every cell is between 0 and 100, none is NaN."),
-        invariant(asset, "monotone_in_move", "A larger move is never more probable than a smaller one."),
-    ]
+def _table_checks(what: str) -> dict[str, str]:
+    return {
+        "cells_complete": f"Every {what} has every horizon and every node.",
+        "percent_0_to_100": "Every cell is between 0 and 100, none is NaN.",
+        "monotone_in_move": "A larger move is never more probable than a smaller one.",
+    }
 
 
-def _lookup_checks(asset: str) -> list[dg.AssetCheckSpec]:
-    return [
-        invariant(
-            asset, "cells_complete", "Every (TTC, bucket) has its row; a row without evidence is NULL on both sides."
-        ),
-        invariant(asset, "percent_0_to_100", "Every stored cell is between 0 and 100 %."),
-        invariant(asset, "monotone_in_move", "A strike further away is never more likely to be reached."),
-        invariant(
-            asset,
-            "equals_interpolation_at_nodes",
-            "Every stored cell equals the bilinear interpolation of its fingerprint.",
-        ),
-        warning(asset, "read_p95", f"95 of 100 reads of a row take under {LOOKUP_READ_SLO_MS:.0f} ms."),
-    ]
+LOOKUP_CHECKS = {
+    "cells_complete": "Every (TTC, bucket) has its row; a row without evidence is NULL on both sides.",
+    "percent_0_to_100": "Every stored cell is between 0 and 100 %.",
+    "monotone_in_move": "A strike further away is never more likely to be reached.",
+    "equals_interpolation_at_nodes": "Every stored cell equals the bilinear interpolation of its fingerprint.",
+}
 
 
-@dg.asset(
-    partitions_def=SYMBOLS,
+@symbol_asset(
+    "numpy",
     deps=["price_history", "momentum"],
-    kinds={"postgres", "numpy"},
-    check_specs=[
-        *_table_checks("fingerprint", "bucket"),
-        invariant(
-            "fingerprint", "n_adds_up_to_the_bars", "The buckets' n add up to the bars that have a bar t minutes later."
-        ),
-    ],
-    code_version="1",
-    automation_condition=AUTOMATION,
+    invariants={
+        **_table_checks("bucket"),
+        "n_adds_up_to_the_bars": "The buckets' n add up to the bars that have a bar t minutes later.",
+    },
     pool="fingerprint",
 )
 def fingerprint(
@@ -117,29 +98,15 @@ def fingerprint(
             *check_fingerprints(tables, model),
             check_n_adds_up(tables, scores, closes, bars_with_later_bar(closes, model)),
         ]
-        generation = start_generation(
-            connection,
-            symbol,
-            MomentumModel.name,
-            MomentumRule(model),
-            tables.nodes,
-            bars=summarize_closes(closes),
-            run_id=context.run.run_id,
-        )
-        rows = write_fingerprints(connection, generation, tables)
-        baseline = start_generation(
-            connection,
-            symbol,
-            ClimatologyModel.name,
-            ClimatologyRule(model),
-            tables.nodes,
-            bars=summarize_closes(closes),
-            run_id=context.run.run_id,
-        )
-        write_fingerprints(connection, baseline, climatology_tables(tables))
-        if not all(check.passed for check in checks):
-            finish_generation(connection, generation, complete=False)
-            finish_generation(connection, baseline, complete=False)
+        end, bars = int(closes.minutes[-1]) + 1, summarize_closes(closes)
+        generation, _ = [
+            _store(context, connection, fitted, bars, checks)
+            for fitted in (
+                FittedModel(MomentumModel.name, end, tables, MomentumRule(model)),
+                FittedModel(ClimatologyModel.name, end, climatology_tables(tables), ClimatologyRule(model)),
+            )
+        ]
+        rows = len(tables.buckets) * tables.horizons
         metadata = table_metadata(connection, "analytics.fingerprint", rows, _fingerprint_lineage("momentum"))
     charts = {"baseline": baseline_heat_map(tables, symbol), "momentum": momentum_chart(tables, symbol)}
     return dg.MaterializeResult(
@@ -148,21 +115,41 @@ def fingerprint(
             "generation": generation,
             "profile": str(model.profile),
             "bars": len(closes),
-            "first_bar": dg.MetadataValue.timestamp(datetime.fromtimestamp(int(closes.minutes[0]) * 60, UTC)),
-            "last_bar": dg.MetadataValue.timestamp(datetime.fromtimestamp(int(closes.minutes[-1]) * 60, UTC)),
+            "first_bar": dg.MetadataValue.timestamp(bars.first_bar_at),
+            "last_bar": dg.MetadataValue.timestamp(bars.last_bar_at),
             "n_baseline_60_min": int(tables.n[0, -1]),
             "n_smallest_bucket_60_min": int(tables.n[1:, -1].min()),
             "n_eff_smallest_bucket_60_min": float(tables.n_eff[1:, -1].min()),
             "compute_seconds": round(seconds, 3),
-            **{
-                f"{name}_chart": dg.MetadataValue.path(
-                    str(save_chart(chart, settings.values.reports_dir, f"{symbol.lower()}_{name}"))
-                )
-                for name, chart in charts.items()
-            },
+            **chart_metadata(charts, settings, symbol),
         },
-        check_results=invariant_results(checks, "fingerprint"),
+        check_results=invariant_results(checks),
     )
+
+
+def _store(
+    context: dg.AssetExecutionContext,
+    connection: Connection,
+    fitted: FittedModel,
+    bars: BarSummary,
+    checks: Sequence[CheckResult],
+    borrowed_from: str | None = None,
+) -> int:
+    """Store the tables of a fitted model as a new generation, rejected when a check failed; return its number."""
+    generation = start_generation(
+        connection,
+        context.partition_key,
+        fitted.name,
+        fitted.rule,
+        fitted.tables.nodes,
+        bars=bars,
+        borrowed_from=borrowed_from,
+        run_id=context.run.run_id,
+    )
+    write_fingerprints(connection, generation, fitted.tables)
+    if not all(check.passed for check in checks):
+        finish_generation(connection, generation, complete=False)
+    return generation
 
 
 def _fingerprint_lineage(bucket_of: str) -> dict[str, list[tuple[str, str]]]:
@@ -173,13 +160,10 @@ def _fingerprint_lineage(bucket_of: str) -> dict[str, list[tuple[str, str]]]:
     return {"positive": sources, "negative": sources}
 
 
-@dg.asset(
-    partitions_def=SYMBOLS,
+@symbol_asset(
+    "numpy",
     deps=["price_history", "volatility"],
-    kinds={"postgres", "numpy"},
-    check_specs=_table_checks("standardised_fingerprint", "group"),
-    code_version="1",
-    automation_condition=AUTOMATION,
+    invariants=_table_checks("group"),
     pool="standardised_fingerprint",
 )
 def standardised_fingerprint(
@@ -192,25 +176,11 @@ def standardised_fingerprint(
         generations, checks, bars = {}, [], summarize_bars(connection, symbol)
         for fitted in update.fitted:
             found = check_tables(fitted.tables)
-            generations[fitted.name] = start_generation(
-                connection,
-                symbol,
-                fitted.name,
-                fitted.rule,
-                fitted.tables.nodes,
-                bars=bars,
-                borrowed_from=update.borrowed_from,
-                run_id=context.run.run_id,
-            )
-            write_fingerprints(connection, generations[fitted.name], fitted.tables)
-            if not all(check.passed for check in found):
-                finish_generation(connection, generations[fitted.name], complete=False)
+            generations[fitted.name] = _store(context, connection, fitted, bars, found, update.borrowed_from)
             checks += found
         rows = sum(len(fitted.tables.buckets) * fitted.tables.horizons for fitted in update.fitted)
         table = table_metadata(connection, "analytics.fingerprint", rows, _fingerprint_lineage("volatility"))
     tables = {fitted.name: fitted.tables for fitted in update.fitted}
-    chart = standardised_chart(tables, symbol)
-    path = save_chart(chart, settings.values.reports_dir, f"{symbol.lower()}_standardised")
     return dg.MaterializeResult(
         metadata={
             **table,
@@ -219,127 +189,113 @@ def standardised_fingerprint(
             "base_rows_counted": update.rows_counted,
             "weeks": update.weeks,
             "n_eff_60_min": float(tables["standardised"].n_eff[0, -1]),
-            "distribution_chart": dg.MetadataValue.path(str(path)),
+            **chart_metadata({"standardised": standardised_chart(tables, symbol)}, settings, symbol),
         },
-        check_results=invariant_results(merge_results(checks), "standardised_fingerprint"),
+        check_results=invariant_results(merge_results(checks)),
     )
 
 
-@dg.asset(
-    partitions_def=SYMBOLS,
-    deps=["fingerprint"],
-    kinds={"postgres", "numpy"},
-    check_specs=_lookup_checks("lookup"),
-    code_version="1",
-    automation_condition=AUTOMATION,
-    pool="lookup",
-)
-def lookup(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
-    """prob_within for every TTC (0..3600 s, step 5), move (0..200 bps, step 1) and bucket: 8,840,181 cells."""
-    return _build_lookups(context, database, "lookup", BY_MOVE)
-
-
-@dg.asset(
-    partitions_def=SYMBOLS,
-    deps=["standardised_fingerprint"],
-    kinds={"postgres", "numpy"},
-    check_specs=_lookup_checks("standardised_lookup"),
-    code_version="1",
-    automation_condition=AUTOMATION,
-    pool="standardised_lookup",
-)
-def standardised_lookup(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
-    """prob_within for every whole minute, standardised move (asinh(2 z) from 0 to 7, step 0.05) and momentum group."""
-    return _build_lookups(context, database, "standardised_lookup", BY_STANDARDISED_MOVE)
-
-
-def _build_lookups(
-    context: dg.AssetExecutionContext, database: DatabaseResource, asset: str, models: Sequence[str]
-) -> dg.MaterializeResult:
-    """Build, store and check the lookup of each model's newest generation."""
-    symbol = context.partition_key
-    started = time.perf_counter()
-    reports, generations, seconds = [], {}, []
-    checks: list[CheckResult] = []
-    source = "fingerprint" if asset == "lookup" else "standardised_fingerprint"
+def _lookup_asset(name: str, source: str, models: Sequence[str], description: str) -> dg.AssetsDefinition:
     lineage = {f"prob_within_{side}_hundredths": [(source, side)] for side in ("positive", "negative")}
-    for model in models:
-        with database.transaction(asset) as connection:
-            generation = generation_for_lookup(connection, symbol, context.run.run_id, model)
-            version = read_version(connection, generation)
-            tables = read_fingerprints(connection, version)
-            blocks = build_lookup(tables, version.axes)
-            reports.append(write_lookup(connection, generation, blocks, version.axes))
-        with database.transaction(f"{asset} checks") as connection:
-            found = verify_lookup(connection, generation, tables, version.axes)
-            seconds += time_lookup_reads(connection, version, TIMED_READS)
-            finish_generation(connection, generation, complete=all(check.passed for check in found))
-            rows = sum(report.rows for report in reports)
-            table = table_metadata(connection, "analytics.lookup", rows, lineage)
-        checks += found
-        generations[model] = generation
-    p95_ms = float(np.percentile(seconds, 95)) * 1000
-    timing: dict[str, float | str] = {"p95_ms": round(p95_ms, 3), "reads": float(len(seconds))}
-    return dg.MaterializeResult(
-        metadata={
-            **table,
-            "generation": generations[models[0]],
-            "generations": ", ".join(f"{model} {generation}" for model, generation in generations.items()),
-            "cells": reports[0].cells,
-            "cells_of_all_models": sum(report.cells for report in reports),
-            "bytes_on_disk": sum(report.bytes_on_disk for report in reports),
-            "sha256": reports[0].sha256,
-            "read_p95_ms": round(p95_ms, 3),
-            "build_seconds": round(time.perf_counter() - started, 3),
-        },
-        check_results=[
-            *invariant_results(merge_results(checks), asset),
-            warning_result(asset, "read_p95", p95_ms < LOOKUP_READ_SLO_MS, timing),
-        ],
+
+    @symbol_asset(
+        "numpy",
+        name=name,
+        description=description,
+        deps=[source],
+        invariants=LOOKUP_CHECKS,
+        warns={"read_p95": f"95 of 100 reads of a row take under {LOOKUP_READ_SLO_MS:.0f} ms."},
+        pool=name,
     )
+    def build(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
+        """Build, store and check the lookup of each model's newest generation."""
+        symbol = context.partition_key
+        started = time.perf_counter()
+        reports, generations, seconds = [], {}, []
+        checks: list[CheckResult] = []
+        for model in models:
+            with database.transaction(name) as connection:
+                generation = generation_for_lookup(connection, symbol, context.run.run_id, model)
+                version = read_version(connection, generation)
+                tables = read_fingerprints(connection, version)
+                blocks = build_lookup(tables, version.axes)
+                reports.append(write_lookup(connection, generation, blocks, version.axes))
+            with database.transaction(f"{name} checks") as connection:
+                found = verify_lookup(connection, generation, tables, version.axes)
+                seconds += time_lookup_reads(connection, version, TIMED_READS)
+                finish_generation(connection, generation, complete=all(check.passed for check in found))
+                rows = sum(report.rows for report in reports)
+                table = table_metadata(connection, "analytics.lookup", rows, lineage)
+            checks += found
+            generations[model] = generation
+        p95_ms = float(np.percentile(seconds, 95)) * 1000
+        timing: dict[str, float | str] = {"p95_ms": round(p95_ms, 3), "reads": float(len(seconds))}
+        return dg.MaterializeResult(
+            metadata={
+                **table,
+                "generation": generations[models[0]],
+                "generations": ", ".join(f"{model} {generation}" for model, generation in generations.items()),
+                "cells": reports[0].cells,
+                "cells_of_all_models": sum(report.cells for report in reports),
+                "bytes_on_disk": sum(report.bytes_on_disk for report in reports),
+                "sha256": reports[0].sha256,
+                "read_p95_ms": round(p95_ms, 3),
+                "build_seconds": round(time.perf_counter() - started, 3),
+            },
+            check_results=[
+                *invariant_results(merge_results(checks)),
+                warning_result("read_p95", p95_ms < LOOKUP_READ_SLO_MS, timing),
+            ],
+        )
+
+    return build
 
 
-@dg.asset(
-    partitions_def=SYMBOLS,
-    deps=["lookup"],
-    kinds={"postgres"},
-    code_version="1",
-    automation_condition=AUTOMATION,
+lookup = _lookup_asset(
+    "lookup",
+    "fingerprint",
+    BY_MOVE,
+    "prob_within for every TTC (0..3600 s, step 5), move (0..200 bps, step 1) and bucket: 8,840,181 cells.",
 )
-def active_generation(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
-    """The generation that readers see. Publishing is a one-row UPDATE; `strikecast rollback` goes back the same way."""
-    return _publish(context, database, BY_MOVE)
-
-
-@dg.asset(
-    partitions_def=SYMBOLS,
-    deps=["standardised_lookup"],
-    kinds={"postgres"},
-    code_version="1",
-    automation_condition=AUTOMATION,
+standardised_lookup = _lookup_asset(
+    "standardised_lookup",
+    "standardised_fingerprint",
+    BY_STANDARDISED_MOVE,
+    "prob_within for every whole minute, standardised move (asinh(2 z) from 0 to 7, step 0.05) and momentum group.",
 )
-def active_standardised_generation(
-    context: dg.AssetExecutionContext, database: DatabaseResource
-) -> dg.MaterializeResult:
-    """The generations of the standardised model and its relatives that readers see."""
-    return _publish(context, database, BY_STANDARDISED_MOVE)
 
 
-def _publish(
-    context: dg.AssetExecutionContext, database: DatabaseResource, models: Sequence[str]
-) -> dg.MaterializeResult:
-    """Publish the newest generation of each model in one transaction."""
-    symbol = context.partition_key
-    with database.transaction("publish") as connection:
-        versions = [publish(connection, latest_built_generation(connection, symbol, model)) for model in models]
-        table = table_metadata(connection, "analytics.active_generation", len(versions))
-    return dg.MaterializeResult(
-        metadata={
-            **table,
-            "generation": versions[0].generation,
-            "generations": ", ".join(f"{version.model} {version.generation}" for version in versions),
-            "profile": versions[0].profile,
-            "lookup_sha256": versions[0].lookup_sha256 or "",
-            "code_version": versions[0].code_version,
-        }
-    )
+def _published_asset(name: str, source: str, models: Sequence[str], description: str) -> dg.AssetsDefinition:
+    @symbol_asset(name=name, description=description, deps=[source])
+    def publish_newest(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
+        """Publish the newest generation of each model in one transaction."""
+        symbol = context.partition_key
+        with database.transaction("publish") as connection:
+            versions = [publish(connection, latest_built_generation(connection, symbol, model)) for model in models]
+            table = table_metadata(connection, "analytics.active_generation", len(versions))
+        return dg.MaterializeResult(
+            metadata={
+                **table,
+                "generation": versions[0].generation,
+                "generations": ", ".join(f"{version.model} {version.generation}" for version in versions),
+                "profile": versions[0].profile,
+                "lookup_sha256": versions[0].lookup_sha256 or "",
+                "code_version": versions[0].code_version,
+            }
+        )
+
+    return publish_newest
+
+
+active_generation = _published_asset(
+    "active_generation",
+    "lookup",
+    BY_MOVE,
+    "The generation that readers see. Publishing is a one-row UPDATE; `strikecast rollback` goes back the same way.",
+)
+active_standardised_generation = _published_asset(
+    "active_standardised_generation",
+    "standardised_lookup",
+    BY_STANDARDISED_MOVE,
+    "The generations of the standardised model and its relatives that readers see.",
+)

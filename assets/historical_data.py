@@ -1,22 +1,24 @@
 """Bars, their gaps, momentum and volatility."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 from pydantic import Field
 
-from assets.common import AUTOMATION, table_metadata, warning, warning_result
+from assets.common import chart_metadata, symbol_asset, table_metadata, warning_result
 from pipelines.domain.configuration.model import Profile
 from pipelines.domain.models.invariants import find_gaps
 from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.errors import NoDataError
-from pipelines.evaluation.model_charts import save_chart, season_chart
+from pipelines.evaluation.charts import season_chart
 from pipelines.ingestion.backfill import backfill_from_exchange, backfill_from_ticks
 from pipelines.ingestion.ingest import ingest
-from pipelines.resources import SYMBOLS, DatabaseResource, ExchangeResource, SettingsResource
+from pipelines.resources import DatabaseResource, ExchangeResource, SettingsResource, markdown_table
 from pipelines.storage.models.refit import update_volatility
 from pipelines.storage.prices.history import read_closes, summarize_bars, write_gaps, write_momentum
 
@@ -54,19 +56,14 @@ class BuildConfig(dg.Config):
     profile: Profile | None = None
 
 
-@dg.asset(
-    partitions_def=SYMBOLS,
+@symbol_asset(
+    "duckdb",
     deps=["price_files", "price_log"],
-    kinds={"postgres", "duckdb"},
-    check_specs=[
-        warning(
-            "price_history",
-            "gap_share",
-            f"At most {MOST_MISSING_SHARE:.0%} of the minutes since the first bar are missing.",
-        ),
-        warning("price_history", "newest_bar_age", f"The newest bar is at most {OLDEST_NEWEST_BAR_HOURS} h old."),
-    ],
-    code_version="1",
+    warns={
+        "gap_share": f"At most {MOST_MISSING_SHARE:.0%} of the minutes since the first bar are missing.",
+        "newest_bar_age": f"The newest bar is at most {OLDEST_NEWEST_BAR_HOURS} h old.",
+    },
+    automated=False,
     pool="price_history",
 )
 def price_history(
@@ -101,10 +98,8 @@ def price_history(
             "last_bar": dg.MetadataValue.timestamp(bars.last_bar_at),
         },
         check_results=[
-            warning_result(
-                "price_history", "gap_share", missing <= MOST_MISSING_SHARE, {"missing_pct": round(missing * 100, 4)}
-            ),
-            warning_result("price_history", "newest_bar_age", recent, {"age_hours": round(age_hours, 2)}),
+            warning_result("gap_share", missing <= MOST_MISSING_SHARE, {"missing_pct": round(missing * 100, 4)}),
+            warning_result("newest_bar_age", recent, {"age_hours": round(age_hours, 2)}),
         ],
     )
 
@@ -122,15 +117,11 @@ def _ingest_files(
         accept_corrections=config.accept_corrections,
         log=context.log.info,
     )
-    return {
-        "files": ", ".join(report.files),
-        "rows_read": report.rows_read,
-        "inserted": report.inserted,
-        "corrected": report.corrected,
-        "unchanged": report.unchanged,
-        "quarantined": report.quarantined,
-        **{f"quarantined_{reason}": count for reason, count in report.reasons.items()},
+    counts = {
+        name: getattr(report, name) for name in ("rows_read", "inserted", "corrected", "unchanged", "quarantined")
     }
+    reasons = {f"quarantined_{reason}": count for reason, count in report.reasons.items()}
+    return {"files": ", ".join(report.files), **counts, **reasons}
 
 
 def _backfill(
@@ -149,25 +140,10 @@ def _backfill(
         report = backfill_from_exchange(
             database.database, symbol, exchange.exchange, market, since, now, context.log.info
         )
-    return {
-        "origin": report.origin,
-        "since": report.since.isoformat(),
-        "until": report.until.isoformat(),
-        "requested_minutes": report.requested_minutes,
-        "inserted": report.inserted,
-        "corrected": report.corrected,
-        "quarantined": report.quarantined,
-        "still_missing_minutes": report.still_missing_minutes,
-    }
+    return {**asdict(report), "since": report.since.isoformat(), "until": report.until.isoformat()}
 
 
-@dg.asset(
-    partitions_def=SYMBOLS,
-    deps=["price_history"],
-    kinds={"postgres", "numpy"},
-    code_version="1",
-    automation_condition=AUTOMATION,
-)
+@symbol_asset("numpy", deps=["price_history"])
 def price_gap(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
     """Runs of missing minutes between a symbol's first and last bar: the gap report."""
     symbol = context.partition_key
@@ -177,25 +153,15 @@ def price_gap(context: dg.AssetExecutionContext, database: DatabaseResource) -> 
         table = table_metadata(connection, "historical_data.price_gap", len(gaps))
     longest = sorted(gaps, key=lambda gap: gap.missing_minutes, reverse=True)[:10]
     rows = [
-        f"| {datetime.fromtimestamp(gap.first_missing_minute * 60, UTC):%Y-%m-%d %H:%M} "
-        f"| {datetime.fromtimestamp(gap.last_missing_minute * 60, UTC):%Y-%m-%d %H:%M} | {gap.missing_minutes} |"
+        (*(np.datetime64(m, "m") for m in (gap.first_missing_minute, gap.last_missing_minute)), gap.missing_minutes)
         for gap in longest
     ]
-    report = "\n".join(["| first missing (UTC) | last missing | minutes |", "|---|---|---:|", *rows])
+    report = markdown_table(("first missing (UTC)", "last missing", "minutes"), rows)
     missing = sum(gap.missing_minutes for gap in gaps)
-    return dg.MaterializeResult(
-        metadata={**table, "missing_minutes": missing, "longest_gaps": dg.MetadataValue.md(report)}
-    )
+    return dg.MaterializeResult(metadata={**table, "missing_minutes": missing, "longest_gaps": report})
 
 
-@dg.asset(
-    partitions_def=SYMBOLS,
-    deps=["price_history"],
-    kinds={"postgres", "numpy"},
-    code_version="1",
-    automation_condition=AUTOMATION,
-    pool="momentum",
-)
+@symbol_asset("numpy", deps=["price_history"], pool="momentum")
 def momentum(
     context: dg.AssetExecutionContext, config: BuildConfig, settings: SettingsResource, database: DatabaseResource
 ) -> dg.MaterializeResult:
@@ -225,12 +191,10 @@ class VolatilityConfig(dg.Config):
     refit: bool = Field(default=False, description="Fit season, weights and momentum groups again from all bars.")
 
 
-@dg.asset(
-    partitions_def=SYMBOLS,
+@symbol_asset(
+    "numpy",
+    "polars",
     deps=["price_history"],
-    kinds={"postgres", "numpy", "polars"},
-    code_version="1",
-    automation_condition=AUTOMATION,
     pool="volatility",
     output_required=False,  # with too little history, models that need no volatility are built without it
 )
@@ -249,8 +213,7 @@ def volatility(
             context.log.warning(str(error))
             return
         table = table_metadata(connection, "historical_data.volatility_day", update.days, lineage)
-    chart = season_chart(update.parameters.volatility, symbol)
-    path = save_chart(chart, settings.values.reports_dir, f"{symbol.lower()}_season")
+    charts = {"season": season_chart(update.parameters.volatility, symbol)}
     yield dg.MaterializeResult(
         metadata={
             **table,
@@ -258,6 +221,6 @@ def volatility(
             "borrowed_from": update.borrowed_from or "none",
             "parameters_id": update.parameters_id,
             "days_written": update.days_written,
-            "season_chart": dg.MetadataValue.path(str(path)),
+            **chart_metadata(charts, settings, symbol),
         }
     )

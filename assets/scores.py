@@ -1,17 +1,17 @@
 """Scores: models evaluated on data that they had not seen, and live answers compared with outcomes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from assets.common import table_metadata, warning, warning_result
+from assets.common import symbol_asset, table_metadata, warning_result
 from pipelines.domain.evaluation.promotion import band_errors, evaluate_challenger
 from pipelines.domain.evaluation.score_report import ScoreRow, live_rows, merged_tallies
 from pipelines.domain.evaluation.scoring import brier_difference
 from pipelines.evaluation.calibration_report import write_report
 from pipelines.evaluation.score_runs import DEFAULT_MODELS, ScoreReport, read_history, score_symbol
-from pipelines.resources import SYMBOLS, DatabaseResource, SettingsResource
+from pipelines.resources import DatabaseResource, SettingsResource, markdown_table
 from pipelines.storage.evaluation.scores import (
     LIVE,
     WALK_FORWARD,
@@ -31,27 +31,18 @@ DRIFT_AGE = timedelta(days=28)
 BENCHMARK_MODEL = "momentum"
 
 
-@dg.asset(
-    partitions_def=SYMBOLS,
+@symbol_asset(
+    "numpy",
+    "html",
     deps=["price_history", "volatility"],
-    kinds={"postgres", "numpy", "html"},
-    check_specs=[
-        warning(
-            "calibration",
-            "no_band_is_off",
-            "In no tenth of hours by volatility the champion is off by more than 3 points (|move| >= 0.5 % in 60 "
-            "minutes).",
-        ),
-        warning(
-            "calibration",
-            "better_than_momentum",
-            "The champion's Brier score is better than momentum's, with the whole 95 % interval over weeks.",
-        ),
-        warning(
-            "calibration", "no_drift", "The champion's skill is at most a point lower than in the run of a month ago."
-        ),
-    ],
-    code_version="1",
+    warns={
+        "no_band_is_off": "In no tenth of hours by volatility the champion is off by more than 3 points (|move| >= "
+        "0.5 % in 60 minutes).",
+        "better_than_momentum": "The champion's Brier score is better than momentum's, with the whole 95 % interval "
+        "over weeks.",
+        "no_drift": "The champion's skill is at most a point lower than in the run of a month ago.",
+    },
+    automated=False,
     pool="calibration",
 )
 def calibration(
@@ -76,7 +67,7 @@ def calibration(
             "score_run": number,
             "report": dg.MetadataValue.path(str(write_report(report, settings.values.reports_dir, now))),
             "champion": champion,
-            "scores": dg.MetadataValue.md(_score_table(list(pooled.values()))),
+            "scores": _score_table(pooled.values()),
         },
         check_results=_checks(report, champion, pooled, earlier),
     )
@@ -93,19 +84,16 @@ def _checks(
     drift = None if skill is None or before is None else skill - before
     return [
         warning_result(
-            "calibration",
             "no_band_is_off",
             abs(errors[worst]) <= MOST_BAND_ERROR_POINTS,
             {"champion": champion, "worst_band": str(worst), "off_by_points": round(errors[worst], 3)},
         ),
         warning_result(
-            "calibration",
             "better_than_momentum",
             champion == BENCHMARK_MODEL or difference.high < 0.0,
             {"brier_difference": difference.estimate, "low": difference.low, "high": difference.high},
         ),
         warning_result(
-            "calibration",
             "no_drift",
             drift is None or drift >= -MOST_DRIFT,
             {"skill_change": "no run of a month ago" if drift is None else round(drift, 5)},
@@ -113,13 +101,7 @@ def _checks(
     ]
 
 
-@dg.asset(
-    partitions_def=SYMBOLS,
-    deps=["answer", "price_log"],
-    kinds={"postgres", "numpy"},
-    code_version="1",
-    pool="live_calibration",
-)
+@symbol_asset("numpy", deps=["answer", "price_log"], automated=False, pool="live_calibration")
 def live_calibration(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
     """Yesterday's sampled live answers compared with outcomes: analytics.score, origin live."""
     symbol, now = context.partition_key, datetime.now(UTC)
@@ -136,9 +118,7 @@ def live_calibration(context: dg.AssetExecutionContext, database: DatabaseResour
             write_scores(connection, symbol, LIVE, (start, stop), {}, rows, context.run.run_id)
         table = table_metadata(connection, "analytics.score", len(rows))
     pooled = [row for row in rows if row.dimension == "all"]
-    return dg.MaterializeResult(
-        metadata={**table, "answers_settled": settled, "scores": dg.MetadataValue.md(_score_table(pooled))}
-    )
+    return dg.MaterializeResult(metadata={**table, "answers_settled": settled, "scores": _score_table(pooled)})
 
 
 class Challenge(dg.Config):
@@ -147,11 +127,9 @@ class Challenge(dg.Config):
     model: str
 
 
-@dg.asset(
-    partitions_def=SYMBOLS,
+@symbol_asset(
     deps=["price_history", "volatility", "calibration", "active_generation", "active_standardised_generation"],
-    kinds={"postgres"},
-    code_version="1",
+    automated=False,
     pool="calibration",
 )
 def champion_change(
@@ -183,18 +161,14 @@ def champion_change(
     )
 
 
-def _score_table(rows: Sequence[ScoreRow]) -> str:
-    """Pooled scores as Markdown."""
-    lines = [
-        "| model | cases | Brier | skill over climatology | mean probability | observed frequency |",
-        "|---|---:|---:|---|---:|---:|",
-    ]
+def _score_table(rows: Iterable[ScoreRow]) -> dg.MarkdownMetadataValue:
+    """Pooled scores."""
+    header = ("model", "cases", "Brier", "skill over climatology", "mean probability", "observed frequency")
+    lines = []
     for row in rows:
         skill = ""
         if row.skill is not None and row.skill_low is not None and row.skill_high is not None:
             skill = f"{100 * row.skill:.2f} % ({100 * row.skill_low:.2f} .. {100 * row.skill_high:.2f})"
-        lines.append(
-            f"| {row.model} | {row.n:,} | {row.brier:.5f} | {skill} | {100 * row.mean_probability:.2f} % "
-            f"| {100 * row.observed_frequency:.2f} % |"
-        )
-    return "\n".join(lines)
+        shares = (f"{100 * share:.2f} %" for share in (row.mean_probability, row.observed_frequency))
+        lines.append((row.model, row.n, f"{row.brier:.5f}", skill, *shares))
+    return markdown_table(header, lines)

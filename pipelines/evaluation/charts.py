@@ -1,33 +1,96 @@
-"""Charts of stored scores."""
+"""Charts of fitted models, written as PNG files, and of stored scores, for the calibration report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.atomic_files import atomic_write
 from pipelines.domain.evaluation.score_report import BAND_CELL, REFERENCE, ScoreRow
+from pipelines.domain.models.fingerprint import FingerprintSet
+from pipelines.domain.prices.volatility import QUARTERS_PER_DAY, VolatilityParameters
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: Inches.
 WIDTH = 7.2
+DPI = 96
 #: Bins with fewer cases are omitted: minutes and strikes of one time are far from independent.
 MIN_CASES = 1000
 COLOURS = {"standardised": "#2f7ed8", "momentum": "#e07b39", "student_t": "#3a9a5b", "normal": "#9b59b6"}
 GREY = "#7f7f7f"
 
 
-def new_chart(width: float, height: float) -> "Figure":
-    """An empty chart, size in inches. Imports matplotlib only now: it takes 30 MB that a live session does not need."""
-    from matplotlib.figure import Figure
+def save_chart(figure: "Figure", folder: Path, name: str) -> Path:
+    """Write a chart as `{folder}/charts/{name}.png`, replacing the old one in one step."""
+    path = folder / "charts" / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as partial:
+        figure.savefig(partial, format="png", dpi=DPI)
+    return path
 
-    return Figure(figsize=(width, height), layout="constrained")
+
+def baseline_heat_map(fingerprints: FingerprintSet, symbol: str) -> "Figure":
+    """P(move at least h after t) of the baseline: time to close down, move across."""
+    table = fingerprints.index(None)
+    moves = np.array(fingerprints.nodes) / 100
+    percent = np.concatenate([fingerprints.negative[table][:, :0:-1], fingerprints.positive[table]], axis=1)
+    figure, axes = _new_chart(3.4)
+    extent = (-moves[-1], moves[-1], fingerprints.horizons + 0.5, 0.5)
+    image = axes.imshow(percent, aspect="auto", vmin=0, vmax=50, origin="upper", extent=extent)
+    title = f"{symbol}, all bars: percent of moves at or past a threshold"
+    axes.set(title=title, xlabel="move, %", ylabel="TTC, minutes")
+    figure.colorbar(image, ax=axes, label="%")
+    return figure
+
+
+def momentum_chart(fingerprints: FingerprintSet, symbol: str, move_bps: int = 50) -> "Figure":
+    """P(move at least `move_bps` after 15 and 60 minutes) by momentum bucket, both directions."""
+    column = fingerprints.nodes.index(move_bps)
+    buckets = [bucket for bucket in fingerprints.buckets if bucket is not None]
+    tables = [fingerprints.index(bucket) for bucket in buckets]
+    figure, axes = _new_chart(3.0)
+    for minutes, style in ((15, "--"), (60, "-")):
+        row = min(minutes, fingerprints.horizons) - 1
+        rises, falls = (side[tables, row, column] for side in (fingerprints.positive, fingerprints.negative))
+        axes.plot(buckets, rises, style, color="tab:blue", label=f"rise, {row + 1} min")
+        axes.plot(buckets, falls, style, color="tab:orange", label=f"fall, {row + 1} min")
+    title = f"{symbol}: percent of moves of {move_bps / 100:.2f} % or more, by momentum bucket"
+    axes.set(title=title, xlabel="momentum bucket", ylim=(0, None))
+    _finish(axes, "%")
+    return figure
+
+
+def season_chart(parameters: VolatilityParameters, symbol: str) -> "Figure":
+    """Seasonal factor of volatility by quarter-hour of the day (UTC), on weekdays and on weekends."""
+    figure, axes = _new_chart(2.8)
+    hours = np.arange(QUARTERS_PER_DAY) / 4
+    for label, part in (("weekday", slice(0, QUARTERS_PER_DAY)), ("weekend", slice(QUARTERS_PER_DAY, None))):
+        axes.step(hours, np.sqrt(parameters.season[part]), where="post", label=label)
+    title = f"{symbol}: size of a minute's move by quarter-hour, 1 = average"
+    axes.set(title=title, xlabel="hour, UTC", xlim=(0, 24), ylim=(0, None))
+    _finish(axes, "factor")
+    return figure
+
+
+def standardised_chart(tables: Mapping[str, FingerprintSet], symbol: str) -> "Figure":
+    """P(a rise of at least z sigmas after 60 minutes) on a log scale, for each model of the standardised move."""
+    figure, axes = _new_chart(3.0)
+    for name, table in tables.items():
+        z = np.sinh(np.array(table.nodes) / 100.0) / 2.0
+        shown = z <= 8.0
+        axes.semilogy(z[shown], np.maximum(table.positive[0, -1][shown], 1e-4), label=name)
+    axes.set(title=f"{symbol}: percent of rises of at least z sigmas after 60 minutes", xlabel="z")
+    _finish(axes, "%")
+    return figure
 
 
 def reliability_by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
     """Reliability diagram of the volatility bands, one panel per model; perfect forecasts are on the diagonal."""
-    chart = new_chart(WIDTH, 3.5)
+    chart = _new_figure(3.5)
     panels = chart.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
     largest = 0.0
     for axes, model in zip(panels, models, strict=True):
@@ -37,14 +100,9 @@ def reliability_by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Fig
         for band in range(10):
             points = [_percent(row) for row in bins if row.level.startswith(f"{band}/")]
             label = {0: "calmest tenth", 9: "most volatile tenth"}.get(band)
-            axes.plot(
-                *np.reshape(points, (-1, 2)).T,
-                color=_band_colour(band),
-                linewidth=1.2,
-                marker=".",
-                markersize=3,
-                label=label,
-            )
+            colour = (0.15 + 0.75 * band / 9, 0.45 - 0.2 * band / 9, 0.85 - 0.7 * band / 9)  # from blue to red
+            predicted, observed = np.reshape(points, (-1, 2)).T
+            axes.plot(predicted, observed, color=colour, linewidth=1.2, marker=".", markersize=3, label=label)
         axes.set(title=model, xlabel="predicted probability, %")
         axes.grid(alpha=0.25)
     limits = (0.0, min(100.0, 1.05 * largest) or 100.0)
@@ -55,8 +113,7 @@ def reliability_by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Fig
 
 def predicted_and_observed(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
     """Predicted probability and observed frequency of |move| >= 0.5 % after 60 minutes, by volatility band."""
-    chart = new_chart(WIDTH, 2.9)
-    axes = chart.subplots()
+    chart, axes = _new_chart(2.9)
     for number, model in enumerate(models):
         found = sorted(_select(rows, model, BAND_CELL), key=lambda row: int(row.level))
         bands = [int(row.level) + 1 for row in found]
@@ -73,8 +130,7 @@ def predicted_and_observed(rows: Sequence[ScoreRow], models: Sequence[str]) -> "
 
 def skill_by_ttc(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
     """Skill over climatology by time to close."""
-    chart = new_chart(WIDTH, 2.9)
-    axes = chart.subplots()
+    chart, axes = _new_chart(2.9)
     reference = {row.level: row.brier for row in _select(rows, REFERENCE, "ttc_minutes")}
     for model in models:
         found = sorted(_select(rows, model, "ttc_minutes"), key=lambda row: int(row.level))
@@ -88,8 +144,7 @@ def skill_by_ttc(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
 
 def skill_by_quarter(rows: Sequence[ScoreRow], models: Sequence[str]) -> "Figure":
     """Skill over climatology of each fold, with its 95 % interval."""
-    chart = new_chart(WIDTH, 2.9)
-    axes = chart.subplots()
+    chart, axes = _new_chart(2.9)
     for number, model in enumerate(models):
         found = sorted(_select(rows, model, "quarter"), key=lambda row: row.level)
         known = [(row.level, row.skill, row.skill_low, row.skill_high) for row in found if row.skill is not None]
@@ -119,7 +174,13 @@ def _finish(axes: "Axes", ylabel: str) -> None:
     axes.legend(fontsize=8, frameon=False)
 
 
-def _band_colour(band: int) -> tuple[float, float, float]:
-    """From blue (calmest) to red (most volatile)."""
-    share = band / 9
-    return (0.15 + 0.75 * share, 0.45 - 0.2 * share, 0.85 - 0.7 * share)
+def _new_figure(height: float) -> "Figure":
+    """Imports matplotlib only now: it takes 30 MB that a live session does not need."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def _new_chart(height: float) -> tuple["Figure", "Axes"]:
+    figure = _new_figure(height)
+    return figure, figure.subplots()
