@@ -82,16 +82,10 @@ def update_alerts(
             log(f"{alert.title}: {alert.text}")
             _append(settings, alert, log)
         all_urls = tuple(range(len(settings.alerts.urls)))
-        pending = (
-            before.pending if server else tuple(one.key for one in found if one.transient and one.key not in active)
-        )
-        undelivered = (*before.undelivered, *(Undelivered(alert, all_urls) for alert in changed))
-        state = State(
-            before.watching_since,
-            others | active,
-            pending,
-            undelivered[-MAX_UNDELIVERED:],
-        )
+        transient = tuple(one.key for one in found if one.transient and one.key not in active)
+        undelivered = (*before.undelivered, *(Undelivered(alert, all_urls) for alert in changed))[-MAX_UNDELIVERED:]
+        pending = before.pending if server else transient
+        state = State(before.watching_since, others | active, pending, undelivered)
         if state != before or not _path(settings).exists():
             _write(settings, state, log)  # before the delivery: a crash may repeat a message, but not lose one
         if state.undelivered:
@@ -108,15 +102,12 @@ def deliver(settings: Settings, title: str, text: str, addresses: Sequence[int],
 
     Raises SettingsError for an invalid URL.
     """
-    addresses = [index for index in addresses if index < len(settings.alerts.urls)]
-    if not addresses:
-        return ()
-    from apprise import Apprise
+    urls, failed = settings.alerts.urls, []
+    for index in (one for one in addresses if one < len(urls)):
+        from apprise import Apprise
 
-    failed = []
-    for index in addresses:
         receiver = Apprise()
-        if not receiver.add(settings.alerts.urls[index].get_secret_value()):
+        if not receiver.add(urls[index].get_secret_value()):
             raise SettingsError(f"alerts.urls: URL {index + 1} is invalid: use one of apprise's, such as mailtos://")
         if not receiver.notify(title=title, body=text):
             failed.append(index)
@@ -130,15 +121,13 @@ def alerts_lock(settings: Settings) -> Iterator[None]:
     settings.home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(settings.home / "alerts.lock", is_singleton=True)  # reentrant: `update_alerts` within the context
     try:
-        lock.acquire(timeout=LOCK_SECONDS)
+        locked = lock.acquire(timeout=LOCK_SECONDS)
     except Timeout as error:
         raise StateError(
             f"{lock.lock_file} has been locked for {LOCK_SECONDS:g} s: another process is delivering alerts; try again"
         ) from error
-    try:
+    with locked:
         yield
-    finally:
-        lock.release()
 
 
 def _path(settings: Settings) -> Path:

@@ -9,17 +9,14 @@ from pipelines.domain.monitoring.audit.targets import Breach, Severity
 
 GIBIBYTE = 2**30
 MIN_DAYS_AHEAD = 3
+DAY = timedelta(days=1)
 #: Time that a job may wait and run after it is due.
 GRACE = timedelta(hours=2)
-#: Maximum age of the assets of maintenance.
+#: Maximum age of the last success of jobs and assets of maintenance.
 FRESH_FOR = {
-    "make_partitions": timedelta(days=1) + GRACE,
-    "vacuum_database": timedelta(days=1) + GRACE,
-    "rotate_logs": timedelta(days=1) + GRACE,
-    "retention": timedelta(days=1) + GRACE,
-    "price_archive": timedelta(days=31) + GRACE,
-    "backup": timedelta(days=1) + GRACE,
-    "restores": timedelta(days=7) + GRACE,
+    **dict.fromkeys(("make_partitions", "vacuum_database", "rotate_logs", "retention", "backup"), DAY + GRACE),
+    "restores": 7 * DAY + GRACE,
+    "price_archive": 31 * DAY + GRACE,
     "audit": timedelta(hours=1) + GRACE,
 }
 
