@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from pipelines.domain.monitoring.audit.document import audit_document
+from pipelines.domain.monitoring.audit.findings import Kind
 from pipelines.domain.monitoring.audit.measurements import formatted
-from pipelines.domain.monitoring.audit.report import Kind
 from pipelines.domain.monitoring.audit.targets import Judgement, Severity, State
 from pipelines.errors import BackupError, DatabaseError, StrikecastError
 from pipelines.maintenance import archive
@@ -16,8 +16,7 @@ from pipelines.maintenance.backup_copies import rotate_copies
 from pipelines.maintenance.restore import run_drill
 from pipelines.maintenance.vacuum import autovacuum_drift
 from pipelines.monitoring.audit.declarations import targets
-from pipelines.monitoring.audit.render import markdown
-from pipelines.monitoring.audit.reports import report_paths
+from pipelines.monitoring.audit.reports import markdown, report_paths
 from pipelines.monitoring.audit.run import run as run_audit
 from pipelines.resources import DatabaseResource, SettingsResource, markdown_table, planning_time
 

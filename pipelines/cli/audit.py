@@ -10,7 +10,7 @@ import typer
 from pipelines.cli import console
 from pipelines.cli.arguments import Json, command_settings
 from pipelines.deployment import migrated_database
-from pipelines.domain.monitoring.audit.report import Audit, Kind
+from pipelines.domain.monitoring.audit.findings import Audit, Kind
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -70,7 +70,7 @@ def compare(
     """Compare two audits, and separate changes from noise. Example: `strikecast audit compare before`"""
     from pipelines.domain.monitoring.audit.comparison import compare_all
     from pipelines.domain.monitoring.audit.document import comparison_document
-    from pipelines.monitoring.audit.render import terminal
+    from pipelines.monitoring.audit.reports import terminal
     from pipelines.storage.monitoring.audits import find_audit, read_audit, read_earlier_values
     from pipelines.storage.postgres.connection import Role
 
@@ -82,11 +82,8 @@ def compare(
     if not json:
         console.result.print(terminal(comparison_document(first, second, found)))
         return
-    changes = [
-        asdict(one)
-        | {"difference": one.difference, "difference_unit": one.difference_unit, "relative_pct": one.relative}
-        for one in found.changes
-    ]
+    derived = ("outcome", "difference", "difference_unit", "relative_pct")
+    changes = [asdict(one) | {name: getattr(one, name) for name in derived} for one in found.changes]
     console.print_json({"changes": changes, "only_before": found.only_before, "only_after": found.only_after})
 
 
@@ -116,17 +113,17 @@ def schema() -> None:
 
 def _print(audit: Audit, output: Format) -> None:
     from pipelines.domain.monitoring.audit.document import audit_document
-    from pipelines.monitoring.audit import prometheus, render, reports
+    from pipelines.monitoring.audit import reports
 
     document = audit_document(audit)
     match output:
         case Format.TERMINAL:
-            console.result.print(render.terminal(document))
+            console.result.print(reports.terminal(document))
         case Format.MARKDOWN:
-            sys.stdout.write(render.markdown(document))
+            sys.stdout.write(reports.markdown(document))
         case Format.HTML:
-            sys.stdout.write(render.html(document))
+            sys.stdout.write(reports.html(document))
         case Format.JSON:
             console.print_json(reports.json_document(audit))
         case Format.PROMETHEUS:
-            sys.stdout.write(prometheus.metrics(audit).decode())
+            sys.stdout.write(reports.metrics(audit).decode())

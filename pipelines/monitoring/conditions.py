@@ -1,12 +1,13 @@
 """Collect the facts that alert rules apply to: jobs, restore drills, probability files, disks, the database."""
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from pipelines.domain.monitoring.alerts import FRESH_FOR, DiskFacts, Facts, FileFacts, JobFacts
-from pipelines.domain.monitoring.audit.targets import LOOKED_BACK, Breach, lasting_breaches
+from pipelines.domain.monitoring.audit.targets import BREACH_WINDOW, lasting_breaches
 from pipelines.errors import DatabaseError
 from pipelines.live.file_reader import read_view
 from pipelines.monitoring.alert_delivery import read_state
@@ -28,45 +29,38 @@ ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 
 def collect_facts(settings: Settings, database: Database, instance: dg.DagsterInstance, now: datetime) -> Facts:
     """The state of the system at `now` (aware UTC); a database that cannot be used is one of the facts."""
-    error, published, ahead, skipped = None, {}, None, {}
-    breaches: tuple[Breach, ...] = ()
+    drill, drill_problem = _restore_drill(instance)
+    facts = Facts(
+        watching_since=read_state(settings, now).watching_since,
+        jobs=[*(_job(instance, job, asset) for job, asset in (dict.fromkeys(OP_JOBS) | ASSET_OF_JOB).items()), drill],
+        drill_problem=drill_problem,
+        disks=_disks(settings),
+    )
     try:
         with database.connect("watchdog", Role.PIPELINE) as connection:
             published = champion_generations(connection, list(settings.symbols))
-            ahead = count_days_ahead(connection)
-            skipped = repeatedly_skipped(connection)
-            breaches = lasting_breaches(read_judgements(connection, now - LOOKED_BACK), now)
-    except DatabaseError as trouble:
-        error = str(trouble)
-    drill, drill_problem = _restore_drill(instance)
-    return Facts(
-        watching_since=read_state(settings, now).watching_since,
-        database_error=error,
-        jobs=[
-            *(_op_job(instance, job) for job in OP_JOBS),
-            *(_job(instance, job, asset) for job, asset in ASSET_OF_JOB.items()),
-            drill,
-        ],
-        drill_problem=drill_problem,
-        files=[_probability_file(settings, symbol, now) for symbol in published],
-        disks=_disks(settings),
-        days_ahead=ahead,
-        repeatedly_skipped=skipped,
-        breaches=breaches,
-    )
+            views = {symbol: read_view(settings.output_dir, symbol, now) for symbol in published}
+            return replace(
+                facts,
+                files=[FileFacts(symbol, view.file_age_seconds, view.reasons) for symbol, view in views.items()],
+                days_ahead=count_days_ahead(connection),
+                repeatedly_skipped=repeatedly_skipped(connection),
+                breaches=lasting_breaches(read_judgements(connection, now - BREACH_WINDOW), now),
+            )
+    except DatabaseError as error:
+        return replace(facts, database_error=str(error))
 
 
-def _job(instance: dg.DagsterInstance, job: str, asset: str) -> JobFacts:
-    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
-    succeeded_at = None if event is None else datetime.fromtimestamp(event.timestamp, UTC)
-    return JobFacts(job, succeeded_at, FRESH_FOR[asset], _failed_run(instance, job, succeeded_at))
-
-
-def _op_job(instance: dg.DagsterInstance, job: str) -> JobFacts:
-    succeeded = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
-    newest = next(iter(instance.get_run_records(succeeded, limit=1)), None)
-    succeeded_at = None if newest is None else datetime.fromtimestamp(newest.end_time or 0.0, UTC)
-    return JobFacts(job, succeeded_at, FRESH_FOR[job], _failed_run(instance, job, succeeded_at))
+def _job(instance: dg.DagsterInstance, job: str, asset: str | None) -> JobFacts:
+    """Facts of a job, which last succeeded when its asset was materialized or, without one, when its run did."""
+    if asset is None:
+        succeeded = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
+        times = [record.end_time or 0.0 for record in instance.get_run_records(succeeded, limit=1)]
+    else:
+        event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+        times = [] if event is None else [event.timestamp]
+    succeeded_at = datetime.fromtimestamp(times[0], UTC) if times else None
+    return JobFacts(job, succeeded_at, FRESH_FOR[asset or job], _failed_run(instance, job, succeeded_at))
 
 
 def _failed_run(instance: dg.DagsterInstance, job: str, succeeded_at: datetime | None) -> str | None:
@@ -94,11 +88,6 @@ def _restore_drill(instance: dg.DagsterInstance) -> tuple[JobFacts, str | None]:
             problem = "it ended without a result"
     failed_run = _failed_run(instance, DRILL_JOB, evaluated_at)
     return JobFacts(DRILL_JOB, evaluated_at, FRESH_FOR["restores"], failed_run), problem
-
-
-def _probability_file(settings: Settings, symbol: str, now: datetime) -> FileFacts:
-    view = read_view(settings.output_dir, symbol, now)
-    return FileFacts(symbol, view.file_age_seconds, view.reasons)
 
 
 def _disks(settings: Settings) -> list[DiskFacts]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pipelines.domain.monitoring.audit.findings import explain, missed_targets
+from pipelines.domain.monitoring.audit.findings import Audit, Kind, explain, missed_targets
 from pipelines.domain.monitoring.audit.measurements import (
     Detection,
     Gap,
@@ -16,7 +16,6 @@ from pipelines.domain.monitoring.audit.measurements import (
     percentiles,
     single,
 )
-from pipelines.domain.monitoring.audit.report import Audit, Kind
 from pipelines.domain.monitoring.audit.targets import judge
 from pipelines.monitoring.audit.declarations import explanations, targets
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipelines.domain.monitoring.audit.findings import Explanation
+from pipelines.domain.monitoring.audit.findings import Finding
 from pipelines.domain.monitoring.audit.targets import Target
 
 
@@ -19,13 +19,15 @@ def targets() -> tuple[Target, ...]:
 
 
 @cache
-def explanations() -> dict[str, Explanation]:
-    """Explanations of detections by kind; a missed target is of the kind `target TITLE`."""
+def explanations() -> dict[str, Finding]:
+    """Findings without evidence by kind of detection; a missed target is of the kind `target TITLE`."""
     declared = _read("findings.toml")
     for target in _read("targets.toml")["target"]:
         explanation = {"title": f"missed: {target['title']}", "severity": target["severity"], "area": target["area"]}
         declared[f"target {target['title']}"] = target["advice"] | explanation
-    return TypeAdapter(dict[str, Explanation]).validate_python(declared)
+    defaults = {"area": "database", "evidence": ""}
+    complete = {kind: {"key": kind, **defaults, **texts} for kind, texts in declared.items()}
+    return TypeAdapter(dict[str, Finding]).validate_python(complete)
 
 
 def parse_targets(entries: Sequence[Mapping[str, Any]]) -> tuple[Target, ...]:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -18,10 +17,6 @@ from pipelines.monitoring.audit.operations import timed
 CGROUP = Path("/sys/fs/cgroup")
 #: Version 1 of control groups writes "no limit" as a number larger than this.
 NO_LIMIT = 2**60
-DISK_RATES = (
-    ("bytes", "host_disk_throughput", Unit.BYTES_PER_SECOND),
-    ("count", "host_disk_operations", Unit.PER_SECOND),
-)
 
 
 class Window:
@@ -42,9 +37,11 @@ class Window:
             found.add_gap("disk throughput", "the system does not count it")
             return found
         for way in ("read", "write"):
-            for what, name, unit in DISK_RATES:
-                count = getattr(disk, f"{way}_{what}") - getattr(self._disk, f"{way}_{what}")
-                found.add(name, unit, count / seconds, way=way)
+            size, count = (
+                getattr(disk, f"{way}_{what}") - getattr(self._disk, f"{way}_{what}") for what in ("bytes", "count")
+            )
+            found.add("host_disk_throughput", Unit.BYTES_PER_SECOND, size / seconds, way=way)
+            found.add("host_disk_operations", Unit.PER_SECOND, count / seconds, way=way)
         return found
 
 
@@ -80,7 +77,7 @@ def measure_sync(folders: Mapping[str, Path], writes: int, sync: Callable[[int],
     for label, folder in folders.items():
         try:
             with TemporaryFile(dir=folder, buffering=0) as file:
-                samples = timed(partial(_write, file, sync), repeat(bytes(8192), writes), pauses=0.0)
+                samples = timed(partial(_write, file, sync), [bytes(8192)] * writes, pauses=0.0)
         except OSError as error:
             found.add_gap(f"syncing the disk of {label}", error.strerror or str(error))
             continue

@@ -8,11 +8,9 @@ from pipelines.domain.models import probability
 from pipelines.domain.models.interpolation import interpolate_beyond
 from pipelines.domain.monitoring.audit.measurements import Measurement, Measurements, Statistic, Unit
 from pipelines.domain.prices.bars import SECONDS_PER_MINUTE
-from pipelines.errors import StrikecastError
 from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.models.generations import active_generation, read_version
 from pipelines.storage.models.tables import read_fingerprints, read_lookup_rows
-from pipelines.storage.monitoring.server_statistics import database_errors
 from pipelines.storage.postgres.connection import Connection
 
 #: Strikes of a ladder, which one row answers.
@@ -32,12 +30,7 @@ def measure(connection: Connection, symbols: Sequence[str], ladders: int) -> Mea
     if not published:
         found.add_gap("lookup accuracy", "no symbol has a published generation")
     for symbol in published:
-        try:
-            with database_errors():
-                differences = tuple(_differences(connection, symbol, ladders))
-        except StrikecastError as error:
-            found.add_gap(f"lookup accuracy of {symbol}", str(error))
-            continue
+        differences = tuple(_differences(connection, symbol, ladders))
         if not differences:
             found.add_gap(f"lookup accuracy of {symbol}", "the rows that were read are empty")
             continue

@@ -12,7 +12,7 @@ from pipelines.domain.monitoring.audit.measurements import Gap, Measurements, Un
 from pipelines.processes.pid_file import process_tree, read_pid_file
 from pipelines.resources import RUN_TITLE
 from pipelines.settings import Settings
-from pipelines.storage.monitoring.server_statistics import read_processes
+from pipelines.storage.monitoring.measurements import NOT_LOCAL, read_processes
 from pipelines.storage.postgres.connection import Connection
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -43,51 +43,6 @@ ROLES = (
     ("watch_orphans", "log watcher"),
     ("tail -F", "log watcher"),
 )
-
-
-@dataclass(frozen=True)
-class ProcessInventory:
-    """Processes with their roles, such as `live session` or `postgres checkpointer`.
-
-    `complete`: no process is missing, so that totals are meaningful.
-    """
-
-    roles: Mapping[psutil.Process, str]
-    gaps: Sequence[Gap] = ()
-    complete: bool = True
-
-
-#: Reason why the server's processes are not measured.
-NOT_LOCAL = "the server's processes are not visible from this machine"
-
-
-def inventory(settings: Settings, connection: Connection | None) -> ProcessInventory:
-    """Processes of the running `strikecast up`, and those of the server where they are visible."""
-    found: dict[psutil.Process, str] = {}
-    gaps = []
-    supervisor = _supervisor(settings)
-    if supervisor is None:
-        gaps.append(Gap("processes of strikecast", "`strikecast up` is not running here"))
-    else:
-        found |= {one: "supervisor" if one == supervisor else _role(one) for one in process_tree(supervisor)}
-    if connection is None:
-        gaps.append(Gap("processes of the server", "the server is not available"))
-    elif not is_local(connection):
-        gaps.append(Gap("processes of the server", NOT_LOCAL))
-    elif (listed := read_processes(connection)) is None:
-        gaps.append(Gap("processes of the server", "insufficient privilege to see what each does"))
-    else:
-        for pid, name in listed:
-            with suppress(psutil.NoSuchProcess):
-                found[psutil.Process(pid)] = f"postgres {name}"
-        with suppress(psutil.Error):
-            # `pg_stat_activity` lists neither the postmaster nor the logger.
-            postmaster = psutil.Process(psutil.Process(connection.info.backend_pid).ppid())
-            loggers = [one for one in postmaster.children() if one not in found and "logger" in " ".join(one.cmdline())]
-            found |= {postmaster: "postgres postmaster"} | dict.fromkeys(loggers, "postgres logger")
-    return ProcessInventory(found, gaps, complete=not gaps)
-
-
 #: What is measured of each process.
 UNITS = {
     "cpu": Unit.PERCENT_OF_A_CORE,
@@ -103,12 +58,47 @@ WITH_TOTAL = ("cpu", "count", "uss", "threads")
 WITH_LARGEST = ("uss", "threads")
 
 
+@dataclass(frozen=True)
+class ProcessInventory:
+    """Processes with their roles, such as `live session` or `postgres checkpointer`; with gaps some are missing."""
+
+    roles: Mapping[psutil.Process, str]
+    gaps: Sequence[Gap] = ()
+
+
+def inventory(settings: Settings, connection: Connection | None) -> ProcessInventory:
+    """Processes of the running `strikecast up`, and those of the server where they are visible."""
+    found: dict[psutil.Process, str] = {}
+    gaps, server = [], "processes of the server"
+    supervisor = _supervisor(settings)
+    if supervisor is None:
+        gaps.append(Gap("processes of strikecast", "`strikecast up` is not running here"))
+    else:
+        found |= {one: "supervisor" if one == supervisor else _role(one) for one in process_tree(supervisor)}
+    if connection is None:
+        gaps.append(Gap(server, "the server is not available"))
+    elif not is_local(connection):
+        gaps.append(Gap(server, NOT_LOCAL))
+    elif (listed := read_processes(connection)) is None:
+        gaps.append(Gap(server, "insufficient privilege to see what each does"))
+    else:
+        for pid, name in listed:
+            with suppress(psutil.NoSuchProcess):
+                found[psutil.Process(pid)] = f"postgres {name}"
+        with suppress(psutil.Error):
+            # `pg_stat_activity` lists neither the postmaster nor the logger.
+            postmaster = psutil.Process(psutil.Process(connection.info.backend_pid).ppid())
+            loggers = [one for one in postmaster.children() if one not in found and "logger" in " ".join(one.cmdline())]
+            found |= {postmaster: "postgres postmaster"} | dict.fromkeys(loggers, "postgres logger")
+    return ProcessInventory(found, gaps)
+
+
 def measure(found: ProcessInventory, seconds: float) -> Measurements:
     """CPU over a window, then memory, threads and age, by name; and totals.
 
     A process that ends within the window is a gap. There are no totals unless every other process was measured.
     """
-    measured, complete = Measurements(), found.complete
+    measured, complete = Measurements(), not found.gaps
     for process in found.roles:
         with suppress(psutil.Error):
             process.cpu_percent()  # the next call returns the average since this one
@@ -161,12 +151,11 @@ class Cost:
 
     def add(self, connection: Connection) -> None:
         """Add the CPU time of the server's process of a connection that is about to be closed."""
-        used = None
+        before, self.server_seconds = self.server_seconds, None
         with suppress(psutil.Error):
-            if is_local(connection):
+            if before is not None and is_local(connection):
                 times = psutil.Process(connection.info.backend_pid).cpu_times()
-                used = times.user + times.system
-        self.server_seconds = None if used is None or self.server_seconds is None else self.server_seconds + used
+                self.server_seconds = before + times.user + times.system
 
 
 def _supervisor(settings: Settings) -> psutil.Process | None:

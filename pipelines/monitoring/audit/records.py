@@ -11,7 +11,7 @@ from pipelines.maintenance.backup import list_backups
 from pipelines.maintenance.log_rotation import log_sizes
 from pipelines.settings import Settings
 from pipelines.storage.models.champions import champion_generations
-from pipelines.storage.monitoring import records
+from pipelines.storage.monitoring import measurements
 from pipelines.storage.postgres.connection import Connection
 
 #: Tolerated difference between the clock of the file system and this machine's.
@@ -28,7 +28,7 @@ def measure_files(settings: Settings, connection: Connection, now: datetime) -> 
     published = champion_generations(connection, list(settings.symbols))
     if not published:
         found.add_gap("files", "no symbol has a published generation")
-    since = records.refreshed_since(connection)
+    since = measurements.refreshed_since(connection)
     for symbol in published:
         view = read_view(settings.output_dir, symbol, now)
         if view.file_age_seconds is not None and view.file_age_seconds < -CLOCK_SKEW_SECONDS:
@@ -48,7 +48,7 @@ def measure_files(settings: Settings, connection: Connection, now: datetime) -> 
 
 def measure_records(settings: Settings, connection: Connection, now: datetime) -> Measurements:
     """Builds, maintenance runs, availability of live sessions, time since the last backup and retention."""
-    found = records.measure_records(connection, now)
+    found = measurements.measure_records(connection, now)
     since = {f"without_{one.labels['job']}": one.value for one in found.items if one.name == "maintenance_age"}
     valid = _valid_backups(settings)
     if valid:

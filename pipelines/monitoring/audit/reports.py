@@ -1,26 +1,110 @@
-"""Reports of the newest audit as files: a page, JSON for machines, and metrics for Prometheus.
+"""Reports of an audit: in a terminal, as Markdown, as a page, as JSON for machines, and as metrics for Prometheus.
 
 The schema of the JSON is `docs/audit.schema.json`, printed by `strikecast audit schema`.
 """
 
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import orjson
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from pipelines.atomic_files import atomic_write
-from pipelines.domain.monitoring.audit.document import audit_document
-from pipelines.domain.monitoring.audit.findings import Finding, Scorecard
-from pipelines.domain.monitoring.audit.measurements import Gap, Statistic, Unit
-from pipelines.domain.monitoring.audit.report import Audit, Kind
-from pipelines.domain.monitoring.audit.targets import Judgement
-from pipelines.monitoring.audit import prometheus
-from pipelines.monitoring.audit.render import html
+from pipelines.domain.monitoring.audit.document import Document, Section, audit_document
+from pipelines.domain.monitoring.audit.findings import Audit, Finding, Kind, Scorecard
+from pipelines.domain.monitoring.audit.measurements import Gap, Measurement, Statistic, Unit
+from pipelines.domain.monitoring.audit.targets import Judgement, Severity, State
 from pipelines.settings import Settings
+
+#: A text column is at least as wide as its longest word, up to so many letters.
+LONGEST_WORD = 32
+MIN_TEXT_WIDTH = 12
+STYLES = {
+    "P0": "bold white on red",
+    "P1": "bold red",
+    "P2": "yellow",
+    "P3": "dim",
+    "missed": "bold red",
+    "met": "green",
+}
+PREFIX = "strikecast_"
+#: Suffix of a metric's name, and the factor to its base unit.
+BASE_UNITS = {
+    Unit.SECONDS: ("_seconds", 1.0),
+    Unit.MILLISECONDS: ("_seconds", 1e-3),
+    Unit.BYTES: ("_bytes", 1.0),
+    Unit.BYTES_PER_SECOND: ("_bytes_per_second", 1.0),
+    Unit.BYTES_PER_DAY: ("_bytes_per_day", 1.0),
+    Unit.PER_SECOND: ("_per_second", 1.0),
+    Unit.PERCENT: ("_ratio", 1e-2),
+    Unit.PERCENT_OF_A_CORE: ("_cores", 1e-2),
+    Unit.POINTS: ("_ratio", 1e-2),
+    Unit.PER_CORE: ("_per_core", 1.0),
+    Unit.COUNT: ("", 1.0),
+}
+
+
+def terminal(document: Document) -> RenderableType:
+    """A report for rich."""
+    parts: list[RenderableType] = [Text(document.title, style="bold"), Text(document.lead, style="dim")]
+    for section in document.sections:
+        parts += [Text(), Text(section.title, style="bold cyan")]
+        if section.lead:
+            parts.append(Text(section.lead))
+        if section.rows:
+            parts.append(_table(section))
+    return Group(*parts)
+
+
+def _table(section: Section) -> Table:
+    """Numbers are never wrapped; text wraps between words."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="underline")
+    numbers = len(section.header) - section.text_columns
+    widest = max(MIN_TEXT_WIDTH, LONGEST_WORD - 4 * numbers) // max(1, section.text_columns - 1)
+    for column, name in enumerate(section.header):
+        cells = [row[column] for row in section.rows]
+        if column < section.text_columns:
+            longest = max((len(word) for cell in cells for word in cell.split()), default=0)
+            table.add_column(name, overflow="fold", min_width=min(longest, widest))
+        else:
+            width = max(len(cell) for cell in cells)
+            table.add_column(name, justify="right", overflow="fold", no_wrap=True, min_width=width)
+    for row in section.rows:
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+    return table
+
+
+def markdown(document: Document) -> str:
+    """A report for a file, or an asset's metadata."""
+    lines = [f"# {document.title}", "", document.lead]
+    for section in document.sections:
+        lines += ["", f"## {section.title}", ""]
+        if section.lead:
+            lines += [section.lead, ""]
+        if section.rows:
+            rule = ["---" if column < section.text_columns else "---:" for column in range(len(section.header))]
+            lines += [_line(section.header), _line(rule), *(_line(row) for row in section.rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def html(document: Document) -> str:
+    """A report as a page without external resources."""
+    source = resources.files("pipelines.monitoring.audit").joinpath("page.html").read_text(encoding="utf-8")
+    return jinja2.Environment(autoescape=True).from_string(source).render(document=document)
 
 
 class _Published(BaseModel):
@@ -77,6 +161,41 @@ def json_schema() -> dict[str, Any]:
     return dialect | PublishedAudit.model_json_schema(mode="serialization")
 
 
+def metrics(audit: Audit) -> bytes:
+    """Measurements by name, then findings, targets and grade."""
+    registry = CollectorRegistry(auto_describe=False)
+
+    def gauge(name: str, documentation: str, samples: Sequence[tuple[Mapping[str, str], float]]) -> None:
+        """A label that only some of the samples have is empty for the others."""
+        names = sorted({label for labels, _ in samples for label in labels})
+        metric = Gauge(PREFIX + name, documentation, names, registry=registry)
+        for labels, value in samples:
+            (metric.labels(*(labels.get(label, "") for label in names)) if names else metric).set(value)
+
+    by_name: dict[str, list[Measurement]] = defaultdict(list)
+    for one in audit.measurements:
+        suffix = BASE_UNITS[one.unit][0]
+        by_name[one.name.removesuffix(suffix) + suffix].append(one)
+    for name, measurements in sorted(by_name.items()):
+        several = any(one.statistic is not Statistic.LAST for one in measurements)
+        samples = [
+            ({**one.labels, **({"statistic": one.statistic} if several else {})}, one.value * BASE_UNITS[one.unit][1])
+            for one in measurements
+        ]
+        gauge(name, f"{measurements[0].name.replace('_', ' ')}, by the newest audit", samples)
+    gauge("audit_timestamp_seconds", "time the audit ended", [({"kind": audit.kind}, audit.finished_at.timestamp())])
+    if audit.scorecard.points is not None:
+        gauge("audit_points", "points of 100", [({"grade": audit.scorecard.grade}, audit.scorecard.points)])
+    gauge("audit_gaps", "number of things not measured", [({}, len(audit.gaps))])
+    counts = Counter(one.severity for one in audit.findings)
+    gauge("audit_findings", "number of findings", [({"severity": one}, counts[one]) for one in Severity])
+    judged = [(one.target, one.state) for one in audit.judgements if one.state is not State.NOT_MEASURED]
+    labels = [{"target": target.check, "severity": target.severity, "area": target.area} for target, _ in judged]
+    states = [float(state is State.MET) for _, state in judged]
+    gauge("target_met", "1 met, 0 missed", list(zip(labels, states, strict=True)))
+    return generate_latest(registry)
+
+
 @dataclass(frozen=True)
 class Reports:
     """Paths of the reports."""
@@ -99,7 +218,7 @@ def write_reports(settings: Settings, audit: Audit) -> None:
     for path, content in (
         (paths.page, html(audit_document(audit)).encode()),
         (paths.json, orjson.dumps(json_document(audit), option=orjson.OPT_INDENT_2)),
-        (paths.metrics, prometheus.metrics(audit)),
+        (paths.metrics, metrics(audit)),
     ):
         with atomic_write(path) as partial:
             partial.write_bytes(content)

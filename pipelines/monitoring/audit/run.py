@@ -6,31 +6,33 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 
-from pipelines.domain.monitoring.audit.findings import explain, missed_targets
-from pipelines.domain.monitoring.audit.history import BANDED, anomalies
-from pipelines.domain.monitoring.audit.measurements import Gap, Measurement, Measurements, Unit
-from pipelines.domain.monitoring.audit.report import Audit, Kind
+from pipelines.domain.monitoring.audit.comparison import BANDED, anomalies
+from pipelines.domain.monitoring.audit.findings import Audit, Kind, explain, missed_targets
+from pipelines.domain.monitoring.audit.measurements import Measurements, Unit
 from pipelines.domain.monitoring.audit.targets import judge
-from pipelines.errors import DatabaseError
+from pipelines.errors import StrikecastError
 from pipelines.log import Log
-from pipelines.monitoring.audit import database as databases
-from pipelines.monitoring.audit import host, lookups, operations, processes, queries, records
+from pipelines.monitoring.audit import host, lookups, operations, processes, records
 from pipelines.monitoring.audit.declarations import explanations, targets
 from pipelines.monitoring.audit.reports import write_reports
 from pipelines.processes.priority import Background, in_background, lower_process_priority
 from pipelines.settings import Settings
+from pipelines.storage.monitoring import measurements as statistics
 from pipelines.storage.monitoring.audits import read_history, store_audit
-from pipelines.storage.monitoring.records import measure_live_session
-from pipelines.storage.monitoring.server_statistics import database_errors
-from pipelines.storage.postgres.connection import Connection, Database, Role, full_message
+from pipelines.storage.postgres.connection import (
+    Connection,
+    Database,
+    DriverError,
+    Role,
+    full_message,
+    primary_message,
+)
 
 _logger = logging.getLogger(__name__)
-Result = TypeVar("Result")
-Step = Callable[[], Measurements]
 #: An audit must not delay others.
 TIMEOUTS: dict[str, Any] = {"statement_timeout_seconds": 20, "lock_timeout_seconds": 1}
 #: Bands are computed from the audits of so many days.
@@ -69,10 +71,10 @@ def run(
 
 def _store(settings: Settings, database: Database, audit: Audit, log: Log, run_id: str | None) -> Audit:
     try:
-        with database.connect("audit", Role.PIPELINE) as connection, database_errors():
+        with database.connect("audit", Role.PIPELINE) as connection:
             audit = replace(audit, audit_id=store_audit(connection, audit, run_id))
-    except DatabaseError as error:
-        log(f"the audit is not stored: {error}")
+    except (StrikecastError, DriverError) as error:
+        log(f"the audit is not stored: {primary_message(error)}")
     try:
         write_reports(settings, audit)
     except Exception as error:  # the audit is stored: a report that cannot be written must not fail it
@@ -86,26 +88,43 @@ def collect(settings: Settings, database: Database, kind: Kind, log: Log = lambd
 
     Everything but the timing of single calls runs at low priority.
     """
-    started_at, cost, effort, database = _now(), processes.Cost(), EFFORT[kind], replace(database, **TIMEOUTS)
-    window, collector = host.Window(), Collector(log)
-    folders = {"home": settings.home, "backups": settings.backups_dir}
+    started_at, effort, symbols = _now(), EFFORT[kind], list(settings.symbols)
+    window, folders = host.Window(), {"home": settings.home, "backups": settings.backups_dir}
     with in_background() as background:
-        role, version, inventory = background(lambda: _connect(collector, settings, database))
-        server = Server(database, role, cost, background)
-        steps: dict[str, Step] = {
-            "machine": lambda: host.measure(folders),
-            "disks": lambda: host.measure_sync(folders, effort.syncs),
-            "processes": lambda: background(lambda: processes.measure(inventory, effort.window_seconds)),
-            "backups and logs": lambda: background(lambda: records.measure_backups_and_logs(settings, _now())),
-        }
-        for name, step in (steps | (_server_steps(server, settings, effort) if version else {})).items():
-            collector.collect(name, step)
+        audit = Collector(log, replace(database, **TIMEOUTS), background)
+        version, inventory = background(lambda: _connect(audit, settings))
+        audit.found.gaps += inventory.gaps
+        audit.collect("machine", lambda: host.measure(folders))
+        audit.collect("disks", lambda: host.measure_sync(folders, effort.syncs))
+        audit.collect("processes", lambda: background(lambda: processes.measure(inventory, effort.window_seconds)))
+        audit.collect(
+            "backups and logs", lambda: background(lambda: records.measure_backups_and_logs(settings, _now()))
+        )
         if version:
-            measured = list(collector.found.items)
-            collector.collect("bands", server.step(lambda one: _bands(one, measured, started_at)))
-        collector.collect("CPU and disks", window.measure)
-        collector.collect("cost of the audit", lambda: _cost(cost, with_server=bool(version)))
-    found = collector.unique()
+            audit.query("tables", lambda one: statistics.measure_tables(one, _now()))
+            audit.query("server", lambda one: statistics.measure_server(one, _server_memory(one)))
+            audit.query("statements", statistics.measure_statements)
+            audit.query("files", lambda one: records.measure_files(settings, one, _now()))
+            audit.query("builds, maintenance, sessions", lambda one: records.measure_records(settings, one, _now()))
+            audit.query("live session", lambda one: statistics.measure_live_session(one, _now()))
+            audit.query("lookup", lambda one: lookups.measure(one, symbols, effort.ladders))
+            audit.query("read without an index", lambda one: operations.measure_scans(one, symbols[0], effort.scans))
+            audit.query(
+                "operations that write", lambda one: operations.measure_writes(one, effort.operations), timed=True
+            )
+            audit.query(
+                "operations that read",
+                lambda one: operations.measure_reads(one, symbols[0], effort.operations),
+                timed=True,
+            )
+            audit.collect(
+                "hot queries",
+                lambda: operations.measure_queries(audit.database, audit.role, symbols, effort.calls, audit.cost),
+            )
+            audit.query("bands", lambda one: _bands(one, audit.found, started_at))
+        audit.collect("CPU and disks", window.measure)
+        audit.collect("cost of the audit", lambda: _cost(audit.cost, with_server=bool(version)))
+    found = audit.found
     judgements = judge(targets(), found.items)
     detections = [*found.detections, *missed_targets(judgements, found.items)]
     return Audit(
@@ -115,7 +134,7 @@ def collect(settings: Settings, database: Database, kind: Kind, log: Log = lambd
         metadata.version("strikecast"),
         version,
         _machine(),
-        cost.own_seconds,
+        audit.cost.own_seconds,
         tuple(found.items),
         tuple(found.gaps),
         judgements,
@@ -123,105 +142,66 @@ def collect(settings: Settings, database: Database, kind: Kind, log: Log = lambd
     )
 
 
-@dataclass(frozen=True)
-class Server:
-    """Runs each step on a connection of its own."""
+@dataclass
+class Collector:
+    """Collects the results of steps; a step that fails is a gap."""
 
+    log: Log
     database: Database
-    role: Role
-    cost: processes.Cost
     background: Background
+    role: Role = Role.AUDITOR
+    cost: processes.Cost = field(default_factory=processes.Cost)
+    found: Measurements = field(default_factory=Measurements)
 
-    def timed(self, measure: Callable[[Connection], Result]) -> Result:
-        """Run a step that times calls, at normal priority."""
-        with self.database.connect("audit", self.role, autocommit=True) as connection, database_errors():
-            try:
-                return measure(connection)
-            finally:
-                self.cost.add(connection)
+    def collect(self, name: str, step: Callable[[], Measurements]) -> None:
+        """Run a step and keep its results."""
+        self.log(name)
+        try:
+            self.found.extend(step())
+        except (StrikecastError, DriverError) as error:
+            self.found.add_gap(name, primary_message(error))
+        except Exception as error:
+            _logger.exception("audit: %s", name)
+            self.found.add_gap(name, f"{type(error).__name__}: {full_message(error)}")
 
-    def step(self, measure: Callable[[Connection], Result]) -> Callable[[], Result]:
-        """A step at low priority, in the server too where that is permitted."""
+    def query(self, name: str, measure: Callable[[Connection], Measurements], *, timed: bool = False) -> None:
+        """Run a step on a connection of its own, at low priority unless it times calls."""
 
-        def slowly(connection: Connection) -> Result:
-            if processes.is_local(connection):
-                lower_process_priority(connection.info.backend_pid)
-            return measure(connection)
+        def step() -> Measurements:
+            with self.database.connect("audit", self.role, autocommit=True) as connection:
+                if not timed and processes.is_local(connection):
+                    lower_process_priority(connection.info.backend_pid)
+                try:
+                    return measure(connection)
+                finally:
+                    self.cost.add(connection)
 
-        return lambda: self.background(lambda: self.timed(slowly))
-
-
-def _server_steps(server: Server, settings: Settings, effort: Effort) -> dict[str, Step]:
-    symbols = list(settings.symbols)
-    return {
-        "tables": server.step(lambda one: databases.measure_tables(one, _now())),
-        "server": server.step(databases.measure_server),
-        "statements": server.step(databases.measure_statements),
-        "files": server.step(lambda one: records.measure_files(settings, one, _now())),
-        "builds, maintenance, sessions": server.step(lambda one: records.measure_records(settings, one, _now())),
-        "live session": server.step(lambda one: measure_live_session(one, _now())),
-        "lookup": server.step(lambda one: lookups.measure(one, symbols, effort.ladders)),
-        "read without an index": server.step(lambda one: operations.measure_scans(one, symbols[0], effort.scans)),
-        "operations": lambda: server.timed(lambda one: operations.measure(one, symbols[0], effort.operations)),
-        "queries": lambda: queries.measure(server.database, server.role, symbols, effort.calls, server.cost),
-    }
+        self.collect(name, step if timed else lambda: self.background(step))
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass
-class Collector:
-    """Collects the results of steps; a step that fails is a gap."""
-
-    log: Log
-    found: Measurements = field(default_factory=Measurements)
-
-    def collect(self, name: str, step: Step) -> None:
-        """Run a step and keep its results."""
-        self.log(name)
+def _connect(audit: Collector, settings: Settings) -> tuple[str, processes.ProcessInventory]:
+    """The server's version (empty without a server) and the processes; without the auditor's rights, as a reader."""
+    for role, subject in ((Role.AUDITOR, "rights of the auditor"), (Role.READER, "database")):
+        audit.role = role
         try:
-            self.found.extend(step())
-        except DatabaseError as error:
-            self.found.add_gap(name, str(error))
-        except Exception as error:
-            _logger.exception("audit: %s", name)
-            self.found.add_gap(name, f"{type(error).__name__}: {full_message(error)}")
-
-    def unique(self) -> Measurements:
-        """Results in which each key occurs once: of two measurements with one key the first, and a gap."""
-        by_key: dict[str, Measurement] = {}
-        twice = [one.key for one in self.found.items if by_key.setdefault(one.key, one) is not one]
-        gaps = [Gap(key, "it was measured twice; the first measurement counts") for key in twice]
-        return Measurements(list(by_key.values()), [*self.found.gaps, *gaps], self.found.detections)
+            with audit.database.connect("audit", role, autocommit=True) as connection:
+                return str(connection.info.server_version), processes.inventory(settings, connection)
+        except (StrikecastError, DriverError) as error:
+            audit.found.add_gap(subject, primary_message(error))
+    return "", processes.inventory(settings, None)
 
 
-def _connect(
-    collector: Collector, settings: Settings, database: Database
-) -> tuple[Role, str, processes.ProcessInventory]:
-    """The role to use, the server's version (empty without a server), and the processes to measure."""
-    role, version = Role.AUDITOR, ""
-    try:
-        with database.connect("audit", role, autocommit=True):
-            pass
-    except DatabaseError as error:
-        role = Role.READER
-        collector.found.add_gap("rights of the auditor", str(error))
-    try:
-        with database.connect("audit", role, autocommit=True) as connection, database_errors():
-            version = str(connection.info.server_version)
-            inventory = processes.inventory(settings, connection)
-    except DatabaseError as error:
-        version, inventory = "", processes.inventory(settings, None)
-        collector.found.add_gap("database", str(error))
-    collector.found.gaps += inventory.gaps
-    return role, version, inventory
+def _server_memory(connection: Connection) -> int | None:
+    return host.memory_total() if processes.is_local(connection) else None
 
 
-def _bands(connection: Connection, measured: list[Measurement], now: datetime) -> Measurements:
+def _bands(connection: Connection, found: Measurements, now: datetime) -> Measurements:
     history = read_history(connection, list(BANDED), now - timedelta(days=BAND_DAYS), now)
-    return Measurements(detections=anomalies(measured, history))
+    return Measurements(detections=anomalies(found.items, history))
 
 
 def _cost(cost: processes.Cost, *, with_server: bool) -> Measurements:
@@ -230,7 +210,7 @@ def _cost(cost: processes.Cost, *, with_server: bool) -> Measurements:
     if with_server:
         found.add("audit_cpu", Unit.SECONDS, cost.server_seconds, of="server")
         if cost.server_seconds is None:
-            found.add_gap("cost of the audit in the server", processes.NOT_LOCAL)
+            found.add_gap("cost of the audit in the server", statistics.NOT_LOCAL)
     return found
 
 

@@ -1,7 +1,6 @@
 """Stored audits: measurements with their samples, gaps, judgements, findings, and named baselines."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -9,8 +8,9 @@ from psycopg.rows import dict_row
 from psycopg.types.json import JsonbDumper
 from pydantic import TypeAdapter
 
-from pipelines.domain.monitoring.audit.history import History, Reading
-from pipelines.domain.monitoring.audit.report import Audit
+from pipelines.domain.monitoring.audit.comparison import History
+from pipelines.domain.monitoring.audit.findings import Audit
+from pipelines.domain.monitoring.audit.measurements import Reading
 from pipelines.domain.monitoring.audit.targets import JudgedAudit
 from pipelines.errors import NoDataError
 from pipelines.storage.postgres.connection import Connection
@@ -27,8 +27,7 @@ def store_audit(connection: Connection, audit: Audit, run_id: str | None) -> int
         head = vars(audit) | {"run_id": run_id, "points": card.points, "grade": card.grade}
         row = cursor.execute(SQL["insert_audit"], head).fetchone()
         assert row is not None
-        number = {"audit_id": int(row[0])}
-
+        audit_id = int(row[0])
         measurements = [
             vars(one) | {"key": one.key, "value": one.value, "samples": list(one.samples)} for one in audit.measurements
         ]
@@ -38,8 +37,8 @@ def store_audit(connection: Connection, audit: Audit, run_id: str | None) -> int
             ("insert_audit_finding", [asdict(one) for one in audit.findings]),
             ("insert_audit_judgement", [asdict(one) | asdict(one.target) for one in audit.judgements]),
         ):
-            cursor.executemany(SQL[statement], [row | number for row in rows])
-    return number["audit_id"]
+            cursor.executemany(SQL[statement], [row | {"audit_id": audit_id} for row in rows])
+    return audit_id
 
 
 def read_audit(connection: Connection, audit_id: int) -> Audit:
@@ -53,26 +52,20 @@ def read_audit(connection: Connection, audit_id: int) -> Audit:
     return TypeAdapter(Audit).validate_python(head)
 
 
+def first_readings(connection: Connection, names: Sequence[str], since: datetime) -> dict[str, Reading]:
+    """By key, the measurements with these names in the oldest audit since then (aware UTC) that has them."""
+    rows = connection.execute(SQL["first_readings"], [list(names), since])
+    return {key: Reading(at.astimezone(UTC), value) for key, at, value in rows}
+
+
 def read_history(connection: Connection, names: Sequence[str], since: datetime, before: datetime) -> History:
     """Values of the measurements with these names in audits between two times (aware UTC), oldest first."""
-    found: dict[str, list[Reading]] = defaultdict(list)
-    for key, at, value in connection.execute(SQL["audit_history"], [since, before, list(names)]):
-        found[key].append(Reading(at.astimezone(UTC), float(value)))
-    return found
+    return dict(connection.execute(SQL["audit_history"], [since, before, list(names)]).fetchall())
 
 
-def counts_before(connection: Connection, name: str, since: datetime) -> dict[str, Reading]:
-    """A count of each table, such as its rows, in the oldest audit since then (aware UTC) that has it."""
-    rows = connection.execute(SQL["counts_before"], {"name": name, "since": since}).fetchall()
-    return {table: Reading(at.astimezone(UTC), float(value)) for table, at, value in rows}
-
-
-def read_earlier_values(connection: Connection, audit: Audit, limit: int = 30) -> Mapping[str, Sequence[float]]:
-    """By key, the values of the newest audits of the same kind before a stored one, oldest first."""
-    found: dict[str, list[float]] = defaultdict(list)
-    for key, value in connection.execute(SQL["audit_earlier_values"], [audit.kind, audit.audit_id, limit]):
-        found[key].append(float(value))
-    return found
+def read_earlier_values(connection: Connection, audit: Audit, limit: int = 30) -> History:
+    """Values of the newest audits of the same kind before a stored one, oldest first."""
+    return dict(connection.execute(SQL["audit_earlier_values"], [audit.kind, audit.audit_id, limit]).fetchall())
 
 
 def read_judgements(connection: Connection, since: datetime) -> list[JudgedAudit]:
@@ -88,11 +81,11 @@ def find_audit(connection: Connection, reference: str | None = None) -> int:
         return int(reference)
     statement = "newest_audit" if reference is None else "baseline_audit"
     row = connection.execute(SQL[statement], {"name": reference}).fetchone()
-    if row is None and reference is not None:
-        raise NoDataError(f"there is no baseline {reference!r}: run `strikecast audit baseline {reference}`")
-    if row is None:
+    if row is not None:
+        return int(row[0])
+    if reference is None:
         raise NoDataError("there is no audit yet: run `strikecast audit run`")
-    return int(row[0])
+    raise NoDataError(f"there is no baseline {reference!r}: run `strikecast audit baseline {reference}`")
 
 
 def name_baseline(connection: Connection, name: str, audit_id: int) -> None:

@@ -6,6 +6,7 @@ RETURNING audit_id
 -- name: insert_audit_figure
 INSERT INTO ops.audit_figure (audit_id, key, name, labels, unit, statistic, value, samples, note)
 VALUES (%(audit_id)s, %(key)s, %(name)s, %(labels)s, %(unit)s, %(statistic)s, %(value)s, %(samples)s, %(note)s)
+ON CONFLICT (audit_id, key) DO NOTHING
 
 -- name: insert_audit_judgement
 INSERT INTO ops.audit_judgement
@@ -52,21 +53,17 @@ FROM ops.audit_finding WHERE audit_id = %s ORDER BY severity, key
 SELECT name, why FROM ops.audit_gap WHERE audit_id = %s ORDER BY name, why
 
 -- name: audit_history
-SELECT key, started_at, value FROM ops.audit_figure JOIN ops.audit USING (audit_id)
-WHERE started_at >= %s AND started_at < %s AND name = ANY (%s) ORDER BY key, started_at
+SELECT key, array_agg(value ORDER BY started_at) FROM ops.audit_figure JOIN ops.audit USING (audit_id)
+WHERE started_at >= %s AND started_at < %s AND name = ANY (%s) GROUP BY key
 
 -- name: audit_earlier_values
-SELECT key, value FROM ops.audit_figure
-JOIN (
-    SELECT audit_id FROM ops.audit WHERE kind = %s AND audit_id < %s ORDER BY audit_id DESC LIMIT %s
-) AS newest USING (audit_id)
-ORDER BY key, audit_id
+SELECT key, array_agg(value ORDER BY audit_id) FROM ops.audit_figure
+JOIN (SELECT audit_id FROM ops.audit WHERE kind = %s AND audit_id < %s ORDER BY audit_id DESC LIMIT %s) AS newest USING (audit_id)
+GROUP BY key
 
--- name: counts_before
-SELECT DISTINCT ON (labels ->> 'table') labels ->> 'table' AS table, started_at, value
-FROM ops.audit_figure JOIN ops.audit USING (audit_id)
-WHERE name = %(name)s AND started_at >= %(since)s
-ORDER BY labels ->> 'table', started_at
+-- name: first_readings
+SELECT DISTINCT ON (key) key, started_at, value FROM ops.audit_figure JOIN ops.audit USING (audit_id)
+WHERE name = ANY (%s) AND started_at >= %s ORDER BY key, started_at
 
 -- name: judged_audits
 SELECT started_at AS at, jsonb_agg(

@@ -14,13 +14,11 @@ from auditing import value_of
 from waiting import wait_until
 
 from pipelines.domain.monitoring.audit.document import audit_document
-from pipelines.domain.monitoring.audit.findings import explain
-from pipelines.domain.monitoring.audit.report import Kind
+from pipelines.domain.monitoring.audit.findings import Kind, explain
 from pipelines.errors import NoDataError
-from pipelines.monitoring.audit import processes, queries
+from pipelines.monitoring.audit import operations, processes
 from pipelines.monitoring.audit.declarations import explanations
-from pipelines.monitoring.audit.render import html, markdown
-from pipelines.monitoring.audit.reports import json_document
+from pipelines.monitoring.audit.reports import html, json_document, markdown
 from pipelines.monitoring.audit.run import collect, run
 from pipelines.settings import Settings
 from pipelines.storage.monitoring.audits import find_audit, name_baseline, read_audit
@@ -150,7 +148,7 @@ def test_a_query_without_its_index_is_a_severe_finding(published: Database, sett
         connection.execute("ALTER DATABASE {} SET enable_indexscan = off".format(published.parameters["dbname"]))
         connection.execute("ALTER DATABASE {} SET enable_bitmapscan = off".format(published.parameters["dbname"]))
     try:
-        measured = queries.measure(published, Role.AUDITOR, ["BTC"], 5, processes.Cost())
+        measured = operations.measure_queries(published, Role.AUDITOR, ["BTC"], 5, processes.Cost())
     finally:
         with published.connect("test", None) as connection:
             connection.execute("ALTER DATABASE {} RESET ALL".format(published.parameters["dbname"]))

@@ -8,12 +8,11 @@ from programs import postgresql_with_contrib
 from server_folders import server_folder
 
 from pipelines.domain.monitoring.audit.document import audit_document
-from pipelines.domain.monitoring.audit.findings import explain
-from pipelines.domain.monitoring.audit.report import Audit, Kind
-from pipelines.monitoring.audit.database import measure_server, measure_statements
+from pipelines.domain.monitoring.audit.findings import Audit, Kind, explain
 from pipelines.monitoring.audit.declarations import explanations
 from pipelines.monitoring.audit.run import collect
 from pipelines.settings import load_settings
+from pipelines.storage.monitoring.measurements import measure_server, measure_statements
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.embedded import EmbeddedServer
 from pipelines.storage.postgres.schema import migrate
@@ -86,7 +85,7 @@ def test_fsync_off_is_a_severe_finding(cluster: tuple[EmbeddedServer, str]) -> N
         connection.execute("SELECT pg_reload_conf()")
         try:
             with database.connect("test", Role.AUDITOR, autocommit=True) as auditor:
-                measured = measure_server(auditor)
+                measured = measure_server(auditor, None)
         finally:
             connection.execute("ALTER SYSTEM RESET fsync")
             connection.execute("SELECT pg_reload_conf()")

@@ -10,7 +10,7 @@ from processes import kill_all, postmaster
 from server_folders import server_folder
 from waiting import TIMEOUT_SECONDS, wait_until
 
-from pipelines.storage.monitoring.server_statistics import measure_standbys
+from pipelines.storage.monitoring.measurements import measure_standbys
 from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.embedded import EmbeddedServer, postgres_bin_dir
 

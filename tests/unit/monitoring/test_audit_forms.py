@@ -17,10 +17,8 @@ from typer.main import get_command
 
 from pipelines.cli.main import app
 from pipelines.domain.monitoring.audit.document import Document, audit_document
-from pipelines.monitoring.audit import render
 from pipelines.monitoring.audit.declarations import explanations
-from pipelines.monitoring.audit.prometheus import metrics
-from pipelines.monitoring.audit.reports import json_document, json_schema
+from pipelines.monitoring.audit.reports import html, json_document, json_schema, markdown, metrics, terminal
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -32,7 +30,7 @@ def document() -> Document:
 
 @pytest.fixture(scope="module")
 def page(document: Document) -> str:
-    return render.html(document)
+    return html(document)
 
 
 def cells(document: Document) -> list[str]:
@@ -40,19 +38,19 @@ def cells(document: Document) -> list[str]:
 
 
 def test_page_and_markdown_have_every_cell_of_every_section(document: Document, page: str) -> None:
-    markdown = render.markdown(document)
+    text = markdown(document)
     for section in document.sections:
         assert f">{escape(section.title)}</h2>" in page
-        assert f"\n## {section.title}\n" in markdown
+        assert f"\n## {section.title}\n" in text
     shown = re.findall(r"<td[^>]*>(.*?)</td>", page)
     assert [unescape(cell) for cell in shown] == cells(document)
     for cell in cells(document):
-        assert cell.replace("|", "\\|") in markdown, cell
+        assert cell.replace("|", "\\|") in text, cell
 
 
 def test_the_terminal_has_every_number_at_eighty_columns(document: Document) -> None:
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    console.print(render.terminal(document))
+    console.print(terminal(document))
     shown = console.export_text()
     for section in document.sections:
         for row in section.rows:

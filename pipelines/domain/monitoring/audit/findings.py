@@ -1,10 +1,13 @@
-"""Findings: problems with evidence, likely cause and remedy; and the grade that follows from them."""
+"""An audit as a whole: findings with evidence, likely cause and remedy, and the grade that follows from them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
 from typing import Any, ClassVar
 
-from pipelines.domain.monitoring.audit.measurements import Detection, Measurement, formatted
+from pipelines.domain.monitoring.audit.measurements import Detection, Gap, Measurement, formatted
 from pipelines.domain.monitoring.audit.targets import Area, Judgement, Severity, State
 
 
@@ -27,40 +30,28 @@ class Finding:
     """A command to try; may be empty."""
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """What a kind of detection means; title, cause and command may have placeholders."""
+def explain(detections: Sequence[Detection], explanations: Mapping[str, Finding]) -> tuple[Finding, ...]:
+    """Findings by severity, one for each key. Raises KeyError for a kind that is not declared.
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
-    severity: Severity
-    title: str
-    cause: str
-    remedy: str
-    area: Area = Area.DATABASE
-    effort: str = "minutes"
-    command: str = ""
-
-
-def explain(detections: Sequence[Detection], explanations: Mapping[str, Explanation]) -> tuple[Finding, ...]:
-    """Findings by severity, one for each key. Raises KeyError for a kind that is not declared."""
+    `explanations`: by kind, findings without evidence, whose title, cause and command may have placeholders.
+    """
     found = {}
     for one in detections:
         of_kind, labels = explanations[one.kind], {"subject": one.subject, **one.labels}
-        title, cause, command = (text.format(**labels) for text in (of_kind.title, of_kind.cause, of_kind.command))
-        texts = (title, one.evidence, cause, of_kind.remedy, of_kind.effort, command)
-        found[one.key] = Finding(one.key, of_kind.severity, of_kind.area, *texts)
+        texts = {name: getattr(of_kind, name).format(**labels) for name in ("title", "cause", "command")}
+        found[one.key] = replace(of_kind, key=one.key, evidence=one.evidence, **texts)
     return tuple(sorted(found.values(), key=lambda one: (one.severity, one.key)))
 
 
 def missed_targets(judgements: Sequence[Judgement], measurements: Sequence[Measurement]) -> list[Detection]:
     """A detection for each missed target, of the kind `target TITLE`."""
-    symbols = {one.key: one.labels.get("symbol", "SYMBOL") for one in measurements}
+    by_key = {one.key: one for one in measurements}
     found = []
     for judgement in judgements:
-        target, value, key = judgement.target, judgement.value, judgement.key or ""
-        if judgement.state is State.MISSED and value is not None:
-            evidence = f"{formatted(value, target.unit)}, wanted {target.bound_text} ({key})"
-            labels = {"symbol": symbols.get(key, "SYMBOL")}
+        if judgement.state is State.MISSED and judgement.key is not None:
+            target, worst = judgement.target, by_key[judgement.key]
+            evidence = f"{formatted(worst.value, target.unit)}, wanted {target.bound_text} ({worst.key})"
+            labels = {"symbol": worst.labels.get("symbol", "SYMBOL")}
             found.append(Detection(f"target {target.title}", "", evidence, labels))
     return found
 
@@ -100,3 +91,33 @@ def score(findings: Sequence[Finding], judgements: Sequence[Judgement]) -> Score
         return Scorecard(areas, None, "-")
     points = sum(WEIGHTS[area] * points for area, points in known.items()) / sum(WEIGHTS[area] for area in known)
     return Scorecard(areas, points, next(letter for least, letter in GRADES if points >= least))
+
+
+class Kind(StrEnum):
+    """How much an audit measures."""
+
+    QUICK = "quick"
+    FULL = "full"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was measured, and what follows; times in UTC; `cpu_seconds` of the audit's own process."""
+
+    kind: Kind
+    started_at: datetime
+    finished_at: datetime
+    code_version: str
+    server_version: str
+    machine: Mapping[str, Any]
+    cpu_seconds: float
+    measurements: tuple[Measurement, ...]
+    gaps: tuple[Gap, ...]
+    judgements: tuple[Judgement, ...]
+    findings: tuple[Finding, ...]
+    audit_id: int | None = None
+
+    @cached_property
+    def scorecard(self) -> Scorecard:
+        """Points by area, from the findings."""
+        return score(self.findings, self.judgements)

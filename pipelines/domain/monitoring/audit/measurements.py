@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, ClassVar
@@ -41,18 +42,6 @@ class Statistic(StrEnum):
 PERCENTILES = {Statistic.P50: 50.0, Statistic.P95: 95.0, Statistic.P99: 99.0}
 
 
-def statistic_of(statistic: Statistic, samples: Sequence[float]) -> float:
-    """A statistic of at least one sample; percentiles by linear interpolation."""
-    match statistic:
-        case Statistic.LAST:
-            return float(samples[-1])
-        case Statistic.MEAN:
-            return float(np.mean(samples))
-        case Statistic.MAX:
-            return float(np.max(samples))
-    return float(np.percentile(samples, PERCENTILES[statistic]))
-
-
 def key_of(name: str, labels: Mapping[str, str], statistic: str = "") -> str:
     """Key of a measurement: `lookup_read p95 {symbol=BTC}`."""
     listed = ", ".join(f"{label}={value}" for label, value in sorted(labels.items()))
@@ -80,17 +69,28 @@ class Measurement:
 
     @cached_property
     def value(self) -> float:
-        """Computed from the samples."""
-        return statistic_of(self.statistic, self.samples)
+        """Computed from the samples; percentiles by linear interpolation."""
+        match self.statistic:
+            case Statistic.LAST:
+                return self.samples[-1]
+            case Statistic.MEAN:
+                return float(np.mean(self.samples))
+            case Statistic.MAX:
+                return max(self.samples)
+        return float(np.percentile(self.samples, PERCENTILES[self.statistic]))
 
     @property
     def key(self) -> str:
         """Name, statistic and labels, the same in every audit."""
         return key_of(self.name, self.labels, "" if self.statistic is Statistic.LAST else self.statistic)
 
-    def matches(self, name: str, statistic: Statistic, labels: Mapping[str, str]) -> bool:
-        """Whether name and statistic are equal and the labels include these."""
-        return (self.name, self.statistic) == (name, statistic) and labels.items() <= self.labels.items()
+
+@dataclass(frozen=True)
+class Reading:
+    """A measurement's value in an earlier audit; `at` is aware UTC."""
+
+    at: datetime
+    value: float
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,10 @@ class Target:
         """Name of its asset check: `tick_to_file_p99`."""
         return "_".join(re.findall(r"[a-z0-9]+", self.title.lower().replace("'", "")))
 
-    def is_met_by(self, value: float) -> bool:
-        """Whether a value meets it."""
-        return value < self.bound if self.upper else value >= self.bound
+    def applies_to(self, one: Measurement) -> bool:
+        """Whether name and statistic are the same and the labels include those of the target."""
+        same = (one.name, one.statistic) == (self.name, self.statistic)
+        return same and self.labels.items() <= one.labels.items()
 
     @property
     def bound_text(self) -> str:
@@ -89,18 +90,19 @@ class Judgement:
 
 def judge(targets: Sequence[Target], measurements: Sequence[Measurement]) -> tuple[Judgement, ...]:
     """Judge every target. Raises ValueError for a measurement in another unit than its target's."""
-    return tuple(_judge(target, measurements) for target in targets)
-
-
-def _judge(target: Target, measurements: Sequence[Measurement]) -> Judgement:
-    matching = [one for one in measurements if one.matches(target.name, target.statistic, target.labels)]
-    for one in matching:
-        if one.unit is not target.unit:
-            raise ValueError(f"{target.title} is declared in {target.unit!s}, but {one.key} is in {one.unit!s}")
-    if not matching:
-        return Judgement(target, State.NOT_MEASURED)
-    worst = max(matching, key=lambda one: one.value if target.upper else -one.value)
-    return Judgement(target, State.MET if target.is_met_by(worst.value) else State.MISSED, worst.value, worst.key)
+    found = []
+    for target in targets:
+        matching = [one for one in measurements if target.applies_to(one)]
+        for one in matching:
+            if one.unit is not target.unit:
+                raise ValueError(f"{target.title} is declared in {target.unit!s}, but {one.key} is in {one.unit!s}")
+        if matching:
+            worst = (max if target.upper else min)(matching, key=lambda one: one.value)
+            met = worst.value < target.bound if target.upper else worst.value >= target.bound
+            found.append(Judgement(target, State.MET if met else State.MISSED, worst.value, worst.key))
+        else:
+            found.append(Judgement(target, State.NOT_MEASURED))
+    return tuple(found)
 
 
 #: A breach lasts when so many successive audits missed a target over at least this time.
@@ -108,8 +110,8 @@ LASTING_AUDITS = 3
 LASTING_TIME = timedelta(hours=1)
 #: Longest time between two successive audits: one hourly audit may fail, a night without audits ends a breach.
 LONGEST_PAUSE = timedelta(hours=3)
-#: Audits older than this are not read; an older breach is reported as one that began then.
-LOOKED_BACK = timedelta(days=2)
+#: Older audits are not read; an older breach is reported as one that began then.
+BREACH_WINDOW = timedelta(days=2)
 
 
 @dataclass(frozen=True)

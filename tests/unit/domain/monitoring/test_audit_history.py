@@ -1,17 +1,20 @@
 """Earlier audits: bands, and the variation from audit to audit."""
 
-from datetime import UTC, datetime, timedelta
-
 import numpy as np
 import pytest
 
-from pipelines.domain.monitoring.audit.comparison import Outcome, compare, compare_all
+from pipelines.domain.monitoring.audit.comparison import (
+    Outcome,
+    anomalies,
+    band_of,
+    compare,
+    compare_all,
+    usual_difference,
+)
 from pipelines.domain.monitoring.audit.findings import explain
-from pipelines.domain.monitoring.audit.history import Reading, anomalies, band_of, usual_difference
 from pipelines.domain.monitoring.audit.measurements import Measurement, Unit, percentiles, single
 from pipelines.monitoring.audit.declarations import explanations
 
-NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 MEBIBYTE = 2.0**20
 
 
@@ -19,8 +22,8 @@ def memory(megabytes: float, process: str = "live session") -> Measurement:
     return single("process_largest_uss", Unit.BYTES, megabytes * MEBIBYTE, process=process)
 
 
-def readings(*values: float) -> list[Reading]:
-    return [Reading(NOW - timedelta(hours=len(values) - n), value * MEBIBYTE) for n, value in enumerate(values)]
+def readings(*values: float) -> list[float]:
+    return [value * MEBIBYTE for value in values]
 
 
 def test_a_process_that_grew_beyond_its_band_is_detected() -> None:
@@ -80,9 +83,9 @@ def test_totals_over_different_processes_are_not_compared() -> None:
     def total(value: float, over: str) -> Measurement:
         return single("all_processes_uss", Unit.BYTES, value, over)
 
-    alike = compare_all([total(1e9, "daemon, live session")], [total(2e9, "daemon, live session")])
+    alike = compare_all([total(1e9, "daemon, live session")], [total(2e9, "daemon, live session")], {})
     assert [change.key for change in alike.changes] == ["all_processes_uss"]
-    unlike = compare_all([total(1e9, "daemon, live session")], [total(2e8, "daemon")])
+    unlike = compare_all([total(1e9, "daemon, live session")], [total(2e8, "daemon")], {})
     assert (unlike.changes, unlike.only_before) == ((), ("all_processes_uss",))
 
 

@@ -5,34 +5,31 @@ from typing import Any
 
 import pytest
 
-from pipelines.domain.monitoring.audit.database import (
+from pipelines.domain.monitoring.audit.detections import (
+    ExtensionFacts,
     IndexFacts,
+    SettingsFacts,
     TableFacts,
+    detect_extension,
     detect_indexes,
+    detect_lag,
     detect_scans,
+    detect_server,
+    detect_settings,
     measure_growth,
     measure_tables,
+    sequential_scans,
+    shape,
 )
-from pipelines.domain.monitoring.audit.execution_plans import sequential_scans, shape
 from pipelines.domain.monitoring.audit.findings import (
     PENALTIES,
     WEIGHTS,
-    Explanation,
     Finding,
     explain,
     missed_targets,
     score,
 )
-from pipelines.domain.monitoring.audit.history import Reading
-from pipelines.domain.monitoring.audit.measurements import Detection, Unit, percentiles, single
-from pipelines.domain.monitoring.audit.server import (
-    ExtensionFacts,
-    SettingsFacts,
-    detect_extension,
-    detect_lag,
-    detect_server,
-    detect_settings,
-)
+from pipelines.domain.monitoring.audit.measurements import Detection, Reading, Unit, percentiles, single
 from pipelines.domain.monitoring.audit.targets import Area, JudgedAudit, Severity, State, judge, lasting_breaches
 from pipelines.monitoring.audit.declarations import explanations, parse_targets, targets
 
@@ -173,8 +170,15 @@ def test_the_grade_can_be_computed_again_from_findings_and_weights() -> None:
 
 def test_a_missed_target_is_a_finding_with_the_symbol_of_its_measurement() -> None:
     known = {
-        "target availability": Explanation(
-            Severity.P2, "missed: availability", "it was stopped", "start it", command="strikecast rollback {symbol}"
+        "target availability": Finding(
+            "target availability",
+            Severity.P2,
+            Area.DATABASE,
+            "missed: availability",
+            "",
+            "it was stopped",
+            "start it",
+            command="strikecast rollback {symbol}",
         )
     }
     low = single("up", Unit.PERCENT, 98.0)
@@ -255,8 +259,11 @@ def test_sequential_scans_are_detected_by_their_frequency() -> None:
         now = table(
             sequential_scans=scans, rows_read_sequentially=7 + (scans - before) * rows_each, partitions=partitions
         )
-        earlier = {"live_data.x": Reading(at, before)}, {"live_data.x": Reading(at, 7.0)}
-        return keys_of(detect_scans([now], *earlier, NOW))
+        earlier = {
+            "table_sequential_scans {table=live_data.x}": Reading(at, before),
+            "table_rows_read_sequentially {table=live_data.x}": Reading(at, 7.0),
+        }
+        return keys_of(detect_scans([now], earlier, NOW))
 
     assert found(150, 100, 2) == ["sequential scans live_data.x"]
     assert found(150, 100, 2, 95_000, 10) == ["sequential scans live_data.x"], "one partition is enough"
@@ -266,7 +273,7 @@ def test_sequential_scans_are_detected_by_their_frequency() -> None:
     assert found(150, 100, 72) == [], "fifty in three days are maintenance"
     assert found(150, 100, 0.5) == [], "half an hour is too short"
     assert found(5, 1_000, 24) == [], "the server lost its counts"
-    assert detect_scans([table(sequential_scans=9_999)], {}, {}, NOW) == [], "there is no earlier audit"
+    assert detect_scans([table(sequential_scans=9_999)], {}, NOW) == [], "there is no earlier audit"
 
 
 def test_redundant_and_unused_indexes_are_detected_after_a_week_of_statistics() -> None:
@@ -349,11 +356,12 @@ def test_bloat_and_growth_are_computed_from_bytes_and_rows() -> None:
     bloated = measure_tables([table(heap_bytes=400_000_000, bloat_bytes=300_000_000)])
     assert keys_of(bloated.detections) == ["bloat live_data.x"]
     assert measure_tables([table(heap_bytes=400_000_000, bloat_bytes=150_000_000)]).detections == []
-    before = {"live_data.x": Reading(NOW - timedelta(days=2), 800_000.0)}
+    rows = "table_rows {table=live_data.x}"
+    before = {rows: Reading(NOW - timedelta(days=2), 800_000.0)}
     growth, ahead = measure_growth([table()], before, NOW).items
     assert growth.value == pytest.approx(100_000 * 1.508192), "a hundred thousand rows a day, 1.508192 bytes each"
     assert ahead.value == pytest.approx(1_508_192 + 30 * growth.value)
-    assert measure_growth([table()], {"live_data.x": Reading(NOW - timedelta(minutes=9), 1.0)}, NOW).items == []
+    assert measure_growth([table()], {rows: Reading(NOW - timedelta(minutes=9), 1.0)}, NOW).items == []
     assert measure_growth([table()], {}, NOW).items == []
 
 
