@@ -45,8 +45,8 @@ class Window:
         return found
 
 
-def measure(folders: Mapping[str, Path]) -> Measurements:
-    """Cores, load, memory, swap, and free space of the disks of `folders`, by their label."""
+def measure() -> Measurements:
+    """Cores, load, memory and swap."""
     found = Measurements()
     found.add("host_cores", Unit.COUNT, cores_allowed())
     # Load counts processes outside of a container, too, and so is divided by all cores of the machine.
@@ -60,28 +60,22 @@ def measure(folders: Mapping[str, Path]) -> Measurements:
         within = available if limit is None or used is None else max(0, min(limit - used, available))
         found.add("host_memory", Unit.BYTES, within, state="available")
     found.add("host_swap", Unit.BYTES, psutil.swap_memory().used, state="used")
-    for label, folder in folders.items():
-        try:
-            usage = psutil.disk_usage(str(folder))
-        except OSError as error:
-            found.add_gap(f"disk of {label}", error.strerror or str(error))
-            continue
-        found.add("host_disk", Unit.BYTES, usage.free, of=label, state="free")
-        found.add("host_disk", Unit.BYTES, usage.total, of=label, state="total")
     return found
 
 
-def measure_sync(folders: Mapping[str, Path], writes: int, sync: Callable[[int], object] = os.fsync) -> Measurements:
-    """Time to write a page of 8 KiB durably to the disk of each folder, `writes` times."""
+def measure_disks(folders: Mapping[str, Path], writes: int, sync: Callable[[int], object] = os.fsync) -> Measurements:
+    """Space on the disk of each folder by label, and the time to write a page of 8 KiB durably, `writes` times."""
     found = Measurements()
     for label, folder in folders.items():
         try:
+            usage = psutil.disk_usage(str(folder))
+            found.add("host_disk", Unit.BYTES, usage.free, of=label, state="free")
+            found.add("host_disk", Unit.BYTES, usage.total, of=label, state="total")
             with TemporaryFile(dir=folder, buffering=0) as file:
                 samples = timed(partial(_write, file, sync), [bytes(8192)] * writes, pauses=0.0)
+            found.items += percentiles("disk_sync", Unit.MILLISECONDS, samples, of=label)
         except OSError as error:
-            found.add_gap(f"syncing the disk of {label}", error.strerror or str(error))
-            continue
-        found.items += percentiles("disk_sync", Unit.MILLISECONDS, samples, of=label)
+            found.add_gap(f"disk of {label}", error.strerror or str(error))
     return found
 
 
@@ -93,13 +87,16 @@ def _write(file: IO[bytes], sync: Callable[[int], object], page: bytes) -> None:
 def cores_allowed(cgroup: Path = CGROUP) -> float:
     """Cores that this process may use at once: its affinity or a container's quota, whichever is less."""
     cores = float(len(psutil.Process().cpu_affinity()))
-    quota, period = _quota(cgroup)
-    return cores if quota is None else min(cores, quota / period)
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # control groups version 2, then 1
+        with suppress(OSError, ValueError):
+            quota, period = " ".join((cgroup / name).read_text() for name in names).split()
+            return cores if quota in {"max", "-1"} else min(cores, float(quota) / float(period))
+    return cores
 
 
 def memory_limit(cgroup: Path = CGROUP) -> int | None:
     """Bytes that a container allows; None without a limit."""
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups version 2, then 1
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):
             limit = int((cgroup / name).read_text())
             return limit if limit < NO_LIMIT else None
@@ -122,14 +119,3 @@ def memory_used(cgroup: Path = CGROUP) -> int | None:
             stat = dict(line.split() for line in (cgroup / counts).read_text().splitlines())
             return int((cgroup / used).read_text()) - int(stat[name])
     return None
-
-
-def _quota(cgroup: Path) -> tuple[float | None, float]:
-    """Microseconds of CPU time per period, and the period; None without a limit."""
-    with suppress(OSError, ValueError):
-        quota, period = (cgroup / "cpu.max").read_text().split()
-        return None if quota == "max" else float(quota), float(period)
-    with suppress(OSError, ValueError):
-        quota, period = ((cgroup / f"cpu/cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        return None if int(quota) < 0 else float(quota), float(period)
-    return None, 1.0

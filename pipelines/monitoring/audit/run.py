@@ -94,8 +94,8 @@ def collect(settings: Settings, database: Database, kind: Kind, log: Log = lambd
         audit = Collector(log, replace(database, **TIMEOUTS), background)
         version, inventory = background(lambda: _connect(audit, settings))
         audit.found.gaps += inventory.gaps
-        audit.collect("machine", lambda: host.measure(folders))
-        audit.collect("disks", lambda: host.measure_sync(folders, effort.syncs))
+        audit.collect("machine", host.measure)
+        audit.collect("disks", lambda: host.measure_disks(folders, effort.syncs))
         audit.collect("processes", lambda: background(lambda: processes.measure(inventory, effort.window_seconds)))
         audit.collect(
             "backups and logs", lambda: background(lambda: records.measure_backups_and_logs(settings, _now()))
@@ -108,15 +108,10 @@ def collect(settings: Settings, database: Database, kind: Kind, log: Log = lambd
             audit.query("builds, maintenance, sessions", lambda one: records.measure_records(settings, one, _now()))
             audit.query("live session", lambda one: statistics.measure_live_session(one, _now()))
             audit.query("lookup", lambda one: lookups.measure(one, symbols, effort.ladders))
-            audit.query("read without an index", lambda one: operations.measure_scans(one, symbols[0], effort.scans))
-            audit.query(
-                "operations that write", lambda one: operations.measure_writes(one, effort.operations), timed=True
-            )
-            audit.query(
-                "operations that read",
-                lambda one: operations.measure_reads(one, symbols[0], effort.operations),
-                timed=True,
-            )
+            symbol, repeats = symbols[0], effort.operations
+            audit.query("read without an index", lambda one: operations.measure_scans(one, symbol, effort.scans))
+            audit.query("operations that write", lambda one: operations.measure_writes(one, repeats), timed=True)
+            audit.query("operations that read", lambda one: operations.measure_reads(one, symbol, repeats), timed=True)
             audit.collect(
                 "hot queries",
                 lambda: operations.measure_queries(audit.database, audit.role, symbols, effort.calls, audit.cost),
