@@ -11,6 +11,7 @@ from pipelines.cli import console
 from pipelines.cli.arguments import Json, command_settings
 from pipelines.deployment import migrated_database
 from pipelines.domain.monitoring.audit.findings import Audit, Kind
+from pipelines.storage.postgres.connection import Role
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,10 +54,8 @@ def run(
 def show(reference: Reference = None, output: OutputFormat = Format.TERMINAL) -> None:
     """Show a stored audit. Examples: `strikecast audit show`, `strikecast audit show 12 --as html > audit.html`"""
     from pipelines.storage.monitoring.audits import find_audit, read_audit
-    from pipelines.storage.postgres.connection import Role
 
-    settings = command_settings()
-    with migrated_database(settings) as database, database.connect("audit", Role.READER) as connection:
+    with migrated_database(command_settings()) as database, database.connect("audit", Role.READER) as connection:
         audit = read_audit(connection, find_audit(connection, reference))
     _print(audit, output)
 
@@ -72,10 +71,8 @@ def compare(
     from pipelines.domain.monitoring.audit.document import comparison_document
     from pipelines.monitoring.audit.reports import terminal
     from pipelines.storage.monitoring.audits import find_audit, read_audit, read_earlier_values
-    from pipelines.storage.postgres.connection import Role
 
-    settings = command_settings()
-    with migrated_database(settings) as database, database.connect("audit", Role.READER) as connection:
+    with migrated_database(command_settings()) as database, database.connect("audit", Role.READER) as connection:
         first, second = (read_audit(connection, find_audit(connection, one)) for one in (before, after))
         earlier = read_earlier_values(connection, second) if first.kind is second.kind else {}
     found = compare_all(first.measurements, second.measurements, earlier)
@@ -94,10 +91,8 @@ def baseline(
 ) -> None:
     """Name an audit as a baseline, which retention keeps. Example: `strikecast audit baseline before-upgrade`"""
     from pipelines.storage.monitoring.audits import find_audit, name_baseline
-    from pipelines.storage.postgres.connection import Role
 
-    settings = command_settings()
-    with migrated_database(settings) as database, database.connect("audit", Role.PIPELINE) as connection:
+    with migrated_database(command_settings()) as database, database.connect("audit", Role.PIPELINE) as connection:
         number = find_audit(connection, reference)
         name_baseline(connection, name, number)
     console.result.print(f"{name}: audit {number}", markup=False)

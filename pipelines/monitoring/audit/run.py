@@ -33,8 +33,6 @@ from pipelines.storage.postgres.connection import (
 )
 
 _logger = logging.getLogger(__name__)
-#: An audit must not delay others.
-TIMEOUTS: dict[str, Any] = {"statement_timeout_seconds": 20, "lock_timeout_seconds": 1}
 #: Bands are computed from the audits of so many days.
 BAND_DAYS = 7
 
@@ -91,15 +89,15 @@ def collect(settings: Settings, database: Database, kind: Kind, log: Log = lambd
     started_at, effort, symbols = _now(), EFFORT[kind], list(settings.symbols)
     window, folders = host.Window(), {"home": settings.home, "backups": settings.backups_dir}
     with in_background() as background:
-        audit = Collector(log, replace(database, **TIMEOUTS), background)
+        # An audit must not delay others.
+        with_timeouts = replace(database, statement_timeout_seconds=20, lock_timeout_seconds=1)
+        audit = Collector(log, with_timeouts, background)
         version, inventory = background(lambda: _connect(audit, settings))
         audit.found.gaps += inventory.gaps
         audit.collect("machine", host.measure)
-        audit.collect("disks", lambda: host.measure_disks(folders, effort.syncs))
-        audit.collect("processes", lambda: background(lambda: processes.measure(inventory, effort.window_seconds)))
-        audit.collect(
-            "backups and logs", lambda: background(lambda: records.measure_backups_and_logs(settings, _now()))
-        )
+        audit.collect("disks", lambda: host.measure_disks(folders, effort.syncs), timed=True)
+        audit.collect("processes", lambda: processes.measure(inventory, effort.window_seconds))
+        audit.collect("backups and logs", lambda: records.measure_backups_and_logs(settings, _now()))
         if version:
             audit.query("tables", lambda one: statistics.measure_tables(one, _now()))
             audit.query("server", lambda one: statistics.measure_server(one, _server_memory(one)))
@@ -115,9 +113,10 @@ def collect(settings: Settings, database: Database, kind: Kind, log: Log = lambd
             audit.collect(
                 "hot queries",
                 lambda: operations.measure_queries(audit.database, audit.role, symbols, effort.calls, audit.cost),
+                timed=True,
             )
             audit.query("bands", lambda one: _bands(one, audit.found, started_at))
-        audit.collect("CPU and disks", window.measure)
+        audit.collect("CPU and disks", window.measure, timed=True)  # psutil compares with this thread's last call
         audit.collect("cost of the audit", lambda: _cost(audit.cost, with_server=bool(version)))
     found = audit.found
     judgements = judge(targets(), found.items)
@@ -148,11 +147,11 @@ class Collector:
     cost: processes.Cost = field(default_factory=processes.Cost)
     found: Measurements = field(default_factory=Measurements)
 
-    def collect(self, name: str, step: Callable[[], Measurements]) -> None:
-        """Run a step and keep its results."""
+    def collect(self, name: str, step: Callable[[], Measurements], *, timed: bool = False) -> None:
+        """Run a step and keep its results; at low priority unless it times calls."""
         self.log(name)
         try:
-            self.found.extend(step())
+            self.found.extend(step() if timed else self.background(step))
         except (StrikecastError, DriverError) as error:
             self.found.add_gap(name, primary_message(error))
         except Exception as error:
@@ -160,7 +159,7 @@ class Collector:
             self.found.add_gap(name, f"{type(error).__name__}: {full_message(error)}")
 
     def query(self, name: str, measure: Callable[[Connection], Measurements], *, timed: bool = False) -> None:
-        """Run a step on a connection of its own, at low priority unless it times calls."""
+        """Run a step on a connection of its own; at low priority, in the server too, unless it times calls."""
 
         def step() -> Measurements:
             with self.database.connect("audit", self.role, autocommit=True) as connection:
@@ -171,7 +170,7 @@ class Collector:
                 finally:
                     self.cost.add(connection)
 
-        self.collect(name, step if timed else lambda: self.background(step))
+        self.collect(name, step, timed=timed)
 
 
 def _now() -> datetime:

@@ -23,23 +23,13 @@ NOT_BANDED = {"run"}
 History = Mapping[str, Sequence[float]]
 
 
-@dataclass(frozen=True)
-class Band:
-    """The median of earlier values and the limits of what is usual."""
-
-    low: float
-    median: float
-    high: float
-
-
-def band_of(values: Sequence[float]) -> Band | None:
-    """The band of earlier values by their median and its absolute deviation; None of too few."""
+def band_of(values: Sequence[float]) -> tuple[float, float] | None:
+    """(Median of earlier values, largest usual distance from it) by the median absolute deviation; None of too few."""
     if len(values) < MIN_READINGS:
         return None
     median = float(np.median(values))
     spread = ROBUST * float(np.median(np.abs(np.asarray(values) - median)))
-    width = max(DEVIATIONS * spread, MIN_SHARE * abs(median))
-    return Band(median - width, median, median + width)
+    return median, max(DEVIATIONS * spread, MIN_SHARE * abs(median))
 
 
 def anomalies(measurements: Sequence[Measurement], history: History) -> list[Detection]:
@@ -50,10 +40,11 @@ def anomalies(measurements: Sequence[Measurement], history: History) -> list[Det
         band = band_of(values)
         if band is None or one.name not in BANDED or process in NOT_BANDED:
             continue
-        if one.value > max(band.high, band.median + BANDED[one.name]):
+        median, width = band
+        if one.value > median + max(width, BANDED[one.name]):
             evidence = (
                 f"{formatted(one.value, one.unit)}; the median of {len(values)} audits is "
-                f"{formatted(band.median, one.unit)}, up to {formatted(band.high, one.unit)} is usual"
+                f"{formatted(median, one.unit)}, up to {formatted(median + width, one.unit)} is usual"
             )
             quantity = "memory" if one.unit is Unit.BYTES else "number of threads"
             found.append(Detection("outside its band", one.key, evidence, {"quantity": quantity, "process": process}))
@@ -68,8 +59,9 @@ def usual_difference(values: Sequence[float]) -> float | None:
     band = band_of(values)
     if band is None:
         return None
+    median, width = band
     readings = np.asarray(values, dtype=np.float64)
-    usual = (readings >= band.low) & (readings <= band.high)
+    usual = np.abs(readings - median) <= width
     steps = np.diff(readings)[usual[:-1] & usual[1:]]
     if steps.size < MIN_READINGS // 2:
         return None

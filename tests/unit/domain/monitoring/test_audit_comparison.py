@@ -1,4 +1,4 @@
-"""Earlier audits: bands, and the variation from audit to audit."""
+"""Comparison with earlier audits: bands, and differences beyond the variation from audit to audit."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from pipelines.domain.monitoring.audit.comparison import (
     usual_difference,
 )
 from pipelines.domain.monitoring.audit.findings import explain
-from pipelines.domain.monitoring.audit.measurements import Measurement, Unit, percentiles, single
+from pipelines.domain.monitoring.audit.measurements import Measurement, Unit, single
 from pipelines.monitoring.audit.declarations import explanations
 
 MEBIBYTE = 2.0**20
@@ -44,9 +44,7 @@ def test_a_process_that_always_varies_has_a_wide_band() -> None:
 
 
 def test_one_outlier_does_not_move_a_band() -> None:
-    band = band_of([10.0] * 9 + [1_000.0])
-    assert band is not None
-    assert (band.low, band.median, band.high) == (7.5, 10.0, 12.5)
+    assert band_of([10.0] * 9 + [1_000.0]) == (10.0, 2.5)
     assert band_of([10.0] * 7) is None
 
 
@@ -64,21 +62,6 @@ def test_the_usual_difference_excludes_trends_and_outliers() -> None:
     assert usual_difference(wild) == pytest.approx(0.02, abs=0.01), "one outlier does not count"
 
 
-def test_variation_from_audit_to_audit_is_no_change() -> None:
-    rng = np.random.default_rng(5)
-
-    def timed(mean: float) -> Measurement:
-        return percentiles("query", Unit.MILLISECONDS, rng.normal(mean, 0.01, 200))[0]
-
-    before, after = timed(1.0), timed(1.2)
-    assert compare(before, after).outcome is Outcome.NOT_JUDGED
-    varying = rng.normal(1.1, 0.2, 30).tolist()
-    within = compare(before, after, varying)
-    assert within.outcome is Outcome.NOISE
-    assert within.noise == pytest.approx(1.96 * 2**0.5 * 0.2, rel=0.5)
-    assert compare(before, timed(3.0), varying).outcome is Outcome.CHANGED
-
-
 def test_totals_over_different_processes_are_not_compared() -> None:
     def total(value: float, over: str) -> Measurement:
         return single("all_processes_uss", Unit.BYTES, value, over)
@@ -89,13 +72,16 @@ def test_totals_over_different_processes_are_not_compared() -> None:
     assert (unlike.changes, unlike.only_before) == ((), ("all_processes_uss",))
 
 
-def test_single_samples_are_judged_by_their_earlier_variation() -> None:
+def test_a_difference_is_a_change_if_it_exceeds_the_variation_between_audits() -> None:
     usual = [100.0, 104.0, 97.0, 101.0, 99.0, 103.0, 98.0, 100.0, 102.0]
     before, near, far = (single("connections", Unit.COUNT, value) for value in (100, 104, 150))
-    found = compare_all([before], [near], {"connections": usual})
-    assert [change.outcome for change in found.changes] == [Outcome.NOISE]
-    assert compare(before, far, usual).outcome is Outcome.CHANGED
-    assert compare(before, far, usual[:3]).outcome is Outcome.NOT_JUDGED
+    [within] = compare_all([before], [near], {"connections": usual}).changes
+    assert within.outcome is Outcome.NOISE
+    changed = compare(before, far, usual)
+    assert changed.outcome is Outcome.CHANGED
+    assert changed.noise is not None
+    assert 5 < changed.noise < changed.difference
+    assert compare(before, far, usual[:3]).outcome is Outcome.NOT_JUDGED, "too few audits show how it varies"
 
 
 def test_equal_audits_differ_in_at_most_five_percent_of_cases() -> None:
@@ -107,3 +93,36 @@ def test_equal_audits_differ_in_at_most_five_percent_of_cases() -> None:
         for a, b in zip(series[100:250], series[250:], strict=True)
     )
     assert wrong <= 15, "5 % of 150, and two standard deviations"
+
+
+def cpu(value: float, process: str = "live session") -> Measurement:
+    return single("process_cpu", Unit.PERCENT_OF_A_CORE, value, process=process)
+
+
+def test_percentages_change_by_points_and_relatively() -> None:
+    """The original audits called 86.7 % -> 82.2 % an improvement of 5 %, and did not count 27.4 % -> 45.9 %."""
+    change = compare(cpu(86.7), cpu(82.2))
+    assert change.difference == pytest.approx(-4.5)
+    assert change.difference_unit == "points"
+    assert change.relative_pct == pytest.approx(-5.19, abs=0.01)
+    worse = compare(cpu(27.4), cpu(45.9))
+    assert (worse.difference, worse.relative_pct) == (pytest.approx(18.5), pytest.approx(67.5, abs=0.02))
+    size = compare(single("size", Unit.BYTES, 2.5e9), single("size", Unit.BYTES, 479e6))
+    assert (size.difference_unit, size.relative_pct) == ("B", pytest.approx(-80.8, abs=0.1))
+    assert compare(cpu(0.0), cpu(1.0)).relative_pct is None
+
+
+def test_a_process_that_only_one_audit_has_is_listed_and_not_summed() -> None:
+    """The original audits compared sums over two lists, the second without the process that did the work."""
+    before = [cpu(36.6, "unified_production_coordinator"), cpu(0.5, "active_trade_supervisor")]
+    after = [cpu(0.1, "kalshi_market_watchdog"), cpu(0.5, "active_trade_supervisor"), cpu(0.1, "btc"), cpu(0.3, "eth")]
+    found = compare_all(before, after, {})
+    assert [change.key for change in found.changes] == ["process_cpu {process=active_trade_supervisor}"]
+    assert found.changes[0].difference == 0
+    assert found.only_before == ("process_cpu {process=unified_production_coordinator}",)
+    assert len(found.only_after) == 3
+
+
+def test_measurements_in_different_units_are_not_compared() -> None:
+    found = compare_all([single("x", Unit.BYTES, 1)], [single("x", Unit.COUNT, 1)], {})
+    assert (found.changes, found.only_before, found.only_after) == ((), ("x",), ("x",))
