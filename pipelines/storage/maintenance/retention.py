@@ -9,7 +9,6 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from pipelines.domain.maintenance.retention import (
     Facts,
@@ -21,22 +20,16 @@ from pipelines.domain.maintenance.retention import (
 )
 from pipelines.errors import DatabaseError
 from pipelines.log import Log
-from pipelines.storage.maintenance.runs import LOCK_TIMEOUT_SECONDS, delete_in_batches
+from pipelines.storage.maintenance.runs import LOCK_TIMEOUT_SECONDS, delete_in_batches, read_counts
 from pipelines.storage.postgres.connection import Connection, primary_message
 from pipelines.storage.postgres.locks import MAINTENANCE_LOCK, acquire, release
-from pipelines.storage.postgres.statements import Statements, read_rows
+from pipelines.storage.postgres.statements import Statements, read_rows, read_value
 
 SQL = Statements(__name__)
 
 RUNS_PER_BATCH = 50
 #: Dagster's tables that rows are deleted from.
-DAGSTER_TABLES = (
-    "runs",
-    "run_tags",
-    "event_logs",
-    "asset_event_tags",
-    "asset_check_executions",
-)
+DAGSTER_TABLES = ("runs", "run_tags", "event_logs", "asset_event_tags", "asset_check_executions")
 #: Raised for a table in use, and while the removal of another partition of its parent is unfinished.
 IN_USE_ERRORS = (
     psycopg.errors.LockNotAvailable,
@@ -48,7 +41,7 @@ IN_USE_ERRORS = (
 def read_facts(connection: Connection, symbols: Sequence[str], snapshots_before: datetime) -> Facts:
     """The facts of strikecast's database; snapshots older than `snapshots_before` are counted as old."""
     newest = tuple(
-        (table, _scalar(connection, statement, [list(symbols)]))
+        (table, read_value(connection, SQL[statement], [list(symbols)]))
         for table, statement in (("price_log", "newest_tick_of_any"), ("answer", "newest_answer_of_any"))
     )
     return Facts(
@@ -61,15 +54,9 @@ def read_facts(connection: Connection, symbols: Sequence[str], snapshots_before:
 
 def read_runs(connection: Connection) -> Sequence[RunFacts]:
     """Dagster's runs, from its database; none before Dagster has created its tables."""
-    if _scalar(connection, "dagster_event_logs", []) is None:
+    if read_value(connection, SQL["dagster_event_logs"]) is None:
         return []
     return read_rows(connection, RunFacts, SQL["dagster_runs"])
-
-
-def _scalar(connection: Connection, statement: str, parameters: Sequence[Any]) -> Any:
-    row = connection.execute(SQL[statement], parameters).fetchone()
-    assert row is not None
-    return row[0]
 
 
 def mark_crashed_sessions(connection: Connection, plan: RetentionPlan) -> Counter[str]:
@@ -125,7 +112,7 @@ def drop_generation(connection: Connection, generation: int) -> Counter[str]:
 
     Its row in `model_version` stays. Needs autocommit and `maintenance_lock`. Raises DatabaseError when it is in use.
     """
-    if connection.execute(SQL["is_active_generation"], [generation]).fetchone() is not None:
+    if read_value(connection, SQL["is_active_generation"], [generation]):
         return Counter()
     rows = _drop_partition(connection, "analytics", "lookup", f"lookup_{generation}")
     with connection.transaction():
@@ -142,15 +129,14 @@ def _drop_partition(connection: Connection, schema: str, parent: str, name: str)
     attached, detaching = row
     table, partition = sql.Identifier(schema, parent), sql.Identifier(schema, name)
     try:
-        rows = connection.execute(sql.SQL(SQL["count_rows"]).format(table=partition)).fetchone()
+        rows = read_value(connection, sql.SQL(SQL["count_rows"]).format(table=partition))
         if attached:
             detach = SQL["finish_detach" if detaching else "detach_partition"]
             connection.execute(sql.SQL(detach).format(parent=table, partition=partition))
         connection.execute(sql.SQL(SQL["drop_table"]).format(table=partition))
     except IN_USE_ERRORS as error:
         raise DatabaseError(f"{name} is in use, skipped until the next run: {primary_message(error)}") from error
-    assert rows is not None
-    return Counter({parent: rows[0]})
+    return Counter({parent: rows})
 
 
 def delete_runs(
@@ -164,8 +150,5 @@ def delete_runs(
     for start in range(0, len(run_ids), RUNS_PER_BATCH):
         batch = list(run_ids[start : start + RUNS_PER_BATCH])
         before_batch(batch)
-        with connection.cursor(row_factory=dict_row) as cursor:
-            counts = cursor.execute(SQL["delete_dagster_runs"], {"runs": batch}).fetchone()
-        assert counts is not None
-        total.update(counts)
+        total.update(read_counts(connection, SQL["delete_dagster_runs"], {"runs": batch}))
     return total

@@ -17,7 +17,7 @@ from pipelines.errors import AlreadyRunningError, DatabaseError
 from pipelines.log import Log
 from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.postgres.locks import release_all
-from pipelines.storage.postgres.statements import Statements
+from pipelines.storage.postgres.statements import Statements, read_value
 
 SQL = Statements(__name__)
 
@@ -40,7 +40,7 @@ def exclusive_run(database: Database, job: str) -> Iterator[Connection]:
     Raises AlreadyRunningError while another run of the job holds it.
     """
     with database.connect(job, Role.PIPELINE, autocommit=True) as connection:
-        if connection.execute(SQL["try_job_lock"], [JOB_LOCKS, job]).fetchone() != (True,):
+        if not read_value(connection, SQL["try_job_lock"], [JOB_LOCKS, job]):
             raise AlreadyRunningError(f"{job} is already running on {database.describe()}: wait until it has finished")
         try:
             yield connection
@@ -51,9 +51,8 @@ def exclusive_run(database: Database, job: str) -> Iterator[Connection]:
 
 def latest_planned_for(connection: Connection, job: str) -> datetime | None:
     """The latest planning time of a job's finished runs, UTC."""
-    row = connection.execute(SQL["latest_planned_for"], [job]).fetchone()
-    assert row is not None
-    return None if row[0] is None else row[0].astimezone(UTC)
+    found: datetime | None = read_value(connection, SQL["latest_planned_for"], [job])
+    return found and found.astimezone(UTC)
 
 
 def repeatedly_skipped(connection: Connection) -> dict[str, str]:
@@ -70,18 +69,14 @@ class RecordedRun:
 
     def finish(self, result: object) -> None:
         """Store the time and the result."""
-        self.connection.execute(
-            SQL["finish_maintenance"], {"maintenance_id": self.maintenance_id, "result": _json(result)}
-        )
+        parameters = {"maintenance_id": self.maintenance_id, "result": _json(result)}
+        self.connection.execute(SQL["finish_maintenance"], parameters)
 
 
 def record_start(connection: Connection, job: str, plan: object, now: datetime, run_id: str | None) -> RecordedRun:
     """Store the plan of a run that starts; `now`: its planning time (aware UTC)."""
-    row = connection.execute(
-        SQL["start_maintenance"], {"job": job, "run_id": run_id, "now": now, "plan": _json(plan)}
-    ).fetchone()
-    assert row is not None
-    return RecordedRun(connection, int(row[0]))
+    parameters = {"job": job, "run_id": run_id, "now": now, "plan": _json(plan)}
+    return RecordedRun(connection, read_value(connection, SQL["start_maintenance"], parameters))
 
 
 def _json(value: Any) -> Jsonb:
@@ -99,11 +94,14 @@ def skip_on_error(skipped: list[str], log: Log) -> Iterator[None]:
         log(str(error))
 
 
+def read_counts(connection: Connection, statement: LiteralString, parameters: Mapping[str, Any]) -> Counter[str]:
+    """The row of counts of a statement, by the names of its columns."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return Counter(cursor.execute(statement, parameters).fetchone())
+
+
 def delete_in_batches(
-    connection: Connection,
-    statement: LiteralString,
-    parameters: Mapping[str, Any],
-    log: Log = lambda _: None,
+    connection: Connection, statement: LiteralString, parameters: Mapping[str, Any], log: Log = lambda _: None
 ) -> Counter[str]:
     """Repeat a statement that deletes at most `batch` rows until it deletes none; returns rows by table.
 
@@ -114,9 +112,7 @@ def delete_in_batches(
     connection.execute(SQL["disable_synchronous_commit"])
     while True:
         started = monotonic()
-        with connection.cursor(row_factory=dict_row) as cursor:
-            counts = cursor.execute(statement, {**parameters, "batch": BATCH_ROWS}).fetchone()
-        assert counts is not None
+        counts = read_counts(connection, statement, {**parameters, "batch": BATCH_ROWS})
         total.update(counts)
         if not any(counts.values()):
             return total

@@ -8,7 +8,7 @@ from psycopg import sql
 from pipelines.domain.maintenance.vacuum import IndexHealth, IndexStep, TableHealth, VacuumStep
 from pipelines.errors import DatabaseError
 from pipelines.storage.postgres.connection import Connection, primary_message
-from pipelines.storage.postgres.statements import Statements, read_rows
+from pipelines.storage.postgres.statements import Statements, read_rows, read_value
 
 SQL = Statements(__name__)
 
@@ -43,11 +43,9 @@ def apply_settings(connection: Connection) -> int:
     Raises DatabaseError when a table is in use.
     """
     try:
-        row = connection.execute(SQL["apply_autovacuum_settings"]).fetchone()
+        return int(read_value(connection, SQL["apply_autovacuum_settings"]))
     except psycopg.errors.LockNotAvailable as error:
         raise DatabaseError(f"autovacuum settings are skipped until the next run: {primary_message(error)}") from error
-    assert row is not None
-    return int(row[0])
 
 
 def vacuum_blockers(connection: Connection) -> list[str]:

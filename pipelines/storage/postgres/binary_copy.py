@@ -6,7 +6,7 @@ one structured numpy array, without a Python loop over rows.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,6 @@ TRAILER = b"\xff\xff"
 #: PostgreSQL's epoch is 2000-01-01.
 EPOCH_2000_MINUTES = 946_684_800 // 60
 MICROSECONDS_PER_MINUTE = 60_000_000
-INT2_OID, FLOAT4_OID, FLOAT8_OID = 21, 700, 701
 #: Dimensions, flags, element type, length, lower bound.
 ARRAY_HEADER_INTS = 5
 
@@ -29,29 +28,31 @@ class Column:
     values: npt.NDArray[np.generic]
 
 
-def int2(values: npt.ArrayLike) -> Column:
-    """A smallint column."""
-    return _column(values, ">i2")
+def _column(payload: str, values: npt.ArrayLike) -> Column:
+    return Column(np.dtype(payload), np.asarray(values).astype(payload))
 
 
-def int4(values: npt.ArrayLike) -> Column:
-    """An integer column."""
-    return _column(values, ">i4")
+def _array_column(oid: int, element: str, values: npt.ArrayLike) -> Column:
+    """An array column of values[n, k], with the element type's oid: one dimension from 1 to k, no NULLs."""
+    n, k = np.shape(values)
+    header = [(name, ">i4") for name in ("ndim", "has_null", "oid", "dim", "lower")]
+    payload = np.dtype([*header, ("items", [("length", ">i4"), ("value", element)], (k,))])
+    arrays = np.empty(n, dtype=payload)
+    arrays["ndim"], arrays["has_null"], arrays["oid"], arrays["dim"], arrays["lower"] = 1, 0, oid, k, 1
+    arrays["items"]["length"], arrays["items"]["value"] = np.dtype(element).itemsize, values
+    return Column(payload, arrays)
 
 
-def int8(values: npt.ArrayLike) -> Column:
-    """A bigint column."""
-    return _column(values, ">i8")
-
-
-def float4(values: npt.ArrayLike) -> Column:
-    """A real column."""
-    return _column(values, ">f4")
-
-
-def float8(values: npt.ArrayLike) -> Column:
-    """A double precision column."""
-    return _column(values, ">f8")
+#: Columns of smallint, integer, bigint, real and double precision.
+int2 = partial(_column, ">i2")
+int4 = partial(_column, ">i4")
+int8 = partial(_column, ">i8")
+float4 = partial(_column, ">f4")
+float8 = partial(_column, ">f8")
+#: Columns of smallint[], real[] and double precision[].
+int2_array = partial(_array_column, 21, ">i2")
+float4_array = partial(_array_column, 700, ">f4")
+float8_array = partial(_array_column, 701, ">f8")
 
 
 def date_of_days(days: npt.NDArray[np.int64]) -> Column:
@@ -68,43 +69,6 @@ def text_constant(value: str, n: int) -> Column:
     """A text column that repeats one value."""
     encoded = value.encode()
     return Column(np.dtype(f"V{len(encoded)}"), np.full(n, np.void(encoded)))
-
-
-def int2_array(values: npt.NDArray[np.int16]) -> Column:
-    """A smallint[] column from int16[n, k]: one dimension from 1 to k, no NULLs."""
-    return _array(values, INT2_OID, ">i2")
-
-
-def float4_array(values: npt.ArrayLike) -> Column:
-    """A real[] column from float[n, k]: one dimension from 1 to k, no NULLs."""
-    return _array(np.asarray(values), FLOAT4_OID, ">f4")
-
-
-def float8_array(values: npt.ArrayLike) -> Column:
-    """A double precision[] column from float[n, k]: one dimension from 1 to k, no NULLs."""
-    return _array(np.asarray(values), FLOAT8_OID, ">f8")
-
-
-def _column(values: npt.ArrayLike, payload: str) -> Column:
-    return Column(np.dtype(payload), np.asarray(values).astype(payload))
-
-
-def _array(values: npt.NDArray[Any], oid: int, element: str) -> Column:
-    n, k = values.shape
-    payload = np.dtype(
-        [
-            ("ndim", ">i4"),
-            ("has_null", ">i4"),
-            ("oid", ">i4"),
-            ("dim", ">i4"),
-            ("lower", ">i4"),
-            ("items", [("length", ">i4"), ("value", element)], (k,)),
-        ]
-    )
-    arrays = np.empty(n, dtype=payload)
-    arrays["ndim"], arrays["has_null"], arrays["oid"], arrays["dim"], arrays["lower"] = 1, 0, oid, k, 1
-    arrays["items"]["length"], arrays["items"]["value"] = np.dtype(element).itemsize, values
-    return Column(payload, arrays)
 
 
 def encode_rows(columns: Sequence[Column | None]) -> bytes:

@@ -7,7 +7,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from pipelines.errors import DatabaseError
 from pipelines.storage.postgres.connection import AsyncConnection, Connection, Database
-from pipelines.storage.postgres.statements import Statements
+from pipelines.storage.postgres.statements import Statements, read_value
 
 SQL = Statements(__name__)
 
@@ -71,5 +71,4 @@ def hold_run_lock(database: Database, run_id: str) -> Iterator[None]:
 
 def is_run_lock_held(connection: Connection, run_id: str) -> bool:
     """Whether a process holds the lock of a Dagster run."""
-    row = connection.execute(SQL["run_lock_is_held"], {"class": RUN_LOCK, "run_id": run_id}).fetchone()
-    return bool(row and row[0])
+    return bool(read_value(connection, SQL["run_lock_is_held"], {"class": RUN_LOCK, "run_id": run_id}))

@@ -18,7 +18,7 @@ from pipelines.storage.postgres.connection import (
     full_message,
 )
 from pipelines.storage.postgres.locks import MAINTENANCE_LOCK, acquire
-from pipelines.storage.postgres.statements import Statements
+from pipelines.storage.postgres.statements import Statements, read_value
 
 SQL = Statements(__name__)
 
@@ -75,9 +75,9 @@ def read_version(database: Database) -> SchemaVersion:
         if connection.info.server_version < MINIMUM_SERVER_VERSION:
             major = connection.info.server_version // 10_000
             raise DatabaseError(f"{database.describe()} is PostgreSQL {major}; strikecast needs 15 or newer")
-        exists = connection.execute(SQL["schema_version_exists"]).fetchone()
-        row = connection.execute(SQL["schema_version"]).fetchone() if exists and exists[0] else None
-    return SchemaVersion(row[0] if row else None, _revisions()[-1])
+        exists = read_value(connection, SQL["schema_version_exists"])
+        found = read_value(connection, SQL["schema_version"]) if exists else None
+    return SchemaVersion(found, _revisions()[-1])
 
 
 def require_current(database: Database) -> None:

@@ -7,10 +7,11 @@ literal.
 import re
 from functools import cache
 from importlib import resources
-from typing import LiteralString, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 from psycopg.abc import Params
-from psycopg.rows import class_row
+from psycopg.rows import class_row, scalar_row
+from psycopg.sql import Composed
 
 from pipelines.storage.postgres.connection import Connection
 
@@ -52,3 +53,9 @@ def read_rows(
     """Rows of a statement as instances of `kind`, whose fields have the names of the columns."""
     with connection.cursor(row_factory=class_row(kind)) as cursor:
         return cursor.execute(statement, parameters).fetchall()
+
+
+def read_value(connection: Connection, statement: LiteralString | Composed, parameters: Params | None = None) -> Any:
+    """The first column of a statement's first row; None without rows."""
+    with connection.cursor(row_factory=scalar_row) as cursor:
+        return cursor.execute(statement, parameters).fetchone()
