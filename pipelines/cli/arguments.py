@@ -10,6 +10,7 @@ from pipelines.service.log_setup import open_command_log
 from pipelines.settings import Settings, load_settings
 
 Symbol = Annotated[str, typer.Argument(help="Symbol in capitals, such as BTC.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan with its reasons, change nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -1,6 +1,5 @@
 """`strikecast backup`: create, verify, rotate and restore backups."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,20 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.cli import console
-from pipelines.cli.arguments import Json, command_settings
+from pipelines.cli.arguments import DryRun, Json, command_settings
 from pipelines.deployment import running_server
-from pipelines.domain.maintenance.backups import RotationPlan
+from pipelines.domain.maintenance.backups import RotationPlan, plan_bases
 from pipelines.errors import BackupError, SettingsError
 from pipelines.maintenance.backup import (
     Backup,
     create_backup,
     find_backup,
     list_backups,
-    plan_backup_rotation,
     rotate_backups,
     verify_backup,
 )
-from pipelines.maintenance.backup_copies import plan_copies, rotate_copies
+from pipelines.maintenance.backup_copies import rotate_copies
 
 if TYPE_CHECKING:
     from pipelines.maintenance.restore import RestoreReport
@@ -60,8 +58,8 @@ def _print(facts: dict[str, Any], *, json: bool) -> None:
         console.print_facts(facts)
 
 
-@app.command("create")
-def create_(json: Json = False) -> None:
+@app.command()
+def create(json: Json = False) -> None:
     """Back up the database, and verify the backup while it is written. Example: `strikecast backup create`"""
     settings = command_settings()
     with running_server(settings) as database:
@@ -89,8 +87,8 @@ def list_(json: Json = False) -> None:
         console.print_backups(settings.backups_dir, facts)
 
 
-@app.command("verify")
-def verify_(name: Name = None, json: Json = False) -> None:
+@app.command()
+def verify(name: Name = None, json: Json = False) -> None:
     """Compare a backup with its SHA-256, and read all its data. Exit code 1 when it is damaged."""
     settings = command_settings()
     backup = verify_backup(find_backup(settings.backups_dir, name), datetime.now(UTC), settings.backup.identity)
@@ -101,32 +99,24 @@ def verify_(name: Name = None, json: Json = False) -> None:
         raise BackupError(f"{backup.folder.name} is damaged: {backup.problem}")
 
 
-@app.command("rotate")
-def rotate_(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, delete nothing.")] = False,
-    json: Json = False,
-) -> None:
+@app.command()
+def rotate(dry_run: DryRun = False, json: Json = False) -> None:
     """Delete the backups and copies that no rule keeps; the newest undamaged ones are always kept."""
     settings = command_settings()
     folder, policy, now = settings.backups_dir, settings.backup, datetime.now(UTC)
-    if dry_run:
-        plan = plan_backup_rotation(list_backups(folder), policy, now)
-        copies = plan_copies(policy.copy_to, policy, now) if policy.copy_to else RotationPlan((), ())
-    else:
-        plan = rotate_backups(folder, policy, now, console.log)
-        copies = rotate_copies(policy.copy_to, policy, now, console.log) if policy.copy_to else RotationPlan((), ())
+    plan, copies = rotate_backups(folder, policy, now, console.log, dry_run=dry_run), RotationPlan((), ())
+    if policy.copy_to:
+        copies = rotate_copies(policy.copy_to, policy, now, console.log, dry_run=dry_run)
     if json:
-        console.print_json(asdict(plan) | {"copies": asdict(copies)})
+        console.print_json({"keep": plan.keep, "delete": plan.delete, "copies": copies})
         return
-    _print_reasons("keep", plan.keep)
-    _print_reasons("delete", plan.delete)
-    _print_reasons("keep copy", copies.keep)
-    _print_reasons("delete copy", copies.delete)
+    _print_plan(plan)
+    _print_plan(copies, " copy")
 
 
-def _print_reasons(action: str, rows: Sequence[tuple[str, str]]) -> None:
-    for name, reason in rows:
-        console.result.print(f"{action:6} {name}: {reason}", markup=False, soft_wrap=True)
+def _print_plan(plan: RotationPlan, kind: str = "") -> None:
+    for action, rows in ((f"keep{kind}", plan.keep), (f"delete{kind}", plan.delete)):
+        console.print_lines(*(f"{action:6} {name}: {reason}" for name, reason in rows))
 
 
 @app.command("restore")
@@ -157,41 +147,32 @@ def restore_(
     _print_restore(report, json=json)
 
 
-@app.command("base")
-def base_(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; create and delete nothing.")] = False,
-    json: Json = False,
-) -> None:
+@app.command()
+def base(dry_run: DryRun = False, json: Json = False) -> None:
     """Create and verify a base backup of the whole server for point-in-time recovery, and delete older ones.
 
     Examples: `strikecast backup base`, `strikecast backup base --dry-run`
     """
-    from pipelines.maintenance.point_in_time_recovery import (
-        base_folder,
-        create_base_backup,
-        plan_pruning,
-        prune_base_backups,
-    )
+    from pipelines.maintenance import point_in_time_recovery as recovery
 
     settings = command_settings()
-    folder = base_folder(settings)
+    folder = recovery.base_folder(settings)
     if dry_run:
-        created, plan = None, plan_pruning(folder, settings.backup.keep_base)
+        created, plan = None, plan_bases(recovery.list_base_backups(folder), settings.backup.keep_base)
     else:
         with running_server(settings) as database:
-            created = str(create_base_backup(database, folder, datetime.now(UTC), console.log))
-            plan = prune_base_backups(settings, database, console.log)
+            created = str(recovery.create_base_backup(database, folder, datetime.now(UTC), console.log))
+            plan = recovery.prune_base_backups(settings, database, console.log)
     if json:
         console.print_json({"made": created, **asdict(plan)})
         return
-    _print_reasons("keep", plan.keep)
-    _print_reasons("delete", plan.delete)
+    _print_plan(plan)
     if plan.wal_from is not None and settings.backup.wal_archive is not None:
-        console.result.print(f"keep   archived WAL from {plan.wal_from} on", markup=False, soft_wrap=True)
+        console.print_lines(f"keep   archived WAL from {plan.wal_from} on")
 
 
-@app.command("drill")
-def drill_(
+@app.command()
+def drill(
     name: Name = None,
     pitr: Annotated[
         bool, typer.Option("--pitr", help="Restore the newest base backup and the archived WAL to a given second.")

@@ -30,8 +30,14 @@ def log(message: str) -> None:
     progress.print(Text(f"{time.monotonic() - _STARTED:6.1f} s  ", style="dim") + Text(message))
 
 
+def print_lines(*lines: str) -> None:
+    """Print lines of a result as they are, without wrapping them."""
+    for line in lines:
+        result.print(line, markup=False, soft_wrap=True)
+
+
 def print_json(value: object) -> None:
-    """Print a result as JSON."""
+    """Print a result as JSON; dataclasses are objects."""
     sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode() + "\n")
 
 
@@ -75,7 +81,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     width = max(len(name) for name in facts)
     for name, value in facts.items():
         if value is not None:
-            result.print(f"{name.replace('_', ' '):{width}}  {_fact(value)}", markup=False, soft_wrap=True)
+            print_lines(f"{name.replace('_', ' '):{width}}  {_fact(value)}")
 
 
 def _fact(value: object) -> str:
@@ -91,7 +97,7 @@ def _fact(value: object) -> str:
 def print_backups(folder: object, backups: Sequence[Mapping[str, Any]]) -> None:
     """Print the backups in a folder, in the given order."""
     if not backups:
-        result.print(f"there is no backup in {folder} yet: `strikecast backup create`", markup=False, soft_wrap=True)
+        print_lines(f"there is no backup in {folder} yet: `strikecast backup create`")
         return
     columns = ("name", "of (UTC)", "size", "rows", "verified (UTC)", "problem")
     table = _table(f"backups in {folder}", columns, numbers={"size", "rows"})

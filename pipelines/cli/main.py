@@ -323,8 +323,6 @@ def import_fingerprints(
 
     Example: `strikecast import fingerprints BTC ./old`
     """
-    from dataclasses import asdict
-
     from pipelines.evaluation.fingerprint_files import read_fingerprint_files
     from pipelines.evaluation.parity import import_tables
 
@@ -333,7 +331,7 @@ def import_fingerprints(
     with migrated_database(settings, console.log) as database:
         report = import_tables(database, symbol, imported, publish_it=publish)
     if json:
-        console.print_json(asdict(report))
+        console.print_json(report)
     else:
         console.print_import(report)
 
@@ -367,7 +365,7 @@ def env() -> None:
 
     settings = command_settings()
     for name, value in dagster_environment(settings, configured_database(settings)).items():
-        console.result.print(f"export {name}={shlex.quote(value)}", soft_wrap=True)
+        console.print_lines(f"export {name}={shlex.quote(value)}")
 
 
 @app.command()

@@ -1,30 +1,23 @@
 """Commands that run the maintenance jobs, and `query`, `alerts` and `psql`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from pipelines.cli import console
-from pipelines.cli.arguments import Json, command_settings
+from pipelines.cli.arguments import DryRun, Json, command_settings
 from pipelines.deployment import migrated_database
 from pipelines.errors import SettingsError
 
 app = typer.Typer()
 #: Commands that run at the lowest CPU and I/O priority.
 LOW_PRIORITY_COMMANDS = frozenset({"retention", "vacuum", "archive", "logs", "backup create"})
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan with its reasons, change nothing.")]
 
 
 def _print_plan(title: str, lines: Sequence[tuple[str, str, str]]) -> None:
     console.result.print(console.plan_table(title, lines) if lines else f"{title}: nothing to do")
-
-
-def _print_lines(lines: Sequence[str]) -> None:
-    for line in lines:
-        console.result.print(line, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -40,12 +33,12 @@ def retention(dry_run: DryRun = False, json: Json = False) -> None:
         report = None if dry_run else job.run(settings, database, now, console.log)
         plan = report.plan if report else job.plan(settings, database, now)
     if json:
-        console.print_json(asdict(report or plan))
+        console.print_json(report or plan)
         return
     _print_plan("retention", plan.lines())
     if report:
-        _print_lines([f"{table:32} {count:>12,}" for table, count in report.rows.items() if count])
-        _print_lines(report.skipped)
+        counts = (f"{table:32} {count:>12,}" for table, count in report.rows.items() if count)
+        console.print_lines(*counts, *report.skipped)
 
 
 @app.command()
@@ -69,17 +62,17 @@ def vacuum(
             report = job.run(settings, database, now, console.log, urgent_only=urgent, reindex=reindex)
             plans = report.plans
     if json:
-        console.print_json(asdict(report) if report else {name: asdict(one) for name, one in plans.items()})
+        console.print_json(report or plans)
         return
     for name, plan in plans.items():
         _print_plan(f"vacuum of {name}", plan.lines())
     if report:
         for change in report.changes:
-            console.result.print(
+            console.print_lines(
                 f"{change.name:48} dead rows {change.dead_rows_before:>9,} -> {change.dead_rows_after:>9,}, "
                 f"bytes {change.bytes_before:>13,} -> {change.bytes_after:>13,}"
             )
-        _print_lines([*report.skipped, *(f"dead rows are held back by {one}" for one in report.held_back_by)])
+        console.print_lines(*report.skipped, *(f"dead rows are held back by {one}" for one in report.held_back_by))
 
 
 @app.command()
@@ -95,25 +88,26 @@ def archive(dry_run: DryRun = False, json: Json = False) -> None:
         report = None if dry_run else job.run(settings, database, now, console.log)
         plan = report.plan if report else job.plan(settings, database, now)
     if json:
-        console.print_json(asdict(report or plan))
+        console.print_json(report or plan)
     else:
         _print_plan("archive", plan.lines())
 
 
 @app.command()
 def query(
-    question: Annotated[str, typer.Argument(help="A SELECT on `price`, the bars of database and archive.")],
+    statement: Annotated[str, typer.Argument(help="A SELECT on `price`, the bars of database and archive.")],
     json: Json = False,
 ) -> None:
     """Query all bars, archived or not, in DuckDB's SQL.
 
     Example: `strikecast query "SELECT symbol, year(opened_at), count(*) FROM price GROUP BY ALL ORDER BY ALL"`
     """
-    from pipelines.maintenance.archive import query_prices
+    from pipelines.storage.postgres.connection import Role
+    from pipelines.storage.prices.archive import query_prices
 
     settings = command_settings()
-    with migrated_database(settings, console.log) as database:
-        names, rows = query_prices(settings, database, question)
+    with migrated_database(settings, console.log) as database, database.connect("query", Role.READER) as connection:
+        names, rows = query_prices(connection, settings.archive_dir, statement)
     if json:
         console.print_json([dict(zip(names, row, strict=True)) for row in rows])
     else:
@@ -136,12 +130,12 @@ def logs(dry_run: DryRun = False, json: Json = False) -> None:
             report = job.run(settings, database, now, console.log)
         plan = report.plan
     if json:
-        console.print_json(asdict(report or plan))
+        console.print_json(report or plan)
         return
     _print_plan("logs", plan.lines())
     if report:
         for name, size in report.before.items():
-            console.result.print(f"{name:24} {size:>14,} -> {report.after.get(name, 0):>14,} bytes")
+            console.print_lines(f"{name:24} {size:>14,} -> {report.after.get(name, 0):>14,} bytes")
 
 
 @app.command()
@@ -168,7 +162,7 @@ def alerts(
         return
     active = read_state(settings, datetime.now(UTC)).active.values()
     if json:
-        console.print_json([asdict(one) for one in active])
+        console.print_json(list(active))
     else:
         _print_plan("alerts", [(f"{one.began_at:%F %H:%M}", one.message, one.heading) for one in active])
     if active:

@@ -1,15 +1,13 @@
-"""Archive old months of bars as files, and query files and database together."""
+"""Archive old months of bars as files."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from pipelines.domain.maintenance.archive import ArchivePlan, plan_archive
 from pipelines.log import Log
 from pipelines.settings import Settings
-from pipelines.storage.maintenance.runs import exclusive_run, record_start, with_short_timeouts
+from pipelines.storage.maintenance.runs import exclusive_run, record_end, record_start, with_short_timeouts
 from pipelines.storage.postgres.connection import Database, Role
-from pipelines.storage.prices import archive as price_archive
 from pipelines.storage.prices.archive import ArchivedMonth, archive_month, stored_months
 
 JOB = "archive"
@@ -36,18 +34,11 @@ def run(
     """Archive the planned months one by one. Raises AlreadyRunningError during another run, and BuildError."""
     with exclusive_run(database, JOB) as recording:
         planned = plan(settings, database, now)
-        recorded = record_start(recording, JOB, planned, now, run_id)
-        months = []
+        maintenance_id = record_start(recording, JOB, planned, now, run_id)
+        months: list[ArchivedMonth] = []
         with with_short_timeouts(database).connect(JOB, Role.PIPELINE, autocommit=True) as working:
             for month in planned.months:
                 months.append(archive_month(working, settings.archive_dir, month))
                 log(f"{months[-1].file}: {months[-1].rows:,} bars, {months[-1].bytes:,} bytes")
-        report = ArchiveReport(planned, tuple(months))
-        recorded.finish({"months": list(months)})
-    return report
-
-
-def query_prices(settings: Settings, database: Database, question: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Run a SELECT on `price`, the bars of database and archive; see `storage.prices.archive.query_prices`."""
-    with database.connect("query", Role.READER) as connection:
-        return price_archive.query_prices(connection, settings.archive_dir, question)
+        record_end(recording, maintenance_id, {"months": months})
+    return ArchiveReport(planned, tuple(months))

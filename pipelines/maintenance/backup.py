@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -174,15 +173,12 @@ def _find_damage(backup: Backup) -> str | None:
     return None
 
 
-def plan_backup_rotation(found: Sequence[Backup], policy: RotationPolicy, now: datetime) -> RotationPlan:
-    """The plan of backups to keep and to delete at `now` (aware UTC)."""
-    return plan_rotation([one.kept for one in found], policy, now)
-
-
-def rotate_backups(folder: Path, policy: RotationPolicy, now: datetime, log: Log = lambda _: None) -> RotationPlan:
-    """Delete the backups that no rule keeps, and no folder without a valid manifest."""
-    planned = plan_backup_rotation(list_backups(folder), policy, now)
-    for name, reason in planned.delete:
+def rotate_backups(
+    folder: Path, policy: RotationPolicy, now: datetime, log: Log = lambda _: None, *, dry_run: bool = False
+) -> RotationPlan:
+    """Delete the backups that no rule keeps at `now` (aware UTC), and no folder without a valid manifest."""
+    planned = plan_rotation([one.kept for one in list_backups(folder)], policy, now)
+    for name, reason in () if dry_run else planned.delete:
         delete_backup(folder, name)
         log(f"deleted {name}: {reason}")
     return planned

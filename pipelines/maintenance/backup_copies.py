@@ -1,4 +1,4 @@
-"""Copies of backups, which `pg_backup.sh` makes in a directory or on an rclone remote: plan and rotate them."""
+"""Rotate the copies of backups, which `pg_backup.sh` makes in a directory or on an rclone remote."""
 
 import subprocess
 from datetime import datetime
@@ -16,27 +16,24 @@ from pipelines.log import Log
 from pipelines.maintenance.backup import MANIFEST, delete_backup, list_backups
 
 
-def plan_copies(location: str, policy: RotationPolicy, now: datetime) -> RotationPlan:
-    """The plan of copies to keep and to delete. Raises BackupError when they cannot be listed."""
-    copies = _remote_copies(location) if _is_remote(location) else _directory_copies(Path(location))
-    return plan_rotation(copies, policy, now)
+def rotate_copies(
+    location: str, policy: RotationPolicy, now: datetime, log: Log = lambda _: None, *, dry_run: bool = False
+) -> RotationPlan:
+    """Delete the copies that no rule keeps at `now` (aware UTC), and nothing without a backup's name and manifest.
 
-
-def rotate_copies(location: str, policy: RotationPolicy, now: datetime, log: Log = lambda _: None) -> RotationPlan:
-    """Delete the copies that no rule keeps, and nothing without a backup's name and manifest."""
-    planned = plan_copies(location, policy, now)
-    for name, reason in planned.delete:
-        if _is_remote(location):
+    Raises BackupError when they cannot be listed.
+    """
+    is_remote = ":" in location.split("/", 1)[0]
+    copies = _remote_copies(location) if is_remote else _directory_copies(Path(location))
+    planned = plan_rotation(copies, policy, now)
+    for name, reason in () if dry_run else planned.delete:
+        if is_remote:
             _rclone("deletefile", f"{location}/{name}/{MANIFEST}")  # without it, the rest no longer counts as a backup
             _rclone("purge", f"{location}/{name}")
         else:
             delete_backup(Path(location), name)
         log(f"deleted the copy {name}: {reason}")
     return planned
-
-
-def _is_remote(location: str) -> bool:
-    return ":" in location.split("/", 1)[0]
 
 
 def _directory_copies(folder: Path) -> list[KeptBackup]:

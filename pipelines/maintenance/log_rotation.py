@@ -13,7 +13,7 @@ from pipelines.errors import BuildError
 from pipelines.log import Log
 from pipelines.maintenance.log_writer import rename_rotated
 from pipelines.settings import Settings
-from pipelines.storage.maintenance.runs import exclusive_run, record_start
+from pipelines.storage.maintenance.runs import exclusive_run, record_end, record_start
 from pipelines.storage.postgres.connection import Database
 
 JOB = "logs"
@@ -40,13 +40,13 @@ def run(
     """Execute the plan. Raises AlreadyRunningError during another run, BuildError when a file cannot be compressed."""
     with exclusive_run(database, JOB) as recording:
         planned = plan(settings, now)
-        recorded = record_start(recording, JOB, planned, now, run_id)
+        maintenance_id = record_start(recording, JOB, planned, now, run_id)
         before = log_sizes(settings)
         for step in planned.steps:
             _execute(step, now)
             log(f"{step.action} {step.name}: {step.reason}")
         report = LogsReport(planned, before, log_sizes(settings))
-        recorded.finish({"before": report.before, "after": report.after})
+        record_end(recording, maintenance_id, {"before": report.before, "after": report.after})
     return report
 
 

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from pipelines.atomic_files import fsync
-from pipelines.domain.maintenance.base_backups import BaseBackup, BasePlan, parse_start_wal, plan_bases
+from pipelines.domain.maintenance.backups import BaseBackup, BasePlan, parse_start_wal, plan_bases
 from pipelines.errors import AlreadyRunningError, BackupError, NoDataError, single_line
 from pipelines.log import Log
 from pipelines.maintenance.backup import delete_backup
@@ -93,16 +93,11 @@ def create_base_backup(database: Database, folder: Path, now: datetime, log: Log
     return base
 
 
-def plan_pruning(folder: Path, keep: int) -> BasePlan:
-    """The plan of base backups to keep and to delete, and the first WAL file that is needed."""
-    return plan_bases(list_base_backups(folder), keep)
-
-
 def prune_base_backups(settings: Settings, database: Database, log: Log = lambda _: None) -> BasePlan:
     """Delete older base backups, and the archived WAL that only they need."""
     folder = base_folder(settings)
     with _exclusive(folder):
-        planned = plan_pruning(folder, settings.backup.keep_base)
+        planned = plan_bases(list_base_backups(folder), settings.backup.keep_base)
         for name, reason in planned.delete:
             delete_backup(folder, name)
             log(f"deleted {name}: {reason}")

@@ -15,6 +15,7 @@ from pipelines.storage.maintenance import retention as repository
 from pipelines.storage.maintenance.runs import (
     exclusive_run,
     latest_planned_for,
+    record_end,
     record_start,
     skip_on_error,
     with_short_timeouts,
@@ -61,7 +62,7 @@ def run(
     """Execute the plan. Raises AlreadyRunningError during another run."""
     with exclusive_run(database, JOB) as recording:
         planned = plan(settings, database, now)
-        recorded = record_start(recording, JOB, planned, planned.planned_for, run_id)
+        maintenance_id = record_start(recording, JOB, planned, planned.planned_for, run_id)
         rows: Counter[str] = Counter()
         skipped: list[str] = []
         with with_short_timeouts(database).connect(JOB, Role.OWNER, autocommit=True) as connection:
@@ -75,7 +76,7 @@ def run(
             tables = [f"public.{table}" for table in repository.DAGSTER_TABLES if rows[table]]
             _vacuum_and_reindex(connection, tables, skipped, log)
         report = RetentionReport(planned, dict(sorted(rows.items())), tuple(skipped))
-        recorded.finish({"rows": report.rows, "left": skipped})
+        record_end(recording, maintenance_id, {"rows": report.rows, "left": skipped})
     return report
 
 

@@ -11,7 +11,13 @@ from pipelines.log import Log
 from pipelines.maintenance.retention import dagster_database
 from pipelines.settings import Settings
 from pipelines.storage.maintenance import vacuum as repository
-from pipelines.storage.maintenance.runs import LOCK_TIMEOUT_SECONDS, exclusive_run, record_start, skip_on_error
+from pipelines.storage.maintenance.runs import (
+    LOCK_TIMEOUT_SECONDS,
+    exclusive_run,
+    record_end,
+    record_start,
+    skip_on_error,
+)
 from pipelines.storage.postgres.connection import Connection, Database, Role
 
 JOB = "vacuum"
@@ -72,7 +78,7 @@ def run(
     """Execute the plans, and apply the declared autovacuum settings. Raises AlreadyRunningError during another run."""
     with exclusive_run(database, JOB) as recording:
         plans = plan(settings, database, now, urgent_only=urgent_only, reindex=reindex)
-        recorded = record_start(recording, JOB, plans, now, run_id)
+        maintenance_id = record_start(recording, JOB, plans, now, run_id)
         changes: list[Change] = []
         skipped: list[str] = []
         held_back: list[str] = []
@@ -85,7 +91,7 @@ def run(
                 changes += _execute(connection, planned, skipped, log)
                 held_back = repository.vacuum_blockers(connection)  # of the whole server
         report = VacuumReport(plans, tuple(changes), applied, tuple(skipped), tuple(held_back))
-        recorded.finish({"changes": changes, "left": skipped, "held_back_by": held_back})
+        record_end(recording, maintenance_id, {"changes": changes, "left": skipped, "held_back_by": held_back})
     return report
 
 

@@ -3,23 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, ClassVar
 
-from pipelines.domain.maintenance.policies import require_positive
+from pipelines.domain.maintenance.policies import Policy
 
 
 @dataclass(frozen=True)
-class ArchivePolicy:
+class ArchivePolicy(Policy):
     """Bars of months that ended more than `after_months` ago are archived; builds use what is in the database."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     after_months: int = 72
     #: Of all symbols in one run.
     most_months: int = 24
-
-    def __post_init__(self) -> None:
-        require_positive(self)
 
 
 @dataclass(frozen=True)

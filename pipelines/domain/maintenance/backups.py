@@ -1,4 +1,4 @@
-"""Backups: their manifest, the comparison of a restored database with it, and which backups to keep."""
+"""Backups: their manifest, the comparison of a restored database with it, and which backups and WAL to keep."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 MANIFEST_FORMAT = 1
 #: Name of a backup by `pg_backup.sh`: series, time (UTC), and a number where the name is taken.
 _NAME = re.compile(r"(?P<series>.+)-(?P<at>\d{8}T\d{6}Z)(-(?P<number>\d+))?")
+_START_WAL = re.compile(r"^START WAL LOCATION: \S+ \(file ([0-9A-F]{24})\)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -131,13 +132,8 @@ class RotationPolicy:
     minimum: int = 3
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("keep_days", 0),
-            ("keep_daily", 0),
-            ("keep_weekly", 0),
-            ("keep_monthly", 0),
-            ("minimum", 1),
-        ):
+        for name in ("keep_days", "keep_daily", "keep_weekly", "keep_monthly", "minimum"):
+            least = 1 if name == "minimum" else 0
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
 
@@ -188,3 +184,44 @@ def _reasons_to_keep(newest_first: Sequence[KeptBackup], policy: RotationPolicy,
         for label, name in list(newest.items())[:count]:
             reasons.setdefault(name, f"newest of {unit} {label}")
     return reasons
+
+
+@dataclass(frozen=True)
+class BaseBackup:
+    """A base backup of a whole server, and the first WAL file that it needs. Names sort by time."""
+
+    name: str
+    start_wal: str
+
+
+@dataclass(frozen=True)
+class BasePlan(RotationPlan):
+    """Base backups to keep and to delete; WAL before `wal_from` is not needed."""
+
+    wal_from: str | None
+
+
+def parse_start_wal(label: str) -> str:
+    """The first WAL file that a base backup needs, from its `backup_label`. Raises ValueError without one."""
+    match = _START_WAL.search(label)
+    if match is None:
+        raise ValueError("its backup_label names no START WAL LOCATION")
+    return match[1]
+
+
+def plan_bases(bases: Sequence[BaseBackup], keep: int) -> BasePlan:
+    """Keep the newest `keep` by name and by WAL position, so that a clock that was set back deletes no newer one.
+
+    Raises ValueError when `keep` is less than 1.
+    """
+    if keep < 1:
+        raise ValueError(f"at least one base backup must be kept, not {keep}")
+    newest_first = sorted(bases, key=lambda one: one.name, reverse=True)
+    furthest_first = sorted(bases, key=lambda one: one.start_wal, reverse=True)
+    kept = {one.name for one in (*newest_first[:keep], *furthest_first[:keep])}
+    return BasePlan(
+        tuple((one.name, f"one of the newest {keep}") for one in newest_first if one.name in kept),
+        tuple((one.name, f"older than the newest {keep}") for one in newest_first if one.name not in kept),
+        # Without the timeline, like pg_archivecleanup: after a restore, a later timeline starts at an earlier position.
+        min((one.start_wal for one in bases if one.name in kept), key=lambda wal: wal[8:], default=None),
+    )

@@ -4,30 +4,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
 
-from pipelines.domain.maintenance.policies import require_positive
+from pipelines.domain.maintenance.policies import Policy
 
 #: Name of a rotated file, such as `daemon-20261121T020000Z.log`; PostgreSQL's own log files have such names too.
 ROTATED = re.compile(r"^(?P<family>.+)-\d{8}T\d{6}Z(-\d+)?\.(log|jsonl)(\.gz)?$")
 
 
 @dataclass(frozen=True)
-class LogPolicy:
+class LogPolicy(Policy):
     """Maximum age of compressed logs, and their maximum total size in MiB.
 
     `settle_minutes`: time after the last write from which on a rotated file may be compressed; until then a process
     may still have it open.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
-
     keep_days: int = 30
     most_megabytes: int = 500
     settle_minutes: int = 10
-
-    def __post_init__(self) -> None:
-        require_positive(self)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, ClassVar
 
-from pipelines.domain.maintenance.policies import require_positive
+from pipelines.domain.maintenance.policies import Policy
 
 #: Maximum advance of the planning time per run, so that a clock that jumps forward deletes a few days, not all.
 MAX_TIME_STEP = timedelta(days=2)
@@ -15,11 +14,8 @@ BUILD_TIME = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class RetentionPolicy:
+class RetentionPolicy(Policy):
     """Maximum age of each kind of rows; `generations` and `runs_per_job` are the minimum kept, whatever the age."""
-
-    #: Unknown settings are an error.
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     session_days: int = 30
     #: A running session without a heartbeat for this long has crashed.
@@ -35,9 +31,6 @@ class RetentionPolicy:
     runs_per_job: int = 5
     #: Maximum number of partitions dropped per table and run.
     most_partitions: int = 10
-
-    def __post_init__(self) -> None:
-        require_positive(self)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
 
-from pipelines.domain.maintenance.policies import require_positive
+from pipelines.domain.maintenance.policies import Policy
 
 #: PostgreSQL forces a vacuum at a transaction age of 200 million, and refuses writes near 2,000 million.
 MILLION = 1_000_000
@@ -14,10 +13,8 @@ URGENT = 2.0
 
 
 @dataclass(frozen=True)
-class VacuumPolicy:
+class VacuumPolicy(Policy):
     """When to vacuum a table: shares of its rows, ages in transactions, sizes in bytes."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     #: Minimum number of dead rows.
     least_dead_rows: int = 1_000
@@ -31,9 +28,6 @@ class VacuumPolicy:
     #: Minimum estimated bloat and size of an index to rebuild on request.
     index_bloat_share: float = 0.4
     least_index_bytes: int = 4 * 2**20
-
-    def __post_init__(self) -> None:
-        require_positive(self)
 
 
 @dataclass(frozen=True)
@@ -55,11 +49,6 @@ class TableHealth:
     multixact_age: int
     vacuumed_at: datetime | None
     analyzed_at: datetime | None
-
-    @property
-    def dead_share(self) -> float:
-        """Share of dead rows."""
-        return self.dead_rows / max(1, self.rows + self.dead_rows)
 
 
 @dataclass(frozen=True)
@@ -125,9 +114,10 @@ def plan_vacuum(
     index_steps = [
         IndexStep(one.index, "left by an interrupted REINDEX", drop=True) for one in indexes if not one.valid
     ]
-    for index in sorted(indexes, key=lambda one: -one.bloat_bytes):
-        if reindex and _is_bloated(index, policy):
-            reason = f"about {index.bloat_bytes / index.bytes:.0%} of {index.bytes / 2**20:,.0f} MiB is bloat"
+    large = [one for one in indexes if reindex and one.valid and one.bytes >= policy.least_index_bytes]
+    for index in sorted(large, key=lambda one: -one.bloat_bytes):
+        if (share := index.bloat_bytes / index.bytes) >= policy.index_bloat_share:
+            reason = f"about {share:.0%} of {index.bytes / 2**20:,.0f} MiB is bloat"
             index_steps.append(IndexStep(index.index, reason))
     return VacuumPlan(tuple(step for rank, step in ranked if rank >= URGENT or not urgent_only), tuple(index_steps))
 
@@ -146,7 +136,7 @@ def _ranked(table: TableHealth, policy: VacuumPolicy, now: datetime) -> tuple[fl
         return rank, VacuumStep(
             table.table, f"its oldest row is {age / MILLION:,.0f} million transactions old", freeze=True
         )
-    share = table.dead_share
+    share = table.dead_rows / max(1, table.rows + table.dead_rows)
     if table.dead_rows >= policy.least_dead_rows and share >= policy.dead_share:
         rank = URGENT + share if share >= policy.urgent_dead_share else 1.0 + share / 2
         return rank, VacuumStep(table.table, f"{table.dead_rows:,} dead rows, {share:.0%} of its rows")
@@ -154,11 +144,3 @@ def _ranked(table: TableHealth, policy: VacuumPolicy, now: datetime) -> tuple[fl
     if table.dead_rows + table.changed_rows and (last is None or now - last >= interval):
         return 0.5, VacuumStep(table.table, f"changed; last vacuum: {'never' if last is None else f'{last:%Y-%m-%d}'}")
     return None
-
-
-def _is_bloated(index: IndexHealth, policy: VacuumPolicy) -> bool:
-    return (
-        index.valid
-        and index.bytes >= policy.least_index_bytes
-        and index.bloat_bytes / index.bytes >= policy.index_bloat_share
-    )

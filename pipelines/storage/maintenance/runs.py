@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic, sleep
 from typing import Any, LiteralString
@@ -60,28 +60,16 @@ def repeatedly_skipped(connection: Connection) -> dict[str, str]:
     return dict(connection.execute(SQL["repeatedly_skipped"]).fetchall())
 
 
-@dataclass(frozen=True)
-class RecordedRun:
-    """A row of `ops.maintenance`."""
-
-    connection: Connection
-    maintenance_id: int
-
-    def finish(self, result: object) -> None:
-        """Store the time and the result."""
-        parameters = {"maintenance_id": self.maintenance_id, "result": _json(result)}
-        self.connection.execute(SQL["finish_maintenance"], parameters)
+def record_start(connection: Connection, job: str, plan: object, now: datetime, run_id: str | None) -> int:
+    """Store the plan of a run that starts; returns its number. `now`: its planning time (aware UTC)."""
+    parameters = {"job": job, "run_id": run_id, "now": now, "plan": Jsonb(plan, orjson.dumps)}
+    return int(read_value(connection, SQL["start_maintenance"], parameters))
 
 
-def record_start(connection: Connection, job: str, plan: object, now: datetime, run_id: str | None) -> RecordedRun:
-    """Store the plan of a run that starts; `now`: its planning time (aware UTC)."""
-    parameters = {"job": job, "run_id": run_id, "now": now, "plan": _json(plan)}
-    return RecordedRun(connection, read_value(connection, SQL["start_maintenance"], parameters))
-
-
-def _json(value: Any) -> Jsonb:
-    plain = value if isinstance(value, Mapping | list) else asdict(value)
-    return Jsonb(orjson.loads(orjson.dumps(plain)))
+def record_end(connection: Connection, maintenance_id: int, result: Mapping[str, Any]) -> None:
+    """Store the end and the result of a run."""
+    parameters = {"maintenance_id": maintenance_id, "result": Jsonb(result, orjson.dumps)}
+    connection.execute(SQL["finish_maintenance"], parameters)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from programs import find
 from pipelines.domain.maintenance.backups import RotationPolicy
 from pipelines.errors import BackupError
 from pipelines.maintenance.backup import create_backup, list_backups, verify_backup
-from pipelines.maintenance.backup_copies import plan_copies, rotate_copies
+from pipelines.maintenance.backup_copies import rotate_copies
 from pipelines.storage.postgres.connection import Database
 
 KEEP_NEWEST = RotationPolicy(0, 0, 0, 0, 1)
@@ -75,7 +75,7 @@ def test_missing_backups_are_copied_and_copies_are_rotated(
     assert verify_backup(copies[0], now()).problem is None
     (there / "photos").mkdir()
     (there / "photos" / "manifest.json").write_text("{}")
-    planned = plan_copies(where, KEEP_NEWEST, now())
+    planned = rotate_copies(where, KEEP_NEWEST, now(), dry_run=True)
     assert len(list_backups(there)) == 2, "a plan deletes nothing"
     assert rotate_copies(where, KEEP_NEWEST, now()) == planned
     assert sorted(path.name for path in there.iterdir()) == sorted([made.folder.name, "photos"])
@@ -127,7 +127,7 @@ def test_the_manifest_is_moved_last_so_an_interrupted_copy_does_not_count(
     made = create_backup(database, tmp_path / "here", copy_to=where)
     assert made.copy_problem is not None
     assert [path.name for path in (there / made.folder.name).iterdir()] != []
-    assert plan_copies(where, KEEP_NEWEST, now()).keep == ()
+    assert rotate_copies(where, KEEP_NEWEST, now(), dry_run=True).keep == ()
 
 
 def test_copies_that_cannot_be_listed_are_not_deleted(

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.errors import BuildError, NoDataError
 from pipelines.ingestion.ingest import ingest
-from pipelines.maintenance.archive import plan, query_prices, run
+from pipelines.maintenance.archive import plan, run
 from pipelines.settings import Settings, load_settings
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.prices import archive as price_archive
@@ -44,6 +44,11 @@ def hourly(database: Database) -> None:
 def stored(database: Database) -> list[tuple[object, ...]]:
     with database.connect("test", Role.READER) as connection:
         return connection.execute("SELECT * FROM historical_data.price_history ORDER BY opened_at").fetchall()
+
+
+def query(settings: Settings, database: Database, question: str) -> list[tuple[object, ...]]:
+    with database.connect("test", Role.READER) as connection:
+        return price_archive.query_prices(connection, settings.archive_dir, question)[1]
 
 
 def test_old_months_are_moved_to_files_with_equal_content(database: Database, settings: Settings) -> None:
@@ -91,13 +96,13 @@ def test_a_file_keeps_bars_that_the_table_lacks_and_takes_corrections(database: 
 def test_a_query_covers_database_and_archive_and_counts_every_bar_once(database: Database, settings: Settings) -> None:
     question = "SELECT count(*), count(DISTINCT opened_at), count(*) FILTER (archived) FROM price WHERE symbol = 'BTC'"
     count = len(stored(database))
-    assert query_prices(settings, database, question)[1] == [(count, count, 0)]
+    assert query(settings, database, question) == [(count, count, 0)]
     run(settings, database, NOW)
-    assert query_prices(settings, database, question)[1] == [(count, count, JANUARY + FEBRUARY + MARCH)]
+    assert query(settings, database, question) == [(count, count, JANUARY + FEBRUARY + MARCH)]
     ingest(database, "BTC", [settings.archive_dir / "BTC" / "btc_1m_2025-01.parquet"], NOW)
-    assert query_prices(settings, database, question)[1] == [(count, count, FEBRUARY + MARCH)]
+    assert query(settings, database, question) == [(count, count, FEBRUARY + MARCH)]
     with pytest.raises(NoDataError, match="the query failed"):
-        query_prices(settings, database, "SELECT nothing FROM price")
+        query(settings, database, "SELECT nothing FROM price")
 
 
 def test_a_file_that_does_not_read_back_equal_removes_nothing(
@@ -132,7 +137,7 @@ def test_a_run_killed_before_its_commit_loses_nothing(
     assert stored(database) == before
     monkeypatch.setenv("STRIKECAST_ARCHIVE", '{"after_months": 2}')
     run(settings, database, NOW)
-    assert query_prices(settings, database, "SELECT count(*) FROM price")[1] == [(len(before),)]
+    assert query(settings, database, "SELECT count(*) FROM price") == [(len(before),)]
 
 
 def test_a_clock_in_the_future_archives_no_additional_months(database: Database, settings: Settings) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.domain.maintenance.base_backups import BaseBackup, parse_start_wal, plan_bases
+from pipelines.domain.maintenance.backups import BaseBackup, parse_start_wal, plan_bases
 
 
 def wal(number: int, timeline: int = 1) -> str:
