@@ -18,7 +18,7 @@ from pipelines.errors import NoDataError
 from pipelines.evaluation.charts import season_chart
 from pipelines.ingestion.backfill import backfill_from_exchange, backfill_from_ticks
 from pipelines.ingestion.ingest import ingest
-from pipelines.resources import DatabaseResource, ExchangeResource, SettingsResource, markdown_table
+from pipelines.resources import DatabaseResource, ExchangeResource, SettingsResource, markdown_table, price_paths
 from pipelines.storage.models.refit import update_volatility
 from pipelines.storage.prices.history import read_closes, summarize_bars, write_gaps, write_momentum
 
@@ -77,7 +77,7 @@ def price_history(
     symbol, now = context.partition_key, datetime.now(UTC)
     settings.values.require_symbol(symbol)
     if config.origin is Origin.FILES:
-        paths = [Path(path) for path in config.paths] or settings.price_paths(symbol)
+        paths = [Path(path) for path in config.paths] or price_paths(settings.values.prices, symbol)
         metadata = _ingest_files(context, config, database, paths, now)
     else:
         metadata = _backfill(context, config, database, exchange, now)
@@ -136,7 +136,7 @@ def _backfill(
         report = backfill_from_ticks(database.database, symbol, now, context.log.info)
     else:
         since = None if config.since is None else datetime.fromisoformat(config.since)
-        market = exchange.market_of(symbol)
+        market = exchange.settings.values.market_of(symbol)
         report = backfill_from_exchange(
             database.database, symbol, exchange.exchange, market, since, now, context.log.info
         )

@@ -22,15 +22,8 @@ warnings.filterwarnings(
     "ignore", message="Handling yaml-defined logging configuration is currently in beta", category=dg.BetaWarning
 )
 
-#: Asset modules and their groups in the UI.
-GROUPS = (
-    (sources, "sources"),
-    (historical_data, "historical_data"),
-    (analytics, "analytics"),
-    (scores, "scores"),
-    (live_data, "live_data"),
-    (ops, "ops"),
-)
+#: Asset modules; each is a group in the UI.
+MODULES = (sources, historical_data, analytics, scores, live_data, ops)
 #: Prices are delivered daily, and everything built from them follows at once.
 _PRICES = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
 #: How old each asset may become before its freshness policy fails.
@@ -69,13 +62,15 @@ rebuild_what_changed = dg.AutomationConditionSensorDefinition(
 )
 
 
-def _load_group(module: ModuleType, group: str) -> Sequence[Any]:
-    """A group's assets, with owners, freshness policies and references to their source code."""
+def _load_group(module: ModuleType) -> Sequence[Any]:
+    """A module's assets, with owners, freshness policies and references to their source code."""
 
     def complete(spec: dg.AssetSpec) -> dg.AssetSpec:
-        policy = FRESHNESS.get(spec.key.to_user_string())
-        fresh = spec if policy is None else spec.replace_attributes(freshness_policy=policy)
-        return fresh.replace_attributes(owners=["team:strikecast"], group_name=group)
+        return spec.replace_attributes(
+            owners=["team:strikecast"],
+            group_name=module.__name__.removeprefix("assets."),
+            freshness_policy=FRESHNESS.get(spec.key.to_user_string()),
+        )
 
     loaded: Any = dg.load_assets_from_modules([module], include_specs=True)
     with warnings.catch_warnings():
@@ -86,8 +81,8 @@ def _load_group(module: ModuleType, group: str) -> Sequence[Any]:
 def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The definitions; `resources` replace those with the same key, for tests."""
     return dg.Definitions(
-        assets=[asset for module, group in GROUPS for asset in _load_group(module, group)],
-        asset_checks=dg.load_asset_checks_from_modules([module for module, _ in GROUPS]),
+        assets=[asset for module in MODULES for asset in _load_group(module)],
+        asset_checks=dg.load_asset_checks_from_modules(MODULES),
         jobs=[
             jobs.ingest_prices,
             jobs.build,

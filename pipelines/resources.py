@@ -53,14 +53,8 @@ class SettingsResource(dg.ConfigurableResource[object]):
 
     def model_for(self, profile: str | None) -> ModelConfig:
         """The configured model, with another profile when one is named."""
-        configured = self.values.model
-        if profile is None or Profile(profile) is configured.profile:
-            return configured
-        return replace(configured, profile=Profile(profile))
-
-    def price_paths(self, symbol: str) -> list[Path]:
-        """A symbol's files in the folder of prices; see `price_paths`."""
-        return price_paths(self.values.prices, symbol)
+        model = self.values.model
+        return model if profile is None else replace(model, profile=Profile(profile))
 
 
 class DatabaseResource(dg.ConfigurableResource[object]):
@@ -108,10 +102,6 @@ class ExchangeResource(dg.ConfigurableResource[object]):
         """How to reach the exchange."""
         configured = self.settings.values.exchange
         return configured if self.name is None else configured.model_copy(update={"name": self.name})
-
-    def market_of(self, symbol: str) -> str:
-        """The exchange's market of a symbol, such as BTC/USD."""
-        return self.settings.values.market_of(symbol)
 
 
 def price_paths(folder: Path | None, symbol: str) -> list[Path]:

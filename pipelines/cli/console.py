@@ -246,19 +246,11 @@ def _folds_won(report: "ScoreReport", model: str) -> str:
     return f"{won} of {len(reference)}"
 
 
-def plan_table(title: str, lines: Sequence[tuple[str, str, str]]) -> Table:
-    """The actions of a maintenance plan, their objects and reasons."""
-    table = _table(title)
-    for name in ("action", "object", "reason"):
-        table.add_column(name, overflow="fold")
-    for line in lines:
-        table.add_row(*(Text(cell) for cell in line))
-    return table
-
-
-def rows_table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """The rows of a query's result."""
-    table = _table(None, names)
+def rows_table(title: str | None, names: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table of plain text, which is folded rather than truncated."""
+    table = _table(title, names)
+    for column in table.columns:
+        column.overflow = "fold"
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     return table

@@ -17,7 +17,7 @@ from pipelines.cli import maintenance as cli_maintenance
 from pipelines.cli.arguments import Json, Symbol, command_settings
 from pipelines.deployment import configured_database, migrated_database, prepared_instance, running_server
 from pipelines.domain.configuration.model import Profile
-from pipelines.errors import SettingsError, StrikecastError
+from pipelines.errors import NoDataError, SettingsError, StrikecastError
 from pipelines.processes.priority import lower_priority
 from pipelines.service.log_setup import command_log
 
@@ -170,7 +170,10 @@ def build(
     from pipelines.service import builds
 
     with prepared_instance(settings, console.log) as database:
-        for symbol in symbols or builds.symbols_with_bars(settings, database):
+        symbols = symbols or builds.symbols_with_bars(settings, database)
+        if not symbols:
+            raise NoDataError("no symbol has bars: run `strikecast ingest SYMBOL PATH` or `strikecast sample SYMBOL`")
+        for symbol in symbols:
             builds.build_symbol(symbol, profile, console.log)
 
 

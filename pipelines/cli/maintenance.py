@@ -17,7 +17,9 @@ LOW_PRIORITY_COMMANDS = frozenset({"retention", "vacuum", "archive", "logs", "ba
 
 
 def _print_plan(title: str, lines: Sequence[tuple[str, str, str]]) -> None:
-    console.result.print(console.plan_table(title, lines) if lines else f"{title}: nothing to do")
+    console.result.print(
+        console.rows_table(title, ("action", "object", "reason"), lines) if lines else f"{title}: nothing to do"
+    )
 
 
 @app.command()
@@ -111,7 +113,7 @@ def query(
     if json:
         console.print_json([dict(zip(names, row, strict=True)) for row in rows])
     else:
-        console.result.print(console.rows_table(names, rows))
+        console.result.print(console.rows_table(None, names, rows))
 
 
 @app.command()

@@ -1,17 +1,22 @@
 """`strikecast up` and `strikecast demo`."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from pipelines.cli import console
 from pipelines.deployment import prepared_instance
-from pipelines.service.builds import build_symbol, calibrate, ingest_demo_prices
-from pipelines.service.live_files import read_payload, require_refresh, wait_until_live
+from pipelines.errors import ServerUnavailableError
+from pipelines.live.file_reader import read_view
+from pipelines.service.builds import build_symbol, ingest_demo_prices, score_models
 from pipelines.service.supervisor import DagsterProcesses, dagster_processes, exclusive
 from pipelines.settings import Settings
 
 ONCE_SECONDS = 10
+LIVE_TIMEOUT = timedelta(seconds=120)
 
 
 def up(settings: Settings) -> None:
@@ -33,15 +38,15 @@ def demo(settings: Settings, *, once: bool) -> None:
         symbols = ingest_demo_prices(settings, database, console.log)
         for symbol in symbols:
             build_symbol(symbol, None, console.log)
-            calibrate(symbol, console.log)
+            score_models(symbol, console.log)
         with dagster_processes(settings, console.log) as processes, suppress(KeyboardInterrupt):
             console.log("waiting for the sensor to start the live session")
-            wait_until_live(settings, symbols, processes)
+            _wait_until_live(settings, symbols, processes)
             if once:
                 console.log(f"live; refreshing for {ONCE_SECONDS} s")
-                require_refresh(settings, symbols, processes, ONCE_SECONDS)
+                _require_refresh(settings, symbols, processes)
             for symbol in symbols:
-                payload = read_payload(settings, symbol)
+                payload = _read_payload(settings, symbol)
                 if payload is not None:
                     console.result.print(console.ladder_table(symbol, payload))
             _print_locations(settings, processes)
@@ -50,18 +55,44 @@ def demo(settings: Settings, *, once: bool) -> None:
                 processes.supervise()
 
 
+def _read_payload(settings: Settings, symbol: str) -> Mapping[str, Any] | None:
+    return read_view(settings.output_dir, symbol, datetime.now(UTC)).payload
+
+
+def _wait_until_live(settings: Settings, symbols: Sequence[str], processes: DagsterProcesses) -> None:
+    """Wait until every symbol's file is written anew. Raises ServerUnavailableError after LIVE_TIMEOUT."""
+    began = datetime.now(UTC)
+    while datetime.now(UTC) - began < LIVE_TIMEOUT:
+        payloads = [_read_payload(settings, symbol) for symbol in symbols]
+        if all(payload and datetime.fromisoformat(payload["timestamp"]) > began for payload in payloads):
+            return
+        processes.supervise(0.5)
+    raise ServerUnavailableError(
+        f"no fresh probability file after {LIVE_TIMEOUT.seconds} s; see the run of live_refresh at {processes.ui_url}"
+    )
+
+
+def _require_refresh(settings: Settings, symbols: Sequence[str], processes: DagsterProcesses) -> None:
+    """Run for ONCE_SECONDS; raises ServerUnavailableError when a symbol's file was not refreshed meanwhile."""
+    before = {symbol: _read_payload(settings, symbol) for symbol in symbols}
+    processes.supervise(ONCE_SECONDS)
+    stuck = [symbol for symbol, payload in before.items() if _read_payload(settings, symbol) == payload]
+    if stuck:
+        raise ServerUnavailableError(f"{', '.join(stuck)}: the probability file was not refreshed for {ONCE_SECONDS} s")
+
+
 def _print_locations(settings: Settings, processes: DagsterProcesses) -> None:
     reports = sorted(settings.reports_dir.glob("*_calibration.html"))
-    for line in (
+    console.print_lines(
         f"Dagster UI: {processes.ui_url}",
         f"probability files: {settings.output_dir}",
         *(f"calibration report: {path}" for path in reports),
-    ):
-        console.result.print(line, soft_wrap=True)
+    )
 
 
 def _print_hints(settings: Settings) -> None:
     script = Path(sys.executable).with_name("strikecast")
     program = script if script.exists() else f"{sys.executable} -m pipelines.cli"
-    console.result.print(f"in another terminal: STRIKECAST_HOME={settings.home} {program} watch", soft_wrap=True)
-    console.result.print("Ctrl-C stops everything")
+    console.print_lines(
+        f"in another terminal: STRIKECAST_HOME={settings.home} {program} watch", "Ctrl-C stops everything"
+    )

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 from filelock import FileLock, Timeout
-from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from pipelines.atomic_files import fsync
 from pipelines.domain.maintenance.backups import BaseBackup, BasePlan, parse_start_wal, plan_bases
@@ -25,7 +24,7 @@ from pipelines.settings import Settings
 from pipelines.storage.maintenance import recovery
 from pipelines.storage.maintenance.restored_databases import create_database, drop_database, unused_databases
 from pipelines.storage.postgres.connection import Database
-from pipelines.storage.postgres.embedded import CONFIGURATION, EmbeddedServer
+from pipelines.storage.postgres.embedded import CONFIGURATION, EmbeddedServer, wait_for
 
 PITR_PREFIX = "strikecast_pitr_"
 BEFORE, AFTER = "before", "after"
@@ -174,29 +173,19 @@ def _write_markers(database: Database, name: str, log: Log) -> datetime:
     recovery.write_marker(marked, BEFORE)
     target_at = recovery.server_time(marked).astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
     log(f"writing a marker before and after {target_at:%H:%M:%S}")
-    _wait_for(lambda: recovery.server_time(marked) > target_at)
+    wait_for(lambda: recovery.server_time(marked) > target_at, ARCHIVE_TIMEOUT_SECONDS)
     recovery.write_marker(marked, AFTER)
     return target_at
 
 
 def _wait_until_archived(database: Database, archive: Path, wal: str, log: Log) -> None:
     log(f"waiting for {wal} to be archived")
-    if not _wait_for((archive / wal).is_file):
+    if not wait_for((archive / wal).is_file, ARCHIVE_TIMEOUT_SECONDS):
         failed = recovery.failed_wal(database)
         raise BackupError(
             f"{wal} is not in {archive} after {ARCHIVE_TIMEOUT_SECONDS} s"
             + (f": the server fails to archive {failed}, see its log" if failed else "")
         )
-
-
-def _wait_for(condition: Callable[[], bool]) -> bool:
-    retrying = Retrying(
-        retry=retry_if_not_result(bool),
-        wait=wait_fixed(0.1),
-        stop=stop_after_delay(ARCHIVE_TIMEOUT_SECONDS),
-        retry_error_callback=lambda _: False,
-    )
-    return bool(retrying(condition))
 
 
 def _prepare_server(server: EmbeddedServer, base: Path, archive: Path, start_wal: str, target_at: datetime) -> int:

@@ -52,7 +52,7 @@ def ingest_demo_prices(settings: Settings, database: Database, log: Log) -> list
     it has no files for any configured symbol.
     """
     if settings.prices is None:
-        known = _symbols_with_bars(settings, database)
+        known = symbols_with_bars(settings, database)
         for symbol in settings.symbols:
             if symbol not in known:
                 ingest_synthetic_bars(settings, symbol, DEMO_DAYS, DEMO_SEED, datetime.now(UTC), log)
@@ -75,7 +75,7 @@ def build_symbol(symbol: str, profile: Profile | None, log: Log) -> None:
     run_job("build", symbol, {"momentum": config, "fingerprint": config}, log)
 
 
-def calibrate(symbol: str, log: Log) -> None:
+def score_models(symbol: str, log: Log) -> None:
     """Score a symbol's models out of sample; a history that is too short is logged."""
     try:
         run_job("calibrate", symbol, None, log)
@@ -84,13 +84,6 @@ def calibrate(symbol: str, log: Log) -> None:
 
 
 def symbols_with_bars(settings: Settings, database: Database) -> list[str]:
-    """Configured symbols that have bars. Raises NoDataError when none has."""
-    symbols = _symbols_with_bars(settings, database)
-    if not symbols:
-        raise NoDataError("no symbol has bars: run `strikecast ingest SYMBOL PATH` or `strikecast sample SYMBOL`")
-    return symbols
-
-
-def _symbols_with_bars(settings: Settings, database: Database) -> list[str]:
+    """Configured symbols that have bars."""
     with database.connect("build", Role.PIPELINE) as connection:
         return [symbol for symbol in settings.symbols if newest_bar_at(connection, symbol) is not None]

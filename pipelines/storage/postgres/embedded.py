@@ -15,13 +15,13 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
-from tenacity import Retrying, retry_if_exception_type, retry_if_not_result, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from pipelines.errors import ServerUnavailableError, single_line
 from pipelines.log import Log
@@ -61,6 +61,17 @@ def postgres_bin_dir() -> Path:
     if spec is None or spec.origin is None:
         raise ServerUnavailableError(f"package {WHEEL} is not installed: install it or set STRIKECAST_DATABASE_URL")
     return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until a condition holds; False when it does not within `seconds`."""
+    retrying = Retrying(
+        retry=retry_if_not_result(bool),
+        wait=wait_fixed(0.1),
+        stop=stop_after_delay(seconds),
+        retry_error_callback=lambda _: False,
+    )
+    return bool(retrying(condition))
 
 
 class EmbeddedServer:
@@ -140,13 +151,7 @@ class EmbeddedServer:
         if not (self.data / "PG_VERSION").exists():
             self._log("creating the embedded database")
             self._initialize()
-        retrying = Retrying(
-            retry=retry_if_not_result(bool),
-            wait=wait_fixed(0.1),
-            stop=stop_after_delay(START_TIMEOUT_SECONDS),
-            retry_error_callback=lambda _: False,
-        )
-        if not retrying(self._try_start):
+        if not wait_for(self._try_start, START_TIMEOUT_SECONDS):
             raise ServerUnavailableError(
                 f"embedded PostgreSQL accepts no connections after {START_TIMEOUT_SECONDS} s{self._log_tail()}"
             )
@@ -186,18 +191,10 @@ class EmbeddedServer:
         server. A backend exits soon after its server, but one in the middle of a statement must not share the data with
         a new server.
         """
-        for attempt in Retrying(
-            retry=retry_if_exception_type(ServerUnavailableError),
-            wait=wait_fixed(0.1),
-            stop=stop_after_delay(STOP_TIMEOUT_SECONDS),
-            reraise=True,
-        ):
-            with attempt:
-                backends = self._backends()
-                if backends:
-                    raise ServerUnavailableError(
-                        f"embedded PostgreSQL: the server died, and its processes {backends} still run; end them first"
-                    )
+        if not wait_for(lambda: not self._backends(), STOP_TIMEOUT_SECONDS):
+            raise ServerUnavailableError(
+                f"embedded PostgreSQL: the server died, and its processes {self._backends()} still run; end them first"
+            )
         for path in (self.data / "postmaster.pid", self.socket_dir / ".s.PGSQL.5432.lock"):
             path.unlink(missing_ok=True)
 
