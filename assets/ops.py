@@ -11,8 +11,7 @@ from pipelines.domain.monitoring.audit.measurements import formatted
 from pipelines.domain.monitoring.audit.targets import Judgement, Severity, State
 from pipelines.errors import BackupError, DatabaseError, StrikecastError
 from pipelines.maintenance import archive
-from pipelines.maintenance.backup import create_backup, find_backup, list_backups, rotate_backups
-from pipelines.maintenance.backup_copies import rotate_copies
+from pipelines.maintenance.backup import create_backup, find_backup, list_backups, rotate_backups, rotate_copies
 from pipelines.maintenance.restore import run_drill
 from pipelines.maintenance.vacuum import autovacuum_drift
 from pipelines.monitoring.audit.declarations import targets

@@ -17,9 +17,9 @@ from pipelines.maintenance.backup import (
     find_backup,
     list_backups,
     rotate_backups,
+    rotate_copies,
     verify_backup,
 )
-from pipelines.maintenance.backup_copies import rotate_copies
 
 if TYPE_CHECKING:
     from pipelines.maintenance.restore import RestoreReport

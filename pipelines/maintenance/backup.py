@@ -1,4 +1,4 @@
-"""Backups in a folder: create them with `pg_backup.sh`, list, verify and rotate them."""
+"""Backups in a folder: create them with `pg_backup.sh`, list, verify and rotate them, and rotate their copies."""
 
 import dataclasses
 import hashlib
@@ -18,6 +18,7 @@ from pipelines.domain.maintenance.backups import (
     Manifest,
     RotationPlan,
     RotationPolicy,
+    parse_backup_name,
     parse_manifest,
     plan_rotation,
 )
@@ -189,3 +190,45 @@ def delete_backup(folder: Path, name: str) -> None:
     partial = folder / f"{name}.partial"
     (folder / name).rename(partial)
     shutil.rmtree(partial)
+
+
+def rotate_copies(
+    location: str, policy: RotationPolicy, now: datetime, log: Log = lambda _: None, *, dry_run: bool = False
+) -> RotationPlan:
+    """Delete the copies that no rule keeps at `now` (aware UTC), and nothing without a backup's name and manifest.
+
+    Raises BackupError when they cannot be listed.
+    """
+    is_remote = ":" in location.split("/", 1)[0]
+    copies = _remote_copies(location) if is_remote else _directory_copies(Path(location))
+    planned = plan_rotation(copies, policy, now)
+    for name, reason in () if dry_run else planned.delete:
+        if is_remote:
+            _rclone("deletefile", f"{location}/{name}/{MANIFEST}")  # without it, the rest no longer counts as a backup
+            _rclone("purge", f"{location}/{name}")
+        else:
+            delete_backup(Path(location), name)
+        log(f"deleted the copy {name}: {reason}")
+    return planned
+
+
+def _directory_copies(folder: Path) -> list[KeptBackup]:
+    if not folder.is_dir():
+        raise BackupError(f"{folder}, the directory of the copies, does not exist: mount or create it")
+    return [one.kept for one in list_backups(folder)]
+
+
+def _remote_copies(location: str) -> list[KeptBackup]:
+    paths = [line.split("/") for line in _rclone("lsf", "--recursive", "--files-only", location).splitlines()]
+    names = [parts[0] for parts in paths if parts[1:] == [MANIFEST]]
+    return [kept for name in names if (kept := parse_backup_name(name)) is not None]
+
+
+def _rclone(*arguments: str) -> str:
+    try:
+        result = subprocess.run(["rclone", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise BackupError("`copy_to` names a remote, but rclone is not installed") from error
+    if result.returncode:
+        raise BackupError(f"rclone {arguments[0]} ended with {result.returncode}: {single_line(result.stderr)[:500]}")
+    return result.stdout

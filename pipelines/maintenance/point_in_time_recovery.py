@@ -21,8 +21,7 @@ from pipelines.maintenance.backup import delete_backup
 from pipelines.maintenance.client_programs import client_environment, find_server_programs
 from pipelines.maintenance.restore import read_ladders
 from pipelines.settings import Settings
-from pipelines.storage.maintenance import recovery
-from pipelines.storage.maintenance.restored_databases import create_database, drop_database, unused_databases
+from pipelines.storage.maintenance import restored_databases as repository
 from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.embedded import CONFIGURATION, EmbeddedServer, wait_for
 
@@ -125,14 +124,14 @@ def run_pitr_drill(settings: Settings, database: Database, now: datetime, log: L
         _run([programs / "pg_verifybackup", "--quiet", folder / base.name])
         if any((folder / base.name / "pg_tblspc").iterdir()):
             raise BackupError(f"{base.name} has tablespaces, which two servers would share: restore it by hand")
-        for leftover in unused_databases(database, PITR_PREFIX):
-            drop_database(database, leftover)
+        for leftover in repository.unused_databases(database, PITR_PREFIX):
+            repository.drop_database(database, leftover)
         name = f"{PITR_PREFIX}{now:%Y%m%d%H%M%S}"
         try:
             target_at = _write_markers(database, name, log)
-            _wait_until_archived(database, archive, recovery.switch_wal_file(database), log)
+            _wait_until_archived(database, archive, repository.switch_wal_file(database), log)
         finally:
-            drop_database(database, name)
+            repository.drop_database(database, name)
         with TemporaryDirectory(prefix="drill-", suffix=".partial", dir=folder) as scratch:
             server = EmbeddedServer(Path(scratch) / "server", programs=programs)
             wal_files = _prepare_server(server, folder / base.name, archive, base.start_wal, target_at)
@@ -140,7 +139,7 @@ def run_pitr_drill(settings: Settings, database: Database, now: datetime, log: L
             with server.running():
                 login = quote(str(database.parameters.get("user") or "postgres"), safe="")
                 restored = Database(f"postgresql://{login}@/{name}?host={quote(str(server.socket_dir))}")
-                markers = tuple(recovery.markers(restored))
+                markers = tuple(repository.markers(restored))
                 if markers != (BEFORE,):
                     raise BackupError(
                         f"restored to {target_at:%Y-%m-%d %H:%M:%S} UTC, the server has the markers {markers}, "
@@ -152,7 +151,7 @@ def run_pitr_drill(settings: Settings, database: Database, now: datetime, log: L
 
 def _archive(settings: Settings, database: Database) -> Path:
     """Folder of the archived WAL. Raises BackupError when archiving is off or the folder is not configured."""
-    state = recovery.archiving(database)
+    state = repository.archiving(database)
     if not state.enabled:
         raise BackupError(
             f"the server does not archive WAL (archive_mode {state.mode}, archive_command {state.command or 'empty'}): "
@@ -168,20 +167,20 @@ def _archive(settings: Settings, database: Database) -> Path:
 
 def _write_markers(database: Database, name: str, log: Log) -> datetime:
     """Write a marker before and one after a full second; returns that second by the server's clock (aware UTC)."""
-    marked = create_database(database, name)
-    recovery.create_marker_table(marked)
-    recovery.write_marker(marked, BEFORE)
-    target_at = recovery.server_time(marked).astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
+    marked = repository.create_database(database, name)
+    repository.create_marker_table(marked)
+    repository.write_marker(marked, BEFORE)
+    target_at = repository.server_time(marked).astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
     log(f"writing a marker before and after {target_at:%H:%M:%S}")
-    wait_for(lambda: recovery.server_time(marked) > target_at, ARCHIVE_TIMEOUT_SECONDS)
-    recovery.write_marker(marked, AFTER)
+    wait_for(lambda: repository.server_time(marked) > target_at, ARCHIVE_TIMEOUT_SECONDS)
+    repository.write_marker(marked, AFTER)
     return target_at
 
 
 def _wait_until_archived(database: Database, archive: Path, wal: str, log: Log) -> None:
     log(f"waiting for {wal} to be archived")
     if not wait_for((archive / wal).is_file, ARCHIVE_TIMEOUT_SECONDS):
-        failed = recovery.failed_wal(database)
+        failed = repository.failed_wal(database)
         raise BackupError(
             f"{wal} is not in {archive} after {ARCHIVE_TIMEOUT_SECONDS} s"
             + (f": the server fails to archive {failed}, see its log" if failed else "")

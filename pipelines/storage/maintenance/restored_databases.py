@@ -1,7 +1,9 @@
-"""Databases of restores: create, compare, rename and drop them."""
+"""Databases of restores and drills: create, compare, mark, rename and drop them; the state of WAL archiving."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, cast
 
 import psycopg
@@ -10,7 +12,7 @@ from psycopg import sql
 from pipelines.domain.maintenance.backups import TableFacts
 from pipelines.errors import DatabaseError
 from pipelines.storage.postgres.connection import Connection, Database, primary_message, translate_errors
-from pipelines.storage.postgres.statements import Statements
+from pipelines.storage.postgres.statements import Statements, read_rows, read_value
 
 SQL = Statements(__name__)
 
@@ -89,3 +91,63 @@ def swap_names(database: Database, name: str, restored: str, kept_as: str) -> No
             raise DatabaseError(
                 f"{name} is in use and was not replaced: {primary_message(error)}; stop `strikecast up` and try again"
             ) from error
+
+
+@dataclass(frozen=True)
+class Archiving:
+    """The server's settings for WAL archiving."""
+
+    mode: str
+    command: str
+    library: str
+
+    @property
+    def enabled(self) -> bool:
+        """Whether WAL files are archived."""
+        return self.mode != "off" and bool(self.library or self.command not in {"", "(disabled)"})
+
+
+def archiving(database: Database) -> Archiving:
+    """The server's settings for WAL archiving."""
+    with database.connect("recovery", None) as connection:
+        return read_rows(connection, Archiving, SQL["archive_settings"])[0]
+
+
+def create_marker_table(database: Database) -> None:
+    """Create the table of markers in an empty database."""
+    with database.connect("recovery", None) as connection:
+        connection.execute(SQL["create_recovery_mark"])
+
+
+def write_marker(database: Database, label: str) -> None:
+    """Insert and commit a marker."""
+    with database.connect("recovery", None) as connection:
+        connection.execute(SQL["insert_recovery_mark"], [label])
+
+
+def markers(database: Database) -> list[str]:
+    """The markers in the database, oldest first."""
+    with database.connect("recovery", None) as connection:
+        return [label for (label,) in connection.execute(SQL["recovery_marks"])]
+
+
+def server_time(database: Database) -> datetime:
+    """The server's clock, UTC."""
+    now: datetime = _value(database, "server_clock")
+    return now
+
+
+def switch_wal_file(database: Database) -> str:
+    """Switch to a new WAL file; returns the name of the finished one. Needs superuser rights."""
+    return str(_value(database, "switch_wal"))
+
+
+def failed_wal(database: Database) -> str | None:
+    """The WAL file that the server most recently failed to archive, None if it has archived one since."""
+    found: str | None = _value(database, "failed_wal")
+    return found
+
+
+def _value(database: Database, statement: str) -> Any:
+    with database.connect("recovery", None, autocommit=True) as connection:
+        return read_value(connection, SQL[statement])

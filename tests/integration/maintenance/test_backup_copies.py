@@ -9,8 +9,7 @@ from programs import find
 
 from pipelines.domain.maintenance.backups import RotationPolicy
 from pipelines.errors import BackupError
-from pipelines.maintenance.backup import create_backup, list_backups, verify_backup
-from pipelines.maintenance.backup_copies import rotate_copies
+from pipelines.maintenance.backup import create_backup, list_backups, rotate_copies, verify_backup
 from pipelines.storage.postgres.connection import Database
 
 KEEP_NEWEST = RotationPolicy(0, 0, 0, 0, 1)
