@@ -31,21 +31,12 @@ def backup(
     Fails, after the backup is recorded, when the copy in the second place could not be made.
     """
     folder, policy, now = settings.values.backups_dir, settings.values.backup, datetime.now(UTC)
-    made = create_backup(
-        database.database,
-        folder,
-        context.log.info,
-        compression=policy.compression,
-        encrypt_to=policy.encrypt_to,
-        copy_to=policy.copy_to,
-    )
+    made = create_backup(database.database, folder, policy, context.log.info)
     plan = rotate_backups(folder, policy, now, context.log.info)
     manifest = made.manifest
     largest = sorted(manifest.tables, key=lambda one: one.rows, reverse=True)[:SHOWN_TABLES]
-    rotation = [
-        *((name, "kept", why) for name, why in plan.keep),
-        *((name, "deleted", why) for name, why in plan.delete),
-    ]
+    rotation = [(name, "kept", why) for name, why in plan.keep]
+    rotation += [(name, "deleted", why) for name, why in plan.delete]
     yield dg.MaterializeResult(
         metadata={
             "path": dg.MetadataValue.path(str(made.folder)),
@@ -79,11 +70,9 @@ def restores(
     context: dg.AssetCheckExecutionContext, settings: SettingsResource, database: DatabaseResource
 ) -> dg.AssetCheckResult:
     """The restore drill."""
-    folder = settings.values.backups_dir
+    folder, now = settings.values.backups_dir, datetime.now(UTC)
     try:
-        report = run_drill(
-            settings.values, database.database, find_backup(folder, None), datetime.now(UTC), context.log.info
-        )
+        report = run_drill(settings.values, database.database, find_backup(folder, None), now, context.log.info)
     except StrikecastError as error:
         return dg.AssetCheckResult(passed=False, metadata={"problem": str(error)})
     differences = "\n".join(f"- {one}" for one in report.differences)

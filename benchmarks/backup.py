@@ -19,7 +19,7 @@ from pipelines.deployment import running_server
 from pipelines.maintenance.backup import Backup, create_backup
 from pipelines.maintenance.client_programs import client_environment, find_client_programs
 from pipelines.maintenance.restore import run_drill
-from pipelines.settings import load_settings
+from pipelines.settings import BackupSettings, load_settings
 from pipelines.storage.postgres.connection import Database, Role
 
 ROUNDS = 2
@@ -71,7 +71,9 @@ def measure(database: Database, folder: Path, compression: str) -> tuple[Backup,
     seconds: dict[str, list[float]] = {"ours": [], "dump": [], "bare": [], "careful": []}
     for number in range(ROUNDS):
         began, began_at = time.perf_counter(), time.time()
-        made = create_backup(database, folder / f"backups {compression} {number}", compression=compression)
+        made = create_backup(
+            database, folder / f"backups {compression} {number}", BackupSettings(compression=compression)
+        )
         seconds["ours"].append(time.perf_counter() - began)
         seconds["dump"].append(made.dump.stat().st_mtime - began_at)  # its last byte
         dumped, read = bare_dump(database, compression, folder / "bare.dump")

@@ -28,21 +28,7 @@ MODULES = (sources, historical_data, analytics, scores, live_data, ops)
 _PRICES = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
 #: How old each asset may become before its freshness policy fails.
 FRESHNESS = {
-    **dict.fromkeys(
-        [
-            "price_history",
-            "price_gap",
-            "momentum",
-            "volatility",
-            "fingerprint",
-            "lookup",
-            "active_generation",
-            "standardised_fingerprint",
-            "standardised_lookup",
-            "active_standardised_generation",
-        ],
-        _PRICES,
-    ),
+    **dict.fromkeys(["price_history", *jobs.BUILT_ASSETS], _PRICES),
     "calibration": dg.FreshnessPolicy.time_window(fail_window=timedelta(days=8)),
     "live_calibration": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26)),
     # A session writes one materialization per symbol when it begins, on the hour.

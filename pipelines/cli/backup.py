@@ -63,14 +63,7 @@ def create(json: Json = False) -> None:
     """Back up the database, and verify the backup while it is written. Example: `strikecast backup create`"""
     settings = command_settings()
     with running_server(settings) as database:
-        backup = create_backup(
-            database,
-            settings.backups_dir,
-            console.log,
-            compression=settings.backup.compression,
-            encrypt_to=settings.backup.encrypt_to,
-            copy_to=settings.backup.copy_to,
-        )
+        backup = create_backup(database, settings.backups_dir, settings.backup, console.log)
     _print(_facts(backup), json=json)
     if backup.copy_problem is not None:
         raise BackupError(backup.copy_problem)

@@ -26,6 +26,7 @@ from pipelines.errors import AlreadyRunningError, BackupError, NoDataError, sing
 from pipelines.log import Log
 from pipelines.maintenance.client_programs import client_environment, find_client_programs
 from pipelines.maintenance.encryption import run_on_decrypted
+from pipelines.settings import BackupSettings
 from pipelines.storage.postgres.connection import Database, Role
 
 #: Names without the suffix .age or .gpg of encrypted files.
@@ -36,6 +37,7 @@ VERIFIED = "verified.json"
 #: Exit codes of pg_backup.sh.
 ALREADY_RUNNING = 5
 COPY_FAILED = 9
+DEFAULTS = BackupSettings()
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,9 @@ class Backup:
 
 
 def create_backup(
-    database: Database,
-    folder: Path,
-    log: Log = lambda _: None,
-    *,
-    compression: str | None = None,
-    encrypt_to: str | None = None,
-    copy_to: str | None = None,
+    database: Database, folder: Path, options: BackupSettings = DEFAULTS, log: Log = lambda _: None
 ) -> Backup:
-    """Back up a database into a new folder in `folder`; options as in `BackupSettings`.
+    """Back up a database into a new folder in `folder`.
 
     When only the copy fails, the result's `copy_problem` has the reason. Raises AlreadyRunningError during another
     backup of the database, BackupError when the backup cannot be made.
@@ -89,7 +85,7 @@ def create_backup(
     script = resources.files("pipelines.maintenance").joinpath("pg_backup.sh")
     with resources.as_file(script) as path, client_environment(database) as variables:
         command = ["sh", str(path), "-r", Role.BACKUP, "-p", str(find_client_programs(database.server_major))]
-        for option, value in (("-z", compression), ("-e", encrypt_to), ("-c", copy_to)):
+        for option, value in (("-z", options.compression), ("-e", options.encrypt_to), ("-c", options.copy_to)):
             command += [option, value] if value else []
         command.append(str(folder))
         process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

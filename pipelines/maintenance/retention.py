@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -83,12 +83,10 @@ def run(
 def _drop_partitions(connection: Connection, planned: RetentionPlan, skipped: list[str], log: Log) -> Counter[str]:
     """Drop days and generations one at a time, skipping those in use."""
     rows: Counter[str] = Counter()
-    steps: list[tuple[str, Callable[[], Counter[str]]]] = [
-        *((one.target, partial(repository.drop_day, connection, one.target)) for one in planned.partitions),
-        *(
-            (f"generation {one.target}", partial(repository.drop_generation, connection, int(one.target)))
-            for one in planned.generations
-        ),
+    steps = [(one.target, partial(repository.drop_day, connection, one.target)) for one in planned.partitions]
+    steps += [
+        (f"generation {one.target}", partial(repository.drop_generation, connection, int(one.target)))
+        for one in planned.generations
     ]
     for name, step in steps:
         with skip_on_error(skipped, log):

@@ -19,24 +19,24 @@ from pipelines.orchestration.run_reaper import fail, runs_without_process
 from pipelines.resources import DatabaseResource, SettingsResource
 
 LIVE_JOB = "live_refresh"
+#: Assets that are built from the stored bars.
+BUILT_ASSETS = [
+    "price_gap",
+    "momentum",
+    "fingerprint",
+    "lookup",
+    "active_generation",
+    "volatility",
+    "standardised_fingerprint",
+    "standardised_lookup",
+    "active_standardised_generation",
+]
 
 ingest_prices = dg.define_asset_job(
     "ingest_prices", "price_history", description="Read price files of one symbol into price_history."
 )
 build = dg.define_asset_job(
-    "build",
-    [
-        "price_gap",
-        "momentum",
-        "fingerprint",
-        "lookup",
-        "active_generation",
-        "volatility",
-        "standardised_fingerprint",
-        "standardised_lookup",
-        "active_standardised_generation",
-    ],
-    description="Rebuild one symbol from its stored bars, check it, publish it.",
+    "build", BUILT_ASSETS, description="Rebuild one symbol from its stored bars, check it, publish it."
 )
 calibrate = dg.define_asset_job(
     "calibrate",

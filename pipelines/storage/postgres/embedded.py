@@ -271,8 +271,7 @@ class EmbeddedServer:
 
     def _chown(self, path: Path) -> None:
         if os.geteuid() == 0:
-            account = pwd.getpwnam(SYSTEM_USER)
-            os.chown(path, account.pw_uid, account.pw_gid)
+            shutil.chown(path, SYSTEM_USER, pwd.getpwnam(SYSTEM_USER).pw_gid)
 
     def _open_parents(self) -> None:
         """Grant the server's user search (not read) permission on the folders above its files; root only."""

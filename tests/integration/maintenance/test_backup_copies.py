@@ -10,6 +10,7 @@ from programs import find
 from pipelines.domain.maintenance.backups import RotationPolicy
 from pipelines.errors import BackupError
 from pipelines.maintenance.backup import create_backup, list_backups, rotate_copies, verify_backup
+from pipelines.settings import BackupSettings
 from pipelines.storage.postgres.connection import Database
 
 KEEP_NEWEST = RotationPolicy(0, 0, 0, 0, 1)
@@ -64,7 +65,7 @@ def test_missing_backups_are_copied_and_copies_are_rotated(
     where, there = place
     here = tmp_path / "here"
     made_before = create_backup(database, here)
-    made = create_backup(database, here, copy_to=where)
+    made = create_backup(database, here, BackupSettings(copy_to=where))
     assert made.copy_problem is None
     copies = list_backups(there)
     assert [one.folder.name for one in copies] == [made.folder.name, made_before.folder.name], (
@@ -86,7 +87,7 @@ def test_a_missing_directory_is_reported_and_filled_by_the_next_run(
 ) -> None:
     where, there = directory
     there.rmdir()  # not mounted
-    made = create_backup(database, tmp_path / "here", copy_to=where)
+    made = create_backup(database, tmp_path / "here", BackupSettings(copy_to=where))
     assert made.copy_problem is not None
     assert made.copy_problem.startswith(
         f"{made.folder.name} was made, but {there} cannot be used: the directory does not exist"
@@ -95,7 +96,7 @@ def test_a_missing_directory_is_reported_and_filled_by_the_next_run(
     with pytest.raises(BackupError, match="does not exist"):
         rotate_copies(where, KEEP_NEWEST, now())
     there.mkdir()
-    assert create_backup(database, tmp_path / "here", copy_to=where).copy_problem is None
+    assert create_backup(database, tmp_path / "here", BackupSettings(copy_to=where)).copy_problem is None
     assert len(list_backups(there)) == 2
 
 
@@ -105,14 +106,14 @@ def test_a_failing_remote_has_no_partial_copy_and_receives_it_from_the_next_run(
 ) -> None:
     where, there = remote
     monkeypatch.setenv("BREAK", verb)
-    made = create_backup(database, tmp_path / "here", copy_to=where)
+    made = create_backup(database, tmp_path / "here", BackupSettings(copy_to=where))
     assert made.copy_problem is not None
     assert made.copy_problem.startswith(f"{made.folder.name} was made, but ")
     assert f"{verb}: connection reset" in made.copy_problem
     assert verify_backup(made, now()).problem is None
     assert list_backups(there) == []
     monkeypatch.delenv("BREAK")
-    assert create_backup(database, tmp_path / "here", copy_to=where).copy_problem is None
+    assert create_backup(database, tmp_path / "here", BackupSettings(copy_to=where)).copy_problem is None
     assert len(list_backups(there)) == 2
     assert not list(there.glob("*.partial"))
 
@@ -123,7 +124,7 @@ def test_the_manifest_is_moved_last_so_an_interrupted_copy_does_not_count(
     where, there = remote
     monkeypatch.setenv("BREAK", "moveto")
     monkeypatch.setenv("BREAK_AT", "manifest.json")
-    made = create_backup(database, tmp_path / "here", copy_to=where)
+    made = create_backup(database, tmp_path / "here", BackupSettings(copy_to=where))
     assert made.copy_problem is not None
     assert [path.name for path in (there / made.folder.name).iterdir()] != []
     assert rotate_copies(where, KEEP_NEWEST, now(), dry_run=True).keep == ()
@@ -133,7 +134,7 @@ def test_copies_that_cannot_be_listed_are_not_deleted(
     database: Database, tmp_path: Path, remote: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where, there = remote
-    create_backup(database, tmp_path / "here", copy_to=where)
+    create_backup(database, tmp_path / "here", BackupSettings(copy_to=where))
     monkeypatch.setenv("BREAK", "lsf")
     with pytest.raises(BackupError, match="rclone lsf ended with 5: lsf: connection reset"):
         rotate_copies(where, KEEP_NEWEST, now())
@@ -145,7 +146,7 @@ def test_a_copy_with_another_sha256_does_not_count(
 ) -> None:
     where, there = remote
     monkeypatch.setenv("FLIP", "yes")
-    made = create_backup(database, tmp_path / "here", copy_to=where)
+    made = create_backup(database, tmp_path / "here", BackupSettings(copy_to=where))
     assert made.copy_problem is not None
     assert "database.dump has another SHA-256 in the copy" in made.copy_problem
     assert list_backups(there) == []
@@ -156,9 +157,11 @@ def test_a_damaged_backup_is_not_copied(database: Database, tmp_path: Path, dire
     here = tmp_path / "here"
     older = create_backup(database, here)
     older.dump.write_bytes(older.dump.read_bytes()[:-1] + b"x")
-    made = create_backup(database, here, copy_to=where)
+    made = create_backup(database, here, BackupSettings(copy_to=where))
     assert made.copy_problem is not None
     assert f"{older.folder.name}: database.dump has another SHA-256 in the copy" in made.copy_problem
     assert [one.folder.name for one in list_backups(there)] == [made.folder.name]
     assert verify_backup(older, now()).problem is not None
-    assert create_backup(database, here, copy_to=where).copy_problem is None, "backups known to be damaged are skipped"
+    assert create_backup(database, here, BackupSettings(copy_to=where)).copy_problem is None, (
+        "backups known to be damaged are skipped"
+    )

@@ -12,6 +12,7 @@ import pytest
 from pipelines.errors import BackupError
 from pipelines.maintenance.backup import Backup, create_backup, read_backup, verify_backup
 from pipelines.maintenance.restore import restore
+from pipelines.settings import BackupSettings
 from pipelines.storage.maintenance.restored_databases import drop_database, table_facts
 from pipelines.storage.postgres.connection import Database
 
@@ -56,7 +57,7 @@ def keys() -> Iterator[Path]:
 
 def encrypted(database: Database, folder: Path, keys: Path, tool: str) -> Backup:
     public = keys / (f"{OWN}.recipients" if tool == "age" else f"{OWN}.public")
-    return create_backup(database, folder, encrypt_to=f"{tool}:{public}")
+    return create_backup(database, folder, BackupSettings(encrypt_to=f"{tool}:{public}"))
 
 
 @pytest.mark.parametrize("tool", ["age", "gpg"])
@@ -123,5 +124,5 @@ def test_an_invalid_recipient_is_reported_before_anything_is_written(
 ) -> None:
     monkeypatch.setenv("GNUPGHOME", str(tmp_path))
     with pytest.raises(BackupError, match=rf"cannot encrypt with {recipient}: .*\(exit code 10\)"):
-        create_backup(database, tmp_path / "backups", encrypt_to=recipient)
+        create_backup(database, tmp_path / "backups", BackupSettings(encrypt_to=recipient))
     assert list((tmp_path / "backups").iterdir()) == []
