@@ -86,17 +86,14 @@ class DagsterProcesses:
 def exclusive(settings: Settings) -> Iterator[None]:
     """Hold the lock of the home folder's only `up` or `demo`. Raises AlreadyRunningError when another holds it."""
     settings.home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.home / "up.lock")
     try:
-        lock.acquire(timeout=0)
+        lock = FileLock(settings.home / "up.lock").acquire(timeout=0)
     except Timeout:
         state = read_pid_file(settings)
         where = f" at {state['ui_url']} (process {state['pid']})" if state else ""
         raise AlreadyRunningError(f"strikecast is already up{where}; home folder {settings.home}") from None
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -35,9 +35,9 @@ class ArchivePlan:
     kept: tuple[str, ...]
 
     def lines(self) -> list[tuple[str, str, str]]:
-        """(what, which, why), as people read it."""
-        told = [("archive", f"{one.symbol} {one.month:%Y-%m} ({one.bars:,} bars)", self.why) for one in self.months]
-        return told + [("stays", "", why) for why in self.kept]
+        """(action, target, reason) of each step, and the reasons for what waits."""
+        lines = [("archive", f"{one.symbol} {one.month:%Y-%m} ({one.bars:,} bars)", self.why) for one in self.months]
+        return lines + [("stays", "", why) for why in self.kept]
 
 
 def plan_archive(stored: Sequence[StoredMonth], policy: ArchivePolicy, now: datetime) -> ArchivePlan:

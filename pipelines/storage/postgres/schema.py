@@ -1,8 +1,7 @@
 """Create databases, and migrate the schema to this code's version; a newer schema is refused."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 
@@ -96,7 +95,10 @@ def migrate(database: Database) -> SchemaVersion:
     Returns the version found before. Raises SchemaVersionError when the schema is newer than the code.
     """
     ensure_database(database)
-    with _migration_lock(database):
+    # The lock is held on a connection of its own, so that a migration's rollback does not release it.
+    with database.connect("migration lock", None, autocommit=True) as connection:
+        connection.execute(SQL["set_lock_timeout"], [f"{MIGRATION_LOCK_TIMEOUT_SECONDS}s"])
+        acquire(connection, MAINTENANCE_LOCK)
         found = read_version(database)
         if not found.is_current:
             _refuse_newer(database, found)
@@ -113,15 +115,6 @@ def _refuse_newer(database: Database, version: SchemaVersion) -> None:
             f"{database.describe()} has schema {version.found}, newer than this code's {version.needed}: "
             "upgrade strikecast"
         )
-
-
-@contextmanager
-def _migration_lock(database: Database) -> Iterator[None]:
-    """Hold the maintenance lock on a connection of its own, so that a migration's rollback does not release it."""
-    with database.connect("migration lock", None, autocommit=True) as connection:
-        connection.execute(SQL["set_lock_timeout"], [f"{MIGRATION_LOCK_TIMEOUT_SECONDS}s"])
-        acquire(connection, MAINTENANCE_LOCK)
-        yield
 
 
 def _revisions() -> list[str]:
