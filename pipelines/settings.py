@@ -24,16 +24,13 @@ from pipelines.domain.maintenance.vacuum import VacuumPolicy
 from pipelines.domain.monitoring.alerts import AlertLimits
 from pipelines.errors import SettingsError
 
-FROZEN = ConfigDict(frozen=True, extra="forbid")
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 CONFIG_FILE_VARIABLE = "STRIKECAST_CONFIG"
 HOME_VARIABLE = "STRIKECAST_HOME"
 
 
-class SymbolSettings(BaseModel):
+class SymbolSettings(BaseModel, frozen=True, extra="forbid"):
     """Settings of a symbol."""
-
-    model_config = FROZEN
 
     #: Distance between neighbouring strikes of its hourly markets, USD.
     strike_tier_usd: float = Field(gt=0, allow_inf_nan=False)
@@ -49,10 +46,8 @@ class FeedKind(StrEnum):
     EXTERNAL = "external"
 
 
-class ReplaySettings(BaseModel):
+class ReplaySettings(BaseModel, frozen=True, extra="forbid"):
     """Replay of stored history."""
-
-    model_config = FROZEN
 
     #: Minutes of history per minute.
     speed: float = Field(default=1.0, gt=0, le=10_000, allow_inf_nan=False)
@@ -66,10 +61,8 @@ class Transport(StrEnum):
     POLLING = "polling"
 
 
-class ExchangeSettings(BaseModel):
+class ExchangeSettings(BaseModel, frozen=True, extra="forbid"):
     """Exchange, by its ccxt name."""
-
-    model_config = FROZEN
 
     name: str = Field(default="coinbaseexchange", pattern=r"^[a-z0-9]+$")
     quote: str = Field(default="USD", pattern=r"^[A-Z0-9]+$")

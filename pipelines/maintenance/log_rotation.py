@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipelines.atomic_files import atomic_write
 from pipelines.domain.maintenance.log_files import LogFile, LogPlan, LogStep, plan_logs
 from pipelines.errors import BuildError
 from pipelines.log import Log
@@ -84,18 +85,12 @@ def _execute(step: LogStep, now: datetime) -> None:
 
 def _compress(path: Path) -> None:
     """Replace a file by `path.gz`, keeping its times. Raises BuildError when it changes in the meantime."""
-    target = path.with_name(f"{path.name}.gz")
-    partial = target.with_name(f"{target.name}.partial")
     before = path.stat()
-    with path.open("rb") as plain, partial.open("wb") as raw:
-        with gzip.open(raw, "wb", compresslevel=6) as compressed:
+    with atomic_write(path.with_name(f"{path.name}.gz"), durable=True) as partial:
+        with path.open("rb") as plain, gzip.open(partial, "wb", compresslevel=6) as compressed:
             shutil.copyfileobj(plain, compressed)
-        raw.flush()
-        os.fsync(raw.fileno())
-        copied = plain.tell()
-    if not copied == before.st_size == path.stat().st_size:
-        partial.unlink()
-        raise BuildError(f"{path} was not compressed: it changed from {before.st_size:,} bytes while it was read")
-    os.utime(partial, (before.st_atime, before.st_mtime))
-    partial.replace(target)
+            copied = plain.tell()
+        if not copied == before.st_size == path.stat().st_size:
+            raise BuildError(f"{path} was not compressed: it changed from {before.st_size:,} bytes while it was read")
+        os.utime(partial, (before.st_atime, before.st_mtime))
     path.unlink()

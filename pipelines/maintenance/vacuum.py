@@ -54,14 +54,8 @@ def plan(
     plans = {}
     for name in _databases(settings, database):
         with _connect(settings, database, name) as connection:
-            plans[name] = plan_vacuum(
-                repository.read_tables(connection),
-                repository.read_indexes(connection),
-                settings.vacuum,
-                now,
-                urgent_only=urgent_only,
-                reindex=reindex,
-            )
+            tables, indexes = repository.read_tables(connection), repository.read_indexes(connection)
+            plans[name] = plan_vacuum(tables, indexes, settings.vacuum, now, urgent_only=urgent_only, reindex=reindex)
     return plans
 
 

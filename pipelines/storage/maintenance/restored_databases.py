@@ -67,9 +67,8 @@ def table_facts(database: Database) -> tuple[TableFacts, ...]:
         connection.execute(SQL["repeatable_read"])
         found = []
         for table, statement in connection.execute(SQL["table_facts"], []).fetchall():
-            row = connection.execute(cast("Any", statement)).fetchone()
-            assert row is not None
-            found.append(TableFacts(table, row[0], row[1]))
+            [(rows, checksum)] = connection.execute(cast("Any", statement)).fetchall()
+            found.append(TableFacts(table, rows, checksum))
         return tuple(found)
 
 

@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
@@ -232,9 +231,7 @@ class EmbeddedServer:
         self._run("pg_ctl", action, "-s", "-D", str(self.data), *arguments)
 
     def _run(self, program: str, *arguments: str) -> None:
-        identity: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            identity = {"user": SYSTEM_USER, "group": pwd.getpwnam(SYSTEM_USER).pw_gid, "extra_groups": []}
+        is_root = os.geteuid() == 0
         with tempfile.TemporaryFile() as output:
             # A file: the server that pg_ctl starts would keep a pipe open.
             process = subprocess.run(
@@ -245,7 +242,9 @@ class EmbeddedServer:
                 cwd="/",
                 check=False,
                 start_new_session=True,
-                **identity,
+                user=SYSTEM_USER if is_root else None,
+                group=pwd.getpwnam(SYSTEM_USER).pw_gid if is_root else None,
+                extra_groups=[] if is_root else None,
             )
             if process.returncode == 0:
                 return
