@@ -21,8 +21,9 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
         if durable:
             fsync(path.parent)
             fsync(path.parent.parent)
-    finally:
+    except BaseException:
         partial.unlink(missing_ok=True)
+        raise
 
 
 def fsync(path: Path) -> None:

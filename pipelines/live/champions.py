@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pipelines.domain.configuration.model import MODEL_NAME
-from pipelines.domain.models.base import MarketStates, Rule
+from pipelines.domain.models.base import Rule
 from pipelines.domain.models.fingerprint import FingerprintSet
 from pipelines.domain.prices.live_volatility import LiveVolatility
 from pipelines.domain.prices.ticks import minutes_of
 from pipelines.errors import NoDataError, StrikecastError
+from pipelines.storage.live.sessions import APPLICATION
 from pipelines.storage.live.ticks import minute_closes
 from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.models.generations import ModelVersion, read_version
@@ -37,42 +38,29 @@ class Champion:
     volatility: LiveVolatility | None
     loaded_at: datetime
 
-    def market_states(self, now: datetime, momentum_score_pct: float | None) -> MarketStates:
-        """The one market state at `now` (aware)."""
-        variances = None if self.volatility is None else self.volatility.current_state().variances
-        return MarketStates.single(minutes_of(now), momentum_score_pct, variances)
-
-
-@dataclass(frozen=True)
-class NewChampions:
-    """Newly published champions by symbol, and by symbol why others cannot be read."""
-
-    loaded: Mapping[str, Champion]
-    problems: Mapping[str, str]
-
 
 def load_new_champions(
-    database: Database, application: str, current: Mapping[str, int | None], *, replayed: bool
-) -> NewChampions:
-    """Load the champions whose published generation differs from the `current` one of the symbol (None: no champion).
+    database: Database, current: Mapping[str, int | None], *, replayed: bool
+) -> dict[str, Champion | str]:
+    """The champions whose published generation differs from the `current` one of the symbol (None: no champion).
 
-    `replayed` selects the ticks that update volatility: replayed or real ones.
+    Instead of a champion that cannot be read, the reason. `replayed` selects the ticks that update volatility: replayed
+    or real ones.
     """
-    loaded, problems = {}, {}
-    with database.connect(application, Role.LIVE) as connection:
+    found: dict[str, Champion | str] = {}
+    with database.connect(APPLICATION, Role.LIVE) as connection:
         for symbol, generation in champion_generations(connection, list(current)).items():
             if current[symbol] == generation:
                 continue
             try:
                 with connection.transaction():
-                    loaded[symbol] = _load(connection, read_version(connection, generation), replayed)
+                    found[symbol] = _load(connection, read_version(connection, generation), replayed)
             except (StrikecastError, DriverError, ValueError, KeyError, TypeError) as error:
                 if connection.closed:
                     raise
-                problems[symbol] = (
-                    f"generation {generation} cannot be read: {type(error).__name__}: {full_message(error)}"
-                )
-    return NewChampions(loaded, problems)
+                reason = f"{type(error).__name__}: {full_message(error)}"
+                found[symbol] = f"generation {generation} cannot be read: {reason}"
+    return found
 
 
 def _load(connection: Connection, version: ModelVersion, replayed: bool) -> Champion:

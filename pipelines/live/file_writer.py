@@ -8,7 +8,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import orjson
 import psutil
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from pipelines.atomic_files import atomic_write
 from pipelines.errors import AlreadyRunningError, SupersededError
 
 FENCE = ".session"
@@ -83,16 +84,10 @@ class ProbabilityFileWriter:
         session has claimed the folder, OSError when the file cannot be written.
         """
         self._check_token()
-        path = probabilities_path(self.folder, symbol)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(orjson.dumps(payload, option=orjson.OPT_INDENT_2))
-        try:
-            with self._lock():
-                self._check_token()
-                partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with ExitStack() as lock, atomic_write(probabilities_path(self.folder, symbol)) as partial:
+            partial.write_bytes(orjson.dumps(payload, option=orjson.OPT_INDENT_2))
+            lock.enter_context(self._lock())
+            self._check_token()
 
     def remove_old_partials(self) -> None:
         """Remove partial files that killed sessions left behind."""

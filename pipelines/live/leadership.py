@@ -6,24 +6,19 @@ lock has lost its connection too, so it cannot write them, however late it resum
 
 import asyncio
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 
 from pipelines.errors import AlreadyRunningError
 from pipelines.log import Log
 from pipelines.storage.live.sessions import (
-    database_identity,
-    mark_other_sessions_crashed,
+    APPLICATION,
+    SESSION_LOCK,
     read_lock_state_async,
     set_timeouts,
-    start_session,
     terminate_backend,
     try_session_lock,
-    wait_for_session_lock,
 )
 from pipelines.storage.postgres.connection import AsyncConnection, Database
+from pipelines.storage.postgres.locks import acquire_async
 
 #: A leader sends a heartbeat each second; one without for this long hangs, and is replaced.
 HANG_SECONDS = 5.0
@@ -33,23 +28,7 @@ STATEMENT_TIMEOUT = "3s"
 LOCK_TIMEOUT = "1s"
 
 
-@dataclass(frozen=True)
-class Leadership:
-    """The right to write: the connection that holds the lock, and the session's number and start (aware UTC).
-
-    `crashed`: sessions that were marked as crashed; `database_id`: the database in which `session` counts.
-    """
-
-    connection: AsyncConnection
-    session: int
-    started_at: datetime
-    crashed: Sequence[int]
-    database_id: str
-
-
-async def acquire_session_lock(
-    connection: AsyncConnection, database: Database, application: str, *, wait: bool, log: Log
-) -> None:
+async def acquire_session_lock(connection: AsyncConnection, database: Database, *, wait: bool, log: Log) -> None:
     """Acquire the session lock. While waiting, disconnect a leader that hangs.
 
     Raises AlreadyRunningError if another session holds the lock and `wait` is false.
@@ -59,27 +38,18 @@ async def acquire_session_lock(
             raise AlreadyRunningError("another live session is running; it refreshes the files every second")
         log("another session is running: waiting to take over")
         await set_timeouts(connection, "0", "0")
-        tasks = [
-            asyncio.create_task(wait_for_session_lock(connection)),
-            asyncio.create_task(_disconnect_hanging_leader(database, application, log)),
-        ]
-        try:
-            completed, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in completed:
-                await task  # raises the error of either
-        finally:
-            for task in tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        async with asyncio.TaskGroup() as group:
+            watch = group.create_task(_disconnect_hanging_leader(database, log))
+            await acquire_async(connection, SESSION_LOCK)
+            watch.cancel()
     await set_timeouts(connection, STATEMENT_TIMEOUT, LOCK_TIMEOUT)
 
 
-async def _disconnect_hanging_leader(database: Database, application: str, log: Log) -> None:
+async def _disconnect_hanging_leader(database: Database, log: Log) -> None:
     """Terminate the connection of a leader that has held the lock for HANG_SECONDS without a heartbeat; forever."""
     holder_pid, seen_at = None, 0.0
     # Without a role: a connection may be terminated by the login that it belongs to.
-    async with await AsyncConnection.connect(database.conninfo(application, None), autocommit=True) as connection:
+    async with await AsyncConnection.connect(database.conninfo(APPLICATION, None), autocommit=True) as connection:
         while True:
             state = await read_lock_state_async(connection)
             if state.holder_pid != holder_pid:
@@ -91,12 +61,3 @@ async def _disconnect_hanging_leader(database: Database, application: str, log: 
                 await terminate_backend(connection, holder_pid)
                 holder_pid = None
             await asyncio.sleep(CHECK_SECONDS)
-
-
-async def take_leadership(
-    connection: AsyncConnection, symbols: Sequence[str], run_id: str | None, feed: str, hands_over_at: datetime
-) -> Leadership:
-    """Record the session as running, and mark those that are still recorded as running as crashed."""
-    session, started_at = await start_session(connection, symbols, run_id, feed, hands_over_at)
-    crashed = await mark_other_sessions_crashed(connection, session)
-    return Leadership(connection, session, started_at, crashed, await database_identity(connection))

@@ -3,21 +3,22 @@
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from pipelines.domain.prices.ticks import Tick
 from pipelines.errors import NoDataError, StrikecastError
-from pipelines.live.champions import load_new_champions
+from pipelines.live.champions import Champion, load_new_champions
 from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.runner import SourceRunner
 from pipelines.live.metrics import SessionMetrics
 from pipelines.live.symbol_refresher import SymbolRefresher
 from pipelines.log import Log
+from pipelines.storage.live.sessions import APPLICATION
 from pipelines.storage.live.tick_writer import MAX_QUEUED, TickRecord, TickWriter
 from pipelines.storage.live.ticks import GENERATION_CHANNEL, Notification, notifications, read_new_ticks
 from pipelines.storage.postgres.connection import Database, DriverError, OperationalError, Role, full_message
@@ -57,28 +58,22 @@ class _SymbolState:
     champion_problem: str | None = None
 
 
+@dataclass
 class RefreshLoop:
     """Refreshes the files of all symbols. Reads through its own pool; writes through the leader's TickWriter."""
 
-    def __init__(
-        self,
-        database: Database,
-        application: str,
-        refreshers: Mapping[str, SymbolRefresher],
-        metrics: SessionMetrics,
-        log: Log,
-        on_first_file: Log,
-    ) -> None:
-        self._database = database
-        self._application = application
+    database: Database
+    refreshers: InitVar[Mapping[str, SymbolRefresher]]
+    metrics: SessionMetrics
+    log: Log
+    on_first_file: Callable[[str], None]
+    runners: list[SourceRunner] = field(default_factory=list)
+    #: Whether the session's prices are replayed. It ignores ticks of the other kind, which are another market's.
+    replayed: bool = False
+
+    def __post_init__(self, refreshers: Mapping[str, SymbolRefresher]) -> None:
         self._symbols = {symbol: _SymbolState(refresher) for symbol, refresher in refreshers.items()}
-        self._metrics = metrics
-        self._log = log
-        self._on_first_file = on_first_file
-        #: Whether the session's prices are replayed. It ignores ticks of the other kind, which are another market's.
-        self.replayed = False
-        self.pool = database.async_pool(application, Role.LIVE)
-        self.runners: list[SourceRunner] = []
+        self.pool = self.database.async_pool(APPLICATION, Role.LIVE)
         #: None while this session waits for the leadership.
         self._tick_writer: TickWriter | None = None
         self._leading_since = datetime.max.replace(tzinfo=UTC)
@@ -117,22 +112,17 @@ class RefreshLoop:
 
     async def load_champions(self) -> None:
         """Use newly published champions."""
-        current = {
-            symbol: None if state.refresher.champion is None else state.refresher.champion.version.generation
-            for symbol, state in self._symbols.items()
-        }
-        new = await asyncio.to_thread(
-            load_new_champions, self._database, self._application, current, replayed=self.replayed
-        )
-        for symbol, champion in new.loaded.items():
-            self._symbols[symbol].refresher.use_champion(champion)
-            self._symbols[symbol].wake.set()
-            self._log(f"{symbol}: generation {champion.version.generation}")
+        current = {symbol: state.refresher.generation for symbol, state in self._symbols.items()}
+        found = await asyncio.to_thread(load_new_champions, self.database, current, replayed=self.replayed)
         for symbol, state in self._symbols.items():
-            problem = new.problems.get(symbol)
-            if problem is not None and problem != state.champion_problem:  # the current champion stays in use
-                self._log(f"{symbol}: {problem}")
-            state.champion_problem = problem
+            new = found.get(symbol)
+            if isinstance(new, Champion):
+                state.refresher.use_champion(new)
+                state.wake.set()
+                self.log(f"{symbol}: generation {new.version.generation}")
+            elif new is not None and new != state.champion_problem:  # the current champion stays in use
+                self.log(f"{symbol}: {new}")
+            state.champion_problem = new if isinstance(new, str) else None
 
     async def watch_champions(self) -> None:
         """Call `load_champions` when one is published, and every CHAMPION_POLL_SECONDS; forever."""
@@ -142,7 +132,7 @@ class RefreshLoop:
             try:
                 await self.load_champions()
             except (StrikecastError, DriverError) as error:  # the heartbeat ends a session that lost its server
-                self._log(f"published generations cannot be read: {full_message(error)}")
+                self.log(f"published generations cannot be read: {full_message(error)}")
 
     # Ticks
 
@@ -150,7 +140,7 @@ class RefreshLoop:
         """Receive notifications of ticks and generations; reconnect when the connection breaks."""
         async for attempt in AsyncRetrying(retry=retry_if_exception_type(OperationalError), wait=BACKOFF):
             with attempt:
-                async for notification in notifications(self._database, self._application):
+                async for notification in notifications(self.database):
                     self._on_notification(notification)
 
     def _on_notification(self, notification: Notification) -> None:
@@ -211,9 +201,9 @@ class RefreshLoop:
                 records.append(self._record(state, tick))
             if received_at > self._leading_since:
                 state.arrived_at = state.arrived_at or started
-                self._metrics.ticks += 1
-                self._metrics.record("feed", max(0.0, (received_at - ticked_at).total_seconds()))
-                self._metrics.record("read", read_at - state.arrived_at)
+                self.metrics.ticks += 1
+                self.metrics.record("feed", max(0.0, (received_at - ticked_at).total_seconds()))
+                self.metrics.record("read", read_at - state.arrived_at)
             state.wake.set()
         for symbol in symbols:
             if not self._symbols[symbol].wake.is_set():
@@ -235,9 +225,9 @@ class RefreshLoop:
             state = self._symbols[symbol]
             if state.refresher.add_tick(tick):
                 self._tick_writer.add_ticks([self._record(state, tick)])
-                self._metrics.ticks += 1
-                self._metrics.record("feed", max(0.0, (received_at - tick.at).total_seconds()))
-                self._metrics.record("read", time.perf_counter() - arrived_at)
+                self.metrics.ticks += 1
+                self.metrics.record("feed", max(0.0, (received_at - tick.at).total_seconds()))
+                self.metrics.record("read", time.perf_counter() - arrived_at)
                 state.arrived_at = arrived_at
                 state.wake.set()
 
@@ -260,7 +250,7 @@ class RefreshLoop:
             await retrying(self._refresh, state)
             if state.failure is not None:
                 state.failure = None
-                self._log(f"{symbol}: refreshing again")
+                self.log(f"{symbol}: refreshing again")
 
     async def _try_refresh(self, state: _SymbolState) -> None:
         with suppress(*FAILURES):  # reported; other symbols are not affected
@@ -274,7 +264,7 @@ class RefreshLoop:
             symbol, failure = state.refresher.symbol, f"{type(error).__name__}: {full_message(error)}"
             if failure != state.failure:
                 state.failure = failure
-                self._log(f"{symbol}: {failure}")
+                self.log(f"{symbol}: {failure}")
             with suppress(OSError, ValueError):
                 state.refresher.write_failure(datetime.now(UTC), failure)
                 state.written_at = time.perf_counter()
@@ -286,27 +276,22 @@ class RefreshLoop:
         if status is None:
             return
         previous, state.written_at = state.written_at, time.perf_counter()
-        self._metrics.cycles += 1
+        self.metrics.cycles += 1
         if arrived_at is not None:
-            self._metrics.record("total", state.written_at - arrived_at)
+            self.metrics.record("total", state.written_at - arrived_at)
         if previous is None:
-            self._on_first_file(state.refresher.symbol)
+            self.on_first_file(state.refresher.symbol)
         else:
             gap = state.written_at - previous
-            self._metrics.overruns += gap > MAX_GAP_SECONDS
-            self._metrics.longest_gap_seconds = max(self._metrics.longest_gap_seconds, gap)
-            self._metrics.seconds_stale += gap if status == "stale" else 0.0
-        self._store_answer(state)
-
-    def _store_answer(self, state: _SymbolState) -> None:
-        """Store the first answer of each minute, for scoring after its hour."""
+            self.metrics.overruns += gap > MAX_GAP_SECONDS
+            self.metrics.longest_gap_seconds = max(self.metrics.longest_gap_seconds, gap)
+            self.metrics.seconds_stale += gap if status == "stale" else 0.0
         answer = state.refresher.answer
-        if answer is None or self._tick_writer is None:
-            return
-        minute: datetime = answer["answered_at"].replace(second=0, microsecond=0)
-        if state.stored_minute != minute:
-            self._tick_writer.add_answer(answer)
-            state.stored_minute = minute
+        if answer is not None and self._tick_writer is not None:  # for scoring, the first answer of each minute
+            minute = answer["answered_at"].replace(second=0, microsecond=0)
+            if minute != state.stored_minute:
+                self._tick_writer.add_answer(answer)
+                state.stored_minute = minute
 
     def _problems(self, state: _SymbolState) -> list[str]:
         """Messages about a symbol's prices, for its file."""

@@ -8,9 +8,9 @@ standby when its market closes.
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,21 @@ from pipelines.live.feeds.factory import FeedFactory
 from pipelines.live.feeds.replay import REPLAY
 from pipelines.live.feeds.runner import SourceRunner
 from pipelines.live.file_writer import ProbabilityFileWriter
-from pipelines.live.leadership import Leadership, acquire_session_lock, take_leadership
+from pipelines.live.leadership import acquire_session_lock
 from pipelines.live.metrics import SessionMetrics
 from pipelines.live.refresh_loop import RefreshLoop
-from pipelines.live.session_recorder import SessionRecorder, SessionReport, log_errors
+from pipelines.live.session_recorder import SessionRecorder, log_errors
 from pipelines.live.symbol_refresher import SymbolRefresher
 from pipelines.log import Log
-from pipelines.storage.live.sessions import end_session, leader_connection, read_lock_state_async, record_heartbeat
+from pipelines.storage.live.sessions import (
+    APPLICATION,
+    Leadership,
+    end_session,
+    leader_connection,
+    read_lock_state_async,
+    record_heartbeat,
+    take_leadership,
+)
 from pipelines.storage.live.state_store import SnapshotType
 from pipelines.storage.live.tick_writer import TickWriter
 from pipelines.storage.postgres.connection import (
@@ -42,7 +50,6 @@ from pipelines.storage.postgres.connection import (
     is_connection_error,
 )
 
-APPLICATION = "live session"
 STATEMENT_TIMEOUT_SECONDS = 5
 HEARTBEAT_SECONDS = 1.0
 #: Interval at which a session whose market has closed looks for a standby.
@@ -54,6 +61,7 @@ REFRESHED_ONCE = "refreshed once"
 _logger = logging.getLogger(__name__)
 
 
+@dataclass
 class LiveSession:
     """Refreshes the probability files of the symbols in `tiers_usd` (symbol -> distance of its strikes in USD).
 
@@ -62,41 +70,31 @@ class LiveSession:
     at its end.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        output_dir: Path,
-        tiers_usd: Mapping[str, float],
-        feed: FeedFactory,
-        *,
-        run_id: str | None = None,
-        period: timedelta = timedelta(hours=1),
-        wait: bool = False,
-        log: Log = _logger.info,
-        on_start: Callable[[], None] = lambda: None,
-        on_first_file: Log = lambda _: None,
-        on_report: Callable[[SessionReport], None] = lambda _: None,
-    ) -> None:
-        self._database = replace(database, statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS)
-        self._feed_factory = feed
-        self._run_id = run_id
-        self._period = period
-        self._wait = wait
-        self._log = log
-        self._on_start = on_start
-        self._on_report = on_report
-        self.metrics = SessionMetrics()
-        self._files = ProbabilityFileWriter(output_dir)
+    database: Database
+    output_dir: Path
+    tiers_usd: Mapping[str, float]
+    feed_factory: FeedFactory
+    _: KW_ONLY
+    run_id: str | None = None
+    period: timedelta = timedelta(hours=1)
+    wait: bool = False
+    log: Log = _logger.info
+    on_start: Callable[[], None] = lambda: None
+    on_first_file: Callable[[str], None] = lambda _: None
+    on_report: Callable[[SessionRecorder], None] = lambda _: None
+    metrics: SessionMetrics = field(default_factory=SessionMetrics, init=False)
+
+    def __post_init__(self) -> None:
+        self.database = replace(self.database, statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS)
+        self._files = ProbabilityFileWriter(self.output_dir)
         self._refreshers = {
             symbol: SymbolRefresher(symbol, tier_usd, self._files, self.metrics)
-            for symbol, tier_usd in tiers_usd.items()
+            for symbol, tier_usd in self.tiers_usd.items()
         }
-        self._refresh_loop = RefreshLoop(
-            self._database, APPLICATION, self._refreshers, self.metrics, log, on_first_file
-        )
+        self._refresh_loop = RefreshLoop(self.database, self._refreshers, self.metrics, self.log, self.on_first_file)
         self._signal: signal.Signals | None = None
         self._is_shutting_down = False
-        self._final_report: SessionReport | None = None
+        self._recorder: SessionRecorder | None = None
 
     def run(self, *, once: bool = False) -> None:
         """Refresh until the hand-over or a signal; with `once`, refresh once.
@@ -113,9 +111,9 @@ class LiveSession:
                 with suppress(ValueError):  # not the main thread
                     for number, handler in handlers.items():
                         signal.signal(number, handler)
-                if self._final_report is not None:
-                    with log_errors(self._log, "report"):
-                        self._on_report(self._final_report)
+                if self._recorder is not None:
+                    with log_errors(self.log, "report"):
+                        self.on_report(self._recorder)
         except asyncio.CancelledError:
             if self._signal is None:
                 raise
@@ -132,17 +130,23 @@ class LiveSession:
         for number in (signal.SIGINT, signal.SIGTERM):
             with suppress(ValueError, RuntimeError):  # not the main thread
                 asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number, task)
-        async with leader_connection(self._database, APPLICATION, self._run_id) as connection:
+        async with leader_connection(self.database, self.run_id) as connection:
             feed = await asyncio.to_thread(self._make_feed)
             self._refresh_loop.replayed = feed.name == REPLAY
             await self._refresh_loop.load_champions()
             async with self._refresh_loop.pool, asyncio.TaskGroup() as group:
                 await self._refresh_loop.catch_up()
-                tasks = [group.create_task(coroutine) for coroutine in self._standby_tasks(feed)]
+                standby_tasks = [
+                    *self._source_tasks(feed, early=True),
+                    self._refresh_loop.follow_ticks(),
+                    self._refresh_loop.listen(),
+                    self._refresh_loop.watch_champions(),
+                ]
+                tasks = [group.create_task(coroutine) for coroutine in standby_tasks]
                 try:
                     await feed.prepare()
                     self.metrics.record_start()
-                    await acquire_session_lock(connection, self._database, APPLICATION, wait=self._wait, log=self._log)
+                    await acquire_session_lock(connection, self.database, wait=self.wait, log=self.log)
                     await self._lead(connection, feed, once)
                 finally:
                     for background in tasks:
@@ -156,69 +160,54 @@ class LiveSession:
             task.cancel()
 
     def _make_feed(self) -> Feed:
-        with self._database.connect(APPLICATION, Role.LIVE) as connection:
-            return self._feed_factory(connection)
+        with self.database.connect(APPLICATION, Role.LIVE) as connection:
+            return self.feed_factory(connection)
 
     async def _lead(self, connection: AsyncConnection, feed: Feed, once: bool) -> None:
         """Record the session, refresh until the hand-over, and shut down."""
-        hands_over_at = _next_multiple(datetime.now(UTC), self._period)
-        leadership = await take_leadership(connection, list(self._refreshers), self._run_id, feed.name, hands_over_at)
+        # The next whole multiple of the period since 1970 UTC; of an hour, the next market close.
+        hands_over_at = EPOCH + ((datetime.now(UTC) - EPOCH) // self.period + 1) * self.period
+        leadership = await take_leadership(connection, list(self._refreshers), self.run_id, feed.name, hands_over_at)
         tick_writer = TickWriter(connection, feed.name)
         config = {
             "feed": feed.name,
             "symbols": {symbol: refresher.tier_usd for symbol, refresher in self._refreshers.items()},
-            "dagster_run_id": self._run_id,
+            "dagster_run_id": self.run_id,
         }
-        recorder = SessionRecorder(self._database, APPLICATION, leadership, feed.name, config, self.metrics, self._log)
-        reason = "unknown"
+        recorder = SessionRecorder(self.database, leadership, config, self.metrics, self.log)
         try:
             await recorder.read_totals()
             self._files.claim(leadership.session, leadership.database_id)
-            self._log(f"session {leadership.session}: {', '.join(self._refreshers)}, prices by {feed.name}")
+            self.log(f"session {leadership.session}: {', '.join(self._refreshers)}, prices by {feed.name}")
             await self._refresh_loop.lead(leadership.session, tick_writer, feed)
             if once:
-                reason = REFRESHED_ONCE
+                recorder.ended = REFRESHED_ONCE
                 return
             async with asyncio.TaskGroup() as group:
-                coroutines = self._leader_tasks(leadership, feed, tick_writer, recorder)
+                coroutines = [
+                    *self._source_tasks(feed, early=False),
+                    *(self._refresh_loop.refresh_forever(symbol) for symbol in self._refreshers),
+                    tick_writer.run(),
+                    self._send_heartbeats(leadership),
+                    recorder.run(self.on_report),
+                    self._clean_up_after_others(),
+                ]
                 tasks = [group.create_task(coroutine) for coroutine in coroutines]
                 await self._wait_for_hand_over(hands_over_at)
-                reason = HANDED_OVER
+                recorder.ended = HANDED_OVER
                 for task in tasks:
                     task.cancel()
         except BaseException as error:
-            reason = self._end_reason(error)
+            recorder.ended = self._end_reason(error)
             raise
         finally:
             self._is_shutting_down = True
-            await self._shut_down(recorder, tick_writer, reason)
-
-    def _standby_tasks(self, feed: Feed) -> list[Coroutine[Any, Any, None]]:
-        """The tasks that run from the start, so that a standby is up to date when it becomes the leader."""
-        loop = self._refresh_loop
-        return [
-            *self._source_tasks(feed, early=True),
-            loop.follow_ticks(),
-            loop.listen(),
-            loop.watch_champions(),
-        ]
-
-    def _leader_tasks(
-        self, leadership: Leadership, feed: Feed, tick_writer: TickWriter, recorder: SessionRecorder
-    ) -> list[Coroutine[Any, Any, None]]:
-        return [
-            *self._source_tasks(feed, early=False),
-            *(self._refresh_loop.refresh_forever(symbol) for symbol in self._refreshers),
-            tick_writer.run(),
-            self._send_heartbeats(leadership),
-            recorder.run(self._on_report),
-            self._clean_up_after_others(),
-        ]
+            await self._shut_down(recorder, tick_writer)
 
     def _source_tasks(self, feed: Feed, *, early: bool) -> list[Coroutine[Any, Any, None]]:
         validators = {symbol: QuoteValidator(refresher.ticks.latest) for symbol, refresher in self._refreshers.items()}
         runners = [
-            SourceRunner(source, validators, self.metrics, self._refresh_loop.deliver, self._log)
+            SourceRunner(source, validators, self.metrics, self._refresh_loop.deliver, self.log)
             for source in feed.sources
             if source.starts_early is early
         ]
@@ -236,8 +225,8 @@ class LiveSession:
                     if (await read_lock_state_async(connection)).waiting:
                         return
             if not is_logged:
+                self.log("the market has closed, but no successor waits: the session continues until one does")
                 is_logged = True
-                self._log("the market has closed, but no successor waits: the session continues until one does")
             await asyncio.sleep(HAND_OVER_CHECK_SECONDS)
 
     async def _send_heartbeats(self, leadership: Leadership) -> None:
@@ -249,33 +238,33 @@ class LiveSession:
             except OperationalError as error:
                 if leadership.connection.closed:
                     raise
-                self._log(f"heartbeat: {full_message(error)}")
+                self.log(f"heartbeat: {full_message(error)}")
                 continue
             if not is_running:
                 raise NoDataError(f"session {leadership.session} is no longer recorded as running: it ends")
 
     async def _clean_up_after_others(self) -> None:
-        with log_errors(self._log, "start callback"):
-            await asyncio.to_thread(self._on_start)
-        with log_errors(self._log, "removal of partial files"):
+        with log_errors(self.log, "start callback"):
+            await asyncio.to_thread(self.on_start)
+        with log_errors(self.log, "removal of partial files"):
             await asyncio.to_thread(self._files.remove_old_partials)
 
-    async def _shut_down(self, recorder: SessionRecorder, tick_writer: TickWriter, reason: str) -> None:
+    async def _shut_down(self, recorder: SessionRecorder, tick_writer: TickWriter) -> None:
         """Write the final files, snapshot and rows, as far as the database and the disk allow."""
-        leadership = recorder.leadership
+        leadership, reason = recorder.leadership, recorder.ended or "unknown"
         try:
             async with asyncio.timeout(SHUTDOWN_TIMEOUT_SECONDS):
                 if reason not in (HANDED_OVER, REFRESHED_ONCE):
                     self._refresh_loop.write_final_files(f"the live session ended: {reason}")
-                await recorder.save_snapshot(SnapshotType.ON_STOP, "stopped")
+                await recorder.save_snapshot(SnapshotType.ON_STOP)
                 await end_session(leadership.connection, leadership.session, self.metrics.cycles, reason)
                 await tick_writer.flush()
                 for problem in tick_writer.problems:
-                    self._log(problem)
+                    self.log(problem)
         except (DriverError, TimeoutError, StrikecastError, OSError) as error:
-            self._log(f"session {leadership.session}: shutdown is incomplete: {full_message(error)}")
-        self._final_report = recorder.report(reason)
-        self._log(f"session {leadership.session} ended after {self.metrics.cycles} refreshes: {reason}")
+            self.log(f"session {leadership.session}: shutdown is incomplete: {full_message(error)}")
+        self._recorder = recorder
+        self.log(f"session {leadership.session} ended after {self.metrics.cycles} refreshes: {reason}")
 
     def _end_reason(self, error: BaseException) -> str:
         if isinstance(error, asyncio.CancelledError) and self._signal is not None:
@@ -284,17 +273,12 @@ class LiveSession:
         return f"{type(root).__name__}: {full_message(root)}" if isinstance(root, Exception) else type(root).__name__
 
 
-def _next_multiple(now: datetime, period: timedelta) -> datetime:
-    """The next whole multiple of a period since 1970 UTC; of an hour, the next market close."""
-    return EPOCH + ((now - EPOCH) // period + 1) * period
-
-
 def _root_error(error: BaseException) -> BaseException:
     """The cause among the errors of a group: a StrikecastError, else a database error, else the first.
 
     A database error becomes a ServerUnavailableError.
     """
-    leaves = list(_leaves(error))
+    leaves = _leaves(error)
     for cause in (leaf for kind in (StrikecastError, OperationalError) for leaf in leaves if isinstance(leaf, kind)):
         if isinstance(cause, OperationalError):
             problem = "lost the database" if is_connection_error(cause) else "a database operation failed"
@@ -303,9 +287,7 @@ def _root_error(error: BaseException) -> BaseException:
     return leaves[0]
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in _leaves(inner)]

@@ -5,30 +5,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from pipelines.errors import NoDataError
-from pipelines.live.leadership import Leadership
 from pipelines.live.metrics import SessionMetrics
 from pipelines.log import Log
-from pipelines.storage.live.sessions import latest_totals
+from pipelines.storage.live.sessions import APPLICATION, Leadership, latest_totals
 from pipelines.storage.live.state_store import SnapshotType, StateStore, save_state
 from pipelines.storage.postgres.connection import Database, Role, full_message
 
 REPORT_EVERY_MINUTES = 10
-
-
-@dataclass(frozen=True)
-class SessionReport:
-    """A session so far. `ended`: why it ended, None while it runs; `totals`: its counters plus earlier sessions'."""
-
-    session: int
-    feed: str
-    started_at: datetime
-    metrics: SessionMetrics
-    totals: Mapping[str, float]
-    ended: str | None
 
 
 @contextmanager
@@ -42,24 +28,26 @@ def log_errors(log: Log, operation: str) -> Iterator[None]:
 
 @dataclass
 class SessionRecorder:
-    """Saves the snapshots of a session through the leader's connection. `config`: stored with each of them."""
+    """Saves the snapshots of a session through the leader's connection.
+
+    `config`: the session's feed, symbols and run, stored with each snapshot; `ended`: why it ended, None while it runs;
+    `earlier_totals`: counters of the earlier sessions, None until they have been read.
+    """
 
     database: Database
-    application: str
     leadership: Leadership
-    feed: str
     config: Mapping[str, Any]
     metrics: SessionMetrics
     log: Log
-    #: Totals of the earlier sessions; None until they have been read.
     earlier_totals: Mapping[str, Any] | None = None
+    ended: str | None = None
 
-    async def run(self, on_report: Callable[[SessionReport], None]) -> None:
+    async def run(self, on_report: "Callable[[SessionRecorder], None]") -> None:
         """Save a snapshot now and each minute, and call `on_report` after one minute and every ten."""
         with log_errors(self.log, "snapshots of crashed sessions"):
             await self._save_crashed_sessions()
         with log_errors(self.log, "snapshot"):
-            await self.save_snapshot(SnapshotType.INITIAL, "running")
+            await self.save_snapshot(SnapshotType.INITIAL)
         minutes = 0
         while True:
             await asyncio.sleep(60.0 - time.time() % 60.0)
@@ -67,19 +55,24 @@ class SessionRecorder:
             if self.earlier_totals is None:
                 await self.read_totals()
             with log_errors(self.log, "snapshot"):
-                await self.save_snapshot(SnapshotType.PERIODIC, "running")
+                await self.save_snapshot(SnapshotType.PERIODIC)
             if minutes == 1 or minutes % REPORT_EVERY_MINUTES == 0:
                 with log_errors(self.log, "report"):
-                    await asyncio.to_thread(on_report, self.report(None))
+                    await asyncio.to_thread(on_report, self)
 
     async def read_totals(self) -> None:
         """Read the totals of the earlier sessions."""
         with log_errors(self.log, "totals of earlier sessions"):
-            self.earlier_totals = await latest_totals(self.leadership.connection) or {}
+            self.earlier_totals = await latest_totals(self.leadership.connection)
 
-    async def save_snapshot(self, snapshot_type: SnapshotType, status: str) -> None:
+    def totals(self) -> dict[str, float]:
+        """The session's counters plus those of the earlier sessions."""
+        earlier = self.earlier_totals or {}
+        return {name: value + earlier.get(name, 0) for name, value in self.metrics.counters().items()}
+
+    async def save_snapshot(self, snapshot_type: SnapshotType) -> None:
         """Save the session's state, which has no positions. Its totals are null while earlier ones are unknown."""
-        totals = self._totals()
+        totals = self.totals()
         stored_totals = None if self.earlier_totals is None else totals
         state = {
             "session": {
@@ -89,22 +82,13 @@ class SessionRecorder:
                 "paper_campaign_id": None,
                 "config": {**self.config, **self.metrics.snapshot(), "totals": stored_totals},
                 "loop_count": int(totals["cycles"]),
-                "status": status,
+                "status": "stopped" if snapshot_type is SnapshotType.ON_STOP else "running",
             },
             "positions": {"active_orders": {}},
             "metrics": None,
             "risk_guard": None,
         }
         await save_state(self.leadership.connection, state, snapshot_type)
-
-    def report(self, ended: str | None) -> SessionReport:
-        """The session so far."""
-        leadership = self.leadership
-        return SessionReport(leadership.session, self.feed, leadership.started_at, self.metrics, self._totals(), ended)
-
-    def _totals(self) -> dict[str, float]:
-        earlier = self.earlier_totals or {}
-        return {name: value + earlier.get(name, 0) for name, value in self.metrics.counters().items()}
 
     async def _save_crashed_sessions(self) -> None:
         """Save the last state of each crashed session again, as crashed."""
@@ -115,7 +99,7 @@ class SessionRecorder:
                 await save_state(self.leadership.connection, state, SnapshotType.ON_STOP)
 
     def _last_state(self, session: int) -> dict[str, Any] | None:
-        with self.database.connect(self.application, Role.LIVE) as connection, suppress(NoDataError):
+        with self.database.connect(APPLICATION, Role.LIVE) as connection, suppress(NoDataError):
             return StateStore(connection).load_latest(_snapshot_id(session))
         return None
 

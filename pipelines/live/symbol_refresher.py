@@ -13,6 +13,7 @@ import numpy as np
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.configuration.names import answers_view
+from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.ladder import (
     LadderAnswers,
     LadderQuery,
@@ -24,7 +25,7 @@ from pipelines.domain.models.ladder import (
 )
 from pipelines.domain.models.lookup import LookupRow
 from pipelines.domain.models.momentum import MomentumRule
-from pipelines.domain.prices.ticks import Tick, TickHistory
+from pipelines.domain.prices.ticks import Tick, TickHistory, minutes_of
 from pipelines.live.champions import Champion
 from pipelines.live.file_writer import ProbabilityFileWriter
 from pipelines.live.metrics import SessionMetrics
@@ -54,6 +55,11 @@ class SymbolRefresher:
     _last: tuple[LiveState, LadderAnswers, Sequence[str]] | None = None
     #: By generation, bucket and node: a read that is under way when the champion changes returns the old one's rows.
     _cache: "OrderedDict[tuple[int, int, int], LookupRow]" = field(default_factory=OrderedDict)
+
+    @property
+    def generation(self) -> int | None:
+        """The champion's generation; None without a champion."""
+        return None if self.champion is None else self.champion.version.generation
 
     def use_champion(self, champion: Champion) -> None:
         """Answer from this champion from now on."""
@@ -113,7 +119,7 @@ class SymbolRefresher:
             momentum_score_pct=score_pct,
             momentum_bucket=momentum_bucket,
             fingerprint_table=None if version is None else answers_view(self.symbol, version.model, momentum_bucket),
-            generation=None if version is None else version.generation,
+            generation=self.generation,
             model=None if version is None else version.model,
             session=self.session,
         )
@@ -125,7 +131,8 @@ class SymbolRefresher:
         unknown = LadderAnswers.unknown(price, strikes)
         if champion is None:
             return state, unknown, [f"no generation is published for {self.symbol}"]
-        states = champion.market_states(state.now, state.momentum_score_pct)
+        variances = None if champion.volatility is None else champion.volatility.current_state().variances
+        states = MarketStates.single(minutes_of(state.now), state.momentum_score_pct, variances)
         query = LadderQuery(champion.rule, champion.version.axes, states, price, strikes, ttc)
         sigma_pct, bucket = query.sigma_pct, query.bucket
         if sigma_pct is not None and isnan(sigma_pct):

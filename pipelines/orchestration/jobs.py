@@ -5,18 +5,16 @@ All run in one process: on two cores the start of a process per step costs more 
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import partial
+from typing import Any
 
 import dagster as dg
 
 from pipelines.live.feeds.factory import feed_factory
 from pipelines.live.file_writer import probabilities_path
 from pipelines.live.session import LiveSession
-from pipelines.live.session_recorder import SessionReport
-from pipelines.live.session_report import session_metadata
-from pipelines.log import Log
+from pipelines.live.session_recorder import SessionRecorder
 from pipelines.orchestration.run_reaper import fail, runs_without_process
-from pipelines.resources import DatabaseResource, SettingsResource
+from pipelines.resources import DatabaseResource, SettingsResource, markdown_table
 
 LIVE_JOB = "live_refresh"
 #: Assets that are built from the stored bars.
@@ -82,26 +80,25 @@ def live_session(context: dg.OpExecutionContext, settings: SettingsResource, dat
             if run.run_id != context.run.run_id:
                 fail(context.instance, run, "the process of this live session died; another took over")
 
-    def report_file(symbol: str) -> None:
-        context.log_event(
-            dg.AssetMaterialization(
-                "live_probabilities",
-                partition=symbol,
-                description="first file of this session",
-                metadata={"path": dg.MetadataValue.path(str(probabilities_path(output_dir, symbol)))},
-            )
-        )
-
-    def report_session(report: SessionReport) -> None:
-        state = "so far" if report.ended is None else f"ended: {report.ended}"
-        context.log_event(
-            dg.AssetObservation(
-                "live_probabilities", description=f"session {report.session} {state}", metadata=session_metadata(report)
-            )
-        )
-
     # Dagster writes events to its database synchronously: the event loop must not wait for that.
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="dagster events") as events:
+    events = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dagster events")
+
+    def log(text: str) -> None:
+        events.submit(context.log.info, text)
+
+    def report_first_file(symbol: str) -> None:
+        path = dg.MetadataValue.path(str(probabilities_path(output_dir, symbol)))
+        description = "first file of this session"
+        event = dg.AssetMaterialization("live_probabilities", description, {"path": path}, partition=symbol)
+        events.submit(context.log_event, event)
+
+    def report_session(recorder: SessionRecorder) -> None:
+        state = "so far" if recorder.ended is None else f"ended: {recorder.ended}"
+        description = f"session {recorder.leadership.session} {state}"
+        metadata = _session_metadata(recorder)
+        context.log_event(dg.AssetObservation("live_probabilities", description=description, metadata=metadata))
+
+    with events:
         LiveSession(
             database.database,
             output_dir,
@@ -109,15 +106,30 @@ def live_session(context: dg.OpExecutionContext, settings: SettingsResource, dat
             feed_factory(settings.values),
             run_id=context.run.run_id,
             wait=True,
-            log=partial(_submit, events, context.log.info),
+            log=log,
             on_start=fail_dead_runs,
-            on_first_file=partial(_submit, events, report_file),
+            on_first_file=report_first_file,
             on_report=report_session,
         ).run()
 
 
-def _submit(executor: ThreadPoolExecutor, function: Log, text: str) -> None:
-    executor.submit(function, text)
+def _session_metadata(recorder: SessionRecorder) -> dict[str, Any]:
+    """Counters and latencies of a session. Dagster plots the numbers over a symbol's observations."""
+    metrics = recorder.metrics
+    latencies = metrics.latencies_ms()
+    rows = [(stage, *(f"{value:.2f}" for value in values.values())) for stage, values in latencies.items()]
+    rate = metrics.cache_hit_rate
+    return {
+        "session": recorder.leadership.session,
+        "feed": recorder.config["feed"],
+        "started": dg.MetadataValue.timestamp(recorder.leadership.started_at),
+        **{name: value for name, value in metrics.counters().items() if not name.startswith("cache_")},
+        "longest_gap_seconds": round(metrics.longest_gap_seconds, 3),
+        **({} if rate is None else {"cache_hit_rate_pct": round(100 * rate, 2)}),
+        **{f"latency_{name}_ms": value for name, value in latencies.get("total", {}).items()},
+        "latency": markdown_table(("stage, ms", "p50", "p95", "p99", "max"), rows),
+        "totals": dg.MetadataValue.json(recorder.totals()),
+    }
 
 
 @dg.job(

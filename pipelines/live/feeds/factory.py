@@ -18,8 +18,7 @@ def replay_factory(symbols: Sequence[str], speed: float = 1.0, ticks_per_second:
     def make(connection: Connection) -> Feed:
         recordings = {}
         for symbol in symbols:
-            bars = latest_bars(connection, symbol, LOOP_BARS)
-            if bars:
+            if bars := latest_bars(connection, symbol, LOOP_BARS):
                 recordings[symbol] = Recording(tuple(bar.open for bar in bars), tuple(bar.close for bar in bars), speed)
         return ReplayFeed(recordings, ticks_per_second)
 

@@ -8,14 +8,17 @@ from typing import Any
 
 import psycopg
 from psycopg import conninfo
+from psycopg.abc import Params
 from psycopg.rows import dict_row
 
 from pipelines.storage.postgres.connection import AsyncConnection, Connection, Database, Role, translate_errors
-from pipelines.storage.postgres.locks import acquire_async, acquire_run_lock, release_all_async
+from pipelines.storage.postgres.locks import acquire_run_lock, release_all_async
 from pipelines.storage.postgres.statements import Statements
 
 SQL = Statements(__name__)
 
+#: Application name of a live session's connections.
+APPLICATION = "live session"
 #: The session that holds this lock is the leader, the only one that writes.
 SESSION_LOCK = 7_319_002
 #: A broken network is detected within seconds; the kernel's default is two hours.
@@ -37,18 +40,35 @@ class LockState:
     heartbeat_age_seconds: float | None
 
 
+@dataclass(frozen=True)
+class Leadership:
+    """The right to write: the connection that holds the lock, and the session's number and start (aware UTC).
+
+    `crashed`: sessions that were marked as crashed; `database_id`: the database in which `session` counts.
+    """
+
+    connection: AsyncConnection
+    session: int
+    started_at: datetime
+    crashed: Sequence[int]
+    database_id: str
+
+
+async def _fetch(
+    connection: AsyncConnection, statement: str, parameters: Params | None = None
+) -> list[tuple[Any, ...]]:
+    return await (await connection.execute(SQL[statement], parameters, prepare=True)).fetchall()
+
+
 async def read_lock_state_async(connection: AsyncConnection) -> LockState:
     """Read the state of the session lock."""
-    cursor = await connection.execute(SQL["session_lock_state"], {"lock": SESSION_LOCK})
-    row = await cursor.fetchone()
-    assert row is not None
+    [row] = await _fetch(connection, "session_lock_state", {"lock": SESSION_LOCK})
     return LockState(*row)
 
 
 def read_lock_state(connection: Connection) -> LockState:
     """Read the state of the session lock."""
-    row = connection.execute(SQL["session_lock_state"], {"lock": SESSION_LOCK}).fetchone()
-    assert row is not None
+    [row] = connection.execute(SQL["session_lock_state"], {"lock": SESSION_LOCK}).fetchall()
     return LockState(*row)
 
 
@@ -58,14 +78,14 @@ def session_lock_is_held(connection: Connection) -> bool:
 
 
 @asynccontextmanager
-async def leader_connection(database: Database, application: str, run_id: str | None) -> AsyncIterator[AsyncConnection]:
+async def leader_connection(database: Database, run_id: str | None) -> AsyncIterator[AsyncConnection]:
     """Autocommit connection of a live session, which also marks its Dagster run as alive; releases all locks at exit.
 
     Commits do not wait for the disk, so that a slow disk cannot delay the heartbeat: a server crash may lose the last
     second's rows. The server checks that the client is alive, so that a killed session leaves the queue for the lock.
     """
     with translate_errors(database):
-        target = conninfo.make_conninfo(database.conninfo(application, Role.LIVE), **KEEPALIVES)
+        target = conninfo.make_conninfo(database.conninfo(APPLICATION, Role.LIVE), **KEEPALIVES)
         connection = await AsyncConnection.connect(target, autocommit=True)
     async with connection:
         await connection.execute(SQL["session_settings"])
@@ -78,12 +98,7 @@ async def leader_connection(database: Database, application: str, run_id: str | 
 
 async def try_session_lock(connection: AsyncConnection) -> bool:
     """Acquire the session lock if it is free."""
-    return await (await connection.execute(SQL["try_session_lock"], [SESSION_LOCK])).fetchone() == (True,)
-
-
-async def wait_for_session_lock(connection: AsyncConnection) -> None:
-    """Acquire the session lock once its holder releases it or disconnects."""
-    await acquire_async(connection, SESSION_LOCK)
+    return await _fetch(connection, "try_session_lock", [SESSION_LOCK]) == [(True,)]
 
 
 async def set_timeouts(connection: AsyncConnection, statement: str, lock: str) -> None:
@@ -96,46 +111,32 @@ async def terminate_backend(connection: AsyncConnection, pid: int) -> None:
     await connection.execute(SQL["terminate_backend"], [pid])
 
 
-async def start_session(
+async def take_leadership(
     connection: AsyncConnection, symbols: Sequence[str], run_id: str | None, feed: str, hands_over_at: datetime
-) -> tuple[int, datetime]:
-    """Record a session as running; return its number and its start (aware UTC)."""
+) -> Leadership:
+    """Record a session as running, and every other one that is recorded so as crashed."""
     parameters = {"run_id": run_id, "symbols": list(symbols), "feed": feed, "hands_over_at": hands_over_at}
-    row = await (await connection.execute(SQL["start_session"], parameters)).fetchone()
-    assert row is not None
-    return row[0], row[1]
+    [(session, started_at)] = await _fetch(connection, "start_session", parameters)
+    crashed = await _fetch(connection, "mark_sessions_crashed", {"session_id": session})
+    [(database_id,)] = await _fetch(connection, "database_identity")
+    return Leadership(connection, session, started_at, [number for (number,) in crashed], database_id)
 
 
-async def mark_other_sessions_crashed(connection: AsyncConnection, session: int) -> list[int]:
-    """Record every other session in state running as crashed; return their numbers."""
-    cursor = await connection.execute(SQL["mark_sessions_crashed"], {"session_id": session})
-    return [number for (number,) in await cursor.fetchall()]
-
-
-async def database_identity(connection: AsyncConnection) -> str:
-    """Identifier of this database, within which session numbers increase."""
-    row = await (await connection.execute(SQL["database_identity"])).fetchone()
-    assert row is not None
-    return str(row[0])
-
-
-async def record_heartbeat(connection: AsyncConnection, session: int, refreshes: int) -> bool:
+async def record_heartbeat(connection: AsyncConnection, session: int, cycles: int) -> bool:
     """Record that a session is alive; False when it is no longer in state running."""
-    parameters = {"session_id": session, "cycles": refreshes}
-    cursor = await connection.execute(SQL["session_heartbeat"], parameters, prepare=True)
-    return await cursor.fetchone() is not None
+    return await _fetch(connection, "session_heartbeat", {"session_id": session, "cycles": cycles}) != []
 
 
-async def end_session(connection: AsyncConnection, session: int, refreshes: int, reason: str) -> None:
+async def end_session(connection: AsyncConnection, session: int, cycles: int, reason: str) -> None:
     """Record a session as stopped."""
-    parameters = {"session_id": session, "cycles": refreshes, "status": "stopped", "ended_because": reason}
+    parameters = {"session_id": session, "cycles": cycles, "ended_because": reason}
     await connection.execute(SQL["end_session"], parameters)
 
 
-async def latest_totals(connection: AsyncConnection) -> Mapping[str, Any] | None:
-    """The totals in the newest snapshot of any live session; None when there is none."""
-    row = await (await connection.execute(SQL["latest_totals"])).fetchone()
-    return None if row is None else dict(row[0])
+async def latest_totals(connection: AsyncConnection) -> Mapping[str, Any]:
+    """The totals in the newest snapshot of any live session; empty when there is none."""
+    rows = await _fetch(connection, "latest_totals")
+    return rows[0][0] if rows else {}
 
 
 def latest_session(connection: Connection) -> dict[str, Any] | None:

@@ -50,7 +50,7 @@ RETURNING session_id
 
 -- name: end_session
 UPDATE live_data.session
-SET status = %(status)s, ended_at = clock_timestamp(), heartbeat_at = clock_timestamp(), cycles = %(cycles)s,
+SET status = 'stopped', ended_at = clock_timestamp(), heartbeat_at = clock_timestamp(), cycles = %(cycles)s,
     ended_because = %(ended_because)s
 WHERE session_id = %(session_id)s AND status = 'running'
 

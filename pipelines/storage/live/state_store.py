@@ -158,9 +158,9 @@ class StateStore:
 
         Raises StateError naming every field that cannot be stored, psycopg.Error when the database refuses it.
         """
-        row = self.connection.execute(SQL["save_snapshot"], _parameters(state, snapshot_type)).fetchone()
-        assert row is not None
-        return int(row[0])
+        cursor = self.connection.execute(SQL["save_snapshot"], _parameters(state, snapshot_type))
+        [(number,)] = cursor.fetchall()
+        return int(number)
 
     def load_latest(self, session_id: str) -> dict[str, Any]:
         """The last state saved for a session, times in UTC. Raises NoDataError when there is none."""
@@ -173,12 +173,7 @@ class StateStore:
             "session": {name: row[name] for name in _Session.model_fields},
             "positions": {
                 "active_orders": {
-                    position["position_key"]: {
-                        "trade": position["trade_data"],
-                        "order_a": position["order_a_data"],
-                        "order_b": position["order_b_data"],
-                        "position_open_time": position["position_open_time"],
-                    }
+                    position["position_key"]: {name: position[name] for name in _Position.model_fields}
                     for position in positions
                 }
             },
@@ -187,12 +182,9 @@ class StateStore:
         }
 
 
-async def save_state(connection: AsyncConnection, state: State, snapshot_type: SnapshotType) -> int:
+async def save_state(connection: AsyncConnection, state: State, snapshot_type: SnapshotType) -> None:
     """As `StateStore.save`, for asyncio."""
-    cursor = await connection.execute(SQL["save_snapshot"], _parameters(state, snapshot_type))
-    row = await cursor.fetchone()
-    assert row is not None
-    return int(row[0])
+    await connection.execute(SQL["save_snapshot"], _parameters(state, snapshot_type))
 
 
 def _parameters(state: State, snapshot_type: SnapshotType) -> dict[str, Any]:

@@ -58,6 +58,6 @@ WHERE session.session_id = %s
 ORDER BY session.snapshot_id DESC LIMIT 1
 
 -- name: snapshot_positions
-SELECT position_key, trade_data, order_a_data, order_b_data, position_open_time
+SELECT position_key, trade_data AS trade, order_a_data AS order_a, order_b_data AS order_b, position_open_time
 FROM live_data.position_snapshots WHERE snapshot_id = %s
 ORDER BY position_key

@@ -46,6 +46,10 @@ class _Queue:
     rows: "deque[Any]" = field(default_factory=lambda: deque(maxlen=MAX_QUEUED))
     problem: str | None = None
 
+    def put_back(self, batch: Sequence[Any]) -> None:
+        """Put rows that were not written before the newer ones."""
+        self.rows = deque([*batch, *self.rows], maxlen=MAX_QUEUED)
+
 
 class TickWriter:
     """Writes queued rows in batches through the session's connection, from `run` or by `flush`.
@@ -121,7 +125,7 @@ class TickWriter:
                 await create_day_partitions_async(self.connection, days, [queue.table])
                 await self._write(queue, batch)
         except psycopg.OperationalError as error:
-            self._requeue(queue, batch)
+            queue.put_back(batch)
             if self.connection.closed:
                 raise
             # A lock held by maintenance, a slow moment, a full disk.
@@ -129,15 +133,10 @@ class TickWriter:
         except psycopg.Error as error:
             queue.problem = f"the database refused {len(batch)} {queue.label}: {primary_message(error)}"
         except asyncio.CancelledError:
-            self._requeue(queue, batch)  # writing them twice is harmless: the tables have keys
+            queue.put_back(batch)  # writing them twice is harmless: the tables have keys
             raise
         else:
             queue.problem = None
-
-    def _requeue(self, queue: _Queue, batch: Sequence[Any]) -> None:
-        newer = list(queue.rows)
-        queue.rows.clear()
-        queue.rows.extend([*batch, *newer])
 
     async def _write(self, queue: _Queue, batch: Sequence[Any]) -> None:
         if queue is self._answers:

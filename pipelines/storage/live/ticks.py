@@ -6,6 +6,7 @@ from typing import Any
 
 from psycopg import Notify
 
+from pipelines.storage.live.sessions import APPLICATION
 from pipelines.storage.postgres.connection import AsyncConnection, Connection, Database, Role
 from pipelines.storage.postgres.statements import Statements
 
@@ -19,9 +20,9 @@ GENERATION_CHANNEL = "strikecast_generation"
 Notification = Notify
 
 
-async def notifications(database: Database, application: str) -> AsyncIterator[Notification]:
+async def notifications(database: Database) -> AsyncIterator[Notification]:
     """Notifications of new ticks (payload: the symbol) and published generations, until the connection breaks."""
-    conninfo = database.conninfo(application, Role.LIVE)
+    conninfo = database.conninfo(APPLICATION, Role.LIVE)
     async with await AsyncConnection.connect(conninfo, autocommit=True) as connection:
         await connection.execute(SQL["listen_ticks"])
         await connection.execute(SQL["listen_generations"])
@@ -78,6 +79,5 @@ async def create_day_partitions_async(
 
 def count_days_ahead(connection: Connection) -> int:
     """Number of future days with a partition, of the table with the fewest."""
-    row = connection.execute(SQL["days_ahead"]).fetchone()
-    assert row is not None
-    return int(row[0])
+    [(days,)] = connection.execute(SQL["days_ahead"]).fetchall()
+    return int(days)
