@@ -3,8 +3,6 @@
 Each op executes the plan of its job and reports the counts as metadata of its output.
 """
 
-from typing import Any
-
 import dagster as dg
 
 from pipelines.maintenance import log_rotation as log_rotation_job
@@ -26,34 +24,34 @@ def _left(steps: tuple[str, ...]) -> dg.MarkdownMetadataValue:
     return markdown_table(("why",), [(why,) for why in steps])
 
 
-@dg.op(pool="day_partitions", out=dg.Out(dg.Nothing))
-def create_partitions(context: dg.OpExecutionContext, database: DatabaseResource) -> dg.Output[None]:
+@dg.op(pool="day_partitions")
+def create_partitions(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
     """Create the partitions of today and the next seven days for ticks and answers."""
     days = upcoming_days(planning_time(context.run))
     with database.database.connect("partitions", Role.PIPELINE, autocommit=True) as connection:
         names = create_day_partitions(connection, days)
-    return dg.Output(None, metadata={"partitions": len(names), "newest": max(names)})
+    context.add_output_metadata({"partitions": len(names), "newest": max(names)})
 
 
-@dg.op(pool="retention", out=dg.Out(dg.Nothing))
-def prune(context: dg.OpExecutionContext, settings: SettingsResource, database: DatabaseResource) -> dg.Output[None]:
+@dg.op(pool="retention")
+def prune(context: dg.OpExecutionContext, settings: SettingsResource, database: DatabaseResource) -> None:
     """Delete old snapshots, ticks, answers, generations, audits and Dagster's own history, in small steps."""
     report = retention_job.run(
         settings.values, database.database, planning_time(context.run), context.log.info, context.run.run_id
     )
-    metadata: dict[str, Any] = {
+    metadata = {
         "rows": sum(report.rows.values()),
         "removed": markdown_table(("table", "rows"), [(name, rows) for name, rows in report.rows.items() if rows]),
         "plan": markdown_table(("action", "target", "why"), report.plan.lines()),
         "left_for_the_next_run": _left(report.skipped),
     }
-    return dg.Output(None, metadata=metadata)
+    context.add_output_metadata(metadata)
 
 
-@dg.op(name="vacuum", pool="vacuum", out=dg.Out(dg.Nothing))
+@dg.op(name="vacuum", pool="vacuum")
 def vacuum_tables(
     context: dg.OpExecutionContext, config: VacuumConfig, settings: SettingsResource, database: DatabaseResource
-) -> dg.Output[None]:
+) -> None:
     """Remove dead rows, update statistics, freeze old transaction ids where the plan finds the need."""
     report = vacuum_job.run(
         settings.values,
@@ -69,7 +67,7 @@ def vacuum_tables(
         (one.name, one.reason, one.dead_rows_before, one.dead_rows_after, one.bytes_before, one.bytes_after)
         for one in report.changes
     ]
-    metadata: dict[str, Any] = {
+    metadata = {
         "tables": len(rows),
         "dead_rows_removed": sum(max(0, one.dead_rows_before - one.dead_rows_after) for one in report.changes),
         "bytes_freed": sum(one.bytes_before - one.bytes_after for one in report.changes),
@@ -78,47 +76,31 @@ def vacuum_tables(
         "left_for_the_next_run": _left(report.skipped),
         "held_back_by": markdown_table(("transaction",), [(one,) for one in report.held_back_by]),
     }
-    return dg.Output(None, metadata=metadata)
+    context.add_output_metadata(metadata)
 
 
-@dg.op(pool="logs", out=dg.Out(dg.Nothing))
-def rotate_log_files(
-    context: dg.OpExecutionContext, settings: SettingsResource, database: DatabaseResource
-) -> dg.Output[None]:
+@dg.op(pool="logs")
+def rotate_log_files(context: dg.OpExecutionContext, settings: SettingsResource, database: DatabaseResource) -> None:
     """Rotate, compress and delete the logs of all processes and of the embedded server; no line is lost."""
     report = log_rotation_job.run(
         settings.values, database.database, planning_time(context.run), context.log.info, context.run.run_id
     )
     families = sorted({*report.before, *report.after})
     sizes = [(name, report.before.get(name, 0), report.after.get(name, 0)) for name in families]
-    metadata: dict[str, Any] = {
+    metadata = {
         "bytes_before": sum(report.before.values()),
         "bytes_after": sum(report.after.values()),
         "sizes": markdown_table(("log", "bytes before", "after"), sizes),
         "plan": markdown_table(("action", "file", "why"), report.plan.lines()),
     }
-    return dg.Output(None, metadata=metadata)
+    context.add_output_metadata(metadata)
 
 
-@dg.job(description="Create the day partitions of the next seven days.")
-def make_partitions() -> None:
-    """One op."""
-    create_partitions()
+def _job(name: str, op: dg.OpDefinition, description: str) -> dg.JobDefinition:
+    return dg.GraphDefinition(name=name, node_defs=[op]).to_job(description=description)
 
 
-@dg.job(description="Delete what the retention policies no longer keep, in small steps.")
-def retention() -> None:
-    """One op."""
-    prune()
-
-
-@dg.job(description="Vacuum the tables that need it, the most urgent first.")
-def vacuum_database() -> None:
-    """One op."""
-    vacuum_tables()
-
-
-@dg.job(description="Rotate, compress and delete logs.")
-def rotate_logs() -> None:
-    """One op."""
-    rotate_log_files()
+make_partitions = _job("make_partitions", create_partitions, "Create the day partitions of the next seven days.")
+retention = _job("retention", prune, "Delete what the retention policies no longer keep, in small steps.")
+vacuum_database = _job("vacuum_database", vacuum_tables, "Vacuum the tables that need it, the most urgent first.")
+rotate_logs = _job("rotate_logs", rotate_log_files, "Rotate, compress and delete logs.")

@@ -1,6 +1,6 @@
 """Schedules, all in UTC, all on by default."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -10,27 +10,16 @@ from pipelines.resources import SYMBOLS, SettingsResource
 from pipelines.settings import FeedKind
 
 
-def _schedule(
-    name: str,
-    cron: str,
-    job: Any,
-    description: str,
-    config: Mapping[str, Any] | None = None,
-    *,
-    each_symbol: bool = False,
-) -> dg.ScheduleDefinition:
-    """A schedule of a job; with `each_symbol` it requests one run per symbol."""
-    common: dict[str, Any] = {
-        "name": name,
-        "job": job,
-        "cron_schedule": cron,
-        "execution_timezone": "UTC",
-        "default_status": dg.DefaultScheduleStatus.RUNNING,
-        "description": description,
-    }
-    if each_symbol:
-        return dg.ScheduleDefinition(execution_fn=_request_each_symbol, **common)
-    return dg.ScheduleDefinition(run_config=config, **common)
+def _schedule(name: str, cron: str, job: Any, description: str, **options: Any) -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(
+        name=name,
+        cron_schedule=cron,
+        job=job,
+        description=description,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        **options,
+    )
 
 
 def _request_each_symbol(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
@@ -71,71 +60,36 @@ ALL = [
         "weekly_calibration",
         "0 4 * * 0",
         jobs.calibrate,
-        "Score every model on data that it had not seen, for each symbol: Sundays 04:00 UTC.",
-        each_symbol=True,
+        "Score every model on data that it had not seen, for each symbol.",
+        execution_fn=_request_each_symbol,
     ),
     _schedule(
         "daily_live_calibration",
         "10 0 * * *",
         jobs.score_live_answers,
-        "Score yesterday's live answers, for each symbol: daily 00:10 UTC.",
-        each_symbol=True,
+        "Score yesterday's live answers, for each symbol.",
+        execution_fn=_request_each_symbol,
     ),
-    _schedule(
-        "daily_partitions",
-        "30 1 * * *",
-        maintenance.make_partitions,
-        "Create the partitions of the next days: daily 01:30 UTC.",
-    ),
-    _schedule(
-        "weekly_vacuum",
-        "0 1 * * 0",
-        maintenance.vacuum_database,
-        "Vacuum every table that needs it: Sundays 01:00 UTC.",
-    ),
+    _schedule("daily_partitions", "30 1 * * *", maintenance.make_partitions, "Create the partitions of the next days."),
+    _schedule("weekly_vacuum", "0 1 * * 0", maintenance.vacuum_database, "Vacuum every table that needs it."),
     _schedule(
         "daily_urgent_vacuum",
         "0 1 * * 1-6",
         maintenance.vacuum_database,
-        "Vacuum the tables that cannot wait for Sunday: daily 01:00 UTC.",
-        {"ops": {"vacuum": {"config": {"urgent_only": True}}}},
+        "Vacuum the tables that cannot wait for Sunday.",
+        run_config={"ops": {"vacuum": {"config": {"urgent_only": True}}}},
     ),
-    _schedule("daily_logs", "15 1 * * *", maintenance.rotate_logs, "Rotate and compress logs: daily 01:15 UTC."),
-    _schedule(
-        "daily_retention",
-        "0 2 * * *",
-        maintenance.retention,
-        "Delete what the retention policies no longer keep: daily 02:00 UTC.",
-    ),
-    _schedule(
-        "monthly_archive",
-        "30 2 1 * *",
-        jobs.archive_prices,
-        "Move old months of bars into files: on the 1st, 02:30 UTC.",
-    ),
-    _schedule(
-        "nightly_backup",
-        "0 3 * * *",
-        jobs.backup_database,
-        "Dump the whole database, verify the dump, rotate older ones: daily 03:00 UTC.",
-    ),
-    _schedule(
-        "weekly_restore_drill",
-        "0 5 * * 0",
-        jobs.restore_drill,
-        "Prove that the newest backup restores: Sundays 05:00 UTC.",
-    ),
-    _schedule(
-        "hourly_audit",
-        "40 0-2,4-23 * * *",
-        jobs.audit_system,
-        "Measure and judge the system: each hour but 03:00 UTC.",
-    ),
+    _schedule("daily_logs", "15 1 * * *", maintenance.rotate_logs, "Rotate and compress logs."),
+    _schedule("daily_retention", "0 2 * * *", maintenance.retention, "Delete what the policies no longer keep."),
+    _schedule("monthly_archive", "30 2 1 * *", jobs.archive_prices, "Move old months of bars into files."),
+    _schedule("nightly_backup", "0 3 * * *", jobs.backup_database, "Dump the database, verify it, rotate old dumps."),
+    _schedule("weekly_restore_drill", "0 5 * * 0", jobs.restore_drill, "Prove that the newest backup restores."),
+    _schedule("hourly_audit", "40 0-2,4-23 * * *", jobs.audit_system, "Measure and judge the system."),
     _schedule(
         "nightly_audit",
         "40 3 * * *",
         jobs.audit_system,
-        "Measure and judge the system at length, after the backup: daily 03:40 UTC.",
-        {"ops": {"audit": {"config": {"full": True}}}},
+        "Measure and judge the system at length, after the backup.",
+        run_config={"ops": {"audit": {"config": {"full": True}}}},
     ),
 ]
