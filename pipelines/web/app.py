@@ -43,7 +43,7 @@ from pipelines.monitoring.audit.reports import Reports
 from pipelines.storage.live.health_queries import DatabaseHealth, read_health, read_prices, with_timeouts
 from pipelines.storage.postgres.connection import Database
 from pipelines.web.health import health_report
-from pipelines.web.single_flight import FileWatcher, SingleFlightCache
+from pipelines.web.shared_reads import FileWatcher, SingleFlightCache
 
 #: `/health` responds within 2 s, whatever the database does; the page waits less for it.
 HEALTH_TIMEOUT_SECONDS = 1.5
@@ -64,6 +64,12 @@ AUDIT_POLICY = (
 )
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FOLDER = Path(__file__).parent
+PAGE_GLOBALS = {
+    "age_text": age_text,
+    "clock_text": clock_text,
+    "stale_after": STALE_AFTER_SECONDS,
+    "unwritten_after": UNWRITTEN_AFTER_SECONDS,
+}
 
 
 class Endpoints:
@@ -94,7 +100,7 @@ class Endpoints:
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
-        ).get_template("page.html")
+        ).get_template("page.html", globals=PAGE_GLOBALS)
 
     def close(self) -> None:
         """End all event streams."""
@@ -103,21 +109,11 @@ class Endpoints:
 
     async def page(self, request: Request) -> Response:
         """The page of `?symbol=`, by default of the first symbol with a file, with the current values."""
-        symbol = self._require_symbol(
-            request.query_params.get("symbol") or first_with_file(self._folder, self._symbols)
-        )
-        report = await self._health_report(PAGE_TIMEOUT_SECONDS)
-        return HTMLResponse(
-            self._page.render(
-                view=self._views([symbol])[0],
-                symbols=self._symbols,
-                health=report,
-                age_text=age_text,
-                clock_text=clock_text,
-                stale_after=STALE_AFTER_SECONDS,
-                unwritten_after=UNWRITTEN_AFTER_SECONDS,
-            )
-        )
+        wanted = request.query_params.get("symbol") or first_with_file(self._folder, self._symbols)
+        symbol = self._require_symbol(wanted)
+        health = await self._health_report(PAGE_TIMEOUT_SECONDS)
+        view = read_view(self._folder, symbol, self._clock())
+        return HTMLResponse(self._page.render(view=view, symbols=self._symbols, health=health))
 
     async def symbols(self, _: Request) -> Response:
         """Status and ages of each symbol."""
@@ -131,7 +127,7 @@ class Endpoints:
                     "file_age_seconds": view.file_age_seconds,
                     "price_age_seconds": view.price_age_seconds,
                 }
-                for view in self._views(self._symbols)
+                for view in self._views()
             ]
         )
 
@@ -184,11 +180,11 @@ class Endpoints:
             database = await self._health.get(timeout_seconds)
         except DatabaseError as error:
             database = error
-        return health_report(self._views(self._symbols), database, self._clock())
+        return health_report(self._views(), database, self._clock())
 
-    def _views(self, symbols: Sequence[str]) -> list[View]:
+    def _views(self) -> list[View]:
         now = self._clock()
-        return [read_view(self._folder, symbol, now) for symbol in symbols]
+        return [read_view(self._folder, symbol, now) for symbol in self._symbols]
 
     def _read_history(self, database: Database, symbol: str) -> list[tuple[str, float]]:
         now = self._clock()

@@ -34,7 +34,8 @@ def health_report(views: Sequence[View], database: DatabaseHealth | DatabaseErro
         if not generations:
             problems.append("no symbol has a published generation: run `strikecast build`")
     for symbol, check in symbol_checks.items():
-        problems += [] if check["ok"] else [f"{symbol}: {reason}" for reason in check["reasons"]]
+        if not check["ok"]:
+            problems += [f"{symbol}: {reason}" for reason in check["reasons"]]
     return {
         "healthy": not problems,
         "at": iso(now),

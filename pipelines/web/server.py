@@ -80,8 +80,7 @@ def _bind(host: str, port: int) -> socket:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    with suppress(ValueError):
+    try:
         return ip_address(host).is_loopback
-    return False
+    except ValueError:
+        return host == "localhost"

@@ -1,4 +1,4 @@
-"""Work that many clients share: a single-flight cache of database queries, and a file watcher."""
+"""Reads on behalf of many clients: a single-flight cache of database queries, and a file watcher."""
 
 import asyncio
 import threading
@@ -51,66 +51,40 @@ class SingleFlightCache(Generic[Result]):
 
 
 class FileWatcher:
-    """Notifies its listeners of each replacement of a file, by one task while there are listeners.
+    """Notifies its listeners of each replacement of a file.
 
-    It polls ten times a second instead of subscribing to the kernel's events: polling works before the file or its
-    folder exist, after the folder was created again, and on every file system.
+    Each listener polls ten times a second, which costs less than one event, instead of subscribing to the kernel's
+    events: polling works before the file or its folder exist, after the folder was created again, and on every file
+    system.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._content: bytes | None = None
-        self._version = 0
-        self._changed = asyncio.Event()
-        self._listeners = 0
-        self._task: asyncio.Task[None] | None = None
         self._closed = False
 
     def close(self) -> None:
-        """End the iteration of every listener."""
+        """End the iteration of every listener, within POLL_SECONDS."""
         self._closed = True
-        self._changed.set()
 
     async def contents(self) -> AsyncGenerator[bytes | None, None]:
         """The file's content now, and after each replacement; None while there is no file.
 
         A slow listener may miss versions, but never the newest.
         """
-        self._listeners += 1
-        try:
-            if self._task is None:
-                self._read(signature := self._signature())
-                self._task = asyncio.create_task(self._poll(signature))
-            seen_version = None
-            while not self._closed:
-                changed = self._changed
-                if seen_version != self._version:
-                    seen_version = self._version
-                    yield self._content
-                else:
-                    await changed.wait()
-        finally:
-            self._listeners -= 1
-            if self._listeners == 0 and self._task is not None:
-                self._task.cancel()
-                self._task = None
+        seen: object = "nothing yet"
+        while not self._closed:
+            signature = self._signature()
+            if signature == seen:
+                await asyncio.sleep(POLL_SECONDS)
+            else:
+                seen = signature
+                yield self._read()
 
-    async def _poll(self, signature: object) -> None:
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            current = self._signature()
-            if current != signature:
-                signature = current
-                self._read(current)
-
-    def _read(self, signature: object) -> None:
+    def _read(self) -> bytes | None:
         try:
-            self._content = None if signature is None else self._path.read_bytes()
+            return self._path.read_bytes()
         except OSError:
-            self._content = None
-        self._version += 1
-        self._changed.set()
-        self._changed = asyncio.Event()
+            return None
 
     def _signature(self) -> tuple[int, int, int] | None:
         try:
