@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.live_processes import TIERS, wait_for_price
 from benchmarks.price_files import add_prices_option, chosen_prices
 from benchmarks.results import Result, percentiles_ms, print_and_save
-from pipelines.live.file_writer import probabilities_path
+from pipelines.live.probability_writer import probabilities_path
 from pipelines.storage.postgres.connection import Database, Role
 
 ROOT = Path(__file__).parents[1]

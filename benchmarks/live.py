@@ -33,7 +33,7 @@ from benchmarks.live_processes import (
 from benchmarks.price_files import add_prices_option, chosen_prices
 from benchmarks.results import Result, percentiles_ms, print_and_save
 from benchmarks.serving import tick_to_file
-from pipelines.live.file_writer import FENCE, probabilities_path
+from pipelines.live.probability_writer import FENCE, probabilities_path
 from pipelines.storage.live.sessions import read_lock_state
 from pipelines.storage.live.state_store import METRICS, RISK_GUARD, SnapshotType, StateStore
 from pipelines.storage.postgres.connection import Database, Role

@@ -30,7 +30,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 from benchmarks import month_data
 from benchmarks.live_processes import wait_for
 from benchmarks.results import replace_between_markers
-from pipelines.live.file_writer import FENCE, probabilities_path
+from pipelines.live.probability_writer import FENCE, probabilities_path
 from pipelines.orchestration.schedules import ALL
 from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.embedded import EmbeddedServer

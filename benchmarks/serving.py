@@ -16,7 +16,7 @@ from benchmarks.results import Result, percentiles_ms
 from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.fingerprint import FingerprintSet
 from pipelines.domain.models.ladder import LadderQuery, ladder_strikes_usd
-from pipelines.live.file_writer import probabilities_path
+from pipelines.live.probability_writer import probabilities_path
 from pipelines.storage.models.generations import active_generation, read_version
 from pipelines.storage.models.tables import read_lookup_rows
 from pipelines.storage.postgres.connection import Database, Role

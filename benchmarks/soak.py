@@ -22,7 +22,7 @@ import orjson
 
 from benchmarks.live_processes import wait_for
 from benchmarks.results import replace_between_markers
-from pipelines.live.file_writer import FENCE, probabilities_path
+from pipelines.live.probability_writer import FENCE, probabilities_path
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.embedded import EmbeddedServer
 

@@ -45,7 +45,7 @@ def watch(
     printed once. Example: `strikecast watch BTC`
     """
     from pipelines.cli import watch as watching
-    from pipelines.live.file_reader import first_with_file
+    from pipelines.live.probability_reader import first_with_file
 
     settings = command_settings([] if symbol is None else [symbol])
     chosen = symbol or first_with_file(settings.output_dir, list(settings.symbols))

@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.cli import console
 from pipelines.deployment import prepared_instance
 from pipelines.errors import ServerUnavailableError
-from pipelines.live.file_reader import read_view
+from pipelines.live.probability_reader import read_view
 from pipelines.service.builds import build_symbol, ingest_demo_prices, score_models
 from pipelines.service.supervisor import DagsterProcesses, dagster_processes, exclusive
 from pipelines.settings import Settings

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.errors import NoDataError
-from pipelines.live.file_reader import Rung, Status, View, age_text, clock_text, read_view
+from pipelines.live.probability_reader import Rung, Status, View, age_text, clock_text, read_view
 
 STATUS_STYLES = {Status.OK: "bold green", Status.DEGRADED: "bold yellow"}
 ERROR_STYLE = "bold white on red"

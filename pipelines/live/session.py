@@ -22,9 +22,9 @@ from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.factory import FeedFactory
 from pipelines.live.feeds.replay import REPLAY
 from pipelines.live.feeds.runner import SourceRunner
-from pipelines.live.file_writer import ProbabilityFileWriter
 from pipelines.live.leadership import acquire_session_lock
 from pipelines.live.metrics import SessionMetrics
+from pipelines.live.probability_writer import ProbabilityFileWriter
 from pipelines.live.refresh_loop import RefreshLoop
 from pipelines.live.session_recorder import SessionRecorder, log_errors
 from pipelines.live.symbol_refresher import SymbolRefresher

@@ -27,8 +27,8 @@ from pipelines.domain.models.lookup import LookupRow
 from pipelines.domain.models.momentum import MomentumRule
 from pipelines.domain.prices.ticks import Tick, TickHistory, minutes_of
 from pipelines.live.champions import Champion
-from pipelines.live.file_writer import ProbabilityFileWriter
 from pipelines.live.metrics import SessionMetrics
+from pipelines.live.probability_writer import ProbabilityFileWriter
 from pipelines.storage.models.generations import ModelVersion
 from pipelines.storage.models.tables import read_lookup_rows_async
 from pipelines.storage.postgres.connection import AsyncPool

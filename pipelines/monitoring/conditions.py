@@ -9,7 +9,7 @@ import dagster as dg
 from pipelines.domain.monitoring.alerts import FRESH_FOR, DiskFacts, Facts, FileFacts, JobFacts
 from pipelines.domain.monitoring.audit.targets import BREACH_WINDOW, lasting_breaches
 from pipelines.errors import DatabaseError
-from pipelines.live.file_reader import read_view
+from pipelines.live.probability_reader import read_view
 from pipelines.monitoring.alert_delivery import read_state
 from pipelines.settings import Settings
 from pipelines.storage.live.ticks import count_days_ahead
@@ -85,7 +85,7 @@ def _restore_drill(instance: dg.DagsterInstance) -> tuple[JobFacts, str | None]:
             break
         run = instance.get_run_by_id(record.run_id)
         if problem is None and (run is None or run.is_finished):
-            problem = "it ended without a result"
+            problem = "its run ended without a check result"
     failed_run = _failed_run(instance, DRILL_JOB, evaluated_at)
     return JobFacts(DRILL_JOB, evaluated_at, FRESH_FOR["restores"], failed_run), problem
 

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from pipelines.live.feeds.factory import feed_factory
-from pipelines.live.file_writer import probabilities_path
+from pipelines.live.probability_writer import probabilities_path
 from pipelines.live.session import LiveSession
 from pipelines.live.session_recorder import SessionRecorder
 from pipelines.orchestration.run_reaper import fail, runs_without_process

@@ -26,7 +26,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import DatabaseError
-from pipelines.live.file_reader import (
+from pipelines.live.probability_reader import (
     STALE_AFTER_SECONDS,
     UNWRITTEN_AFTER_SECONDS,
     View,
@@ -38,7 +38,7 @@ from pipelines.live.file_reader import (
     read_view,
     view_of,
 )
-from pipelines.live.file_writer import probabilities_path
+from pipelines.live.probability_writer import probabilities_path
 from pipelines.monitoring.audit.reports import Reports
 from pipelines.storage.live.health_queries import DatabaseHealth, read_health, read_prices, with_timeouts
 from pipelines.storage.postgres.connection import Database

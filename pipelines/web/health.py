@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from pipelines.errors import DatabaseError
-from pipelines.live.file_reader import Status, View, age_text, iso
+from pipelines.live.probability_reader import Status, View, age_text, iso
 from pipelines.storage.live.health_queries import DatabaseHealth
 
 HEARTBEAT_LIMIT_SECONDS = 10.0

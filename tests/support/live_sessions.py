@@ -15,7 +15,7 @@ import orjson
 from waiting import TIMEOUT_SECONDS, wait_until
 
 from pipelines.live.feeds.base import Feed
-from pipelines.live.file_writer import probabilities_path
+from pipelines.live.probability_writer import probabilities_path
 from pipelines.live.session import LiveSession
 from pipelines.storage.live.sessions import session_lock_is_held
 from pipelines.storage.postgres.connection import Database, Role

@@ -10,7 +10,7 @@ import orjson
 
 from pipelines.domain.models.ladder import LadderAnswers, LiveState, Tick, ladder_strikes_usd, live_payload
 from pipelines.domain.models.probability import Reading
-from pipelines.live.file_writer import probabilities_path
+from pipelines.live.probability_writer import probabilities_path
 
 TIER_USD = 250.0
 

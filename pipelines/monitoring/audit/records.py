@@ -5,8 +5,8 @@ from datetime import datetime
 
 from pipelines.domain.maintenance.backups import Manifest
 from pipelines.domain.monitoring.audit.measurements import Measurements, Unit
-from pipelines.live.file_reader import read_view
-from pipelines.live.file_writer import probabilities_path
+from pipelines.live.probability_reader import read_view
+from pipelines.live.probability_writer import probabilities_path
 from pipelines.maintenance.backup import list_backups
 from pipelines.maintenance.log_rotation import log_sizes
 from pipelines.settings import Settings

@@ -32,7 +32,7 @@ function ageText(seconds) {
   return seconds < 172800 ? Math.round(seconds / 3600) + " h" : Math.round(seconds / 86400) + " d";
 }
 
-// The same assessment as in live/file_reader.py, repeated as time passes: a file that stops changing must not look fresh.
+// As in live/probability_reader.py, repeated as time passes: a file that stops changing must not look fresh.
 function assess(payload, now) {
   const ages = { file: (now - Date.parse(payload.timestamp)) / 1000, price: (now - Date.parse(payload.price_timestamp)) / 1000 };
   const reasons = payload.reasons;

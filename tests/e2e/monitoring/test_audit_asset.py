@@ -18,7 +18,7 @@ from system import System
 from waiting import wait_until
 
 from pipelines.definitions import defs
-from pipelines.live.file_writer import probabilities_path
+from pipelines.live.probability_writer import probabilities_path
 from pipelines.monitoring.alert_delivery import read_state
 from pipelines.monitoring.audit.declarations import targets
 from pipelines.monitoring.audit.reports import report_paths

@@ -11,7 +11,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from system import System
 
 from pipelines.definitions import defs
-from pipelines.live.file_writer import probabilities_path
+from pipelines.live.probability_writer import probabilities_path
 from pipelines.monitoring.alert_delivery import read_state
 from pipelines.monitoring.conditions import RESTORE_CHECK
 from pipelines.orchestration.sensors import a_run_failed, run_reaper, watchdog

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from server_folders import server_folder
 
-from pipelines.live.file_writer import probabilities_path
+from pipelines.live.probability_writer import probabilities_path
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from processes import has_ended, postmaster
 from system import System
 from waiting import TIMEOUT_SECONDS, wait_until
 
-from pipelines.live.file_writer import FENCE, probabilities_path
+from pipelines.live.probability_writer import FENCE, probabilities_path
 from pipelines.orchestration.jobs import LIVE_JOB
 from pipelines.orchestration.run_reaper import IN_PROGRESS
 from pipelines.storage.live.sessions import read_lock_state

@@ -19,7 +19,7 @@ from live_sessions import insert_tick, kill, payload_has, read_payload, session,
 from waiting import avoid_hour_boundary, wait_until
 
 from pipelines.errors import AlreadyRunningError, SupersededError
-from pipelines.live.file_writer import FENCE, ProbabilityFileWriter, probabilities_path
+from pipelines.live.probability_writer import FENCE, ProbabilityFileWriter, probabilities_path
 from pipelines.storage.live.sessions import read_lock_state
 from pipelines.storage.live.state_store import StateStore
 from pipelines.storage.postgres.connection import Database, Role
@@ -267,7 +267,7 @@ def test_a_damaged_fencing_token_is_replaced(tmp_path: Path) -> None:
 HOLDER = """
 import fcntl, sys, time
 from pathlib import Path
-from pipelines.live.file_writer import ProbabilityFileWriter
+from pipelines.live.probability_writer import ProbabilityFileWriter
 files = ProbabilityFileWriter(Path(sys.argv[1]))
 files.claim(1, "here")
 fcntl.flock(files._fence, fcntl.LOCK_EX)

@@ -26,7 +26,7 @@ from pipelines.errors import AlreadyRunningError
 from pipelines.evaluation.fingerprint_files import read_fingerprint_files
 from pipelines.evaluation.parity import import_tables
 from pipelines.live.feeds.base import Feed
-from pipelines.live.file_writer import ProbabilityFileWriter, probabilities_path
+from pipelines.live.probability_writer import ProbabilityFileWriter, probabilities_path
 from pipelines.live.session import LiveSession
 from pipelines.storage.models.generations import active_generation, read_version
 from pipelines.storage.models.tables import read_lookup_rows

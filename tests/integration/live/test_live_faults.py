@@ -24,7 +24,7 @@ from waiting import TIMEOUT_SECONDS, wait_until
 from pipelines.live import refresh_loop
 from pipelines.live import session as session_module
 from pipelines.live.feeds.exchange import ExchangeFeed
-from pipelines.live.file_writer import probabilities_path
+from pipelines.live.probability_writer import probabilities_path
 from pipelines.storage.live.sessions import LockState, read_lock_state, read_lock_state_async
 from pipelines.storage.postgres.connection import AsyncConnection, Database, Role
 

@@ -13,7 +13,7 @@ from programs import chromium
 from sample_ladders import ladder, write_ladder
 from waiting import TIMEOUT_SECONDS, avoid_hour_boundary
 
-from pipelines.live.file_writer import probabilities_path
+from pipelines.live.probability_writer import probabilities_path
 from pipelines.storage.postgres.connection import Database
 
 pytestmark = [pytest.mark.embedded_only, pytest.mark.needs("Chromium")]

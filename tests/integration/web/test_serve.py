@@ -23,7 +23,7 @@ from psycopg import sql
 from sample_ladders import ladder, write_ladder
 from waiting import TIMEOUT_SECONDS, avoid_hour_boundary, wait_until
 
-from pipelines.live.file_writer import probabilities_path
+from pipelines.live.probability_writer import probabilities_path
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.schema import migrate
 from pipelines.web.app import HEALTH_TIMEOUT_SECONDS

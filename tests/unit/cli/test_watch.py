@@ -21,7 +21,7 @@ from sample_ladders import ladder, write_ladder
 from waiting import TIMEOUT_SECONDS, wait_until
 
 from pipelines.cli.watch import nearest, screen
-from pipelines.live.file_reader import View, view_of
+from pipelines.live.probability_reader import View, view_of
 
 pytestmark = pytest.mark.slow
 

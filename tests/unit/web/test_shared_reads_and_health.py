@@ -16,7 +16,7 @@ from sample_ladders import ladder
 from waiting import TIMEOUT_SECONDS
 
 from pipelines.errors import DatabaseError, ServerUnavailableError
-from pipelines.live.file_reader import View, view_of
+from pipelines.live.probability_reader import View, view_of
 from pipelines.storage.live.health_queries import DatabaseHealth, SessionRecord
 from pipelines.web.health import health_report
 from pipelines.web.shared_reads import FileWatcher, SingleFlightCache

@@ -9,8 +9,8 @@ import orjson
 import pytest
 from sample_ladders import ladder, write_ladder
 
-from pipelines.live import file_reader
-from pipelines.live.file_reader import Status, View, first_with_file, read_view, view_of
+from pipelines.live import probability_reader
+from pipelines.live.probability_reader import Status, View, first_with_file, read_view, view_of
 
 NOW = datetime(2026, 3, 4, 10, 47, 26, tzinfo=UTC)
 
@@ -115,6 +115,6 @@ def test_the_first_symbol_with_a_file_is_the_default(tmp_path: Path) -> None:
 
 
 def test_the_examples_of_the_documentation_hold() -> None:
-    result = doctest.testmod(file_reader)
+    result = doctest.testmod(probability_reader)
     assert result.attempted == 2
     assert result.failed == 0

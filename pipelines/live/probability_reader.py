@@ -16,7 +16,7 @@ import orjson
 
 from pipelines.domain.models.ladder import STALE_AFTER_MS
 from pipelines.errors import single_line
-from pipelines.live.file_writer import probabilities_path
+from pipelines.live.probability_writer import probabilities_path
 
 #: A price or a file older than this is stale; so is one from a clock that is ahead by more.
 STALE_AFTER_SECONDS = STALE_AFTER_MS / 1000
