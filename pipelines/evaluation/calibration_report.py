@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,54 +20,6 @@ if TYPE_CHECKING:
 
 COMPARED = ("momentum", "standardised")
 
-_PAGE = jinja2.Template(
-    """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ symbol }}: calibration of the probabilities</title>
-<style>
-:root { color-scheme: light dark; --line: #8884; --soft: #8888; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 860px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
-p.lead { color: gray; margin-top: 0; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .25rem .4rem; font-size: .92em; white-space: nowrap; }
-th, td { border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
-figure { margin: .5rem 0; background: #fff; border-radius: 6px; padding: .4rem; }
-figure svg { width: 100%; height: auto; }
-</style></head><body>
-<h1>{{ symbol }}: calibration of the probabilities</h1>
-<p class="lead">Walk-forward evaluation: {{ cases }} cases from {{ start }} to {{ stop }} (UTC), a base minute every
-{{ every }}, {{ folds }} fold{{ "s" if folds != 1 }}. Written {{ now }}.</p>
-<h2>All cases</h2>
-<div class="wide"><table><tr><th>model</th><th>Brier</th><th>log loss</th><th>skill, %</th><th>95 % interval</th>
-<th>calibration, points</th><th>reliability</th><th>resolution</th></tr>
-{% for row in pooled %}<tr><td>{{ row.model }}</td><td>{{ "%.5f"|format(row.brier) }}</td>
-<td>{{ "%.5f"|format(row.log_loss) }}</td>
-<td>{{ "%.2f"|format(100 * row.skill) if row.skill is not none else "0" }}</td>
-<td>{{ "%.2f .. %.2f"|format(100 * row.skill_low, 100 * row.skill_high) if row.skill is not none else "" }}</td>
-<td>{{ "%+.2f"|format(100 * (row.mean_probability - row.observed_frequency)) }}</td>
-<td>{{ "%.5f"|format(decompositions[row.model].reliability) }}</td>
-<td>{{ "%.5f"|format(decompositions[row.model].resolution) }}</td></tr>
-{% endfor %}</table></div>
-<p>The reference of the skill is climatology. Reliability is the loss from miscalibration (0 is best), resolution the
-gain from distinguishing cases; Brier = reliability - resolution + uncertainty ({{ "%.5f"|format(uncertainty) }}) plus
-a small within-bin term.</p>
-<h2>By volatility: move of 0.5 % or more after 60 minutes</h2>
-<figure>{{ bands }}</figure>
-<div class="wide"><table><tr><th>volatility band, calmest tenth first</th>
-{% for band in by_band %}<th>{{ band.number }}</th>{% endfor %}</tr>
-<tr><td>observed frequency, %</td>{% for band in by_band %}<td>{{ "%.1f"|format(band.observed) }}</td>{% endfor %}</tr>
-{% for model in models %}<tr><td>{{ model }} predicted, %</td>
-{% for band in by_band %}<td>{{ "%.1f"|format(band.predicted[model]) }}</td>{% endfor %}</tr>{% endfor %}</table></div>
-<h2>Reliability in each volatility band</h2><figure>{{ reliability }}</figure>
-<h2>Skill by time to close</h2><figure>{{ ttc }}</figure>
-{% if folds > 1 %}<h2>Skill over time</h2><figure>{{ quarters }}</figure>{% endif %}
-</body></html>
-""",
-    autoescape=True,
-)
-
 
 def report_path(folder: Path, symbol: str) -> Path:
     """Path of a symbol's report."""
@@ -80,7 +33,9 @@ def write_report(report: ScoreReport, folder: Path, now: datetime) -> Path:
     pooled = [row for row in rows if row.dimension == "all"]
     skilled = [row.model for row in pooled if row.model != "climatology"]
     start, stop = report.span
-    page = _PAGE.render(
+    source = resources.files("pipelines.evaluation").joinpath("calibration_report.html").read_text(encoding="utf-8")
+    template = jinja2.Environment(autoescape=True).from_string(source)
+    page = template.render(
         symbol=report.symbol,
         cases=f"{pooled[0].n:,}",
         start=start.date(),
@@ -92,7 +47,7 @@ def write_report(report: ScoreReport, folder: Path, now: datetime) -> Path:
         decompositions=report.decompositions,
         uncertainty=report.decompositions[pooled[0].model].uncertainty,
         models=models,
-        by_band=_by_band(rows, models),
+        by_band=_by_band(rows),
         bands=_svg(predicted_and_observed(rows, models)),
         reliability=_svg(reliability_by_band(rows, models)),
         ttc=_svg(skill_by_ttc(rows, skilled)),
@@ -105,15 +60,13 @@ def write_report(report: ScoreReport, folder: Path, now: datetime) -> Path:
     return path
 
 
-def _by_band(rows: Sequence[ScoreRow], models: Sequence[str]) -> list[dict[str, object]]:
+def _by_band(rows: Sequence[ScoreRow]) -> list[dict[str, object]]:
     found = [row for row in rows if row.dimension == BAND_CELL]
     return [
         {
             "number": band + 1,
             "observed": next(100 * row.observed_frequency for row in found if row.level == str(band)),
-            "predicted": {
-                row.model: 100 * row.mean_probability for row in found if row.level == str(band) and row.model in models
-            },
+            "predicted": {row.model: 100 * row.mean_probability for row in found if row.level == str(band)},
         }
         for band in sorted({int(row.level) for row in found})
     ]
