@@ -38,27 +38,12 @@ class ScoreGrid:
 
     `ttcs_minutes`: [t]. `moves_bps`: [k], signed: h > 0 means P(move >= h), h < 0 means P(move <= h).
     `levels`: row dimension -> number of levels, labelled 0 .. levels - 1. It must contain "week": 7-day blocks, counted
-    from the same start in all tallies that are compared or merged. Raises ValueError for invalid values.
+    from the same start in all tallies that are compared or merged.
     """
 
     ttcs_minutes: tuple[int, ...] = DEFAULT_TTCS_MINUTES
     moves_bps: tuple[int, ...] = DEFAULT_MOVES_BPS
     levels: Mapping[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        problems = []
-        if not self.ttcs_minutes or len(set(self.ttcs_minutes)) < len(self.ttcs_minutes) or min(self.ttcs_minutes) < 1:
-            problems.append(f"ttcs_minutes must be distinct and 1 or more, not {self.ttcs_minutes}")
-        if not self.moves_bps or len(set(self.moves_bps)) < len(self.moves_bps) or 0 in self.moves_bps:
-            problems.append(f"moves_bps must be distinct and not 0, not {self.moves_bps}")
-        if WEEK not in self.levels:
-            problems.append(f"levels must contain {WEEK!r}, not only {sorted(self.levels)}")
-        if clash := {TTC, MOVE} & set(self.levels):
-            problems.append(f"levels must not contain {sorted(clash)}, which are dimensions of the cases")
-        if empty := {name: count for name, count in self.levels.items() if count < 1}:
-            problems.append(f"levels must be 1 or more, not {empty}")
-        if problems:
-            raise ValueError("; ".join(problems))
 
     @property
     def sizes_bps(self) -> tuple[int, ...]:
@@ -95,26 +80,23 @@ class Tally:
         """Add a chunk of cases.
 
         `probabilities`: float64[n, t, k], fractions. `outcomes`: bool[n, t, k]. `known`: bool[n, t], False for cases to
-        ignore. `labels`: int64[n] for each row dimension; rows without known cases may have any labels. Raises
-        ValueError, without adding anything, for shapes, names, probabilities or labels that do not match the grid.
+        ignore. `labels`: int64[n] for each row dimension. Raises ValueError, without adding anything, when a known
+        case has no probability within 0..1.
         """
-        self._require_shapes(probabilities, outcomes, known, labels)
         rows = np.flatnonzero(known.any(axis=1))
         known = known[rows]
         p = np.where(known[:, :, None], probabilities[rows], 0.0).astype(np.float64, copy=False)
         y = outcomes[rows] & known[:, :, None]
         kept = {name: values[rows] for name, values in labels.items()}
-        if len(rows):
-            self._require_values(p, kept)
+        if not ((p >= 0.0) & (p <= 1.0)).all():  # false on NaN, too
+            raise ValueError(f"probabilities of known cases lie in {p.min()}..{p.max()}, expected fractions 0..1")
         for start in range(0, len(rows), BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
             of_block = {name: values[block].astype(np.int64) for name, values in kept.items()}
             self._add_block(p[block], y[block], known[block], of_block)
 
     def by_level(self, dimension: str, *, two_sided: bool = False) -> Floats:
-        """Sums by level: float64[levels, stats, t, k], or [.., b] if two-sided. Raises ValueError for unknown names."""
-        if dimension not in self._spans:
-            raise ValueError(f"no row dimension {dimension!r}, expected one of {sorted(self._spans)}")
+        """Sums by level: float64[levels, stats, t, k], or [.., b] if two-sided."""
         moves = len(self.grid.moves_bps)
         return self.totals[self._spans[dimension], :, :, slice(moves, None) if two_sided else slice(moves)]
 
@@ -144,32 +126,6 @@ class Tally:
         membership = np.zeros((len(present), len(p)))
         membership[position.reshape(flat.shape), np.arange(len(p))] = 1.0
         self.totals[present] += (membership @ statistics.reshape(len(p), -1)).reshape(-1, *self.totals.shape[1:])
-
-    def _require_shapes(self, p: Floats, y: Bools, known: Bools, labels: Mapping[str, Ints]) -> None:
-        cases = (len(p) if p.ndim else 0, len(self.grid.ttcs_minutes), len(self.grid.moves_bps))
-        shapes = [("probabilities", p.shape, cases), ("outcomes", y.shape, cases), ("known", known.shape, cases[:2])]
-        shapes += [(f"labels[{name!r}]", np.shape(values), cases[:1]) for name, values in labels.items()]
-        problems = [f"{name} has shape {found}, expected {wanted}" for name, found, wanted in shapes if found != wanted]
-        if y.dtype.kind != "b" or known.dtype.kind != "b":
-            problems.append(f"outcomes and known are {y.dtype} and {known.dtype}, expected bool")
-        if set(labels) != set(self.grid.levels):
-            problems.append(f"labels are {sorted(labels)}, expected {sorted(self.grid.levels)}")
-        if problems:
-            raise ValueError("; ".join(problems))
-
-    def _require_values(self, p: Floats, labels: Mapping[str, Ints]) -> None:
-        problems = []
-        low, high = float(p.min()), float(p.max())
-        if not (low >= 0.0 and high <= 1.0):  # false on NaN, too
-            problems.append(f"probabilities of known cases lie in {low}..{high}, expected fractions 0..1")
-        for name, values in labels.items():
-            levels = self.grid.levels[name]
-            if values.dtype.kind not in "iu":
-                problems.append(f"labels[{name!r}] is {values.dtype}, expected whole numbers")
-            elif values.min() < 0 or values.max() >= levels:
-                problems.append(f"labels[{name!r}] are {values.min()}..{values.max()}, expected 0..{levels - 1}")
-        if problems:
-            raise ValueError("; ".join(problems))
 
 
 @dataclass(frozen=True)
@@ -225,9 +181,7 @@ class Interval:
 
 
 def merge(tallies: Sequence[Tally]) -> Tally:
-    """Merge the tallies of one model's folds. Raises ValueError without tallies and for different grids."""
-    if not tallies:
-        raise ValueError("no tallies to merge, expected at least 1")
+    """Merge the tallies of one model's folds. Raises ValueError for different grids."""
     merged = Tally(tallies[0].grid)
     for tally in tallies:
         _require_same_grid(merged, tally)
@@ -244,7 +198,7 @@ def pooled(tally: Tally) -> Slice:
 def slices(tally: Tally, dimension: str) -> list[Slice]:
     """Scores by level of a row dimension, of "ttc_minutes", or of "move_bps" (|move|, cases of both sides).
 
-    Levels without cases are omitted. Raises ValueError for an unknown dimension and without cases.
+    Levels without cases are omitted. Raises ValueError without cases.
     """
     by_week = _by_week(tally)
     levels: Sequence[int]
@@ -266,8 +220,7 @@ def two_sided_slices(tally: Tally, dimension: str, ttc_minutes: int, move_bps: i
     """Scores of the event |move| >= `move_bps` after `ttc_minutes`, by level of a row dimension.
 
     The forecast is the sum of both sides' probabilities (above 1 if they are inconsistent), and `n` counts base rows.
-    Levels without cases are omitted. Raises ValueError for a dimension, TTC or move that the grid lacks and without
-    cases.
+    Levels without cases are omitted. Raises ValueError without cases, and for a TTC or move that the grid lacks.
     """
     _by_week(tally)
     grid = tally.grid
@@ -282,12 +235,9 @@ def two_sided_slices(tally: Tally, dimension: str, ttc_minutes: int, move_bps: i
 def reliability(tally: Tally, band: int | None = None) -> list[ReliabilityBin]:
     """Reliability in 20 equal bins of p, for one volatility band or (None) for all cases.
 
-    Empty bins are omitted. Raises ValueError for a band that the grid lacks and without cases.
+    Empty bins are omitted. Raises ValueError without cases.
     """
     _by_week(tally)
-    bands = tally.grid.levels.get(VOLATILITY_BAND, 0)
-    if band is not None and not 0 <= band < bands:
-        raise ValueError(f"no volatility band {band}; the grid has {bands}, counted from 0")
     sums = tally.bins.sum(axis=0) if band is None else tally.bins[band]
     return [ReliabilityBin(int(n), p / n, y / n) for n, p, y in sums.tolist() if n]
 
@@ -305,15 +255,6 @@ def brier_decomposition(tally: Tally) -> BrierDecomposition:
     return BrierDecomposition(reliability_term, resolution_term, uncertainty, within_bin)
 
 
-def skill(tally: Tally, reference: Tally) -> float:
-    """Brier skill score 1 - brier / brier of the reference: 1 is perfect, below 0 is worse than the reference.
-
-    Raises ValueError for different grids or cases, without cases, and for a reference without error.
-    """
-    _, errors, reference_errors = _paired_weeks(tally, reference)
-    return float(_skill(errors, reference_errors))
-
-
 def brier_difference(model: Tally, reference: Tally, *, resamples: int = 2000, seed: int = 1) -> Interval:
     """Brier score of the model minus that of the reference, with its 95 % interval; below 0 the model is better.
 
@@ -328,7 +269,10 @@ def brier_difference(model: Tally, reference: Tally, *, resamples: int = 2000, s
 
 
 def skill_interval(model: Tally, reference: Tally, *, resamples: int = 2000, seed: int = 1) -> Interval:
-    """Brier skill score with its 95 % block bootstrap interval; draws and errors as in `brier_difference`."""
+    """Brier skill score 1 - brier / brier of the reference, with its 95 % interval: 1 is perfect, below 0 is worse.
+
+    Draws and errors as in `brier_difference`; a ValueError also for a reference without error.
+    """
     _, errors, reference_errors = _paired_weeks(model, reference)
     draws = _draw_weeks(len(errors), resamples, seed)
     return _interval(_skill(errors, reference_errors), _skill(errors[draws], reference_errors[draws]))
@@ -343,19 +287,10 @@ def _by_week(tally: Tally) -> Floats:
 
 
 def _slice(dimension: str, level: str | int, sums: Floats) -> Slice:
-    n, p, y, p_squared, squared_error, log_loss = sums.tolist()
-    mean_p, mean_y = p / n, y / n
-    return Slice(
-        dimension=dimension,
-        level=level,
-        n=int(n),
-        mean_probability=mean_p,
-        observed_frequency=mean_y,
-        brier=squared_error / n,
-        log_loss=log_loss / n,
-        calibration=mean_p - mean_y,
-        sharpness=max(p_squared / n - mean_p**2, 0.0),  # rounding gives -1e-17 for constant p
-    )
+    n, *totals = sums.tolist()
+    mean_p, mean_y, p_squared, brier, log_loss = (total / n for total in totals)
+    sharpness = max(p_squared - mean_p**2, 0.0)  # rounding gives -1e-17 for constant p
+    return Slice(dimension, level, int(n), mean_p, mean_y, brier, log_loss, mean_p - mean_y, sharpness)
 
 
 def _slices(dimension: str, levels: Sequence[int], sums: Floats) -> list[Slice]:
