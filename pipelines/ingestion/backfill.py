@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from pipelines.errors import FeedError
-from pipelines.ingestion.ingest import ingest_candles
+from pipelines.ingestion.ingest import IngestReport, ingest_candles
 from pipelines.log import Log
 from pipelines.settings import ExchangeSettings
 from pipelines.storage.postgres.connection import Database, Role
@@ -75,9 +75,9 @@ def backfill_from_ticks(database: Database, symbol: str, now: datetime, log: Log
     since, until = _after_newest_bar(database, symbol, now), _floor(now)
     with database.connect("backfill", Role.PIPELINE) as connection:
         candles = bars_of_ticks(connection, symbol, since, until)
-    counts = _store(database, symbol, f"ticks of {symbol}", candles, now, log) if candles else (0, 0, 0)
-    missing = sum(_minutes(gap) for gap in _missing_ranges(database, symbol, since, until))
-    return BackfillReport("ticks", since, until, max(0, _minutes((since, until))), *counts, missing)
+    stored = [ingest_candles(database, symbol, f"ticks of {symbol}", candles, now, log)] if candles else []
+    requested = max(0, (until - since) // MINUTE)
+    return _report("ticks", since, until, requested, stored, _missing_ranges(database, symbol, since, until))
 
 
 @dataclass(frozen=True)
@@ -94,22 +94,22 @@ class _Backfill:
 
         name = self.exchange.name
         client = new_client(self.exchange)
-        totals = (0, 0, 0)
+        stored = []
         try:
             await self._retry(partial(load_markets, client, name))
             require_market(client, name, self.market)
             until = min(_floor(now), _floor(await self._exchange_time(client, now)))
             ranges = _missing_ranges(self.database, self.symbol, since, until)
-            requested = sum(_minutes(gap) for gap in ranges)
+            requested = _minutes(ranges)
             self.log(f"{self.symbol}: {requested:,} minutes are missing since {since:%Y-%m-%d %H:%M} UTC")
             async for batch in self._batches(client, ranges):
                 label = f"{name} {self.market} from {batch[0][0]:%Y-%m-%d %H:%M}"
-                counts = await asyncio.to_thread(_store, self.database, self.symbol, label, batch, now, self.log)
-                totals = (totals[0] + counts[0], totals[1] + counts[1], totals[2] + counts[2])
+                ingest = partial(ingest_candles, self.database, self.symbol, label, batch, now, self.log)
+                stored.append(await asyncio.to_thread(ingest))
         finally:
             await client.close()
-        missing = sum(_minutes(gap) for gap in _missing_ranges(self.database, self.symbol, since, until))
-        return BackfillReport(name, since, until, requested, *totals, missing)
+        missing = _missing_ranges(self.database, self.symbol, since, until)
+        return _report(name, since, until, requested, stored, missing)
 
     async def _exchange_time(self, client: Any, now: datetime) -> datetime:
         from pipelines.ingestion.exchange import as_feed_error, utc_from_ms
@@ -148,14 +148,9 @@ class _Backfill:
                 cursor += limit * MINUTE
 
     async def _page(self, client: Any, since: datetime, limit: int) -> list[Candle]:
-        from pipelines.ingestion.exchange import as_feed_error, fetch_candles
+        from pipelines.ingestion.exchange import fetch_candles
 
-        candles = await fetch_candles(client, self.exchange.name, self.market, since, limit)
-        with as_feed_error(f"{self.exchange.name}: candles of {self.market}"):
-            return [
-                (datetime.fromtimestamp(opened / 1000, UTC), float(o), float(h), float(low), float(c), float(v or 0.0))
-                for opened, o, h, low, c, v in candles
-            ]
+        return await fetch_candles(client, self.exchange.name, self.market, since, limit)
 
     async def _retry(self, request: Callable[[], Awaitable[Result]]) -> Result:
         """Repeat a request that raises FeedError, with exponential backoff, up to ATTEMPTS times."""
@@ -173,12 +168,19 @@ class _Backfill:
         self.log(f"{attempt.outcome.exception()}; retrying")
 
 
-def _store(
-    database: Database, symbol: str, label: str, candles: Sequence[Candle], now: datetime, log: Log
-) -> tuple[int, int, int]:
-    """Ingest candles; return the numbers of bars inserted and corrected, and of rows quarantined."""
-    report = ingest_candles(database, symbol, label, candles, now, log)
-    return report.inserted, report.corrected, report.quarantined
+def _report(
+    origin: str, since: datetime, until: datetime, requested: int, stored: Sequence[IngestReport], missing: list[Range]
+) -> BackfillReport:
+    return BackfillReport(
+        origin,
+        since,
+        until,
+        requested,
+        inserted=sum(report.inserted for report in stored),
+        corrected=sum(report.corrected for report in stored),
+        quarantined=sum(report.quarantined for report in stored),
+        still_missing_minutes=_minutes(missing),
+    )
 
 
 def _after_newest_bar(database: Database, symbol: str, now: datetime) -> datetime:
@@ -201,8 +203,8 @@ def _missing_ranges(database: Database, symbol: str, since: datetime, until: dat
         return missing_ranges(connection, symbol, since, until)
 
 
-def _minutes(span: Range) -> int:
-    return (span[1] - span[0]) // MINUTE
+def _minutes(ranges: Sequence[Range]) -> int:
+    return sum((stop - start) // MINUTE for start, stop in ranges)
 
 
 def _floor(instant: datetime) -> datetime:

@@ -9,6 +9,7 @@ from ccxt import async_support, pro
 
 from pipelines.errors import FeedError, SettingsError, single_line
 from pipelines.settings import ExchangeSettings
+from pipelines.storage.prices.history import Candle
 
 Client = Any
 MAX_MESSAGE_LENGTH = 200
@@ -64,17 +65,20 @@ def require_market(client: Client, name: str, market: str) -> None:
         raise FeedError(f"{name} has no market {market}{f', but {near}' if near else ''}")
 
 
-async def fetch_candles(client: Client, name: str, market: str, since: datetime, limit: int) -> list[list[float]]:
-    """One-minute candles from an instant on: [milliseconds, open, high, low, close, volume]. Raises FeedError.
+async def fetch_candles(client: Client, name: str, market: str, since: datetime, limit: int) -> list[Candle]:
+    """One-minute candles from an instant on. Raises FeedError.
 
     ccxt returns no candles for a response that is not JSON or has another shape. That is an error here, because the
     minutes would be skipped.
     """
     with as_feed_error(f"{name}: candles of {market}"):
-        candles: list[list[float]] = await client.fetch_ohlcv(market, "1m", int(since.timestamp()) * 1000, limit)
+        candles = await client.fetch_ohlcv(market, "1m", int(since.timestamp()) * 1000, limit)
         if not candles and not _holds_list(client.last_json_response):
             raise ValueError(f"expected a list of candles, received {str(client.last_http_response)[:60]!r}")
-        return candles
+        return [
+            (datetime.fromtimestamp(opened / 1000, UTC), float(o), float(h), float(low), float(c), float(v or 0.0))
+            for opened, o, h, low, c, v in candles
+        ]
 
 
 def _holds_list(answer: object) -> bool:
