@@ -9,9 +9,9 @@ from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.evaluation.score_report import ScoreRow, merged_tallies, score_rows
 from pipelines.domain.evaluation.scoring import BrierDecomposition, brier_decomposition
 from pipelines.domain.evaluation.walk_forward import Fold, Plan, candidates, walk_forward
+from pipelines.domain.prices.bars import MINUTES_PER_DAY, instant_of_minute, minute_of_instant
 from pipelines.domain.prices.history import MarketHistory, market_history
 from pipelines.domain.prices.momentum import compute_momentum
-from pipelines.domain.prices.volatility import MINUTES_PER_DAY
 from pipelines.errors import NoDataError, SettingsError
 from pipelines.log import Log
 from pipelines.storage.postgres.connection import Connection, Database, Role
@@ -37,8 +37,7 @@ class ScoreReport:
     @property
     def span(self) -> tuple[datetime, datetime]:
         """Start and end of the scored range, UTC."""
-        first, last = (datetime.fromtimestamp(minute * 60, UTC) for minute in (self.plan.start, self.plan.stop))
-        return first, last
+        return instant_of_minute(self.plan.start), instant_of_minute(self.plan.stop)
 
     @property
     def decompositions(self) -> dict[str, BrierDecomposition]:
@@ -91,8 +90,7 @@ def score_symbol(
 
     Raises NoDataError when there is too little history, and ValueError for an unknown model.
     """
-    names = list(dict.fromkeys(["climatology", *models]))
-    entries = candidates(names, config)
+    entries = candidates(list(dict.fromkeys(["climatology", *models])), config)
     try:
         chosen = plan or newest_plan(history)
         folds = walk_forward(history, entries, chosen, log)
@@ -129,16 +127,12 @@ def score_stored(
         if start is None and stop is None:
             plan = replace(newest_plan(history), every_minutes=every_minutes, fold_months=fold_months)
         else:
-            newest = datetime.fromtimestamp(history.end * 60, UTC)
+            newest = instant_of_minute(history.end)
             until = newest if stop is None else stop.replace(tzinfo=UTC)
             since = until - timedelta(days=SCORED_DAYS) if start is None else start.replace(tzinfo=UTC)
-            plan = Plan(_minute(since), _minute(until), every_minutes, fold_months)
+            plan = Plan(minute_of_instant(since), minute_of_instant(until), every_minutes, fold_months)
         if train_to is not None:
-            plan = replace(plan, train_to=_minute(train_to.replace(tzinfo=UTC)))
+            plan = replace(plan, train_to=minute_of_instant(train_to.replace(tzinfo=UTC)))
     except ValueError as error:
         raise SettingsError(f"{symbol}: {error}") from error
     return score_symbol(history, symbol, models, config, plan, log)
-
-
-def _minute(instant: datetime) -> int:
-    return int((instant - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(minutes=1))

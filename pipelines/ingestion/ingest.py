@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.errors import PriceFileError
-from pipelines.ingestion.price_files import MEMORY_LIMIT, StagedBars, stage_candles, stage_price_files
+from pipelines.ingestion.price_files import StagedBars, stage_candles, stage_price_files
 from pipelines.log import Log
 from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.prices import incoming_bars
 from pipelines.storage.prices.history import Candle
+from pipelines.storage.prices.incoming_bars import Comparison
 
 #: A source that contradicts a larger share of the stored closes it overlaps is likely to be in another time zone, or of
 #: another symbol or exchange; corrections affect a few bars.
@@ -41,7 +42,6 @@ def ingest(
     now: datetime,
     *,
     accept_corrections: bool = False,
-    memory_limit: str = MEMORY_LIMIT,
     log: Log = lambda _: None,
 ) -> IngestReport:
     """Store the bars of files and folders; rows that fail validation go to `quarantined_bar` with their reason.
@@ -52,7 +52,7 @@ def ingest(
     """
     started_at = datetime.now(UTC)
     log(f"reading {len(paths)} path(s)")
-    with stage_price_files(paths, now, memory_limit=memory_limit) as bars:
+    with stage_price_files(paths, now) as bars:
         return _store(database, symbol, bars, started_at, log, accept_corrections=accept_corrections)
 
 
@@ -71,36 +71,34 @@ def _store(
     log(f"{bars.accepted:,} bars read, {bars.quarantined:,} rows quarantined; storing")
     with database.connect("ingest", Role.PIPELINE) as connection:
         if incoming_bars.begin(connection, symbol):
-            inserted, corrected, first_changed_at = _merge(connection, symbol, bars, accept_corrections)
+            changes = _merge(connection, symbol, bars, accept_corrections)
         else:
             incoming_bars.insert_first(connection, symbol, bars.blocks())
-            inserted, corrected, first_changed_at = bars.accepted, 0, BEGINNING if bars.accepted else None
+            changes = Comparison(bars.accepted, 0, 0, bars.accepted, BEGINNING if bars.accepted else None)
         if bars.quarantined:
             incoming_bars.quarantine(connection, symbol, bars.quarantined_rows())
         files = tuple(source.name for source in bars.sources)
         counts = {
             "rows_read": bars.accepted + bars.quarantined,
-            "inserted": inserted,
-            "corrected": corrected,
-            "unchanged": bars.accepted - inserted - corrected,
+            "inserted": changes.inserted,
+            "corrected": changes.corrected,
+            "unchanged": bars.accepted - changes.inserted - changes.corrected,
             "quarantined": bars.quarantined,
         }
-        incoming_bars.record(connection, symbol, files, counts, started_at, first_changed_at)
+        incoming_bars.record(connection, symbol, files, counts, started_at, changes.first_changed_at)
     return IngestReport(symbol, files, **counts, reasons=bars.reasons())
 
 
-def _merge(
-    connection: Connection, symbol: str, bars: StagedBars, accept_corrections: bool
-) -> tuple[int, int, datetime | None]:
+def _merge(connection: Connection, symbol: str, bars: StagedBars, accept_corrections: bool) -> Comparison:
     found = incoming_bars.compare(connection, symbol, bars.blocks())
-    contradicts = found.overlap >= MIN_OVERLAP and found.other_closes > MAX_CORRECTED_SHARE * found.overlap
+    contradicts = found.overlap >= MIN_OVERLAP and found.conflicting_closes > MAX_CORRECTED_SHARE * found.overlap
     if contradicts and not accept_corrections:
         hours, share = incoming_bars.best_shift(connection, symbol)
         hint = f", but {share:.0%} agree when moved by {hours:+d} h" if hours and share >= MAX_CORRECTED_SHARE else ""
         raise PriceFileError(
-            f"{', '.join(source.name for source in bars.sources)} contradicts {found.other_closes:,} of the "
+            f"{', '.join(source.name for source in bars.sources)} contradicts {found.conflicting_closes:,} of the "
             f"{found.overlap:,} stored {symbol} closes it overlaps{hint}; nothing was stored. Check the time zone, "
-            "symbol and exchange of the file; `strikecast ingest --accept-corrections` stores it nevertheless"
+            "symbol and exchange of the file; `strikecast ingest --accept-corrections` stores it anyway"
         )
     incoming_bars.merge(connection)
-    return found.inserted, found.corrected, found.first_changed_at
+    return found

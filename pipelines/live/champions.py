@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pipelines.domain.configuration.model import MODEL_NAME
 from pipelines.domain.models.base import Rule
 from pipelines.domain.models.fingerprint import FingerprintSet
-from pipelines.domain.prices.live_volatility import LiveVolatility
 from pipelines.domain.prices.ticks import minutes_of
+from pipelines.domain.prices.volatility import LiveVolatility
 from pipelines.errors import NoDataError, StrikecastError
 from pipelines.storage.live.sessions import APPLICATION
 from pipelines.storage.live.ticks import minute_closes

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 from real_data import real_data
 
-from pipelines.domain.prices.bars import Floats, Ints
-from pipelines.domain.prices.synthetic_bars import MINUTES_PER_DAY, SimulationParameters, generate_bars
+from pipelines.domain.prices.bars import MINUTES_PER_DAY, Floats, Ints
+from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
 
 #: 2021-07-17 00:00 UTC, the first bar of the real files. Synthetic bars start there too, so that `first` is the same time
 #: of the week in both, except for a few hundred missing minutes of the real files.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from pipelines.domain.evaluation.scoring import (
     two_sided_slices,
 )
 from pipelines.domain.evaluation.walk_forward import VOLATILITY_BANDS, Fold
-from pipelines.domain.prices.bars import Floats, Ints
+from pipelines.domain.prices.bars import Floats, Ints, instant_of_minute
 
 REFERENCE = "climatology"
 DIMENSIONS = ("ttc_minutes", "move_bps", "volatility_band", "hour", "momentum_band")
@@ -66,7 +65,7 @@ def score_rows(folds: Sequence[Fold]) -> list[ScoreRow]:
         for fold in folds:
             if len(folds) > 1:
                 of_fold = fold.tallies[label]
-                level = datetime.fromtimestamp(fold.start * 60, UTC).date().isoformat()
+                level = instant_of_minute(fold.start).date().isoformat()
                 rows.append(_row(label, pooled(of_fold), ("quarter", level), _skill(of_fold, fold.tallies)))
         for dimension in DIMENSIONS:
             rows += [_row(label, each) for each in slices(tally, dimension)]

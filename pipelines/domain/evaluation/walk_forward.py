@@ -19,10 +19,9 @@ from pipelines.domain.models.base import FittedModel
 from pipelines.domain.models.registry import model_named
 from pipelines.domain.models.standardised import shared_parameters
 from pipelines.domain.models.standardised_fingerprint import sigma_of_rows
-from pipelines.domain.prices.bars import Ints
+from pipelines.domain.prices.bars import MINUTES_PER_DAY, MINUTES_PER_WEEK, Ints
 from pipelines.domain.prices.history import MarketHistory
 from pipelines.domain.prices.momentum import BPS_PER_UNIT
-from pipelines.domain.prices.volatility import MINUTES_PER_DAY, MINUTES_PER_WEEK
 
 VOLATILITY_BANDS = 10
 BAND_SIGMA_MINUTES = 60
@@ -119,11 +118,12 @@ def walk_forward(
         rows_by_day = _base_rows(history, start, stop, plan.every_minutes)
         fit_at = start if plan.train_to is None else plan.train_to
         bands = _volatility_bands(history, fit_at, np.concatenate([rows for _, rows in rows_by_day]))
+        bands_by_day = np.split(bands, np.cumsum([len(rows) for _, rows in rows_by_day])[:-1])
         for candidate in models:
             days = [instant if plan.train_to is None else fit_at for instant, _ in rows_by_day]
             fits = model_named(candidate.model).fit_each(history, days, candidate.config)
-            for fitted, (_, rows) in zip(fits, rows_by_day, strict=True):
-                _score_day(fold.tallies[candidate.label], fitted, history, rows, bands, plan)
+            for fitted, (_, rows), day_bands in zip(fits, rows_by_day, bands_by_day, strict=True):
+                _score_day(fold.tallies[candidate.label], fitted, history, rows, day_bands, plan)
             log(f"{candidate.label} scored")
         history.cache.clear()
         folds.append(fold)
@@ -146,16 +146,11 @@ def _base_rows(history: MarketHistory, start: int, stop: int, every: int) -> lis
     return days
 
 
-def _volatility_bands(history: MarketHistory, start: int, rows: Ints) -> Callable[[Ints], Ints]:
-    """Deciles of the scored rows by 60-minute volatility forecast, calmest first."""
+def _volatility_bands(history: MarketHistory, start: int, rows: Ints) -> Ints:
+    """Decile of each row by 60-minute volatility forecast, 0 is the calmest."""
     parameters, track = shared_parameters(history, start)
     sigma = sigma_of_rows(parameters.volatility, track, rows, BAND_SIGMA_MINUTES)
-    edges = np.quantile(sigma, np.arange(1, VOLATILITY_BANDS) / VOLATILITY_BANDS)
-
-    def band(rows: Ints) -> Ints:
-        return np.searchsorted(edges, sigma_of_rows(parameters.volatility, track, rows, BAND_SIGMA_MINUTES))
-
-    return band
+    return np.searchsorted(np.quantile(sigma, np.arange(1, VOLATILITY_BANDS) / VOLATILITY_BANDS), sigma)
 
 
 def outcomes(
@@ -173,9 +168,7 @@ def outcomes(
         return np.where(moves_bps > 0, change >= threshold, change <= threshold), ~np.isnan(close)
 
 
-def _score_day(
-    tally: Tally, fitted: FittedModel, history: MarketHistory, rows: Ints, bands: Callable[[Ints], Ints], plan: Plan
-) -> None:
+def _score_day(tally: Tally, fitted: FittedModel, history: MarketHistory, rows: Ints, bands: Ints, plan: Plan) -> None:
     moves = np.array(plan.moves_bps)
     shape = (len(rows), len(plan.ttcs_minutes), len(moves))
     probabilities, outcome = np.empty(shape), np.empty(shape, dtype=np.bool_)
@@ -192,7 +185,7 @@ def _score_day(
         )
     instants = history.first_minute + rows + 1
     labels = {
-        "volatility_band": bands(rows),
+        "volatility_band": bands,
         "hour": instants // 60 % HOURS,
         "week": (instants - plan.start) // MINUTES_PER_WEEK,
         "momentum_band": np.searchsorted(np.array(MOMENTUM_EDGES_BPS), np.abs(history.score[rows]) * BPS_PER_UNIT),

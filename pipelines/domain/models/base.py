@@ -84,13 +84,10 @@ class Rule(ABC):
 
     def track(self, history: MarketHistory) -> VolatilityTrack:
         """Volatility over the whole history by this rule's parameters; computed once."""
-        assert self.volatility is not None
-        key = ("track", self.volatility.season.tobytes(), self.volatility.variance_floor)
-        if key not in history.cache:
-            history.cache[key] = track_volatility(history.log_close, history.first_minute, self.volatility)
-        track = history.cache[key]
-        assert isinstance(track, VolatilityTrack)
-        return track
+        parameters = self.volatility
+        assert parameters is not None
+        key = ("track", parameters.season.tobytes(), parameters.variance_floor)
+        return history.cached(key, lambda: track_volatility(history.log_close, history.first_minute, parameters))
 
     def states(self, history: MarketHistory, rows: Ints) -> MarketStates:
         """States at the closes of rows of the history's grid."""

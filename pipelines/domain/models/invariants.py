@@ -1,7 +1,7 @@
 """Invariants of a build, as pure checks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +42,16 @@ def check_tables(tables: FingerprintSet) -> list[CheckResult]:
     ]
 
 
+def check_fingerprints(fingerprints: FingerprintSet, config: ModelConfig) -> list[CheckResult]:
+    """As `check_tables`; cells are missing only where n is 0, and the set has the configured shape."""
+    shape = fingerprints.positive.shape
+    expected = (len(config.buckets) + 1, config.horizon_minutes, len(config.moves_bps))
+    missing = np.isnan(fingerprints.positive).astype(np.int64) + np.isnan(fingerprints.negative)
+    failed = int(shape != expected) + int(missing[fingerprints.n != 0].sum())
+    complete, *others = check_tables(fingerprints)
+    return [replace(complete, failed=failed, detail=f"shape {shape}, expected {expected}"), *others]
+
+
 def merge_results(checks: Sequence[CheckResult]) -> list[CheckResult]:
     """One result per check name, summed over all tables."""
     merged: dict[str, CheckResult] = {}
@@ -50,26 +60,6 @@ def merge_results(checks: Sequence[CheckResult]) -> list[CheckResult]:
         detail = check.detail if check.failed or not sums.detail else sums.detail
         merged[check.name] = CheckResult(check.name, sums.failed + check.failed, sums.total + check.total, detail)
     return list(merged.values())
-
-
-def check_fingerprints(fingerprints: FingerprintSet, config: ModelConfig) -> list[CheckResult]:
-    """Fingerprints: cells missing only where n is 0, all within 0..100 and never rising with the move."""
-    sides = np.stack([fingerprints.positive, fingerprints.negative])
-    expected = (2, len(config.buckets) + 1, config.horizon_minutes, len(config.moves_bps))
-    missing = np.isnan(sides)
-    unexplained = missing & (fingerprints.n != 0)[None, :, :, None]
-    outside = ~missing & ((sides < 0.0) | (sides > 100.0))
-    rises = np.diff(sides, axis=-1) > MONOTONE_TOLERANCE_PCT
-    return [
-        CheckResult(
-            "cells_complete",
-            int(sides.shape != expected) + int(unexplained.sum()),
-            sides.size,
-            f"shape {sides.shape}, expected {expected}",
-        ),
-        CheckResult("percent_0_to_100", int(outside.sum()), sides.size),
-        CheckResult("monotone_in_move", int(rises.sum()), rises.size),
-    ]
 
 
 def check_n_adds_up(fingerprints: FingerprintSet, momentum: Momentum, closes: Closes, later: Ints) -> CheckResult:

@@ -83,44 +83,40 @@ def fitted_fingerprints(history: MarketHistory, until: int, config: ModelConfig)
 
     Raises ValueError without bars.
     """
-    key = ("fingerprints", until, config)
-    if key not in history.cache:
+
+    def compute() -> FingerprintSet:
         closes = history.until(until).closes()
         if not len(closes):
             raise ValueError("no bar is known yet")
-        history.cache[key] = compute_fingerprints(closes, compute_momentum(closes, config), config)
-    tables = history.cache[key]
-    assert isinstance(tables, FingerprintSet)
-    return tables
+        return compute_fingerprints(closes, compute_momentum(closes, config), config)
+
+    return history.cached(("fingerprints", until, config), compute)
 
 
 class MomentumModel(Model):
     """Fitted once, at the first instant: a quarter of new bars hardly changes five years of history."""
 
     name = "momentum"
+    rule_type = MomentumRule
 
     def fit_each(self, history: MarketHistory, instants: Sequence[int], config: ModelConfig) -> Iterator[FittedModel]:
-        """See `Model.fit_each`."""
-        tables = fitted_fingerprints(history, instants[0], config)
+        tables = self.select(fitted_fingerprints(history, instants[0], config))
         for _ in instants:
-            yield FittedModel(self.name, instants[0], tables, MomentumRule(config))
+            yield FittedModel(self.name, instants[0], tables, self.rule_type(config))
+
+    def select(self, tables: FingerprintSet) -> FingerprintSet:
+        """The tables of this model among all fingerprints."""
+        return tables
 
     def rule(self, stored: Mapping[str, Any]) -> Rule:
-        """See `Model.rule`."""
-        return MomentumRule(ModelConfig.from_json(stored))
+        return self.rule_type(ModelConfig.from_json(stored))
 
 
-class ClimatologyModel(Model):
+class ClimatologyModel(MomentumModel):
     """Fitted once, at the first instant, as `MomentumModel`."""
 
     name = "climatology"
+    rule_type = ClimatologyRule
 
-    def fit_each(self, history: MarketHistory, instants: Sequence[int], config: ModelConfig) -> Iterator[FittedModel]:
-        """See `Model.fit_each`."""
-        tables = climatology_tables(fitted_fingerprints(history, instants[0], config))
-        for _ in instants:
-            yield FittedModel(self.name, instants[0], tables, ClimatologyRule(config))
-
-    def rule(self, stored: Mapping[str, Any]) -> Rule:
-        """See `Model.rule`."""
-        return ClimatologyRule(ModelConfig.from_json(stored))
+    def select(self, tables: FingerprintSet) -> FingerprintSet:
+        return climatology_tables(tables)

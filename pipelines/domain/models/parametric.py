@@ -80,29 +80,20 @@ def fit_t(counts: Floats) -> tuple[Floats, Floats]:
     return freedom, scale
 
 
-def symmetric_tables(survival: Floats, sums: DecayedCounts) -> FingerprintSet:
-    """One table from float64[60, nodes], the same on both sides; NaN at horizons without outcomes."""
+def parametric_tables(name: str, sums: DecayedCounts) -> FingerprintSet:
+    """One table of `student_t` or `normal`, the same on both sides; NaN at horizons without outcomes."""
+    if name == NormalModel.name:
+        row = np.array([0.5 * erfc(z / sqrt(2.0)) for z in axis_nodes().tolist()])
+        survival = np.tile(row, (HORIZON_MINUTES, 1))
+    else:
+        freedom, scale = fit_t(sums.weighted.sum(axis=1))
+        fitted = zip(freedom.tolist(), scale.tolist(), strict=True)
+        survival = np.stack([t_survival(axis_nodes() / s, nu) for nu, s in fitted])
     rows, squares = sums.weighted.sum(axis=(1, 2)), sums.squares.sum(axis=1)
     percent = np.where(rows[:, None] > 0, 100.0 * survival, np.nan)[None]
     n_eff = rows**2 / np.where(rows > 0, squares, 1.0)
-    return FingerprintSet(
-        (0,),
-        tuple(range(0, AXIS_MAX + 1, AXIS_STEP)),
-        percent,
-        percent,
-        sums.n.sum(axis=1)[None],
-        n_eff[None],
-    )
-
-
-def parametric_tables(name: str, sums: DecayedCounts) -> FingerprintSet:
-    """Tables of `student_t` or `normal`."""
-    if name == NormalModel.name:
-        row = np.array([0.5 * erfc(z / sqrt(2.0)) for z in axis_nodes().tolist()])
-        return symmetric_tables(np.tile(row, (HORIZON_MINUTES, 1)), sums)
-    freedom, scale = fit_t(sums.weighted.sum(axis=1))
-    rows = [t_survival(axis_nodes() / s, nu) for nu, s in zip(freedom.tolist(), scale.tolist(), strict=True)]
-    return symmetric_tables(np.stack(rows), sums)
+    nodes = tuple(range(0, AXIS_MAX + 1, AXIS_STEP))
+    return FingerprintSet((0,), nodes, percent, percent, sums.n.sum(axis=1)[None], n_eff[None])
 
 
 class NormalModel(Model):
@@ -111,20 +102,17 @@ class NormalModel(Model):
     name = "normal"
 
     def fit_each(self, history: MarketHistory, instants: Sequence[int], config: ModelConfig) -> Iterator[FittedModel]:
-        """See `Model`."""
         del config
         parameters, track = shared_parameters(history, instants[0])
-        key = ("counts", instants[0])
-        if key not in history.cache:
-            _, history.cache[key] = next(counts_at_each(history, parameters, track, instants[:1]))
-        sums = history.cache[key]
-        assert isinstance(sums, DecayedCounts)
+        _, sums = history.cached(
+            ("counts", instants[0]), lambda: next(counts_at_each(history, parameters, track, instants[:1]))
+        )
         tables = parametric_tables(self.name, sums)
         for _ in instants:
             yield FittedModel(self.name, instants[0], tables, ParametricRule(parameters))
 
     def from_counts(self, counted: CountedTables, parameters: StandardisedParameters, fitted_until: int) -> FittedModel:
-        """See `Model.from_counts`. Uncertainty is that of the pooled outcomes."""
+        """Uncertainty is that of the pooled outcomes."""
         tables, uncertainty = parametric_tables(self.name, counted.sums), counted.tables.uncertainty
         if uncertainty is not None:
             pooled = Uncertainty(uncertainty.step, uncertainty.positive[:1], uncertainty.negative[:1])
@@ -132,7 +120,6 @@ class NormalModel(Model):
         return FittedModel(self.name, fitted_until, tables, ParametricRule(parameters))
 
     def rule(self, stored: Mapping[str, Any]) -> Rule:
-        """See `Model`."""
         return ParametricRule(StandardisedParameters.from_json(stored))
 
 

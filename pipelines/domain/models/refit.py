@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 
 from pipelines.domain.models.standardised_fingerprint import StandardisedParameters, fit_parameters
+from pipelines.domain.prices.bars import MINUTES_PER_DAY
 from pipelines.domain.prices.history import MarketHistory
-from pipelines.domain.prices.volatility import FLOOR_SHARE, MINUTES_PER_DAY, fit_season, log_returns
+from pipelines.domain.prices.volatility import FLOOR_SHARE, fit_season, log_returns
 
 #: Season and weights change slowly. A refit of five years takes 1 s, two years of counts 3 s.
 REFIT_DAYS = 28

@@ -22,11 +22,13 @@ from pipelines.domain.models.standardised_fingerprint import (
     axis_position,
     count_outcomes,
     fit_parameters,
+    rows_by_week,
+    week_of_row,
 )
-from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats, Ints
+from pipelines.domain.prices.bars import MINUTES_PER_WEEK, SECONDS_PER_MINUTE, Floats, Ints
 from pipelines.domain.prices.history import MarketHistory
 from pipelines.domain.prices.momentum import BPS_PER_UNIT
-from pipelines.domain.prices.volatility import MINUTES_PER_WEEK, VolatilityTrack
+from pipelines.domain.prices.volatility import VolatilityTrack
 
 #: The season is averaged over at least one second.
 MIN_AHEAD_MINUTES = 1 / 60
@@ -49,9 +51,9 @@ class StandardisedRule(Rule):
         """Forecast over the next `ttc_minutes`, or the given volatility."""
         if self._given_sigma is not None:
             return np.full(len(states.instants), self._given_sigma)
-        volatility = self.parameters.volatility
         ahead = min(max(ttc_minutes, MIN_AHEAD_MINUTES), HORIZON_MINUTES)
-        return volatility.sigma(volatility.log_states(states.variances), states.instants, ahead)
+        log_states = self.parameters.volatility.log_states(states.variances)
+        return self.parameters.volatility.sigma(log_states, states.instants, ahead)
 
     def buckets(self, states: MarketStates) -> Ints:
         """1..9; 0, the pooled table, where momentum is unknown."""
@@ -64,7 +66,6 @@ class StandardisedRule(Rule):
         return axis_position(log_moves[None, :], self.sigma(states, ttc)[:, None], ttc)
 
     def with_sigma(self, sigma: float) -> Rule:
-        """See `Rule.with_sigma`."""
         return type(self)(self.parameters, sigma)
 
     def as_json(self) -> dict[str, Any]:
@@ -88,13 +89,8 @@ def standardised_axes(buckets: tuple[int, ...]) -> LookupAxes:
 
 def shared_parameters(history: MarketHistory, until: int) -> tuple[StandardisedParameters, VolatilityTrack]:
     """Parameters from what was known at `until`, and the track by them over the whole history; computed once."""
-    key = ("standardised", until)
-    if key not in history.cache:
-        parameters = fit_parameters(history.until(until))
-        history.cache[key] = parameters, StandardisedRule(parameters).track(history)
-    found = history.cache[key]
-    assert isinstance(found, tuple)
-    return found
+    parameters = history.cached(("standardised", until), lambda: fit_parameters(history.until(until)))
+    return parameters, StandardisedRule(parameters).track(history)
 
 
 class StandardisedModel(Model):
@@ -103,18 +99,15 @@ class StandardisedModel(Model):
     name = "standardised"
 
     def fit_each(self, history: MarketHistory, instants: Sequence[int], config: ModelConfig) -> Iterator[FittedModel]:
-        """See `Model`."""
         del config
         parameters, track = shared_parameters(history, instants[0])
         for instant, sums in counts_at_each(history, parameters, track, instants):
             yield FittedModel(self.name, instant, sums.tables(), StandardisedRule(parameters))
 
     def from_counts(self, counted: CountedTables, parameters: StandardisedParameters, fitted_until: int) -> FittedModel:
-        """See `Model`."""
         return FittedModel(self.name, fitted_until, counted.tables, StandardisedRule(parameters))
 
     def rule(self, stored: Mapping[str, Any]) -> Rule:
-        """See `Model`."""
         return StandardisedRule(StandardisedParameters.from_json(stored))
 
 
@@ -124,15 +117,13 @@ def counts_at_each(
     """Counts as of each instant, of base rows whose longest horizon had passed. Raises ValueError without any."""
     first_week = instants[0] // MINUTES_PER_WEEK
     row = history.closed_rows((first_week - OLDEST_WEEKS + 1) * MINUTES_PER_WEEK - HORIZON_MINUTES)
-    sums = DecayedCounts.empty((history.first_minute + row + HORIZON_MINUTES) // MINUTES_PER_WEEK)
+    sums = DecayedCounts.empty(week_of_row(history.first_minute + row))
     for instant in instants:
         last = history.closed_rows(instant) - HORIZON_MINUTES
-        while row < last:
-            week = (history.first_minute + row + HORIZON_MINUTES) // MINUTES_PER_WEEK
-            stop = min(last, (week + 1) * MINUTES_PER_WEEK - HORIZON_MINUTES - history.first_minute)
+        for week, start, stop in rows_by_week(history, row, last):
             sums = sums.decayed_to(week)
-            sums.add(count_outcomes(history, parameters, track, row, stop), week)
-            row = stop
+            sums.add(count_outcomes(history, parameters, track, start, stop), week)
+        row = max(row, last)
         sums = sums.decayed_to(instant // MINUTES_PER_WEEK)
         if not sums.n.any():
             raise ValueError("no outcome is known yet")

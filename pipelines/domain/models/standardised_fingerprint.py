@@ -8,21 +8,19 @@ pooled distribution.
 A base row counts once its longest horizon has passed; its week is the one in which that happened.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.domain.models.fingerprint import FingerprintSet, tails
+from pipelines.domain.models.fingerprint import FingerprintSet, histogram, tails
 from pipelines.domain.models.uncertainty import Uncertainty, independent_outcomes
-from pipelines.domain.prices.bars import Floats, Ints
+from pipelines.domain.prices.bars import MINUTES_PER_DAY, MINUTES_PER_WEEK, Floats, Ints
 from pipelines.domain.prices.history import MarketHistory
 from pipelines.domain.prices.volatility import (
     HALF_LIVES_MINUTES,
-    MINUTES_PER_DAY,
-    MINUTES_PER_WEEK,
     VolatilityParameters,
     VolatilityTrack,
     fit_volatility,
@@ -129,13 +127,8 @@ def count_outcomes(
     group = parameters.group_of(score, parameters.volatility.sigma(states, instants, GROUP_SIGMA_MINUTES)) - 1
     usable = ~(np.isnan(score) | np.isnan(base) | np.isnan(states[0]))
     if not usable.all():
-        states, instants, group, base, rows = (
-            states[:, usable],
-            instants[usable],
-            group[usable],
-            base[usable],
-            rows[usable],
-        )
+        states = states[:, usable]
+        instants, group, base, rows = (values[usable] for values in (instants, group, base, rows))
     offset = group * BINS + TOP + 1
     counts = np.zeros((HORIZON_MINUTES, GROUPS * BINS), dtype=np.int64)
     for horizon in range(1, HORIZON_MINUTES + 1):
@@ -143,15 +136,7 @@ def count_outcomes(
         moves = history.log_close[rows + horizon] - base
         steps = np.arcsinh(moves * (2.0 / np.sqrt(horizon)) / sigma)
         steps *= AXIS_UNITS / AXIS_STEP
-        cells = np.sign(steps)
-        np.trunc(steps, out=steps)
-        np.clip(steps, -TOP, TOP, out=steps)
-        cells += steps
-        cells += offset
-        missing = np.isnan(cells)
-        if missing.any():
-            cells = cells[~missing]
-        counts[horizon - 1] = np.bincount(cells.astype(np.intp), minlength=GROUPS * BINS)
+        counts[horizon - 1] = histogram(steps, offset, TOP, GROUPS * BINS)
     return counts.reshape(HORIZON_MINUTES, GROUPS, BINS)
 
 
@@ -160,22 +145,24 @@ def week_of_row(minute: int) -> int:
     return (minute + HORIZON_MINUTES) // MINUTES_PER_WEEK
 
 
-def count_weeks(
-    history: MarketHistory,
-    parameters: StandardisedParameters,
-    track: VolatilityTrack,
-    since_minute: int,
-) -> dict[int, Counts]:
-    """Counts by week of all base rows that open at or after `since_minute` and are known at the history's end."""
-    first = max(since_minute - history.first_minute, 0)
-    last = len(history) - HORIZON_MINUTES
-    weeks: dict[int, Counts] = {}
+def rows_by_week(history: MarketHistory, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+    """The base rows first..last-1 of the grid as (week, start, stop)."""
     while first < last:
         week = week_of_row(history.first_minute + first)
         stop = min(last, (week + 1) * MINUTES_PER_WEEK - HORIZON_MINUTES - history.first_minute)
-        weeks[week] = count_outcomes(history, parameters, track, first, stop)
+        yield week, first, stop
         first = stop
-    return weeks
+
+
+def count_weeks(
+    history: MarketHistory, parameters: StandardisedParameters, track: VolatilityTrack, since_minute: int
+) -> dict[int, Counts]:
+    """Counts by week of all base rows that open at or after `since_minute` and are known at the history's end."""
+    first, last = max(since_minute - history.first_minute, 0), len(history) - HORIZON_MINUTES
+    return {
+        week: count_outcomes(history, parameters, track, start, stop)
+        for week, start, stop in rows_by_week(history, first, last)
+    }
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Bars of one symbol; closes are scaled to whole numbers so that comparisons with thresholds are exact."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -9,9 +10,21 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 SECONDS_PER_MINUTE = 60
+MINUTES_PER_DAY = 1440
+MINUTES_PER_WEEK = 7 * MINUTES_PER_DAY
 MAX_DECIMALS = 8
 #: Moves of scaled prices up to this size are compared exactly (see `fingerprint`): 2**53 / 200 bps is ten times this.
 MAX_SCALED_PRICE = 4.5e12
+
+
+def instant_of_minute(minute: int) -> datetime:
+    """The start of a minute since 1970-01-01, aware UTC."""
+    return datetime.fromtimestamp(minute * SECONDS_PER_MINUTE, UTC)
+
+
+def minute_of_instant(instant: datetime) -> int:
+    """The minute since 1970-01-01 UTC in which an aware instant lies."""
+    return int(instant.timestamp()) // SECONDS_PER_MINUTE
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,17 @@
 Instants are minutes since 1970-01-01 UTC. A bar that opens at minute m closes at instant m + 1.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar, cast
 
 import numpy as np
 
 from pipelines.domain.prices.bars import Closes, Floats
 from pipelines.domain.prices.momentum import PERCENT_PER_UNIT, Momentum
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,12 @@ class MarketHistory:
     def end(self) -> int:
         """Instant of the last close."""
         return self.first_minute + len(self)
+
+    def cached(self, key: object, compute: Callable[[], Result]) -> Result:
+        """The result of `compute`, which runs once per history and key."""
+        if key not in self.cache:
+            self.cache[key] = compute()
+        return cast(Result, self.cache[key])
 
     def closed_rows(self, instant: int) -> int:
         """Number of grid rows that had closed at `instant`."""

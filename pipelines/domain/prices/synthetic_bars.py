@@ -19,9 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from pipelines.domain.prices.bars import Floats, Ints
-
-MINUTES_PER_DAY = 1440
+from pipelines.domain.prices.bars import MINUTES_PER_DAY, Floats, Ints
 
 
 @dataclass(frozen=True)

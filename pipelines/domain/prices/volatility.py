@@ -13,12 +13,13 @@ Three steps, each from one-minute closes alone:
 Instants are minutes since 1970-01-01 UTC. A bar that opens at minute m closes at instant m + 1.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from pipelines.domain.prices.bars import Floats, Ints
+from pipelines.domain.prices.bars import MINUTES_PER_DAY, MINUTES_PER_WEEK, Floats, Ints
 
 #: Chosen on the year before 2025-07-17 (docs/models.md).
 HALF_LIVES_MINUTES = (3, 10, 60, 720)
@@ -32,8 +33,6 @@ MAX_IN_RMS_RETURNS = 50.0
 UNCAPPED_IN_RMS_RETURNS = 3.0
 #: Horizons with fitted weights; between them weights are interpolated in the log of the horizon.
 KNOTS_MINUTES = (1, 2, 5, 10, 15, 30, 45, 60)
-MINUTES_PER_DAY = 1440
-MINUTES_PER_WEEK = 7 * MINUTES_PER_DAY
 QUARTERS_PER_DAY = 96
 SEASON_MINUTES = 5
 #: Relative to the mean squared return: the offset added to a variance before its logarithm, and the minimum variance.
@@ -212,6 +211,46 @@ class VolatilityState:
         variances = tuple(decayed(v, squared, h) for v, h in zip(self.variances, HALF_LIVES_MINUTES, strict=True))
         mean_abs = decayed(self.mean_abs_return, min(scaled, parameters.max_return), MEAN_ABS_RETURN_HALF_LIFE_MINUTES)
         return VolatilityState(minute, price, mean_abs, variances)
+
+
+class LiveVolatility:
+    """Continues from the state after a bar. A tick exactly at the end of a minute belongs to that minute.
+
+    Instants are minutes since 1970-01-01 UTC, with fractions. The close of a minute is the price of its last tick; a
+    minute without ticks is missing, and the state stays unchanged.
+    """
+
+    def __init__(self, state: VolatilityState, parameters: VolatilityParameters) -> None:
+        self._parameters = parameters
+        self._closed = state
+        self._newest: tuple[float, float] | None = None
+
+    def add_all(self, ticks: Iterable[tuple[float, float]]) -> None:
+        """Add ticks as (instant, price), oldest first."""
+        for instant, price in ticks:
+            self.add(instant, price)
+
+    def add(self, instant: float, price: float) -> None:
+        """Add a tick; ticks out of order, or before the close of the initial state's bar, are ignored."""
+        if instant <= self._closed.minute + 1 or (self._newest is not None and instant < self._newest[0]):
+            return
+        self._close_minutes_before(int(np.ceil(instant)) - 1)
+        self._newest = instant, price
+
+    def current_state(self) -> VolatilityState:
+        """State at the newest tick."""
+        return self._closed if self._newest is None else self._closed.at(*self._newest, self._parameters)
+
+    def _close_minutes_before(self, minute: int) -> None:
+        """Close the newest tick's minute if it is before `minute`, and mark the minutes in between as missing."""
+        if self._newest is not None:
+            current = int(np.ceil(self._newest[0])) - 1
+            if current >= minute:
+                return
+            self._closed = self._closed.at(current + 1.0, self._newest[1], self._parameters)
+            self._newest = None
+        if self._closed.minute < minute - 1:
+            self._closed = replace(self._closed, minute=minute - 1, close=float("nan"))
 
 
 def fit_season(returns: Floats, first_minute: int) -> tuple[Floats, float]:

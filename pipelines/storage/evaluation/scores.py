@@ -13,7 +13,7 @@ from pipelines.domain.evaluation.score_report import ScoreRow
 from pipelines.domain.prices.bars import Floats, Ints
 from pipelines.storage.models.generations import code_version
 from pipelines.storage.postgres.connection import Connection
-from pipelines.storage.postgres.statements import Statements
+from pipelines.storage.postgres.statements import Statements, read_value
 
 SQL = Statements(__name__)
 
@@ -39,12 +39,11 @@ def write_scores(
         "code_version": code_version(),
         "run_id": run_id,
     }
-    found = connection.execute(SQL["insert_score_run"], parameters).fetchone()
-    assert found is not None
+    run = int(read_value(connection, SQL["insert_score_run"], parameters))
     with connection.cursor().copy(SQL["copy_scores_in"]) as copy:
         for row in rows:
-            copy.write_row((found[0], *astuple(row)))
-    return int(found[0])
+            copy.write_row((run, *astuple(row)))
+    return run
 
 
 def previous_skills(connection: Connection, symbol: str, origin: str, age: timedelta) -> dict[str, float]:

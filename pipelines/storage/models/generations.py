@@ -6,7 +6,7 @@ any isolation level a reader sees either the old generation or the new one, and 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib import metadata
 from typing import Any
 
@@ -18,11 +18,11 @@ from pipelines.domain.configuration.model import MODEL_NAME, Profile
 from pipelines.domain.models.base import Rule
 from pipelines.domain.models.lookup import AxisKind, LookupAxes
 from pipelines.domain.models.registry import model_named
-from pipelines.domain.prices.bars import Closes
+from pipelines.domain.prices.bars import Closes, instant_of_minute
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.postgres.locks import MAINTENANCE_LOCK
-from pipelines.storage.postgres.statements import Statements
+from pipelines.storage.postgres.statements import Statements, read_value
 from pipelines.storage.prices.history import BarSummary
 
 SQL = Statements(__name__)
@@ -105,7 +105,8 @@ def start_generation(
     `nodes`: of the tables, in the unit of the axis; `bars`: the bars it is built from, None for imported tables.
     """
     axes = rule.axes
-    row = connection.execute(
+    generation = read_value(
+        connection,
         SQL["start_generation"],
         {
             "symbol": symbol,
@@ -128,15 +129,14 @@ def start_generation(
             "bar_count": None if bars is None else bars.bars,
             "dagster_run_id": run_id,
         },
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    )
+    return int(generation)
 
 
 def summarize_closes(closes: Closes) -> BarSummary:
     """Count and range of bars in memory."""
-    first, last = (datetime.fromtimestamp(int(closes.minutes[index]) * 60, UTC) for index in (0, -1))
-    return BarSummary(len(closes), first, last)
+    first, last = closes.minutes[[0, -1]].tolist()
+    return BarSummary(len(closes), instant_of_minute(first), instant_of_minute(last))
 
 
 def read_version(connection: Connection, generation: int) -> ModelVersion:
@@ -166,12 +166,10 @@ def generation_for_lookup(connection: Connection, symbol: str, run_id: str | Non
     latest = latest_built_generation(connection, symbol, model)
     if read_version(connection, latest).lookup_rows is None:
         return latest
-    row = connection.execute(
-        SQL["copy_of_generation"], {"generation": latest, "code_version": code_version(), "dagster_run_id": run_id}
-    ).fetchone()
-    assert row is not None
-    connection.execute(SQL["copy_of_fingerprints"], {"generation": latest, "copy": row[0]})
-    return int(row[0])
+    parameters = {"generation": latest, "code_version": code_version(), "dagster_run_id": run_id}
+    copy = int(read_value(connection, SQL["copy_of_generation"], parameters))
+    connection.execute(SQL["copy_of_fingerprints"], {"generation": latest, "copy": copy})
+    return copy
 
 
 def active_generation(connection: Connection, symbol: str, model: str = MODEL_NAME) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.domain.configuration.names import answers_view
-from pipelines.domain.models.base import MarketStates, Rule
+from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.ladder import LadderQuery, base_strike_usd, ladder_strikes_usd, tidy
 from pipelines.domain.models.registry import model_named
 from pipelines.domain.prices.momentum import PERCENT_PER_UNIT
@@ -38,7 +38,10 @@ def ladder_payload(
     with database.connect("ladder", Role.READER) as connection:
         version = read_version(connection, active_generation(connection, symbol, _model(connection, symbol, model)))
         rule = version.rule if sigma_pct is None else version.rule.with_sigma(sigma_pct / PERCENT_PER_UNIT)
-        states = _states(connection, symbol, rule, momentum_pct, sigma_given=sigma_pct is not None)
+        states = MarketStates.single(0.0, momentum_pct)
+        if rule.volatility is not None and sigma_pct is None:
+            newest = latest_volatility_state(connection, symbol)
+            states = MarketStates.single(newest.minute + 1.0, momentum_pct, newest.variances)
         query = LadderQuery(rule, version.axes, states, price_usd, strikes, ttc_seconds)
         if query.bucket is None:
             answers = query.answer_from_baseline(read_fingerprints(connection, version, baseline_only=True))
@@ -80,13 +83,3 @@ def _model(connection: Connection, symbol: str, named: str | None) -> str:
         return model_named(named).name
     except ValueError as error:
         raise SettingsError(str(error)) from error
-
-
-def _states(
-    connection: Connection, symbol: str, rule: Rule, momentum_pct: float | None, *, sigma_given: bool
-) -> MarketStates:
-    """The state after the newest bar, with the given momentum."""
-    if rule.volatility is None or sigma_given:
-        return MarketStates.single(0.0, momentum_pct)
-    state = latest_volatility_state(connection, symbol)
-    return MarketStates.single(state.minute + 1.0, momentum_pct, state.variances)

@@ -17,10 +17,10 @@ from pipelines.domain.models.standardised_fingerprint import (
     fit_tables,
     week_of_row,
 )
-from pipelines.domain.prices.bars import Closes
+from pipelines.domain.prices.bars import MINUTES_PER_DAY, MINUTES_PER_WEEK, Closes, minute_of_instant
 from pipelines.domain.prices.history import MarketHistory, market_history
 from pipelines.domain.prices.momentum import compute_momentum
-from pipelines.domain.prices.volatility import MINUTES_PER_DAY, MINUTES_PER_WEEK, track_volatility
+from pipelines.domain.prices.volatility import track_volatility
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.models.volatility import (
     StoredParameters,
@@ -38,7 +38,7 @@ from pipelines.storage.models.volatility import (
 )
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.postgres.locks import lock_symbol
-from pipelines.storage.prices.history import read_closes, read_closes_since, summarize_bars
+from pipelines.storage.prices.history import read_closes, summarize_bars
 
 VOLATILITY, COUNTS = "volatility", "standardised_fingerprint"
 #: Minutes of bars before a base row that its momentum needs.
@@ -82,12 +82,11 @@ def update_volatility(
         raise NoDataError(
             f"{symbol} has no bars: run `strikecast ingest {symbol} PATH` or `strikecast sample {symbol}`"
         )
-    first, end = (int(at.timestamp()) // 60 for at in (bars.first_bar_at, bars.last_bar_at))
-    end += 1
+    first, end = minute_of_instant(bars.first_bar_at), minute_of_instant(bars.last_bar_at) + 1
     stored, lender = read_parameters(connection, symbol), _lender(connection, lenders)
-    fitted = (
-        None if stored is None else CurrentFit(int(stored.fitted_until.timestamp()) // 60, bool(stored.borrowed_from))
-    )
+    fitted = None
+    if stored is not None:
+        fitted = CurrentFit(minute_of_instant(stored.fitted_until), bool(stored.borrowed_from))
     try:
         due = due_refit(fitted, first, end, can_borrow=lender is not None, requested=refit)
     except ValueError as error:
@@ -125,8 +124,7 @@ def _extend(connection: Connection, symbol: str, stored: StoredParameters, end: 
         return 0
     begin = from_minute // MINUTES_PER_DAY * MINUTES_PER_DAY
     before = read_volatility_state(connection, symbol, begin - 1)
-    closes = read_closes(connection, symbol) if before is None else read_closes_since(connection, symbol, begin)
-    history = _history(closes)
+    history = _history(read_closes(connection, symbol, 0 if before is None else begin))
     if before is not None:
         history = _starting_at(history, begin)
     track = track_volatility(history.log_close, history.first_minute, stored.parameters.volatility, before)
@@ -170,8 +168,7 @@ def _count(connection: Connection, symbol: str, stored: StoredParameters, end: i
             return 0
         from_week = max(from_week, week_of_row(progress.stale_from - HORIZON_MINUTES))
     since = from_week * MINUTES_PER_WEEK - HORIZON_MINUTES
-    history = _history(read_closes_since(connection, symbol, since - LOOK_BACK_MINUTES))
-    history = history.until(end)
+    history = _history(read_closes(connection, symbol, since - LOOK_BACK_MINUTES)).until(end)
     track = read_track(connection, symbol, history.first_minute, history.end)
     weeks = count_weeks(history, stored.parameters, track, since)
     write_counts(connection, symbol, stored.parameters_id, weeks, from_week)

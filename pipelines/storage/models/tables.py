@@ -25,23 +25,9 @@ from pipelines.domain.models.uncertainty import Uncertainty
 from pipelines.domain.prices.bars import Floats
 from pipelines.errors import NoDataError
 from pipelines.storage.models.generations import ModelVersion
-from pipelines.storage.postgres.binary_copy import (
-    HEADER,
-    TRAILER,
-    decode_array,
-    encode_rows,
-    float4,
-    float4_array,
-    float8,
-    float8_array,
-    int2,
-    int2_array,
-    int4,
-    int8,
-    stack_arrays,
-)
+from pipelines.storage.postgres import binary_copy
 from pipelines.storage.postgres.connection import AsyncPool, Connection
-from pipelines.storage.postgres.statements import Statements
+from pipelines.storage.postgres.statements import Statements, read_value
 
 SQL = Statements(__name__)
 
@@ -62,12 +48,10 @@ class LookupReport:
 
 def write_fingerprints(connection: Connection, generation: int, fingerprints: FingerprintSet) -> int:
     """Store a generation's fingerprints; needs a transaction. Returns the number of rows."""
-    with connection.cursor().copy(SQL["copy_fingerprints_in"]) as copy:
-        copy.write(HEADER)
+    with binary_copy.open_copy(connection, SQL["copy_fingerprints_in"]) as copy:
         for table in range(len(fingerprints.buckets)):
             for part in _horizons_by_nulls(fingerprints, table):
                 copy.write(_encode_fingerprints(generation, fingerprints, table, part))
-        copy.write(TRAILER)
     rows = len(fingerprints.buckets) * fingerprints.horizons
     connection.execute(SQL["record_fingerprints"], {"generation": generation, "rows": rows})
     return rows
@@ -91,16 +75,16 @@ def _encode_fingerprints(generation: int, fingerprints: FingerprintSet, table: i
     positive, negative = fingerprints.positive[table, part], fingerprints.negative[table, part]
     known = fingerprints.n[table, part][0] != UNKNOWN
     independent = (None, None) if uncertainty is None else (uncertainty.positive[table], uncertainty.negative[table])
-    return encode_rows(
+    return binary_copy.encode_rows(
         [
-            int4(np.full(n, generation)),
-            None if bucket is None else int2(np.full(n, bucket)),
-            int2(np.flatnonzero(part) + 1),
-            None if np.isnan(positive[0]).any() else float8_array(positive),
-            None if np.isnan(negative[0]).any() else float8_array(negative),
-            int8(fingerprints.n[table, part]) if known else None,
-            float8(fingerprints.n_eff[table, part]) if known else None,
-            *(None if side is None else float4_array(side[part]) for side in independent),
+            binary_copy.int4(np.full(n, generation)),
+            None if bucket is None else binary_copy.int2(np.full(n, bucket)),
+            binary_copy.int2(np.flatnonzero(part) + 1),
+            None if np.isnan(positive[0]).any() else binary_copy.float8_array(positive),
+            None if np.isnan(negative[0]).any() else binary_copy.float8_array(negative),
+            binary_copy.int8(fingerprints.n[table, part]) if known else None,
+            binary_copy.float8(fingerprints.n_eff[table, part]) if known else None,
+            *(None if side is None else binary_copy.float4_array(side[part]) for side in independent),
         ]
     )
 
@@ -137,8 +121,7 @@ def write_lookup(
     digest = hashlib.sha256()
     connection.execute(SQL["create_lookup_table"], [generation])
     statement = sql.SQL(SQL["copy_lookup_in"]).format(table=sql.Identifier("analytics", f"lookup_{generation}"))
-    with connection.cursor().copy(statement) as copy:
-        copy.write(HEADER)
+    with binary_copy.open_copy(connection, statement) as copy:
         for block in blocks:
             digest.update(block.within_positive.astype("<i2").tobytes())
             digest.update(block.within_negative.astype("<i2").tobytes())
@@ -147,29 +130,27 @@ def write_lookup(
                     copy.write(_encode_block(generation, block, ttcs[part], part, with_data=with_data))
             rows += len(ttcs)
             cells += int(block.has_data.sum()) * block.within_positive.shape[1]
-        copy.write(TRAILER)
     connection.execute(SQL["attach_lookup_table"], [generation])
     connection.execute(SQL["record_lookup"], {"generation": generation, "rows": rows, "sha256": digest.hexdigest()})
-    size = connection.execute(SQL["lookup_size"], [generation]).fetchone()
-    assert size is not None
-    return LookupReport(rows, cells, digest.hexdigest(), int(size[0]))
+    size = read_value(connection, SQL["lookup_size"], [generation])
+    return LookupReport(rows, cells, digest.hexdigest(), int(size))
 
 
 def _encode_block(generation: int, block: LookupBlock, ttcs: np.ndarray, part: np.ndarray, *, with_data: bool) -> bytes:
     keys = [
-        int4(np.full(len(ttcs), generation)),
-        int2(ttcs),
-        int2(np.full(len(ttcs), block.bucket)),
-        float4(block.n_eff[part]),
+        binary_copy.int4(np.full(len(ttcs), generation)),
+        binary_copy.int2(ttcs),
+        binary_copy.int2(np.full(len(ttcs), block.bucket)),
+        binary_copy.float4(block.n_eff[part]),
     ]
     if not with_data:
-        return encode_rows([*keys, None, None, None, None])
-    sides = [int2_array(block.within_positive[part]), int2_array(block.within_negative[part])]
+        return binary_copy.encode_rows([*keys, None, None, None, None])
+    sides = [binary_copy.int2_array(block.within_positive[part]), binary_copy.int2_array(block.within_negative[part])]
     independent = [
-        None if side is None else float4_array(side[part])
+        None if side is None else binary_copy.float4_array(side[part])
         for side in (block.independent_positive, block.independent_negative)
     ]
-    return encode_rows([*keys, *sides, *independent])
+    return binary_copy.encode_rows([*keys, *sides, *independent])
 
 
 def read_lookup_block(connection: Connection, generation: int, bucket: int) -> LookupBlock:
@@ -179,11 +160,10 @@ def read_lookup_block(connection: Connection, generation: int, bucket: int) -> L
     if not result.ntuples:
         raise NoDataError(f"generation {generation} has no lookup rows for bucket {bucket}")
     # Whole columns at once: 17 million numbers as Python lists take ten times as long.
-    positive, negative = (
-        stack_arrays([result.get_value(row, side) for row in range(result.ntuples)], ">i2", MISSING) for side in (0, 1)
-    )
-    n_eff = np.frombuffer(b"".join(result.get_value(row, 2) or b"" for row in range(result.ntuples)), dtype=">f4")
-    return LookupBlock(bucket, positive.astype(np.int16), negative.astype(np.int16), n_eff.astype(np.float64))
+    columns = [[result.get_value(row, column) for row in range(result.ntuples)] for column in range(3)]
+    positive, negative = (binary_copy.stack_arrays(side, ">i2", MISSING).astype(np.int16) for side in columns[:2])
+    n_eff = np.frombuffer(b"".join(data or b"" for data in columns[2]), dtype=">f4")
+    return LookupBlock(bucket, positive, negative, n_eff.astype(np.float64))
 
 
 def verify_lookup(
@@ -256,22 +236,20 @@ def lookup_rows(result: PGresult | None) -> dict[int, LookupRow]:
     assert result is not None
     rows = {}
     for row in range(result.ntuples):
-        ttc_data, positive, negative, n_eff, *independent = (result.get_value(row, column) for column in range(6))
+        ttc_data, positive, negative, n_eff, *uncertainty = (result.get_value(row, column) for column in range(6))
         assert ttc_data is not None
         assert n_eff is not None
         ttc = int.from_bytes(ttc_data, "big", signed=True)
-        rows[ttc] = LookupRow(
-            ttc,
-            _hundredths(positive),
-            _hundredths(negative),
-            float(struct.unpack("!f", n_eff)[0]),
-            *(None if side is None else decode_array(side, ">f4").astype(np.float32) for side in independent),
+        independent = (
+            None if side is None else binary_copy.decode_array(side, ">f4").astype(np.float32) for side in uncertainty
         )
+        n_eff_value = float(struct.unpack("!f", n_eff)[0])
+        rows[ttc] = LookupRow(ttc, _hundredths(positive), _hundredths(negative), n_eff_value, *independent)
     return rows
 
 
 def _hundredths(data: bytes | None) -> Hundredths | None:
-    return None if data is None else decode_array(data, ">i2").astype(np.int16)
+    return None if data is None else binary_copy.decode_array(data, ">i2").astype(np.int16)
 
 
 def _stacked(arrays: list[list[float] | None], width: int) -> Floats:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 from psycopg.types.json import Jsonb
@@ -14,25 +14,13 @@ from pipelines.domain.models.standardised_fingerprint import (
     Counts,
     StandardisedParameters,
 )
-from pipelines.domain.prices.bars import SECONDS_PER_MINUTE
-from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES, MINUTES_PER_DAY, VolatilityState, VolatilityTrack
+from pipelines.domain.prices.bars import MINUTES_PER_DAY, instant_of_minute, minute_of_instant
+from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES, VolatilityState, VolatilityTrack
 from pipelines.errors import NoDataError
 from pipelines.storage.models.generations import code_version
-from pipelines.storage.postgres.binary_copy import (
-    HEADER,
-    TRAILER,
-    date_of_days,
-    decode_array,
-    encode_rows,
-    float8_array,
-    int2,
-    int2_array,
-    int4,
-    stack_arrays,
-    text_constant,
-)
+from pipelines.storage.postgres import binary_copy
 from pipelines.storage.postgres.connection import Connection
-from pipelines.storage.postgres.statements import Statements
+from pipelines.storage.postgres.statements import Statements, read_value
 
 SQL = Statements(__name__)
 
@@ -81,18 +69,14 @@ def write_parameters(
     connection: Connection, symbol: str, parameters: StandardisedParameters, borrowed_from: str | None
 ) -> int:
     """Store parameters and return their id."""
-    row = connection.execute(
-        SQL["insert_parameters"],
-        {
-            "symbol": symbol,
-            "borrowed_from": borrowed_from,
-            "parameters": Jsonb(parameters.as_json()),
-            "fitted_until": _instant(parameters.volatility.fitted_until),
-            "code_version": code_version(),
-        },
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    values = {
+        "symbol": symbol,
+        "borrowed_from": borrowed_from,
+        "parameters": Jsonb(parameters.as_json()),
+        "fitted_until": instant_of_minute(parameters.volatility.fitted_until),
+        "code_version": code_version(),
+    }
+    return int(read_value(connection, SQL["insert_parameters"], values))
 
 
 def read_progress(connection: Connection, symbol: str, asset: str) -> Progress | None:
@@ -100,14 +84,12 @@ def read_progress(connection: Connection, symbol: str, asset: str) -> Progress |
     row = connection.execute(SQL["progress"], [symbol, asset]).fetchone()
     if row is None:
         return None
-    return Progress(row[0], row[1], _minute(row[2]), None if row[3] is None else _minute(row[3]))
+    return Progress(row[0], row[1], minute_of_instant(row[2]), None if row[3] is None else minute_of_instant(row[3]))
 
 
 def newest_ingestion(connection: Connection, symbol: str) -> int:
     """Id of the newest ingestion. Read it before the bars, so that none is missed."""
-    row = connection.execute(SQL["newest_ingestion"], [symbol]).fetchone()
-    assert row is not None
-    return int(row[0])
+    return int(read_value(connection, SQL["newest_ingestion"], [symbol]))
 
 
 def record_progress(
@@ -119,7 +101,7 @@ def record_progress(
         "asset": asset,
         "ingestion_id": ingestion_id,
         "parameters_id": parameters_id,
-        "done_until": _instant(done_until),
+        "done_until": instant_of_minute(done_until),
     }
     connection.execute(SQL["record_progress"], parameters)
 
@@ -142,14 +124,17 @@ def write_track(
     target = max(track.first_minute - begin, 0)
     grid[:, target : target + states.shape[1] - source] = states[:, source:]
     by_day = grid.reshape(len(states), len(days), MINUTES_PER_DAY)
-    with connection.cursor().copy(SQL["copy_volatility_days_in"]) as copy:
-        copy.write(HEADER)
+    with binary_copy.open_copy(connection, SQL["copy_volatility_days_in"]) as copy:
         for first in range(0, len(days), DAYS_PER_COPY):
             part = slice(first, first + DAYS_PER_COPY)
             n = len(days[part])
-            columns = [text_constant(symbol, n), date_of_days(days[part]), int4(np.full(n, parameters_id))]
-            copy.write(encode_rows([*columns, *(float8_array(state[part]) for state in by_day)]))
-        copy.write(TRAILER)
+            keys = [
+                binary_copy.text_constant(symbol, n),
+                binary_copy.date_of_days(days[part]),
+                binary_copy.int4(np.full(n, parameters_id)),
+            ]
+            states_by_day = [binary_copy.float8_array(state[part]) for state in by_day]
+            copy.write(binary_copy.encode_rows([*keys, *states_by_day]))
     return len(days)
 
 
@@ -165,7 +150,7 @@ def read_track(connection: Connection, symbol: str, first_minute: int, end: int)
         assert day_data is not None
         day = int.from_bytes(day_data, "big", signed=True) + (date(2000, 1, 1) - EPOCH).days
         for state in range(len(states)):
-            states[state, day - first_day] = decode_array(result.get_value(row, state + 1), ">f8")
+            states[state, day - first_day] = binary_copy.decode_array(result.get_value(row, state + 1), ">f8")
     flat = states.reshape(len(states), -1)[:, first_minute - first_day * MINUTES_PER_DAY :][:, : end - first_minute]
     return VolatilityTrack(first_minute, flat[0], flat[1:])
 
@@ -175,16 +160,14 @@ def read_volatility_state(connection: Connection, symbol: str, minute: int) -> V
     track = read_track(connection, symbol, minute, minute + 1)
     if np.isnan(track.mean_abs_return[0]):
         return None
-    row = connection.execute(SQL["close_at"], [symbol, _instant(minute)]).fetchone()
+    row = connection.execute(SQL["close_at"], [symbol, instant_of_minute(minute)]).fetchone()
     close = float("nan") if row is None else float(row[0])
     return VolatilityState(minute, close, float(track.mean_abs_return[0]), tuple(track.variances[:, 0].tolist()))
 
 
 def count_days(connection: Connection, symbol: str) -> int:
     """Number of days with states."""
-    row = connection.execute(SQL["count_volatility_days"], [symbol]).fetchone()
-    assert row is not None
-    return int(row[0])
+    return int(read_value(connection, SQL["count_volatility_days"], [symbol]))
 
 
 def latest_volatility_state(connection: Connection, symbol: str) -> VolatilityState:
@@ -206,21 +189,16 @@ def write_counts(
 ) -> None:
     """Replace a symbol's counts from a week on, and all counts by other parameters; needs a transaction."""
     connection.execute(SQL["delete_counts"], [symbol, from_week, parameters_id])
-    with connection.cursor().copy(SQL["copy_counts_in"]) as copy:
-        copy.write(HEADER)
+    with binary_copy.open_copy(connection, SQL["copy_counts_in"]) as copy:
         for week in sorted(weeks):
-            copy.write(
-                encode_rows(
-                    [
-                        text_constant(symbol, HORIZON_MINUTES),
-                        int2(np.full(HORIZON_MINUTES, week)),
-                        int2(np.arange(1, HORIZON_MINUTES + 1)),
-                        int4(np.full(HORIZON_MINUTES, parameters_id)),
-                        int2_array(weeks[week].reshape(HORIZON_MINUTES, -1).astype(np.int16)),
-                    ]
-                )
-            )
-        copy.write(TRAILER)
+            columns = [
+                binary_copy.text_constant(symbol, HORIZON_MINUTES),
+                binary_copy.int2(np.full(HORIZON_MINUTES, week)),
+                binary_copy.int2(np.arange(1, HORIZON_MINUTES + 1)),
+                binary_copy.int4(np.full(HORIZON_MINUTES, parameters_id)),
+                binary_copy.int2_array(weeks[week].reshape(HORIZON_MINUTES, -1).astype(np.int16)),
+            ]
+            copy.write(binary_copy.encode_rows(columns))
 
 
 def read_counts(connection: Connection, symbol: str, first_week: int, last_week: int) -> dict[int, Counts]:
@@ -229,7 +207,7 @@ def read_counts(connection: Connection, symbol: str, first_week: int, last_week:
     assert result is not None
     if not result.ntuples:
         return {}
-    rows = stack_arrays([result.get_value(row, 2) for row in range(result.ntuples)], ">i2", 0)
+    rows = binary_copy.stack_arrays([result.get_value(row, 2) for row in range(result.ntuples)], ">i2", 0)
     by_week = rows.reshape(-1, HORIZON_MINUTES, GROUPS, BINS)
     weeks = [
         int.from_bytes(result.get_value(row, 0) or b"", "big") for row in range(0, result.ntuples, HORIZON_MINUTES)
@@ -239,11 +217,3 @@ def read_counts(connection: Connection, symbol: str, first_week: int, last_week:
 
 def _date(day: int) -> date:
     return EPOCH + timedelta(days=int(day))
-
-
-def _instant(minute: int) -> datetime:
-    return datetime.fromtimestamp(minute * SECONDS_PER_MINUTE, UTC)
-
-
-def _minute(instant: datetime) -> int:
-    return int(instant.timestamp()) // SECONDS_PER_MINUTE

@@ -4,12 +4,17 @@ Binary COPY does not cast, so each column has a PostgreSQL type. All rows of a b
 one structured numpy array, without a Python loop over rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import LiteralString
 
 import numpy as np
 import numpy.typing as npt
+from psycopg import Copy, sql
+
+from pipelines.storage.postgres.connection import Connection
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + b"\x00" * 8
 TRAILER = b"\xff\xff"
@@ -53,6 +58,15 @@ float8 = partial(_column, ">f8")
 int2_array = partial(_array_column, 21, ">i2")
 float4_array = partial(_array_column, 700, ">f4")
 float8_array = partial(_array_column, 701, ">f8")
+
+
+@contextmanager
+def open_copy(connection: Connection, statement: LiteralString | sql.Composed) -> Iterator[Copy]:
+    """Run a binary COPY FROM STDIN; the caller writes the blocks of `encode_rows`."""
+    with connection.cursor().copy(statement) as copy:
+        copy.write(HEADER)
+        yield copy
+        copy.write(TRAILER)
 
 
 def date_of_days(days: npt.NDArray[np.int64]) -> Column:

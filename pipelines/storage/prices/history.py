@@ -2,32 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import LiteralString
 
 import numpy as np
 import numpy.typing as npt
-from psycopg.rows import class_row
 
 from pipelines.domain.configuration.model import Profile
 from pipelines.domain.models.invariants import Gap
-from pipelines.domain.prices.bars import Closes, Floats, Ints, closes_from_usd
+from pipelines.domain.prices.bars import Closes, closes_from_usd, instant_of_minute
 from pipelines.domain.prices.momentum import Momentum
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.postgres.binary_copy import (
-    HEADER,
-    TRAILER,
     decode_array,
     encode_rows,
     float8,
     int2,
     minutes_of_timestamptz,
+    open_copy,
     text_constant,
     timestamptz_of_minutes,
 )
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.postgres.locks import lock_symbol
-from pipelines.storage.postgres.statements import Statements
+from pipelines.storage.postgres.statements import Statements, read_rows
 
 SQL = Statements(__name__)
 
@@ -71,10 +69,7 @@ def analyze_symbol(connection: Connection, symbol: str) -> None:
 
 def summarize_bars(connection: Connection, symbol: str) -> BarSummary:
     """Count and range of a symbol's bars."""
-    with connection.cursor(row_factory=class_row(BarSummary)) as cursor:
-        summary = cursor.execute(SQL["bar_summary"], [symbol]).fetchone()
-    assert summary is not None
-    return summary
+    return read_rows(connection, BarSummary, SQL["bar_summary"], [symbol])[0]
 
 
 def newest_bar_at(connection: Connection, symbol: str) -> datetime | None:
@@ -83,21 +78,13 @@ def newest_bar_at(connection: Connection, symbol: str) -> datetime | None:
     return None if row is None else row[0]
 
 
-def read_closes(connection: Connection, symbol: str) -> Closes:
-    """All closes of a symbol, oldest first.
+def read_closes(connection: Connection, symbol: str, since_minute: int = 0) -> Closes:
+    """Closes of a symbol, oldest first, of the bars that open at or after a minute since 1970-01-01 UTC.
 
     Raises NoDataError when there are none, and BuildError when they cannot be compared exactly.
     """
-    return _closes(symbol, *read_arrays(connection, SQL["closes_as_arrays"], [symbol], (">i8", ">f8")))
-
-
-def read_closes_since(connection: Connection, symbol: str, minute: int) -> Closes:
-    """As `read_closes`, for bars that open at or after a minute since 1970-01-01 UTC."""
-    parameters = [symbol, _instant(max(minute, 0))]
-    return _closes(symbol, *read_arrays(connection, SQL["closes_since_as_arrays"], parameters, (">i8", ">f8")))
-
-
-def _closes(symbol: str, opened_at: npt.NDArray[np.generic], usd: npt.NDArray[np.generic]) -> Closes:
+    parameters = [symbol, instant_of_minute(max(since_minute, 0))]
+    opened_at, usd = read_arrays(connection, SQL["closes_as_arrays"], parameters, (">i8", ">f8"))
     if not len(usd):
         raise NoDataError(
             f"{symbol} has no bars: run `strikecast ingest {symbol} PATH` or `strikecast sample {symbol}`"
@@ -114,29 +101,27 @@ def write_momentum(connection: Connection, symbol: str, closes: Closes, momentum
     Bars without a score have no row. A score without a bucket (source profile) is stored with NO_BUCKET.
     """
     lock_symbol(connection, "strikecast.momentum", symbol)
-    stored_minutes, stored_scores, stored_buckets = _read_stored_momentum(connection, symbol)
+    payloads = (">i8", ">f8", ">i2")
+    opened_at, stored_scores, stored_buckets = read_arrays(connection, SQL["momentum_as_arrays"], [symbol], payloads)
+    stored_minutes = minutes_of_timestamptz(opened_at)
     has_score = ~np.isnan(momentum.score_pct)
     minutes, scores = closes.minutes[has_score], momentum.score_pct[has_score]
     buckets = momentum.buckets[has_score]
-    at = np.minimum(np.searchsorted(stored_minutes, minutes), max(len(stored_minutes) - 1, 0))
-    if len(stored_minutes):
-        present = stored_minutes[at] == minutes
-        same = present & (stored_scores[at] == scores) & (stored_buckets[at] == buckets)
-    else:
-        present = same = np.zeros(len(minutes), dtype=np.bool_)
+    present = np.isin(minutes, stored_minutes, assume_unique=True)
+    at = np.searchsorted(stored_minutes, minutes[present])
+    same = present.copy()
+    same[present] = (stored_scores[at] == scores[present]) & (stored_buckets[at] == buckets[present])
     replaced, deleted = minutes[present & ~same], np.setdiff1d(stored_minutes, minutes, assume_unique=True)
     stale = np.concatenate([replaced, deleted])
     for first in range(0, len(stale), COPY_ROWS):
-        instants = [_instant(minute) for minute in stale[first : first + COPY_ROWS].tolist()]
+        instants = [instant_of_minute(minute) for minute in stale[first : first + COPY_ROWS].tolist()]
         connection.execute(SQL["delete_momentum"], [symbol, instants])
     changed = np.flatnonzero(~same)
-    with connection.cursor().copy(SQL["copy_momentum_in"]) as copy:
-        copy.write(HEADER)
+    with open_copy(connection, SQL["copy_momentum_in"]) as copy:
         for first in range(0, len(changed), COPY_ROWS):
             part = changed[first : first + COPY_ROWS]
             columns = [text_constant(symbol, len(part)), timestamptz_of_minutes(minutes[part])]
             copy.write(encode_rows([*columns, float8(scores[part]), int2(buckets[part])]))
-        copy.write(TRAILER)
     analyze_symbol(connection, symbol)
     return MomentumReport(len(minutes), len(changed), len(deleted))
 
@@ -180,26 +165,14 @@ def require_current_momentum(connection: Connection, symbol: str, momentum: Mome
         )
 
 
-def _read_stored_momentum(connection: Connection, symbol: str) -> tuple[Ints, Floats, npt.NDArray[np.int8]]:
-    opened_at, scores, buckets = read_arrays(connection, SQL["momentum_as_arrays"], [symbol], (">i8", ">f8", ">i2"))
-    return minutes_of_timestamptz(opened_at), scores.astype(np.float64), buckets.astype(np.int8)
-
-
 def write_gaps(connection: Connection, symbol: str, gaps: Sequence[Gap]) -> None:
     """Replace a symbol's gap report; requires a transaction."""
     connection.execute(SQL["delete_gaps"], [symbol])
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            SQL["insert_gap"],
-            [
-                (symbol, _instant(gap.first_missing_minute), _instant(gap.last_missing_minute), gap.missing_minutes)
-                for gap in gaps
-            ],
-        )
-
-
-def _instant(minute: int) -> datetime:
-    return datetime.fromtimestamp(minute * 60, UTC)
+    rows = [
+        (symbol, *map(instant_of_minute, (gap.first_missing_minute, gap.last_missing_minute)), gap.missing_minutes)
+        for gap in gaps
+    ]
+    connection.cursor().executemany(SQL["insert_gap"], rows)
 
 
 def read_arrays(

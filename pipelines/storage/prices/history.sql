@@ -11,10 +11,6 @@ FROM historical_data.price_history WHERE symbol = %s
 
 -- name: closes_as_arrays
 SELECT array_agg(opened_at), array_agg(close)
-FROM (SELECT opened_at, close FROM historical_data.price_history WHERE symbol = %s ORDER BY opened_at) AS bar
-
--- name: closes_since_as_arrays
-SELECT array_agg(opened_at), array_agg(close)
 FROM (
     SELECT opened_at, close FROM historical_data.price_history WHERE symbol = %s AND opened_at >= %s ORDER BY opened_at
 ) AS bar

@@ -9,16 +9,15 @@ import numpy as np
 
 from pipelines.domain.prices.bars import BarBlock, QuarantinedRow
 from pipelines.storage.postgres.binary_copy import (
-    HEADER,
-    TRAILER,
     encode_rows,
     float8,
+    open_copy,
     text_constant,
     timestamptz_of_minutes,
 )
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.postgres.locks import lock_symbol
-from pipelines.storage.postgres.statements import Statements
+from pipelines.storage.postgres.statements import Statements, read_rows, read_value
 from pipelines.storage.prices.history import analyze_symbol
 
 SQL = Statements(__name__)
@@ -28,13 +27,13 @@ SQL = Statements(__name__)
 class Comparison:
     """Incoming bars compared with the stored ones.
 
-    `inserted`: new minutes; `corrected`: minutes with other values; `other_closes`: minutes with another close;
+    `inserted`: new minutes; `corrected`: minutes with other values; `conflicting_closes`: minutes with another close;
     `total`: all incoming bars; `first_changed_at`: first minute inserted or corrected, aware UTC.
     """
 
     inserted: int
     corrected: int
-    other_closes: int
+    conflicting_closes: int
     total: int
     first_changed_at: datetime | None
 
@@ -49,8 +48,7 @@ def begin(connection: Connection, symbol: str) -> bool:
     connection.execute(SQL["create_symbol_partitions"], [symbol])
     connection.commit()  # otherwise other symbols' ingestions would wait for this one
     lock_symbol(connection, "strikecast.ingest", symbol)
-    row = connection.execute(SQL["has_bars"], [symbol]).fetchone()
-    return row is not None and bool(row[0])
+    return bool(read_value(connection, SQL["has_bars"], [symbol]))
 
 
 def insert_first(connection: Connection, symbol: str, blocks: Iterable[BarBlock]) -> None:
@@ -63,9 +61,7 @@ def compare(connection: Connection, symbol: str, blocks: Iterable[BarBlock]) -> 
     connection.execute(SQL["create_incoming_bar"])
     _copy(connection, SQL["copy_incoming_bar_in"], symbol, blocks)
     connection.execute(SQL["analyze_incoming_bar"])
-    row = connection.execute(SQL["compare_incoming_bars"], [symbol]).fetchone()
-    assert row is not None
-    return Comparison(*row)
+    return read_rows(connection, Comparison, SQL["compare_incoming_bars"], [symbol])[0]
 
 
 def best_shift(connection: Connection, symbol: str) -> tuple[int, float]:
@@ -103,9 +99,7 @@ def record(
 
 
 def _copy(connection: Connection, statement: LiteralString, symbol: str, blocks: Iterable[BarBlock]) -> None:
-    with connection.cursor().copy(statement) as copy:
-        copy.write(HEADER)
+    with open_copy(connection, statement) as copy:
         for block in blocks:
             columns = [text_constant(symbol, len(block.minutes)), timestamptz_of_minutes(block.minutes)]
             copy.write(encode_rows([*columns, *(float8(np.asarray(values)) for values in block.values)]))
-        copy.write(TRAILER)

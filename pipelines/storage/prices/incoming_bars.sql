@@ -23,7 +23,7 @@ SELECT count(*) FILTER (WHERE stored.symbol IS NULL) AS inserted,
         AND (stored.open, stored.high, stored.low, stored.close, stored.volume)
             IS DISTINCT FROM (incoming.open, incoming.high, incoming.low, incoming.close, incoming.volume)
     ) AS corrected,
-    count(*) FILTER (WHERE stored.close IS DISTINCT FROM incoming.close AND stored.symbol IS NOT NULL) AS other_close,
+    count(*) FILTER (WHERE stored.close IS DISTINCT FROM incoming.close AND stored.symbol IS NOT NULL) AS conflicting_closes,
     count(*) AS total,
     min(incoming.opened_at) FILTER (
         WHERE (stored.open, stored.high, stored.low, stored.close, stored.volume)

@@ -21,8 +21,8 @@ from synthetic_prices import ingest_bars, publish_all, synthetic_bars, update_mo
 from waiting import wait_until
 
 from pipelines.domain.models.base import MarketStates
-from pipelines.domain.prices.live_volatility import LiveVolatility
 from pipelines.domain.prices.ticks import minutes_of
+from pipelines.domain.prices.volatility import LiveVolatility
 from pipelines.live import refresh_loop
 from pipelines.storage.live.ticks import minute_closes
 from pipelines.storage.models.champions import change_champion

@@ -15,10 +15,11 @@ from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.standardised import StandardisedRule
 from pipelines.domain.models.standardised_fingerprint import OLDEST_WEEKS, count_weeks
+from pipelines.domain.prices.bars import MINUTES_PER_WEEK
 from pipelines.domain.prices.history import MarketHistory, market_history
 from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.domain.prices.synthetic_bars import SimulationParameters, SyntheticBars
-from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES, MINUTES_PER_WEEK, track_volatility
+from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES, track_volatility
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.models.champions import change_champion, read_champion
 from pipelines.storage.models.ladders import ladder_payload

@@ -35,10 +35,10 @@ from pipelines.domain.models.standardised_fingerprint import (
     week_of_row,
     weeks_in_window,
 )
-from pipelines.domain.prices.bars import closes_from_usd
+from pipelines.domain.prices.bars import MINUTES_PER_WEEK, closes_from_usd
 from pipelines.domain.prices.history import MarketHistory, market_history
 from pipelines.domain.prices.momentum import compute_momentum
-from pipelines.domain.prices.volatility import MINUTES_PER_WEEK, VolatilityTrack, track_volatility
+from pipelines.domain.prices.volatility import VolatilityTrack, track_volatility
 
 DAY = 1440
 

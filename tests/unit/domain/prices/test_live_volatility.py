@@ -14,10 +14,9 @@ from pipelines.domain.models.standardised import StandardisedRule
 from pipelines.domain.models.standardised_fingerprint import fit_parameters
 from pipelines.domain.prices.bars import closes_from_usd
 from pipelines.domain.prices.history import MarketHistory, market_history
-from pipelines.domain.prices.live_volatility import LiveVolatility
 from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.domain.prices.ticks import Tick, TickHistory
-from pipelines.domain.prices.volatility import VolatilityState
+from pipelines.domain.prices.volatility import LiveVolatility, VolatilityState
 
 DAY = 1440
 FIT_DAYS = 20
