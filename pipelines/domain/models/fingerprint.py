@@ -158,28 +158,28 @@ def _count_moves(grid: Floats, rows: Ints, group: Ints, groups: int, config: Mod
         base = _ahead(padded, chunk, 0)
         divisor = base * config.move_step_bps
         offset = (group[start : start + CHUNK_ROWS] * bins + top + 1).astype(np.float64)
+        has_gap = bool(np.isnan(padded[chunk[0] : chunk[-1] + config.horizon_minutes + 1]).any())
         for horizon in range(1, config.horizon_minutes + 1):
             # Both operands are whole numbers, so a whole quotient is exact and no other rounds up to one while
             # quotient x divisor < 2**53: an exact tie counts as a tie.
             steps = (_ahead(padded, chunk, horizon) - base) * BPS_PER_UNIT
             steps /= divisor
-            counts[horizon - 1] += histogram(steps, offset, top, groups * bins)
+            counts[horizon - 1] += histogram(steps, offset, top, groups * bins, has_gap=has_gap)
     return counts.reshape(config.horizon_minutes, groups, bins)
 
 
-def histogram(steps: Floats, offset: Floats | Ints, top: int, cells: int) -> Ints:
+def histogram(steps: Floats, offset: Floats | Ints, top: int, cells: int, *, has_gap: bool = True) -> Ints:
     """Number of moves in each of `cells`, NaN left out. Overwrites `steps`, the moves in steps.
 
-    `offset`: the cell of no move in the bins of each move's group; see `_count_moves`.
+    `offset`: the cell of no move in the bins of each move's group; see `_count_moves`. `has_gap`: moves may be NaN.
     """
     place = np.sign(steps)
     np.trunc(steps, out=steps)
     np.clip(steps, -top, top, out=steps)
     place += steps
     place += offset
-    missing = np.isnan(place)
-    if missing.any():
-        place = place[~missing]
+    if has_gap:
+        place = place[~np.isnan(place)]
     return np.bincount(place.astype(np.intp), minlength=cells)
 
 

@@ -41,7 +41,7 @@ def linear_weights(nodes: Sequence[float] | npt.NDArray[Any], points: npt.ArrayL
     """Weights of `points` on rising `nodes`; points outside are clamped to the ends, NaN has a share of NaN."""
     axis = np.asarray(nodes, dtype=np.float64)
     index = np.interp(np.asarray(points, dtype=np.float64), axis, np.arange(len(axis)))
-    lower = np.minimum(np.nan_to_num(index).astype(np.intp), max(len(axis) - 2, 0))
+    lower = np.minimum(np.where(np.isnan(index), 0.0, index).astype(np.intp), max(len(axis) - 2, 0))
     return LinearWeights(lower, lower + 1 if len(axis) > 1 else lower, index - lower)
 
 

@@ -138,7 +138,7 @@ class LadderQuery:
         sigma = self.rule.sigma(self.states, self.ttc_seconds / SECONDS_PER_MINUTE)
         return None if sigma is None else float(sigma[0]) * PERCENT_PER_UNIT
 
-    @property
+    @cached_property
     def _moves_bps(self) -> Floats:
         return (self.strikes_usd - self.price_usd) / self.price_usd * BPS_PER_UNIT
 

@@ -58,9 +58,11 @@ def from_lookup(
     unknown = np.full(len(positions), np.nan)
 
     def within(row: LookupRow) -> Floats:
-        if row.within_positive is None or row.within_negative is None:
+        positive, negative = row.within_positive, row.within_negative
+        if positive is None or negative is None:
             return unknown
-        return columns.at(np.stack([row.within_negative, row.within_positive]) / 100.0, upward)
+        low, high = (np.where(upward, positive[at], negative[at]) / 100.0 for at in (columns.lower, columns.upper))
+        return columns.between(low, high)
 
     def independent(row: LookupRow) -> Floats:
         if row.independent_positive is None or row.independent_negative is None or axes.uncertainty_step is None:
