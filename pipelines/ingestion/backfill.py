@@ -140,10 +140,15 @@ class _Backfill:
         cursor = start
         while cursor < stop:
             page = await self._retry(partial(self._page, client, cursor, limit))
-            inside = sorted(candle for candle in page if cursor <= candle[0] < stop)
+            inside = [candle for candle in page if cursor <= candle[0] < stop]
             if inside:
                 yield inside
                 cursor = inside[-1][0] + MINUTE
+            elif page and page[-1][0] >= stop:
+                self.log(
+                    f"{self.exchange.name} has no candles from {cursor:%Y-%m-%d %H:%M} to {stop:%Y-%m-%d %H:%M} UTC"
+                )
+                return
             else:
                 cursor += limit * MINUTE
 

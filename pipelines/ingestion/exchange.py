@@ -66,23 +66,38 @@ def require_market(client: Client, name: str, market: str) -> None:
 
 
 async def fetch_candles(client: Client, name: str, market: str, since: datetime, limit: int) -> list[Candle]:
-    """One-minute candles from an instant on. Raises FeedError.
+    """One-minute candles from an instant on, oldest first; a candle without prices is left out. Raises FeedError.
 
-    ccxt returns no candles for a response that is not JSON or has another shape. That is an error here, because the
-    minutes would be skipped.
+    ccxt returns no candles for a response that is not JSON, has another shape, or holds only candles from before
+    `since`, because the exchange repeats a page. These are errors here, because the minutes would be skipped. So are
+    two different candles of a minute.
     """
     with as_feed_error(f"{name}: candles of {market}"):
         candles = await client.fetch_ohlcv(market, "1m", int(since.timestamp()) * 1000, limit)
-        if not candles and not _holds_list(client.last_json_response):
+        received = _longest_list(client.last_json_response)
+        if not candles and received is None:
             raise ValueError(f"expected a list of candles, received {str(client.last_http_response)[:60]!r}")
-        return [
-            (datetime.fromtimestamp(opened / 1000, UTC), float(o), float(h), float(low), float(c), float(v or 0.0))
-            for opened, o, h, low, c, v in candles
-        ]
+        if (
+            not candles and received is not None and received > 1
+        ):  # Kraken's answer ends with the current candle, whenever it began
+            raise ValueError(f"none of {received} candles is from {since:%Y-%m-%d %H:%M} or later, as requested")
+        found: dict[datetime, Candle] = {}
+        for opened, *prices, volume in candles:
+            if opened is None or None in prices:
+                continue
+            o, h, low, c = (float(price) for price in prices)
+            candle = (datetime.fromtimestamp(opened / 1000, UTC), o, h, low, c, float(volume or 0.0))
+            if found.setdefault(candle[0], candle) != candle:
+                raise ValueError(f"two different candles of {candle[0]:%Y-%m-%d %H:%M}")
+        return [found[opened_at] for opened_at in sorted(found)]
 
 
-def _holds_list(answer: object) -> bool:
-    return isinstance(answer, list) or (isinstance(answer, dict) and any(_holds_list(v) for v in answer.values()))
+def _longest_list(answer: object) -> int | None:
+    """Length of the longest list in a response; None without one."""
+    if isinstance(answer, list):
+        return len(answer)
+    lengths = [_longest_list(value) for value in answer.values()] if isinstance(answer, dict) else []
+    return max((length for length in lengths if length is not None), default=None)
 
 
 def utc_from_ms(milliseconds: float | None) -> datetime | None:

@@ -184,3 +184,52 @@ def test_producer_ticks_become_bars_and_replayed_ticks_do_not(
     }, "a minute without ticks in its last quarter has no bar"
     assert report.inserted == 2
     assert backfill_from_ticks(database, "TICKS", now).inserted == 0
+
+
+def test_a_minute_without_prices_costs_that_minute_only(database: Database, exchange: Exchange) -> None:
+    began = datetime.now(UTC)
+    empty = minute(began) - 30
+    usual = exchange.candle
+    exchange.candle = lambda m: (None, None, None, None, 0) if m == empty else usual(m)  # type: ignore[assignment,return-value,method-assign]
+    report = fill(database, exchange, "NULLS", began, began - timedelta(minutes=60))
+    assert set(bars(database, "NULLS")) == set(range(minute(began) - 60, minute(began))) - {empty}
+    assert (report.inserted, report.still_missing_minutes) == (59, 1)
+
+
+def test_candles_in_another_order_and_twice_are_stored_once(database: Database, exchange: Exchange) -> None:
+    began = datetime.now(UTC)
+    usual = exchange.candles
+
+    def shuffled(first: int, last: int) -> list[tuple[int, tuple[float, float, float, float, float]]]:
+        page = usual(first, last)
+        return page[::2] + page[::-1]
+
+    exchange.candles = shuffled  # type: ignore[method-assign]
+    report = fill(database, exchange, "ORDER", began, began - timedelta(minutes=60))
+    assert report.inserted == 60
+    assert all(found == exchange.candle(m) for m, found in bars(database, "ORDER").items())
+
+
+def test_a_repeated_page_and_conflicting_candles_are_errors(
+    database: Database, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.ingestion.backfill.ATTEMPTS", 1)
+    began = datetime.now(UTC)
+    usual, start = exchange.candles, minute(began) - 700
+    exchange.candles = lambda _first, _last: usual(start, start + 290)  # type: ignore[method-assign]
+    with pytest.raises(FeedError, match="none of 291 candles is from .* or later"):
+        fill(database, exchange, "REPEAT", began, began - timedelta(minutes=700))
+    exchange.candles = lambda first, last: [*usual(first, last), (first, (1.0, 2.0, 1.0, 2.0, 1.0))]  # type: ignore[method-assign]
+    with pytest.raises(FeedError, match="two different candles of"):
+        fill(database, exchange, "TWO", began, began - timedelta(minutes=700))
+
+
+def test_an_exchange_that_ignores_the_start_ends_the_range_and_the_missing_minutes_are_counted(
+    database: Database, exchange: Exchange
+) -> None:
+    began = datetime.now(UTC)
+    usual, newest = exchange.candles, minute(began) - 1
+    exchange.candles = lambda _first, _last: usual(newest - 99, newest)  # type: ignore[method-assign]
+    report = fill(database, exchange, "NEWEST", began, began - timedelta(minutes=700))
+    assert set(bars(database, "NEWEST")) == set(range(newest - 99, newest + 1))
+    assert report.still_missing_minutes == 600
