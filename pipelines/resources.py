@@ -67,7 +67,7 @@ class DatabaseResource(dg.ConfigurableResource[object]):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["DatabaseResource"]:
-        """Hold the run's lock while the run lasts."""
+        """Hold the locks of the run and of its symbol while the run lasts."""
         found = configured_database(self.settings.values)
         self._database = found if self.url is None else replace(found, url=self.url)
         if context.run is None:
@@ -75,7 +75,9 @@ class DatabaseResource(dg.ConfigurableResource[object]):
             return
         if multiprocessing.parent_process() is not None:  # the run's own process, not a command's
             setproctitle(f"{RUN_TITLE}{context.run.job_name} {context.run.run_id}")
-        with hold_run_lock(self._database, context.run.run_id):
+        symbol = context.run.tags.get("dagster/partition")
+        log = context.log.info if context.log else lambda _: None
+        with hold_run_lock(self._database, context.run.run_id, symbol, log):
             yield self
 
     @property

@@ -10,7 +10,7 @@ SELECT pg_advisory_unlock_all()
 -- name: lock_symbol
 SELECT pg_advisory_xact_lock(hashtext(%s), hashtext(%s))
 
--- name: try_run_lock
+-- name: try_lock
 SELECT pg_try_advisory_lock(%s, hashtext(%s))
 
 -- name: run_lock_is_held
