@@ -19,14 +19,16 @@ from pipelines.evaluation.charts import season_chart
 from pipelines.ingestion.backfill import backfill_from_exchange, backfill_from_ticks
 from pipelines.ingestion.ingest import ingest
 from pipelines.resources import DatabaseResource, ExchangeResource, SettingsResource, markdown_table, price_paths
+from pipelines.settings import Settings
 from pipelines.storage.models.refit import update_volatility
+from pipelines.storage.prices.archive import archived_months
 from pipelines.storage.prices.history import read_closes, summarize_bars, write_gaps, write_momentum
 
 #: A history with more than this share of its minutes missing is reported.
 MOST_MISSING_SHARE = 0.01
 #: Prices delivered daily are at most this old.
 OLDEST_NEWEST_BAR_HOURS = 26
-Metadata = dict[str, int | str]
+Metadata = dict[str, int | str | dg.MetadataValue]
 
 
 class Origin(StrEnum):
@@ -42,11 +44,17 @@ class NewPrices(dg.Config):
 
     `exchange` and `ticks` store the finished minutes that are missing: as the exchange has them since `since` (ISO
     8601, UTC unless it has an offset; by default a day before the newest bar), or as other producers' ticks give them.
+    `time_zone`: of times without an offset, such as America/New_York; `accept_symbol`: take files that name another
+    symbol; `accept_corrections`: take files that contradict stored bars; `keep_archived`:
+    leave archived months out, as without paths.
     """
 
     origin: Origin = Origin.FILES
     paths: list[str] = Field(default_factory=list)
     accept_corrections: bool = False
+    accept_symbol: bool = False
+    keep_archived: bool = False
+    time_zone: str | None = None
     since: str | None = None
 
 
@@ -77,8 +85,7 @@ def price_history(
     symbol, now = context.partition_key, datetime.now(UTC)
     settings.values.require_symbol(symbol)
     if config.origin is Origin.FILES:
-        paths = [Path(path) for path in config.paths] or price_paths(settings.values.prices, symbol)
-        metadata = _ingest_files(context, config, database, paths, now)
+        metadata = _ingest_files(context, config, settings.values, database, now)
     else:
         metadata = _backfill(context, config, database, exchange, now)
     with database.transaction("price_history") as connection:
@@ -105,23 +112,46 @@ def price_history(
 
 
 def _ingest_files(
-    context: dg.AssetExecutionContext, config: NewPrices, database: DatabaseResource, paths: list[Path], now: datetime
+    context: dg.AssetExecutionContext, config: NewPrices, settings: Settings, database: DatabaseResource, now: datetime
 ) -> Metadata:
+    """Ingest the named files, or those of the folder of prices, whose archived months stay in the archive."""
+    symbol = context.partition_key
+    paths = [Path(path) for path in config.paths] or price_paths(settings.prices, symbol)
     if not paths:
         return {"rows_read": 0}
     report = ingest(
         database.database,
-        context.partition_key,
+        symbol,
         paths,
         now,
+        time_zone=config.time_zone,
+        accept_symbol=config.accept_symbol,
+        known_symbols=list(settings.symbols),
         accept_corrections=config.accept_corrections,
+        skip_minutes=archived_months(settings.archive_dir, symbol) if config.keep_archived or not config.paths else [],
         log=context.log.info,
     )
-    counts = {
-        name: getattr(report, name) for name in ("rows_read", "inserted", "corrected", "unchanged", "quarantined")
-    }
+    counted = ("rows_read", "inserted", "corrected", "unchanged", "quarantined", "absent", "repeated", "archived")
+    counts = {name: getattr(report, name) for name in counted}
     reasons = {f"quarantined_{reason}": count for reason, count in report.reasons.items()}
-    return {"files": ", ".join(report.files), **counts, **reasons}
+    understood = markdown_table(
+        ("file", "format", "columns", "times", "time zone", "symbol", "bars", "first bar (UTC)", "last bar (UTC)"),
+        [
+            (
+                *(one.name, one.format, one.columns, one.times, one.time_zone, one.symbol, one.bars),
+                *(f"{at:%Y-%m-%d %H:%M}" for at in (one.first_bar, one.last_bar)),
+            )
+            for one in report.summaries
+        ],
+    )
+    return {
+        "files": ", ".join(report.files),
+        **counts,
+        **reasons,
+        "understood": understood,
+        "skipped_files": markdown_table(("file", "reason"), report.skipped),
+        "report": dg.MetadataValue.json(report.as_json()),
+    }
 
 
 def _backfill(

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -14,6 +14,7 @@ from pipelines.cli import backup as cli_backup
 from pipelines.cli import console
 from pipelines.cli import live as cli_live
 from pipelines.cli import maintenance as cli_maintenance
+from pipelines.cli import prices as cli_prices
 from pipelines.cli.arguments import Json, Symbol, command_settings
 from pipelines.deployment import configured_database, migrated_database, prepared_instance, running_server
 from pipelines.domain.configuration.model import Profile
@@ -33,6 +34,7 @@ export_app = typer.Typer(no_args_is_help=True, help="Write tables as files.")
 import_app = typer.Typer(no_args_is_help=True, help="Import files of the original system.")
 app.add_typer(export_app, name="export")
 app.add_typer(import_app, name="import")
+app.add_typer(cli_prices.app)
 app.add_typer(cli_live.app)
 app.add_typer(cli_maintenance.app)
 app.add_typer(cli_backup.app, name="backup")
@@ -93,66 +95,6 @@ def migrate() -> None:
         before = schema.migrate(database)
         change = "is current" if before.is_current else f"migrated from {before.found or 'nothing'} to {before.needed}"
         console.result.print(f"schema of {database.describe()} {change}")
-
-
-@app.command()
-def ingest(
-    symbol: Symbol,
-    paths: Annotated[
-        list[Path] | None, typer.Argument(help="CSV, csv.gz, zip or Parquet files, or folders of them.")
-    ] = None,
-    from_exchange: Annotated[
-        bool,
-        typer.Option("--from-exchange", help="Fetch missing minutes from the exchange, up to the newest complete one."),
-    ] = False,
-    since: Annotated[
-        datetime | None, typer.Option(help="With --from-exchange: fetch all minutes missing since then, UTC.")
-    ] = None,
-    accept_corrections: Annotated[
-        bool, typer.Option(help="Store files even when they contradict most of the stored bars.")
-    ] = False,
-) -> None:
-    """Ingest price files, or bars from the configured exchange. Incremental: ingesting the same bars again changes
-    nothing; rejected rows are quarantined with a reason; an incomplete minute is never stored.
-
-    Examples: `strikecast ingest BTC ~/bars/btc_1m.parquet`, `strikecast ingest BTC --from-exchange --since 2026-07-01`
-    """
-    settings = command_settings([symbol])
-    if bool(paths) == from_exchange or (since is not None and not from_exchange):
-        raise SettingsError("ingest takes either files or --from-exchange (optionally with --since)")
-    from pipelines.service.job_runner import run_job
-
-    config: dict[str, object] = {
-        "paths": [str(path.expanduser().absolute()) for path in paths or []],
-        "accept_corrections": accept_corrections,
-        **({"origin": "EXCHANGE"} if from_exchange else {}),
-        **({"since": since.replace(tzinfo=UTC).isoformat()} if since else {}),
-    }
-    with prepared_instance(settings, console.log):
-        run_job("ingest_prices", symbol, {"price_history": config}, console.log)
-
-
-@app.command()
-def sample(
-    symbol: Symbol,
-    days: Annotated[int, typer.Option(min=1, help="Days of bars, ending now.")] = 180,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bars for the same end.")] = 1,
-    until: Annotated[datetime | None, typer.Option(help="End of the bars, UTC; by default now.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the bars to this file instead of ingesting them.")] = None,
-) -> None:
-    """Generate synthetic bars (clustered volatility, jumps, gaps, no drift) and ingest them.
-
-    Example: `strikecast sample BTC --days 180 --seed 1`
-    """
-    settings = command_settings([symbol])
-    from pipelines.service import builds
-
-    end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
-    if output is not None:
-        console.result.print(str(builds.write_synthetic_bars(symbol, days, seed, end, output)))
-        return
-    with prepared_instance(settings, console.log):
-        builds.ingest_synthetic_bars(settings, symbol, days, seed, end, console.log)
 
 
 @app.command()

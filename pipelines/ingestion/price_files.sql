@@ -1,140 +1,145 @@
 -- name: set_utc
 SET TimeZone = 'UTC'
 
+-- name: create_reason
+CREATE TYPE reason AS ENUM (
+    'malformed', 'bad_time', 'implausible_time', 'out_of_sequence', 'future', 'still_forming', 'off_minute', 'not_a_number',
+    'not_positive', 'bad_ohlc', 'too_large', 'too_many_decimals', 'duplicate', 'absent', 'repeated', 'archived'
+)
+
 -- name: create_bar
+-- `reason` is NULL for accepted rows; `position` orders all rows of all files as they were read.
 CREATE TABLE bar (
-    minute BIGINT, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE, file_index INTEGER, source_row BIGINT
+    position BIGINT, file_index USMALLINT, source_row INTEGER, minute INTEGER, open DOUBLE, high DOUBLE, low DOUBLE,
+    close DOUBLE, volume DOUBLE, unit UTINYINT, reason reason, raw VARCHAR
 )
 
--- name: create_quarantined
-CREATE TABLE quarantined (file_index INTEGER, source_row BIGINT, reason VARCHAR, raw VARCHAR)
+-- name: set_file
+SET VARIABLE file_index = $1
 
--- name: read_csv_lines
--- Reads lines and splits them here rather than in the CSV reader: a malformed line is one quarantined row with its right
--- number, and an unclosed quote does not swallow the lines after it. Prices contain no delimiter within quotes.
-CREATE OR REPLACE TEMP TABLE raw_csv AS
-WITH numbered AS (
-    SELECT row_number() OVER () - $header_lines AS source_row, line
-    FROM read_csv(
-        $path, delim = chr(31) || chr(30) || chr(31), quote = '', escape = '', header = false, auto_detect = false, compression = 'none',
-        columns = {'line': 'VARCHAR'}, strict_mode = false
-    )
-),
-split AS (
-    SELECT source_row, line, string_split(line, $delimiter) AS field FROM numbered
-    WHERE source_row > 0 AND trim(line, chr(13) || chr(9) || ' ') <> ''
-)
-SELECT source_row,
-    len(field) <> $width AS malformed,
-    line,
-    trim(field[$opened], $padding) AS opened,
-    trim(field[$open], $padding) AS open,
-    trim(field[$high], $padding) AS high,
-    trim(field[$low], $padding) AS low,
-    trim(field[$close], $padding) AS close,
-    trim(field[$volume], $padding) AS volume
-FROM split
+-- name: set_first_position
+SET VARIABLE first_position = $1
 
--- name: number_rows
-CREATE OR REPLACE TEMP VIEW raw_columns AS
-SELECT row_number() OVER () AS source_row, false AS malformed, NULL::VARCHAR AS line, opened, open, high, low, close, volume
-FROM selected_columns
+-- name: set_now
+SET VARIABLE now_us = $1
 
--- name: median_time
--- Type of the time column, and the median of its numbers if more than half of the first 1000 rows are numbers.
-SELECT any_value(typeof(opened)), CASE WHEN count(number) * 2 > count(*) THEN median(number) END
-FROM (SELECT opened, TRY_CAST(opened::VARCHAR AS DOUBLE) AS number FROM query_table($source) LIMIT 1000)
-
--- name: parse
-CREATE OR REPLACE TEMP TABLE parsed AS
-WITH typed AS (
-    SELECT
-        source_row,
-        malformed,
-        line,
-        -- jsonb cannot store NUL characters.
-        {
-            'opened': replace(opened::VARCHAR, chr(0), ''), 'open': replace(open::VARCHAR, chr(0), ''),
-            'high': replace(high::VARCHAR, chr(0), ''), 'low': replace(low::VARCHAR, chr(0), ''),
-            'close': replace(close::VARCHAR, chr(0), ''), 'volume': replace(volume::VARCHAR, chr(0), '')
-        } AS row_raw,
+-- name: insert_bars
+INSERT INTO bar
+WITH validated AS (
+    SELECT *,
         CASE
-            WHEN $us_per_unit IS NULL THEN epoch_us(TRY_CAST(opened AS TIMESTAMPTZ))
-            ELSE TRY_CAST(round(TRY_CAST(opened::VARCHAR AS DOUBLE) * $us_per_unit) AS BIGINT)
-        END AS opened_us,
-        TRY_CAST(open AS DOUBLE) AS open,
-        TRY_CAST(high AS DOUBLE) AS high,
-        TRY_CAST(low AS DOUBLE) AS low,
-        TRY_CAST(close AS DOUBLE) AS close,
-        TRY_CAST(volume AS DOUBLE) AS volume
-    FROM query_table($source)
-),
-validated AS (
-    SELECT
-        *,
-        CASE
-            WHEN malformed THEN 'malformed'
             WHEN opened_us IS NULL THEN 'bad_time'
             -- 2009-01-03, Bitcoin's first block: no supported asset traded before.
             WHEN opened_us < 1230940800000000 THEN 'implausible_time'
-            WHEN opened_us > $now_us THEN 'future'
-            WHEN opened_us + 60000000 > $now_us THEN 'still_forming'
+            WHEN opened_us > getvariable('now_us') THEN 'future'
+            WHEN opened_us + 60000000 > getvariable('now_us') THEN 'still_forming'
             WHEN opened_us % 60000000 <> 0 THEN 'off_minute'
+            WHEN absent THEN 'absent'
             WHEN open IS NULL OR high IS NULL OR low IS NULL OR close IS NULL OR volume IS NULL
                 OR NOT (isfinite(open) AND isfinite(high) AND isfinite(low) AND isfinite(close) AND isfinite(volume))
                 THEN 'not_a_number'
             WHEN least(open, high, low, close) <= 0 OR volume < 0 THEN 'not_positive'
             WHEN high < greatest(open, close, low) OR low > least(open, close) THEN 'bad_ohlc'
+            WHEN high > 4.5e9 OR volume > 1e18 THEN 'too_large'
         END AS reason
-    FROM typed
+    FROM numbered
 )
 SELECT
-    source_row, opened_us // 60000000 AS minute, open, high, low, close, volume, reason,
-    CASE
-        WHEN reason = 'malformed' THEN to_json({'text': replace(line, chr(0), '')})::VARCHAR
-        WHEN reason IS NOT NULL THEN to_json(row_raw)::VARCHAR
-    END AS raw
+    getvariable('first_position') + source_row - 1, getvariable('file_index'), source_row, opened_us // 60000000,
+    open, high, low, close, volume, unit, reason,
+    CASE WHEN reason <> 'absent' THEN to_json({
+        'opened': replace(opened::VARCHAR, chr(0), ''), 'open': open::VARCHAR, 'high': high::VARCHAR, 'low': low::VARCHAR,
+        'close': close::VARCHAR, 'volume': volume::VARCHAR
+    })::VARCHAR END
 FROM validated
 
--- name: insert_bars
-INSERT INTO bar SELECT minute, open, high, low, close, volume, $1, source_row FROM parsed WHERE reason IS NULL
+-- name: insert_rejected_lines
+-- DuckDB numbers lines from 1 and counts blank ones.
+INSERT INTO bar (position, file_index, source_row, reason, raw)
+SELECT NULL, getvariable('file_index'), line - $skipped,
+    CASE WHEN bool_or(error_type <> 'CAST') THEN 'malformed' WHEN bool_or(column_name = $time_column) THEN 'bad_time' ELSE 'not_a_number' END,
+    to_json({'text': replace(trim(any_value(csv_line), chr(13) || chr(10)), chr(0), '')})::VARCHAR
+FROM query_table($rejects)
+GROUP BY line
 
--- name: insert_quarantined
-INSERT INTO quarantined SELECT $1, source_row, reason, raw FROM parsed WHERE reason IS NOT NULL
+-- name: refused_rows
+SELECT position, source_row FROM bar WHERE file_index = $1 AND reason IS NOT NULL AND position IS NOT NULL ORDER BY source_row
 
--- name: quarantine_duplicates
-INSERT INTO quarantined
-SELECT file_index, source_row, 'duplicate',
-    to_json({'minute': make_timestamp(minute * 60000000), 'open': open, 'high': high, 'low': low, 'close': close, 'volume': volume})::VARCHAR
-FROM bar
-WHERE minute IN (SELECT minute FROM bar GROUP BY minute HAVING count(*) > 1)
-QUALIFY row_number() OVER (PARTITION BY minute ORDER BY file_index DESC, source_row DESC) > 1
+-- name: number_refused_rows
+UPDATE bar SET source_row = numbered_row.source_row FROM numbered_row WHERE numbered_row.position = bar.position
+
+-- name: create_digits
+-- Decimals that a price keeps: 8 at most, and so few that builds can compare all closes of a symbol exactly, even after
+-- a hundredfold rise.
+CREATE TEMP MACRO digits(price) AS CASE
+    WHEN price < 450 THEN 8 WHEN price < 4.5e3 THEN 7 WHEN price < 4.5e4 THEN 6 WHEN price < 4.5e5 THEN 5 WHEN price < 4.5e6 THEN 4
+    WHEN price < 4.5e7 THEN 3 ELSE 1
+END
+
+-- name: total_reasons
+SELECT reason, count(*) FROM bar GROUP BY reason ORDER BY reason
+
+-- name: rejected_rows
+SELECT source_row FROM bar WHERE file_index = $1 AND position IS NULL ORDER BY source_row
+
+-- name: count_rows
+SELECT count(*) FROM bar WHERE file_index = $1
+
+-- name: next_position
+SELECT coalesce(max(position) + 1, 0) FROM bar
+
+-- name: accepted_minutes
+SELECT minute FROM bar WHERE reason IS NULL ORDER BY position
+
+-- name: collect_shared_minutes
+-- Rows of minutes that several rows have, and whether it is the last minute of their file.
+CREATE OR REPLACE TEMP TABLE shared AS
+WITH last AS (SELECT file_index, max(minute) AS last_minute FROM bar WHERE reason IS NULL GROUP BY file_index)
+SELECT position, file_index, minute, open, high, low, close, volume, minute = last_minute AS is_last
+FROM bar JOIN last USING (file_index)
+WHERE reason IS NULL AND minute IN (SELECT minute FROM bar WHERE reason IS NULL GROUP BY minute HAVING count(*) > 1)
+
+-- name: supersede_last_bars
+-- A file that was written during a minute ends with an unfinished bar of it.
+UPDATE bar SET reason = 'duplicate'
+WHERE position IN (
+    SELECT position FROM shared
+    QUALIFY is_last AND count_if(NOT is_last) OVER (PARTITION BY minute) > 0
+        AND count(DISTINCT (open, high, low, close, volume)) OVER (PARTITION BY minute) > 1
+)
+
+-- name: skip_minutes
+UPDATE bar SET reason = 'archived' WHERE reason IS NULL AND minute >= $1 AND minute < $2
+
+-- name: contradiction
+SELECT minute, count(*) OVER (), list(DISTINCT file_index ORDER BY file_index)
+FROM bar WHERE reason IS NULL AND position IN (SELECT position FROM shared)
+GROUP BY minute HAVING count(DISTINCT (open, high, low, close, volume)) > 1
+ORDER BY minute LIMIT 1
 
 -- name: sort_bars
 CREATE TABLE sorted_bar AS
-SELECT row_number() OVER (ORDER BY minute) - 1 AS "position", minute, open, high, low, close, volume
-FROM bar
-WHERE NOT EXISTS (
-    SELECT 1 FROM quarantined
-    WHERE quarantined.reason = 'duplicate'
-        AND quarantined.file_index = bar.file_index AND quarantined.source_row = bar.source_row
-)
-ORDER BY minute
+SELECT row_number() OVER (ORDER BY minute) - 1 AS position, minute, open, high, low, close, volume
+FROM bar WHERE reason IS NULL ORDER BY minute
 
--- name: count_parsed
-SELECT count(*) FROM parsed
+-- name: view_bars
+CREATE VIEW sorted_bar AS SELECT position, minute, open, high, low, close, volume FROM bar WHERE reason IS NULL
 
--- name: count_bars
-SELECT count(*) FROM sorted_bar
-
--- name: count_quarantined
-SELECT count(*) FROM quarantined
+-- name: last_position
+SELECT coalesce(max(position), -1) FROM sorted_bar
 
 -- name: bar_block
 SELECT minute, open, high, low, close, volume FROM sorted_bar WHERE position >= $1 AND position < $2 ORDER BY position
 
--- name: quarantined_rows
-SELECT file_index, source_row, reason, raw FROM quarantined ORDER BY file_index, source_row
+-- name: closes_between
+SELECT minute, close FROM sorted_bar WHERE minute BETWEEN $1 AND $2 ORDER BY minute
 
--- name: quarantined_reasons
-SELECT reason, count(*) FROM quarantined GROUP BY reason ORDER BY reason
+-- name: quarantined_rows
+-- At most so many rows of each file and reason: one damaged file must not fill the table.
+SELECT file_index, source_row, reason,
+    coalesce(raw, to_json({
+        'opened': make_timestamp(minute::BIGINT * 60000000), 'open': open, 'high': high, 'low': low, 'close': close, 'volume': volume
+    })::VARCHAR) AS raw
+FROM bar WHERE reason IS NOT NULL AND reason NOT IN ('absent', 'repeated', 'archived')
+QUALIFY row_number() OVER (PARTITION BY file_index, reason ORDER BY source_row) <= $1
+ORDER BY file_index, source_row

@@ -41,8 +41,9 @@ def ingest_synthetic_bars(settings: Settings, symbol: str, days: int, seed: int,
 
 
 def ingest_files(symbol: str, paths: Sequence[Path], log: Log) -> None:
-    """Ingest price files."""
-    run_job("ingest_prices", symbol, {"price_history": {"paths": [str(path) for path in paths]}}, log)
+    """Ingest price files; archived months stay in the archive."""
+    config = {"paths": [str(path) for path in paths], "keep_archived": True}
+    run_job("ingest_prices", symbol, {"price_history": config}, log)
 
 
 def ingest_demo_prices(settings: Settings, database: Database, log: Log) -> list[str]:

@@ -26,8 +26,10 @@ def register_symbols(instance: dg.DagsterInstance, symbols: list[str]) -> None:
 
 def run_job(
     name: str, symbol: str, config: Mapping[str, Mapping[str, Any]] | None = None, log: Log = lambda _: None
-) -> str:
-    """Run a job for one symbol in this process, recorded on the instance of DAGSTER_HOME, and return the run's id.
+) -> dict[str, dict[str, Any]]:
+    """Run a job for one symbol in this process, recorded on the instance of DAGSTER_HOME.
+
+    Returns the metadata of each materialized asset.
 
     `config` is by asset. `log` gets a line for each finished step and failed check. Raises BuildError with the message
     of the failed step or check.
@@ -63,7 +65,13 @@ def run_job(
             log_event(event)
         if not result.success:
             raise BuildError(f"{symbol}: {_failure(result)} (run {run_id[:8]} in the Dagster UI)")
-    return run_id
+    return {
+        event.asset_key.to_user_string(): {
+            name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()
+        }
+        for event in result.all_events
+        if event.is_step_materialization and event.asset_key is not None
+    }
 
 
 def _progress_line(event: dg.DagsterEvent) -> str | None:

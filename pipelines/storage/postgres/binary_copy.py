@@ -13,6 +13,7 @@ from typing import LiteralString
 import numpy as np
 import numpy.typing as npt
 from psycopg import Copy, sql
+from psycopg.copy import QueuedLibpqWriter
 
 from pipelines.storage.postgres.connection import Connection
 
@@ -62,8 +63,12 @@ float8_array = partial(_array_column, 701, ">f8")
 
 @contextmanager
 def open_copy(connection: Connection, statement: LiteralString | sql.Composed) -> Iterator[Copy]:
-    """Run a binary COPY FROM STDIN; the caller writes the blocks of `encode_rows`."""
-    with connection.cursor().copy(statement) as copy:
+    """Run a binary COPY FROM STDIN; the caller writes the blocks of `encode_rows`.
+
+    A thread sends each block while the caller encodes the next one.
+    """
+    cursor = connection.cursor()
+    with cursor.copy(statement, writer=QueuedLibpqWriter(cursor)) as copy:
         copy.write(HEADER)
         yield copy
         copy.write(TRAILER)

@@ -85,6 +85,12 @@ def archive_month(connection: Connection, folder: Path, month: StoredMonth) -> A
     return made
 
 
+def archived_months(folder: Path, symbol: str) -> list[tuple[datetime, datetime]]:
+    """Ranges [first, after) of a symbol's archived months, UTC, by the names of its files."""
+    stems = sorted(path.stem for path in (folder / symbol).glob(f"{symbol.lower()}_1m_????-??.parquet"))
+    return [_span(date.fromisoformat(f"{stem[-7:]}-01")) for stem in stems]
+
+
 def _span(month: date) -> tuple[datetime, datetime]:
     first = datetime(month.year, month.month, 1, tzinfo=UTC)
     return first, datetime(month.year + month.month // 12, month.month % 12 + 1, 1, tzinfo=UTC)

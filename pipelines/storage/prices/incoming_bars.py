@@ -3,14 +3,18 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import LiteralString
 
 import numpy as np
+from psycopg import sql
+from psycopg.rows import class_row
 
-from pipelines.domain.prices.bars import BarBlock, QuarantinedRow
+from pipelines.domain.prices.bars import BarBlock, Floats, Ints, QuarantinedRow
 from pipelines.storage.postgres.binary_copy import (
     encode_rows,
     float8,
+    minutes_of_timestamptz,
     open_copy,
     text_constant,
     timestamptz_of_minutes,
@@ -18,7 +22,7 @@ from pipelines.storage.postgres.binary_copy import (
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.postgres.locks import lock_symbol
 from pipelines.storage.postgres.statements import Statements, read_rows, read_value
-from pipelines.storage.prices.history import analyze_symbol
+from pipelines.storage.prices.history import analyze_symbol, read_arrays
 
 SQL = Statements(__name__)
 
@@ -28,12 +32,14 @@ class Comparison:
     """Incoming bars compared with the stored ones.
 
     `inserted`: new minutes; `corrected`: minutes with other values; `conflicting_closes`: minutes with another close;
+    `mean_log_difference`: of these, mean of |log(incoming close / stored close)|;
     `total`: all incoming bars; `first_changed_at`: first minute inserted or corrected, aware UTC.
     """
 
     inserted: int
     corrected: int
     conflicting_closes: int
+    mean_log_difference: float
     total: int
     first_changed_at: datetime | None
 
@@ -43,17 +49,48 @@ class Comparison:
         return self.total - self.inserted
 
 
-def begin(connection: Connection, symbol: str) -> bool:
-    """Create the symbol's partitions, lock out its other ingestions until commit, and return whether it has bars."""
-    connection.execute(SQL["create_symbol_partitions"], [symbol])
-    connection.commit()  # otherwise other symbols' ingestions would wait for this one
+@dataclass(frozen=True)
+class StoredClose:
+    """A stored bar's minute (UTC) and close in USD."""
+
+    opened_at: datetime
+    close: float
+
+
+@dataclass(frozen=True)
+class StoredRange:
+    """A symbol and the minutes of its first and last bar, UTC."""
+
+    symbol: str
+    first_bar_at: datetime
+    last_bar_at: datetime
+
+
+class Stored(Enum):
+    """What is stored of a symbol."""
+
+    NOTHING = "no table"
+    NO_BARS = "a table without bars"
+    BARS = "bars"
+
+
+def begin(connection: Connection, symbol: str) -> Stored:
+    """Lock out the symbol's other ingestions until commit; `insert_first` has to follow unless there are bars."""
+    if read_value(connection, SQL["begin_first_load"], [symbol]):
+        return Stored.NOTHING
+    connection.commit()  # otherwise the symbol's other writers would wait for this one
     lock_symbol(connection, "strikecast.ingest", symbol)
-    return bool(read_value(connection, SQL["has_bars"], [symbol]))
+    return Stored.BARS if read_value(connection, SQL["has_bars"], [symbol]) else Stored.NO_BARS
 
 
-def insert_first(connection: Connection, symbol: str, blocks: Iterable[BarBlock]) -> None:
-    """Store the bars of a symbol without bars."""
-    _copy(connection, SQL["copy_price_history_in"], symbol, blocks)
+def insert_first(connection: Connection, symbol: str, blocks: Iterable[BarBlock], stored: Stored) -> None:
+    """Store the first bars of a symbol, and create its partitions if it has none."""
+    if stored is Stored.NO_BARS:
+        _copy(connection, SQL["copy_price_history_in"], symbol, blocks)
+        return
+    table = sql.Identifier("historical_data", f"price_history_{symbol.lower()}")
+    _copy(connection, sql.SQL(SQL["copy_first_bars_in"]).format(table=table), symbol, blocks)
+    connection.execute(SQL["finish_first_load"], [symbol])
 
 
 def compare(connection: Connection, symbol: str, blocks: Iterable[BarBlock]) -> Comparison:
@@ -68,6 +105,23 @@ def best_shift(connection: Connection, symbol: str) -> tuple[int, float]:
     """The shift in hours for which most of the incoming closes equal the stored ones, and the equal share."""
     row = connection.execute(SQL["best_shift_of_incoming"], [symbol]).fetchone()
     return (0, 0.0) if row is None else (row[0], float(row[1]))
+
+
+def nearest_close(connection: Connection, symbol: str, first: datetime, last: datetime) -> StoredClose | None:
+    """The stored close nearest to the range [first, last]; None when a bar is stored within it."""
+    with connection.cursor(row_factory=class_row(StoredClose)) as cursor:
+        return cursor.execute(SQL["nearest_close"], {"symbol": symbol, "first": first, "last": last}).fetchone()
+
+
+def symbols_between(connection: Connection, symbol: str, first: datetime, last: datetime) -> list[StoredRange]:
+    """Other symbols with bars in the range, and the range of all of their bars."""
+    return read_rows(connection, StoredRange, SQL["symbols_between"], {"symbol": symbol, "first": first, "last": last})
+
+
+def closes_between(connection: Connection, symbol: str, first: datetime, last: datetime) -> tuple[Ints, Floats]:
+    """Minutes and closes of a symbol's bars in a range, oldest first."""
+    found = read_arrays(connection, SQL["closes_between"], [symbol, first, last], (">i8", ">f8"))
+    return minutes_of_timestamptz(found[0]), found[1].astype(np.float64)
 
 
 def merge(connection: Connection) -> None:
@@ -92,13 +146,15 @@ def record(
     started_at: datetime,
     first_changed_at: datetime | None,
 ) -> None:
-    """Record an ingestion. `counts`: rows_read, inserted, corrected, unchanged, quarantined."""
+    """Record an ingestion. `counts`: rows_read and its parts, by the names of the columns of ops.ingestion."""
     analyze_symbol(connection, symbol)
     times = {"started_at": started_at, "first_changed_at": first_changed_at}
     connection.execute(SQL["record_ingestion"], {"symbol": symbol, "files": list(files), **counts, **times})
 
 
-def _copy(connection: Connection, statement: LiteralString, symbol: str, blocks: Iterable[BarBlock]) -> None:
+def _copy(
+    connection: Connection, statement: LiteralString | sql.Composed, symbol: str, blocks: Iterable[BarBlock]
+) -> None:
     with open_copy(connection, statement) as copy:
         for block in blocks:
             columns = [text_constant(symbol, len(block.minutes)), timestamptz_of_minutes(block.minutes)]

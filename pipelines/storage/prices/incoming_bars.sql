@@ -1,11 +1,17 @@
--- name: create_symbol_partitions
-SELECT historical_data.create_symbol_partitions(%s)
+-- name: begin_first_load
+SELECT historical_data.begin_first_load(%s)
 
 -- name: has_bars
 SELECT EXISTS (SELECT 1 FROM historical_data.price_history WHERE symbol = %s)
 
 -- name: copy_price_history_in
 COPY historical_data.price_history (symbol, opened_at, open, high, low, close, volume) FROM STDIN (FORMAT binary)
+
+-- name: copy_first_bars_in
+COPY {table} (symbol, opened_at, open, high, low, close, volume) FROM STDIN (FORMAT binary)
+
+-- name: finish_first_load
+SELECT historical_data.finish_first_load(%s)
 
 -- name: create_incoming_bar
 CREATE TEMPORARY TABLE incoming_bar (LIKE historical_data.price_history, PRIMARY KEY (opened_at)) ON COMMIT DROP
@@ -24,6 +30,7 @@ SELECT count(*) FILTER (WHERE stored.symbol IS NULL) AS inserted,
             IS DISTINCT FROM (incoming.open, incoming.high, incoming.low, incoming.close, incoming.volume)
     ) AS corrected,
     count(*) FILTER (WHERE stored.close IS DISTINCT FROM incoming.close AND stored.symbol IS NOT NULL) AS conflicting_closes,
+    coalesce(avg(abs(ln(incoming.close / stored.close))) FILTER (WHERE stored.close <> incoming.close), 0) AS mean_log_difference,
     count(*) AS total,
     min(incoming.opened_at) FILTER (
         WHERE (stored.open, stored.high, stored.low, stored.close, stored.volume)
@@ -42,6 +49,35 @@ JOIN historical_data.price_history AS stored
 GROUP BY shift.hours
 ORDER BY agreeing DESC, abs(shift.hours)
 LIMIT 1
+
+-- name: nearest_close
+SELECT opened_at, close
+FROM (
+    (SELECT opened_at, close FROM historical_data.price_history
+     WHERE symbol = %(symbol)s AND opened_at < %(first)s ORDER BY opened_at DESC LIMIT 1)
+    UNION ALL
+    (SELECT opened_at, close FROM historical_data.price_history
+     WHERE symbol = %(symbol)s AND opened_at > %(last)s ORDER BY opened_at LIMIT 1)
+) AS neighbour
+WHERE NOT EXISTS (
+    SELECT 1 FROM historical_data.price_history
+    WHERE symbol = %(symbol)s AND opened_at BETWEEN %(first)s AND %(last)s
+)
+ORDER BY greatest(%(first)s - opened_at, opened_at - %(last)s) LIMIT 1
+
+-- name: symbols_between
+SELECT symbol, min(opened_at) AS first_bar_at, max(opened_at) AS last_bar_at
+FROM historical_data.price_history
+WHERE symbol <> %(symbol)s
+GROUP BY symbol
+HAVING min(opened_at) <= %(last)s AND max(opened_at) >= %(first)s
+
+-- name: closes_between
+SELECT array_agg(opened_at), array_agg(close)
+FROM (
+    SELECT opened_at, close FROM historical_data.price_history
+    WHERE symbol = %s AND opened_at BETWEEN %s AND %s ORDER BY opened_at
+) AS bar
 
 -- name: merge_incoming_bars
 INSERT INTO historical_data.price_history AS stored (symbol, opened_at, open, high, low, close, volume)
@@ -70,8 +106,9 @@ ON CONFLICT (symbol, file_sha256, source_row) DO NOTHING
 
 -- name: record_ingestion
 INSERT INTO ops.ingestion (
-    symbol, files, rows_read, inserted, corrected, unchanged, quarantined, started_at, first_changed_at
+    symbol, files, rows_read, inserted, corrected, unchanged, quarantined, absent, repeated, archived,
+    started_at, first_changed_at
 ) VALUES (
-    %(symbol)s, %(files)s, %(rows_read)s, %(inserted)s, %(corrected)s, %(unchanged)s, %(quarantined)s, %(started_at)s,
-    %(first_changed_at)s
+    %(symbol)s, %(files)s, %(rows_read)s, %(inserted)s, %(corrected)s, %(unchanged)s, %(quarantined)s, %(absent)s,
+    %(repeated)s, %(archived)s, %(started_at)s, %(first_changed_at)s
 )

@@ -48,6 +48,13 @@ BACKENDS = (
 Rows = list[tuple[Any, ...]]
 
 
+@pytest.fixture(autouse=True)
+def _no_bars(database: Database) -> None:
+    """Remove the bars of other tests, which are the same under other symbols."""
+    with database.connect("test", Role.PIPELINE) as connection:
+        connection.execute("DELETE FROM historical_data.price_history")
+
+
 def text_of(bars: pl.DataFrame, *, shift_hours: int = 0) -> str:
     return bars.with_columns(pl.from_epoch((pl.col("time") + shift_hours * 60) * 60)).write_csv()
 
@@ -143,13 +150,13 @@ def test_a_file_in_another_time_zone_is_rejected_unless_corrections_are_accepted
 
 
 def test_a_file_of_another_symbol_is_rejected_without_a_time_shift_hint(database: Database, tmp_path: Path) -> None:
-    ingest(database, "OTHER", [written(tmp_path, "btc.csv", text_of(BARS))], NOW)
+    ingest(database, "OTHER", [written(tmp_path, "stored.csv", text_of(BARS))], NOW)
     before = state(database, "OTHER")
     doubled = BARS.with_columns(pl.col("open", "high", "low", "close") * 2)
     with pytest.raises(
         PriceFileError, match=r"contradicts 1,440 of the 1,440 stored OTHER closes it overlaps; nothing"
     ):
-        ingest(database, "OTHER", [written(tmp_path, "eth.csv", text_of(doubled))], NOW)
+        ingest(database, "OTHER", [written(tmp_path, "doubled.csv", text_of(doubled))], NOW)
     assert state(database, "OTHER") == before
 
 
@@ -234,10 +241,10 @@ def test_the_counts_of_a_report_add_up_and_are_recorded(database: Database, tmp_
     ingest(database, "SUM", [written(tmp_path, "first.csv", text_of(BARS[:600]))], NOW)
     text = text_of(BARS[500:700]) + text_of(BARS[699:700]).splitlines()[1] + "\njunk\n,1,1,1,1,1\n"
     report = ingest(database, "SUM", [written(tmp_path, "second.csv", text)], NOW)
-    assert counts(report) == (100, 0, 100, 3)
-    assert report.rows_read == sum(counts(report)) == len(text.splitlines()) - 1
-    assert report.reasons == {"bad_time": 1, "duplicate": 1, "malformed": 1}
-    assert state(database, "SUM")[1] == [(600, 600, 0, 0, 0, ["first.csv"]), (203, 100, 0, 100, 3, ["second.csv"])]
+    assert counts(report) == (100, 0, 100, 2)
+    assert report.rows_read == sum(counts(report)) + report.repeated == len(text.splitlines()) - 1
+    assert report.reasons == {"bad_time": 1, "malformed": 1}
+    assert state(database, "SUM")[1] == [(600, 600, 0, 0, 0, ["first.csv"]), (203, 100, 0, 100, 2, ["second.csv"])]
     quarantined = "SELECT reason, count(*) FROM historical_data.quarantined_bar WHERE symbol = 'SUM' GROUP BY reason"
     assert dict(rows(database, quarantined)) == report.reasons
     with database.connect("test", Role.READER) as connection:
@@ -258,7 +265,7 @@ def test_a_quarantined_row_keeps_its_reason_and_text(database: Database, tmp_pat
     assert [row[:3] for row in found] == [(3, "malformed", "odd.csv"), (4, "not_a_number", "odd.csv")]
     assert {row[3] for row in found} == {hashlib.sha256(path.read_bytes()).hexdigest()}
     assert found[0][4]["text"] == "j\xfcnk \\ \t x"
-    assert {"high": "\\N", "close": "é", "volume": "'"}.items() <= found[1][4].items()
+    assert found[1][4]["text"] == "2025-02-19 00:00:00,1,\\N,\\u0000,é,'"
 
 
 def test_concurrent_ingestions_of_one_file_store_it_once(database: Database, tmp_path: Path) -> None:

@@ -27,14 +27,16 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.fixture(autouse=True)
-def hourly(database: Database) -> None:
-    """Hourly bars of BTC from January to mid June, with momentum."""
+def one_an_hour(database: Database) -> None:
+    """One bar in each hour, at varying minutes, of BTC from January to mid June, with momentum."""
     with database.connect("test", None) as connection:
         connection.execute("SELECT historical_data.create_symbol_partitions('BTC')")
         connection.execute("TRUNCATE historical_data.price_history, historical_data.momentum")
         connection.execute(
-            "INSERT INTO historical_data.price_history SELECT 'BTC', at, 100 + random(), 102, 99, 100.5, 0.1 "
-            "FROM generate_series('2025-01-01Z'::timestamptz, '2025-06-14 23:00Z', '1 hour') AS at"
+            "INSERT INTO historical_data.price_history "
+            "SELECT 'BTC', at + make_interval(mins => mod(number * 7, 60)::integer), round((100 + random())::numeric, 2)::float8, 102, 99, 100.5, 0.1 "
+            "FROM generate_series('2025-01-01Z'::timestamptz, '2025-06-14 23:00Z', '1 hour') "
+            "WITH ORDINALITY AS hour (at, number)"
         )
         connection.execute(
             "INSERT INTO historical_data.momentum SELECT symbol, opened_at, 0.1, 1 FROM historical_data.price_history"
@@ -86,11 +88,13 @@ def test_archived_months_can_be_ingested_and_archived_again(database: Database, 
 def test_a_file_keeps_bars_that_the_table_lacks_and_takes_corrections(database: Database, settings: Settings) -> None:
     run(settings, database, NOW)
     with database.connect("test", None) as connection:
-        connection.execute("INSERT INTO historical_data.price_history VALUES ('BTC', '2025-01-05Z', 50, 60, 40, 55, 7)")
+        connection.execute(
+            "INSERT INTO historical_data.price_history VALUES ('BTC', '2025-01-05 00:19Z', 50, 60, 40, 55, 7)"
+        )
     (month,) = run(settings, database, NOW).months
     assert (month.rows, month.removed) == (JANUARY, 1)
     frame = pl.read_parquet(month.file)
-    assert frame.filter(pl.col("timestamp") == datetime(2025, 1, 5, tzinfo=UTC))["close"].to_list() == [55.0]
+    assert frame.filter(pl.col("timestamp") == datetime(2025, 1, 5, 0, 19, tzinfo=UTC))["close"].to_list() == [55.0]
 
 
 def test_a_query_covers_database_and_archive_and_counts_every_bar_once(database: Database, settings: Settings) -> None:

@@ -1,91 +1,38 @@
 """Reading price files: every row becomes a bar or is quarantined with a reason, or the file is rejected."""
 
 import gzip
-import io
 import json
 import random
-import zipfile
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_price_files import (
+    FIRST,
+    HEADER,
+    KLINE_END,
+    MS,
+    NOW,
+    QUOTED,
+    START,
+    THREE,
+    Staged,
+    bar,
+    iso,
+    padded,
+    stage,
+    table,
+    written,
+    zipped,
+)
 
 from pipelines.errors import PriceFileError
-from pipelines.ingestion.price_files import BLOCK_ROWS, REASONS, QuarantinedRow, stage_price_files
-
-NOW = datetime(2025, 1, 1, 12, 0, 30, tzinfo=UTC)
-START = datetime(2024, 12, 30, 23, 58, tzinfo=UTC)
-FIRST = int(START.timestamp())
-HEADER = "timestamp,open,high,low,close,volume"
-KLINE_END = ",1735603259999,123.4,12,1.0,2.0,0"
-
-
-def iso(k: int) -> str:
-    return f"{START + timedelta(minutes=k):%Y-%m-%d %H:%M:%S}"
-
-
-def bar(k: int) -> str:
-    """Values of bar k, identified by its close."""
-    return f"100,110,90,{105 + k},1.5"
-
-
-def table(times: Sequence[str], header: str = HEADER, end: str = "") -> str:
-    lines = [*([header] if header else []), *(f"{time},{bar(k)}{end}" for k, time in enumerate(times))]
-    return "\n".join(lines) + "\n"
-
-
-THREE = table([iso(k) for k in range(3)])
-QUOTED = "".join(",".join(f'"{field}"' for field in line.split(",")) + "\n" for line in THREE.splitlines())
-MS = [str((FIRST + 60 * k) * 1000) for k in range(3)]
-
-
-@dataclass(frozen=True)
-class Staged:
-    """Bars and quarantined rows of some files."""
-
-    minutes: list[int]
-    closes: list[float]
-    quarantined: list[QuarantinedRow]
-
-    @property
-    def rows(self) -> list[tuple[int, str]]:
-        return [(row.source_row, row.reason) for row in self.quarantined]
-
-
-def stage(*paths: Path, now: datetime = NOW, memory_limit: str = "1GB") -> Staged:
-    with stage_price_files(paths, now, memory_limit=memory_limit) as bars:
-        blocks, quarantined = list(bars.blocks()), list(bars.quarantined_rows())
-        assert sum(len(block.minutes) for block in blocks) == bars.accepted
-        assert all(block.values.shape == (5, len(block.minutes)) for block in blocks)
-        assert sum(bars.reasons().values()) == len(quarantined) == bars.quarantined
-        minutes = [minute for block in blocks for minute in block.minutes.tolist()]
-        return Staged(minutes, [close for block in blocks for close in block.values[3].tolist()], quarantined)
-
-
-def written(folder: Path, name: str, content: bytes | str) -> Path:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def zipped(members: Mapping[str, bytes | str]) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return packed.getvalue()
-
-
-def flipped(content: bytes, at: int, bits: int = 0xFF) -> bytes:
-    return content[:at] + bytes([content[at] ^ bits]) + content[at:][1:]
-
+from pipelines.ingestion.price_files import BLOCK_ROWS, REASONS, stage_price_files
+from pipelines.ingestion.understanding import Expectation
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 TIME_COLUMNS = ("time", "open_time", "Open time", "DATE", "datetime", "Unix Timestamp", "opened_at")
@@ -153,11 +100,12 @@ def test_parquet_is_detected_by_content_and_read_with_any_column_types(tmp_path:
 
 
 def test_nan_and_null_in_parquet_are_quarantined(tmp_path: Path) -> None:
-    frame(close=[105.0, float("nan"), None]).write_parquet(tmp_path / "btc.parquet")
-    found = stage(tmp_path / "btc.parquet")
-    assert found.closes == [105.0]
-    assert found.rows == [(2, "not_a_number"), (3, "not_a_number")]
-    assert json.loads(found.quarantined[0].raw)["close"] == "nan"
+    for number, close in enumerate((float("nan"), None)):
+        frame(close=[105.0, close, 107.0]).write_parquet(tmp_path / f"{number}.parquet")
+        found = stage(tmp_path / f"{number}.parquet")
+        assert found.closes == [105.0, 107.0]
+        assert found.rows == [(2, "not_a_number")]
+        assert json.loads(found.quarantined[0].raw)["close"] == ("nan" if close else None)
 
 
 PACKED = {
@@ -181,7 +129,8 @@ def test_all_price_files_of_a_folder_are_read(tmp_path: Path) -> None:
     written(tmp_path, "d/c.zip", zipped({"m.csv": table([iso(6)])}))
     written(tmp_path, "E.CSV", table([iso(7)]))
     written(tmp_path, "notes.txt", "no prices")
-    with stage_price_files([tmp_path], NOW) as bars:
+    with stage_price_files([tmp_path], NOW, Expectation("BTC")) as bars:
+        assert [name for name, _ in bars.skipped] == ["notes.txt"]
         assert sorted(source.name for source in bars.sources) == ["E.CSV", "a.parquet", "b.csv", "c.zip/m.csv"]
         assert bars.accepted == 6
 
@@ -231,7 +180,8 @@ def test_a_row_with_invalid_values_is_quarantined_with_its_reason(tmp_path: Path
     found = stage(written(tmp_path, "btc.csv", f"{HEADER}\n{iso(0)},{values}\n{iso(1)},{bar(1)}\n"))
     assert found.rows == ([] if reason is None else [(1, reason)])
     assert len(found.minutes) == 2 - len(found.rows)
-    assert all(values.split(",")[-1] in row.raw and row.file_name == "btc.csv" for row in found.quarantined)
+    kept = "null" if defect == "no volume" else values.split(",")[-1]
+    assert all(kept in row.raw and row.file_name == "btc.csv" for row in found.quarantined)
 
 
 @pytest.mark.parametrize("time", TIMES)
@@ -240,20 +190,29 @@ def test_a_row_with_an_invalid_time_is_quarantined_with_its_reason(tmp_path: Pat
     assert [reason for _, reason in found.rows] == [reason for reason in [TIMES[time]] if reason]
 
 
-def test_seconds_among_milliseconds_are_quarantined(tmp_path: Path) -> None:
-    found = stage(written(tmp_path, "btc.csv", table([*MS, str(FIRST + 300), "-1", "1e300", "NaN"], "")))
-    assert found.closes == [105.0, 106.0, 107.0]
-    assert found.rows == [(4, "implausible_time"), (5, "implausible_time"), (6, "bad_time"), (7, "bad_time")]
+@pytest.mark.parametrize(("time", "reason"), [("-1", "implausible_time"), ("1e300", "bad_time"), ("NaN", "bad_time")])
+def test_a_number_that_is_no_time_is_quarantined_and_units_may_be_mixed(tmp_path: Path, time: str, reason: str) -> None:
+    found = stage(written(tmp_path, "btc.csv", table([*MS, str(FIRST + 180), time], "")))
+    assert found.closes == [105.0, 106.0, 107.0, 108.0]
+    assert found.rows == [(5, reason)]
 
 
-def test_the_last_row_of_the_last_file_wins_for_a_repeated_minute(tmp_path: Path) -> None:
-    first = written(tmp_path, "z.csv", table([iso(1), iso(0), iso(1)]))
-    second = written(tmp_path, "a.csv", f"{HEADER}\n{iso(0)},100,110,90,109,1.5\n")
-    found = stage(first, second)
-    assert found.closes == [109.0, 107.0]
-    assert found.rows == [(1, "duplicate"), (2, "duplicate")]
-    assert {row.file_name for row in found.quarantined} == {"z.csv"}
-    assert json.loads(found.quarantined[1].raw)["close"] == 106.0
+def test_a_minute_with_two_bars_that_disagree_refuses_the_files(tmp_path: Path) -> None:
+    with pytest.raises(PriceFileError, match="z.csv: it has several bars that disagree for 1 minutes"):
+        stage(written(tmp_path, "z.csv", table([iso(1), iso(0), iso(1)])))
+    first = written(tmp_path, "a.csv", table([iso(0), iso(1), iso(2)]))
+    second = written(tmp_path, "b.csv", f"{HEADER}\n{iso(1)},100,110,90,109,1.5\n{iso(3)},100,110,90,109,1.5\n")
+    with pytest.raises(PriceFileError, match="a.csv and b.csv: the bars of 1 minutes disagree"):
+        stage(first, second)
+
+
+def test_the_unfinished_last_bar_of_a_file_is_replaced_by_another_files_bar(tmp_path: Path) -> None:
+    first = written(tmp_path, "a.csv", table([iso(0), iso(1), iso(2)]))
+    second = written(tmp_path, "b.csv", f"{HEADER}\n{iso(2)},100,110,90,109,1.5\n{iso(3)},100,110,90,109,1.5\n")
+    found = stage(second, first)
+    assert found.closes == [105.0, 106.0, 109.0, 109.0]
+    assert found.rows == [(3, "duplicate")]
+    assert json.loads(found.quarantined[0].raw)["close"] == 107.0
 
 
 @settings(deadline=None, max_examples=40)
@@ -261,16 +220,12 @@ def test_the_last_row_of_the_last_file_wins_for_a_repeated_minute(tmp_path: Path
 def test_every_row_is_a_sorted_bar_or_quarantined_under_its_row_number(
     tmp_path_factory: pytest.TempPathFactory, kinds: list[tuple[str, int]]
 ) -> None:
-    lines = [f"{iso(k)},{ROWS[kind][0]}" for kind, k in [*kinds, ("good", 20)]]
-    quarantined = [(row, reason) for row, (kind, _) in enumerate(kinds, 1) if (reason := ROWS[kind][1])]
-    latest: dict[int, int] = {}
-    for row, (kind, k) in enumerate([*kinds, ("good", 20)], 1):
-        if kind == "good":
-            quarantined += [(latest[k], "duplicate")] if k in latest else []
-            latest[k] = row
-    found = stage(written(tmp_path_factory.mktemp("rows"), "btc.csv", "\n".join([HEADER, *lines])))
-    assert found.rows == sorted(quarantined)
-    assert found.minutes == [FIRST // 60 + k for k in sorted(latest)]
+    text = "\n".join([HEADER, *(f"{iso(k)},{ROWS[kind][0]}" for kind, k in kinds), ""])
+    good = {k for kind, k in kinds if kind == "good"}
+    found = stage(written(tmp_path_factory.mktemp("rows"), "btc.csv", padded(text, 4_000)))
+    assert found.rows == [(row, reason) for row, (kind, _) in enumerate(kinds, 1) if (reason := ROWS[kind][1])]
+    assert found.minutes[4_000:] == [FIRST // 60 + k for k in sorted(good)]
+    assert len(found.minutes) == 4_000 + len(good)
 
 
 NOISE = st.text(st.characters(codec="utf-8", exclude_characters='\r\n"'), max_size=12)
@@ -281,13 +236,17 @@ NOISE = st.text(st.characters(codec="utf-8", exclude_characters='\r\n"'), max_si
 def test_no_row_is_lost_for_any_field_content(
     tmp_path_factory: pytest.TempPathFactory, damage: list[tuple[int, str]]
 ) -> None:
-    lines = [f"{iso(0)},{bar(0)}"]
+    lines: list[str] = []
     for k, (field, noise) in enumerate(damage, 1):
         fields = [iso(k), *bar(k).split(",")]
         fields[field] = noise
         lines.append(",".join(fields))
-    found = stage(written(tmp_path_factory.mktemp("noise"), "btc.csv", "\n".join([HEADER, *lines])))
-    assert len(found.minutes) + len(found.quarantined) == len(lines)
+    text = padded("\n".join([HEADER, *lines, ""]))
+    try:
+        found = stage(written(tmp_path_factory.mktemp("noise"), "btc.csv", text))
+    except PriceFileError:  # a damaged time may meet another row's minute
+        return
+    assert len(found.minutes) + len(found.quarantined) == 2_000 + len(lines)
     assert len({row.source_row for row in found.quarantined}) == len(found.quarantined)
     assert all(row.reason in REASONS and isinstance(json.loads(row.raw), dict) for row in found.quarantined)
 
@@ -295,15 +254,13 @@ def test_no_row_is_lost_for_any_field_content(
 def test_a_quarantined_row_with_an_escape_sequence_stays_readable(tmp_path: Path) -> None:
     found = stage(written(tmp_path, "btc.csv", f"{THREE}{iso(3)},\\u0000,110,90,105,1\n"))
     assert found.rows == [(4, "not_a_number")]
-    assert json.loads(found.quarantined[0].raw)["high"] == "110"
+    assert json.loads(found.quarantined[0].raw)["text"] == f"{iso(3)},\\u0000,110,90,105,1"
 
 
 def test_blank_lines_do_not_shift_row_numbers(tmp_path: Path) -> None:
-    lines = [HEADER, f"{iso(0)},{bar(0)}", "", f"{iso(1)},x,1,1,1,1", "junk", f"{iso(2)},x,1,1,1,1"]
-    assert stage(written(tmp_path, "btc.csv", "\n".join(lines))).rows in (
-        [(2, "not_a_number"), (3, "malformed"), (4, "not_a_number")],  # blank lines are not rows
-        [(3, "not_a_number"), (4, "malformed"), (5, "not_a_number")],  # or they count as rows
-    )
+    lines = [HEADER, f"{iso(0)},{bar(0)}", "", f"{iso(1)},x,1,1,1,1", "junk", f"{iso(2)},100,80,90,105,1"]
+    rows = [(3, "not_a_number"), (4, "malformed"), (5, "bad_ohlc")]  # as a text editor counts lines after the header
+    assert stage(written(tmp_path, "btc.csv", "\n".join(lines))).rows == rows
 
 
 def test_an_unclosed_quote_does_not_swallow_rows(tmp_path: Path) -> None:
@@ -311,62 +268,6 @@ def test_an_unclosed_quote_does_not_swallow_rows(tmp_path: Path) -> None:
     with suppress(PriceFileError):  # rejecting the whole file is also correct
         found = stage(written(tmp_path, "btc.csv", text))
         assert len(found.minutes) + len(found.quarantined) == 20
-
-
-BIG = table([iso(k) for k in range(-4000, 0)]).encode()
-PACKED_BIG, ZIPPED_BIG = gzip.compress(BIG), zipped({"m.csv": BIG})
-ENCRYPTED = flipped(flipped(ZIPPED_BIG, 6, 1), ZIPPED_BIG.index(b"PK\x01\x02") + 8, 1)
-UNREADABLE: dict[str, bytes | str] = {
-    "empty.csv": "",
-    "blank.csv": " \n\n",
-    "header only.csv": HEADER + "\n",
-    "binary.csv": bytes(range(256)) * 9,
-    "zeros.csv": bytes(5000),
-    "prose.csv": "Lorem ipsum\ndolor sit amet\n",
-    "prose with commas.csv": "a word, and, some, more, and, one\nx\n",
-    "no close.csv": THREE.replace("close", "clothes"),
-    "no time.csv": THREE.replace("timestamp", "id"),
-    "five columns.csv": "\n".join(line.rsplit(",", 1)[0] for line in THREE.splitlines()),
-    "empty.csv.gz": "",
-    "of nothing.csv.gz": gzip.compress(b""),
-    "no gzip.csv.gz": THREE,
-    "cut early.csv.gz": PACKED_BIG[:30],
-    "cut.csv.gz": PACKED_BIG[: len(PACKED_BIG) // 2],
-    "cut by 4.csv.gz": PACKED_BIG[:-4],
-    "damaged early.csv.gz": flipped(PACKED_BIG, 30),
-    "damaged.csv.gz": flipped(PACKED_BIG, len(PACKED_BIG) // 2),
-    "wrong checksum.csv.gz": flipped(PACKED_BIG, -6),
-    "no zip.zip": THREE,
-    "cut.zip": ZIPPED_BIG[:2000],
-    "no csv.zip": zipped({"m.txt": THREE}),
-    "empty.zip": zipped({}),
-    "empty member.zip": zipped({"m.csv": ""}),
-    "encrypted.zip": ENCRYPTED,
-    "damaged.zip": flipped(ZIPPED_BIG, 60),
-    "damaged later.zip": flipped(ZIPPED_BIG, 3000),
-    "text.parquet": THREE,
-    "cut.parquet": b"PAR1" + bytes(99),
-}
-
-
-def assert_rejected(path: Path, name: str) -> None:
-    with pytest.raises(PriceFileError) as raised:
-        stage(path)
-    message = str(raised.value)
-    assert name in message
-    assert "nothing was stored" in message
-    assert "\n" not in message
-
-
-@pytest.mark.parametrize("name", UNREADABLE)
-def test_an_unreadable_file_is_rejected_with_one_line(tmp_path: Path, name: str) -> None:
-    assert_rejected(written(tmp_path, name, UNREADABLE[name]), name)
-
-
-def test_a_missing_file_and_an_empty_folder_are_rejected_with_one_line(tmp_path: Path) -> None:
-    assert_rejected(tmp_path / "missing.csv", "missing.csv")
-    (tmp_path / "empty").mkdir()
-    assert_rejected(tmp_path / "empty", "empty")
 
 
 @pytest.mark.slow

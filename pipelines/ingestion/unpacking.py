@@ -1,0 +1,181 @@
+"""Find and unpack price files: folders, zip archives, gzip, zstd, and text in UTF-16."""
+
+import codecs
+import gzip
+import hashlib
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import zstandard
+
+from pipelines.errors import PriceFileError
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
+SUFFIXES = (*TEXT_SUFFIXES, *JSON_SUFFIXES, ".parquet", ".feather", ".gz", ".zst", ".zip")
+GZIP, ZSTD, ZIP, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"PAR1"
+ARROW_FILE, FEATHER_1 = b"ARROW1", b"FEA1"
+#: An archive may contain compressed files, but no archive within an archive within an archive.
+MAX_DEPTH = 3
+SAMPLE_BYTES = 65_536
+_ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+@dataclass(frozen=True)
+class PriceFile:
+    """An unpacked file.
+
+    `path`: UTF-8 text, JSON or Parquet, under a name without special characters, because DuckDB treats `*` and `[` as
+    patterns. `name`: as the user knows it, members of archives as `archive.zip/member.csv`. `sha256`: of the file as it
+    was found. `is_selected`: found in a folder or archive rather than named by the user. `kind`: text, json or parquet.
+    """
+
+    path: Path
+    name: str
+    sha256: str
+    is_selected: bool
+    kind: str
+
+    @property
+    def own_name(self) -> str:
+        """The last part of `name`."""
+        return self.name.rsplit("/", maxsplit=1)[-1]
+
+
+def find_price_files(paths: Sequence[Path], scratch: Path) -> Iterator[PriceFile]:
+    """The price files of files and folders, folders sorted by name, unpacked into `scratch`.
+
+    Raises PriceFileError when a path is missing, empty, damaged or of an unknown kind.
+    """
+    for path in paths:
+        if path.is_dir():
+            found = sorted(child for child in path.rglob("*") if child.is_file() and _is_price_name(child.name))
+            if not found:
+                raise PriceFileError(f"{path} holds no price files ({', '.join(SUFFIXES)}); nothing was stored")
+            for child in found:
+                yield from _unpacked(child, child.name, scratch, is_selected=True)
+        elif not path.exists():
+            raise PriceFileError(f"{path} does not exist; nothing was stored")
+        else:
+            yield from _unpacked(path, path.name, scratch, is_selected=False)
+
+
+def _unpacked(path: Path, name: str, scratch: Path, *, is_selected: bool, depth: int = 0) -> Iterator[PriceFile]:
+    with path.open("rb") as stream:
+        head = stream.read(SAMPLE_BYTES)
+    if not head.strip():
+        raise PriceFileError(f"{name} is empty; nothing was stored")
+    if depth > MAX_DEPTH:
+        raise PriceFileError(f"{name} is packed more than {MAX_DEPTH} times; nothing was stored")
+    target = scratch / f"file-{len(list(scratch.iterdir()))}"
+    try:
+        if head.startswith(ZIP):
+            for member in _unzipped(path, name, target):
+                yield from _unpacked(*member, scratch, is_selected=True, depth=depth + 1)
+        elif head.startswith((GZIP, ZSTD)):
+            # DuckDB would accept a damaged or truncated stream.
+            opener = gzip.open if head.startswith(GZIP) else zstandard.open
+            with opener(path, "rb") as packed, target.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+            yield from _unpacked(target, name, scratch, is_selected=is_selected, depth=depth + 1)
+        else:
+            _check_suffix(name, head, is_unpacked=depth > 0)
+            readable = _readable(path, name, head, target)
+            yield PriceFile(readable, name, sha256_of(path), is_selected, _kind(head))
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        zstandard.ZstdError,
+        EOFError,
+        OSError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
+        raise PriceFileError(f"{name} cannot be unpacked: {error}; nothing was stored") from error
+
+
+def _unzipped(path: Path, name: str, target: Path) -> Iterator[tuple[Path, str]]:
+    with zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.infolist() if _is_price_name(member.filename)]
+        if not members:
+            raise PriceFileError(f"{name} holds no price files ({', '.join(SUFFIXES)}); nothing was stored")
+        for number, member in enumerate(members):
+            unzipped = target.with_name(f"{target.name}-{number}")
+            with archive.open(member) as packed, unzipped.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+            yield unzipped, f"{name}/{member.filename}"
+
+
+def _kind(head: bytes) -> str:
+    if head.startswith((PARQUET, ARROW_FILE)):
+        return "parquet"
+    return "json" if head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1] in {b"[", b"{"} else "text"
+
+
+def _check_suffix(name: str, head: bytes, *, is_unpacked: bool) -> None:
+    """Raise PriceFileError for content of another kind than the file's name says."""
+    for suffix in Path(name.lower()).suffixes[-2:]:
+        is_packed = suffix in {".gz", ".zst", ".zip"} and not is_unpacked
+        is_columnar = suffix in {".parquet", ".feather"} and not head.startswith((PARQUET, ARROW_FILE, FEATHER_1))
+        if is_packed or is_columnar:
+            raise PriceFileError(f"{name} is not a {suffix[1:]} file; nothing was stored")
+
+
+def _readable(path: Path, name: str, head: bytes, target: Path) -> Path:
+    """A path whose content DuckDB reads: the file itself, converted if it is Feather or not UTF-8."""
+    if head.startswith(ARROW_FILE):
+        try:
+            pl.scan_ipc(path).sink_parquet(target)
+        except pl.exceptions.PolarsError as error:
+            raise PriceFileError(f"{name} cannot be read as Feather: {error}; nothing was stored") from error
+        return target
+    if head.startswith(FEATHER_1):
+        raise PriceFileError(f"{name} is Feather version 1; write version 2, for example by pandas; nothing was stored")
+    encoding = None if head.startswith(PARQUET) else _encoding(name, head)
+    if encoding is None:
+        target.symlink_to(path.absolute())
+        return target
+    try:
+        with (
+            path.open(encoding=encoding, newline="") as text,
+            target.open("w", encoding="utf-8", newline="") as written,
+        ):
+            shutil.copyfileobj(text, written)
+    except UnicodeError as error:
+        raise PriceFileError(f"{name} is not {encoding} throughout: {error}; nothing was stored") from error
+    return target
+
+
+def _encoding(name: str, head: bytes) -> str | None:
+    """The encoding to convert from; None for UTF-8 without a byte-order mark."""
+    for mark, encoding in _ENCODINGS.items():
+        if head.startswith(mark):
+            return encoding
+    for parity, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        half = head[parity : len(head) // 2 * 2 : 2]
+        if half and half.count(0) > 0.9 * len(half):
+            return encoding
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        raise PriceFileError(
+            f"{name} is neither text in UTF-8 or UTF-16 nor Parquet, Feather, gzip, zstd or zip; nothing was stored"
+        ) from None
+    return None
+
+
+def _is_price_name(name: str) -> bool:
+    """Whether a file of a folder or archive is a price file; hidden files, which some systems add, are not."""
+    hidden = any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+    return not hidden and name.lower().endswith(SUFFIXES)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
