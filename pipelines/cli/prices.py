@@ -117,6 +117,7 @@ def _print_report(report: Mapping[str, Any], *, as_json: bool) -> None:
     }
     reasons = tuple(f"{count:,} {reason}" for reason, count in report["reasons"].items())
     counts = {name: report[name] for name in names}
+    counts["rounded"] = sum(summary["rounded"] for summary in report["summaries"])
     console.print_facts(
         {"files": tuple(report["files"]), **counts, "reasons": reasons or None, **times, "gaps": report["gaps"]}
     )

@@ -17,10 +17,12 @@ DELIMITERS = (",", ";", "\t", "|")
 MAX_PREAMBLE = 10
 EPOCH = re.compile(r"\d{8,20}(\.\d*)?|\d\.\d+[eE]\+?\d{1,2}")
 _MIDNIGHT_MS = re.compile(r"\d{1,8}")
+#: Thousands separators of any notation: space, no-break spaces, apostrophes.
+SPACES = " \u00a0\u202f'\u2019"
 _PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _GROUPED = {
-    ".": re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d+)(\.\d*)?([eE][-+]?\d+)?"),
-    ",": re.compile(r"[-+]?(\d{1,3}([. ]\d{3})+|\d+)(,\d*)?([eE][-+]?\d+)?"),
+    ".": re.compile(rf"[-+]?(\d{{1,3}}([,{SPACES}]\d{{3}})+|\d+)(\.\d*)?([eE][-+]?\d+)?"),
+    ",": re.compile(rf"[-+]?(\d{{1,3}}([.{SPACES}]\d{{3}})+|\d+)(,\d*)?([eE][-+]?\d+)?"),
 }
 
 Row = Sequence[str]
@@ -218,7 +220,13 @@ def _map_header(names: Sequence[str], symbol: str, sample: Sequence[Row]) -> tup
         )
         raise LayoutError(f"no column for {wanted}; it has {', '.join(str(name).strip() for name in names)[:300]}")
     date, clock = present.get(formats.DATE_COLUMN), present.get(formats.CLOCK_COLUMN)
-    if date is not None and clock is not None and sample and re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", sample[0][clock]):
+    if (
+        time in {date, clock}
+        and date is not None
+        and clock is not None
+        and sample
+        and re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", sample[0][clock])
+    ):
         positions |= {"opened": date, "clock": clock}
     asset = _first_present(formats.SYMBOL_COLUMNS, present)
     return (positions if asset is None else positions | {"symbol": present[asset]}), pairs
@@ -318,7 +326,8 @@ def _decimal_mark(cells: Sequence[str], quoted: bool) -> str | None:
         dotted = [text for text in texts if "." in text]
         if any(text.count(".") > 1 for text in dotted):
             return ","
-        return "." if quoted else None
+        is_grouped = any(not _PLAIN.fullmatch(text) and _GROUPED["."].fullmatch(text) for text in texts)
+        return "." if quoted or is_grouped else None
     if any("." in text for text in commas):
         marks = {"." if text.rindex(".") > text.rindex(",") else "," for text in commas if "." in text}
     elif any(text.count(",") > 1 for text in commas):

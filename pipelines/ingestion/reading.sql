@@ -51,16 +51,17 @@ SELECT * REPLACE (o AS open, h AS high, l AS low, c AS close, v AS volume),
 FROM cast_numbers
 
 -- name: create_grouped_point
--- 42,256.42: thousands in groups of three only, otherwise the text is not a number.
+-- 42,256.42 and 42'256.42: thousands in groups of three only, otherwise the text is not a number.
 CREATE OR REPLACE TEMP MACRO grouped(text) AS CASE
-    WHEN regexp_full_match(trim(text), '[-+]?(\d{1,3}(,\d{3})+|\d+)(\.\d*)?([eE][-+]?\d+)?') THEN TRY_CAST(replace(text, ',', '') AS DOUBLE)
+    WHEN regexp_full_match(trim(text), '[-+]?(\d{1,3}([, \x{00A0}\x{202F}''\x{2019}]\d{3})+|\d+)(\.\d*)?([eE][-+]?\d+)?')
+        THEN TRY_CAST(regexp_replace(text, '[, \x{00A0}\x{202F}''\x{2019}]', '', 'g') AS DOUBLE)
 END
 
 -- name: create_grouped_comma
 -- 42.256,42 and 42 256,42.
 CREATE OR REPLACE TEMP MACRO grouped(text) AS CASE
-    WHEN regexp_full_match(trim(text), '[-+]?(\d{1,3}([. ]\d{3})+|\d+)(,\d*)?([eE][-+]?\d+)?')
-        THEN TRY_CAST(replace(replace(replace(text, '.', ''), ' ', ''), ',', '.') AS DOUBLE)
+    WHEN regexp_full_match(trim(text), '[-+]?(\d{1,3}([. \x{00A0}\x{202F}''\x{2019}]\d{3})+|\d+)(,\d*)?([eE][-+]?\d+)?')
+        THEN TRY_CAST(replace(regexp_replace(text, '[. \x{00A0}\x{202F}''\x{2019}]', '', 'g'), ',', '.') AS DOUBLE)
 END
 
 -- name: numbers_grouped

@@ -318,6 +318,22 @@ FORMATS: dict[str, tuple[str, Content]] = {
             ";",
         ),
     ),
+    "Swiss thousands": (
+        "btc.csv",
+        lambda bars: lines(
+            HEADER.replace(",", ";"),
+            [(stamp(b), *(f"{v:,.5f}".replace(",", "'") for v in b.values)) for b in bars],
+            ";",
+        ),
+    ),
+    "French thousands": (
+        "btc.csv",
+        lambda bars: lines(
+            HEADER.replace(",", ";"),
+            [(stamp(b), *(f"{v:,.5f}".replace(",", "\u202f").replace(".", ",") for v in b.values)) for b in bars],
+            ";",
+        ),
+    ),
     "quoted thousands": (
         "btc.csv",
         lambda bars: lines(

@@ -89,7 +89,7 @@ def utc_minutes(local: Ints, zone: str) -> Ints:
 def looks_local(minutes: Ints) -> str | None:
     """Why minutes without an offset look like a local clock, or None; `minutes`: strictly increasing, as if in UTC.
 
-    The hour that a zone skips each spring is missing each time, and exactly.
+    The hour that a zone skips each spring is missing each time, and little more.
     """
     if len(minutes) < 2:
         return None
@@ -97,7 +97,7 @@ def looks_local(minutes: Ints) -> str | None:
     for zone in COMMON_ZONES:
         gaps = [change.skipped for change in zone_changes(zone, first, last) if change.skipped[0] < change.skipped[1]]
         gaps = [gap for gap in gaps if first < gap[0] and gap[1] <= last]
-        if gaps and all(_is_exact_gap(minutes, gap) for gap in gaps):
+        if gaps and all(_is_gap(minutes, gap) for gap in gaps):
             at = (_EPOCH + timedelta(minutes=gaps[0][0])).strftime("%Y-%m-%d %H:%M")
             return f"the hour from {at} is missing as on a clock of {zone}"
     return None
@@ -106,17 +106,17 @@ def looks_local(minutes: Ints) -> str | None:
 def repeated_hour(minutes: Ints) -> str | None:
     """Which clock puts the hour of these repeated minutes back, or None; `minutes`: sorted, as if in UTC."""
     for zone in COMMON_ZONES:
-        for change in zone_changes(zone, int(minutes[0]), int(minutes[-1])):
-            start, stop = change.repeated
-            inside = np.count_nonzero((minutes >= start) & (minutes < stop))
-            if start < stop and inside >= 30 and inside > 0.9 * len(minutes):
-                return zone
+        hours = [change.repeated for change in zone_changes(zone, int(minutes[0]), int(minutes[-1]))]
+        inside = sum(np.count_nonzero((minutes >= start) & (minutes < stop)) for start, stop in hours)
+        if inside >= 30 and inside > 0.9 * len(minutes):
+            return zone
     return None
 
 
-def _is_exact_gap(minutes: Ints, gap: tuple[int, int]) -> bool:
+def _is_gap(minutes: Ints, gap: tuple[int, int]) -> bool:
+    """Whether no bar lies in the gap, and one within ten minutes on both sides: quiet minutes are absent."""
     at = int(np.searchsorted(minutes, gap[0]))
-    return bool(minutes[at - 1] == gap[0] - 1 and minutes[at] == gap[1])
+    return bool(gap[0] - minutes[at - 1] <= 10 and 0 <= minutes[at] - gap[1] < 10)
 
 
 def _offset(info: ZoneInfo, minute: int) -> int:

@@ -141,7 +141,8 @@ def test_a_file_without_prices_fails_the_run_with_one_line(in_system: System) ->
     path = in_system.home / "wrong.csv"
     path.write_text("a,b\n1,2\n")
     with pytest.raises(
-        BuildError, match=r"BTC: price_history: wrong.csv: the first row has 2 columns.*nothing was stored \(run [0-9a-f]{8}"
+        BuildError,
+        match=r"BTC: price_history: wrong.csv: the first row has 2 columns.*nothing was stored \(run [0-9a-f]{8}",
     ):
         run_job("ingest_prices", "BTC", {"price_history": {"paths": [str(path)]}})
 
