@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -242,7 +243,7 @@ class RefreshLoop:
     async def refresh_forever(self, symbol: str) -> None:
         """Refresh a symbol's file after each tick and at least once a second; retry failures."""
         state = self._symbols[symbol]
-        retrying = AsyncRetrying(retry=retry_if_exception_type(FAILURES), wait=BACKOFF)
+        retrying = AsyncRetrying(retry=retry_if_exception_type(Exception), wait=BACKOFF)
         while True:
             elapsed = 0.0 if state.written_at is None else time.perf_counter() - state.written_at
             await _wait(state.wake, max(0.0, REFRESH_SECONDS - elapsed))
@@ -253,18 +254,25 @@ class RefreshLoop:
                 self.log(f"{symbol}: refreshing again")
 
     async def _try_refresh(self, state: _SymbolState) -> None:
-        with suppress(*FAILURES):  # reported; other symbols are not affected
+        with suppress(Exception):  # reported; other symbols are not affected
             await self._refresh(state)
 
     async def _refresh(self, state: _SymbolState) -> None:
-        """Write the file. A failure is logged if it is new, written into the file, and raised."""
+        """Write the file. A failure is logged if it is new, written into the file, and raised.
+
+        Any exception is a failure of this symbol only; the log has the place of an unexpected one.
+        """
         try:
             await self._write_file(state)
-        except FAILURES as error:
+        except Exception as error:
             symbol, failure = state.refresher.symbol, f"{type(error).__name__}: {full_message(error)}"
             if failure != state.failure:
                 state.failure = failure
-                self.log(f"{symbol}: {failure}")
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                place = (
+                    "" if isinstance(error, FAILURES) else f" ({frame.name}, line {frame.lineno} of {frame.filename})"
+                )
+                self.log(f"{symbol}: {failure}{place}")
             with suppress(OSError, ValueError):
                 state.refresher.write_failure(datetime.now(UTC), failure)
                 state.written_at = time.perf_counter()

@@ -118,12 +118,7 @@ class TickWriter:
         # Removed before the first await: rows may be added meanwhile.
         batch = [queue.rows.popleft() for _ in range(min(len(queue.rows), queue.batch_size))]
         try:
-            try:
-                await self._write(queue, batch)
-            except psycopg.errors.CheckViolation:
-                days = {_utc_day(row) for row in batch}
-                await create_day_partitions_async(self.connection, days, [queue.table])
-                await self._write(queue, batch)
+            refused = await self._store(queue, batch)
         except psycopg.OperationalError as error:
             queue.put_back(batch)
             if self.connection.closed:
@@ -136,7 +131,23 @@ class TickWriter:
             queue.put_back(batch)  # writing them twice is harmless: the tables have keys
             raise
         else:
-            queue.problem = None
+            queue.problem = f"the database refused {len(refused)} {queue.label}: {refused[0]}" if refused else None
+
+    async def _store(self, queue: _Queue, batch: Sequence[Any]) -> list[str]:
+        """Write rows, and halves of them when one is refused; returns a message for each refused row."""
+        try:
+            try:
+                await self._write(queue, batch)
+            except psycopg.errors.CheckViolation:
+                days = {_utc_day(row) for row in batch}
+                await create_day_partitions_async(self.connection, days, [queue.table])
+                await self._write(queue, batch)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            if len(batch) == 1:
+                return [primary_message(error)]
+            middle = len(batch) // 2
+            return [*await self._store(queue, batch[:middle]), *await self._store(queue, batch[middle:])]
+        return []
 
     async def _write(self, queue: _Queue, batch: Sequence[Any]) -> None:
         if queue is self._answers:

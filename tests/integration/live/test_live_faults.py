@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from exchange_server import Exchange
@@ -25,6 +26,7 @@ from pipelines.live import refresh_loop
 from pipelines.live import session as session_module
 from pipelines.live.feeds.exchange import ExchangeFeed
 from pipelines.live.probability_writer import probabilities_path
+from pipelines.live.symbol_refresher import SymbolRefresher
 from pipelines.storage.live.sessions import LockState, read_lock_state, read_lock_state_async
 from pipelines.storage.postgres.connection import AsyncConnection, Database, Role
 
@@ -130,6 +132,33 @@ def test_a_file_that_cannot_be_written_affects_no_other_symbol(
         insert_ticks_until(database, tmp_path, "FREE", 100.25, "the other symbol's file", status="ok")
         probabilities_path(tmp_path, "BLOCKED").rmdir()
         wait_until(payload_has(tmp_path, "BLOCKED", current_price=100.0), "its own file, once it can be written")
+
+
+@pytest.mark.embedded_only
+@pytest.mark.parametrize("error", [TypeError("unsupported operand"), IndexError("out of range")])
+def test_a_bug_in_one_symbols_refresh_affects_no_other_symbol(
+    database: Database, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    buggy, sound = f"BUG{type(error).__name__[0]}", f"SOUND{type(error).__name__[0]}"
+    for symbol in (buggy, sound):
+        build(symbol, seed=1)
+        insert_half_an_hour_of_ticks(database, symbol, 100.0)
+    logged: list[str] = []
+    works = SymbolRefresher.refresh
+
+    async def fails(self: SymbolRefresher, *arguments: Any) -> str | None:
+        if self.symbol == buggy:
+            raise error
+        return await works(self, *arguments)
+
+    with running_in_thread(new_session(database, tmp_path, buggy, sound, log=logged.append)):
+        with monkeypatch.context() as patch:
+            patch.setattr(SymbolRefresher, "refresh", fails)
+            insert_ticks_until(database, tmp_path, sound, 100.25, "the other symbol's file", status="ok")
+            wait_until(
+                lambda: any(f"{buggy}: {type(error).__name__}: {error} (fails" in text for text in logged), "a log line"
+            )
+        insert_ticks_until(database, tmp_path, buggy, 100.5, "its own file, once the bug is gone")
 
 
 @pytest.mark.embedded_only

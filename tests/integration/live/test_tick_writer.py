@@ -144,6 +144,19 @@ def test_refused_rows_do_not_block_later_ones(database: Database) -> None:
     assert [row["price"] for row in rows(database, "REFUSED")] == [101.0]
 
 
+def test_a_refused_row_costs_no_other_row_of_its_batch(database: Database) -> None:
+    async def work(writer: TickWriter) -> None:
+        ticks = [Tick(NOW + timedelta(seconds=number), 100.0) for number in range(1_000)]
+        for number in (3, 700):
+            ticks[number] = Tick(datetime(1970, 1, 21, tzinfo=UTC) + timedelta(seconds=number), 100.0)
+        writer.add_ticks([TickRecord("MANY", tick, WHOLE) for tick in ticks])
+        await writer.flush()
+        assert writer.problems == ["the database refused 2 ticks: day 1970-01-21 is not within ten years"]
+
+    with_writer(database, work)
+    assert len(rows(database, "MANY")) == 998
+
+
 def test_rows_of_a_cancelled_write_are_written_by_the_next_flush(database: Database) -> None:
     def waits_for_a_lock() -> bool:
         with database.connect("test", None) as connection:
