@@ -145,12 +145,15 @@ def alerts(
     test: Annotated[bool, typer.Option("--test", help="Send a test message to every URL of the settings.")] = False,
     json: Json = False,
 ) -> None:
-    """List the active alerts with the runbook's heading for each. Exit code 1 when there is one.
+    """List the active alerts with the runbook's heading for each.
+
+    Exit code 1 when there is one, 2 when problems are not looked for, because `strikecast up` or its watchdog does not
+    run: then the list may be incomplete.
 
     Example: `strikecast alerts --test`
     """
     from pipelines.errors import FeedError
-    from pipelines.monitoring.alert_delivery import deliver, read_state
+    from pipelines.monitoring.alert_delivery import deliver, read_state, read_watch
 
     settings = command_settings()
     if test:
@@ -162,13 +165,16 @@ def alerts(
             raise FeedError("a URL did not accept the message: see above")
         console.result.print(f"sent to {count} URLs")
         return
-    active = read_state(settings, datetime.now(UTC)).active.values()
+    now = datetime.now(UTC)
+    active = read_state(settings, now).active.values()
     if json:
         console.print_json(list(active))
     else:
         _print_plan("alerts", [(f"{one.began_at:%F %H:%M}", one.message, one.heading) for one in active])
-    if active:
-        raise typer.Exit(1)
+    if unwatched := read_watch(settings).missing(now):
+        console.progress.print(f"strikecast: {unwatched}", style="bold red", markup=False, soft_wrap=True)
+    if active or unwatched:
+        raise typer.Exit(1 if active else 2)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

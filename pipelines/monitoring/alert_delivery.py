@@ -5,9 +5,9 @@ folder, so a restart repeats nothing. Failed deliveries are retried at the next 
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +22,11 @@ from pipelines.log import Log
 from pipelines.settings import Settings
 
 LOCK_SECONDS = 10.0
-#: Key of the problem that `strikecast up` evaluates itself: the watchdog cannot run without the server.
-SERVER_PROBLEM = "server"
+#: Keys of the problems that `strikecast up` evaluates itself: the watchdog cannot run without the server, nor report
+#: that it does not run.
+SERVER_PROBLEM, WATCHDOG_PROBLEM = "server", "watchdog"
+#: The watchdog evaluates every 30 s. After this time without, nobody can rely on the absence of alerts.
+MAX_UNWATCHED = timedelta(minutes=3)
 #: Maximum number of stored undelivered messages; the oldest are dropped.
 MAX_UNDELIVERED = 100
 
@@ -64,18 +67,50 @@ def read_state(settings: Settings, now: datetime) -> State:
         ) from error
 
 
+@dataclass(frozen=True)
+class Watch:
+    """Times of the newest evaluations, aware UTC: by `strikecast up`, and by Dagster's sensor `watchdog`."""
+
+    up: datetime | None = None
+    watchdog: datetime | None = None
+
+    def missing(self, now: datetime) -> str | None:
+        """Since when problems are not looked for; None while the watchdog evaluates them."""
+        if self.watchdog is not None and now - self.watchdog <= MAX_UNWATCHED:
+            return None
+        if self.watchdog is None:
+            return "problems have never been looked for in this home: start `strikecast up`"
+        up_runs = self.up is not None and now - self.up <= MAX_UNWATCHED
+        remedy = "its daemon does not run the sensor `watchdog`" if up_runs else "start it"
+        return f"problems are not looked for since {self.watchdog:%Y-%m-%d %H:%M:%S} UTC: `strikecast up`: {remedy}"
+
+
+_WATCH = TypeAdapter(Watch)
+
+
+def read_watch(settings: Settings) -> Watch:
+    """When problems were looked for last; never, when the file is missing or damaged."""
+    try:
+        return _WATCH.validate_json(_watch_path(settings).read_bytes())
+    except (OSError, ValueError):
+        return Watch()
+
+
 def update_alerts(
     settings: Settings, found: Sequence[Problem], now: datetime, log: Log, *, server: bool = False
 ) -> list[Alert]:
     """Store the alerts that the problems at `now` start or end, and deliver them with earlier failed deliveries.
 
-    `found`: with `server` the server's problem, otherwise all other problems. Returns the active alerts of that kind,
-    oldest first. Write and delivery errors are logged. Raises SettingsError for an invalid URL, after the alert was
-    logged, and StateError when the stored state cannot be read.
+    `found`: with `server` the problems of SERVER_PROBLEM and WATCHDOG_PROBLEM, otherwise all others. Returns the active
+    alerts of that kind, oldest first. Write and delivery errors are logged. Raises SettingsError for an invalid URL,
+    after the alert was logged, and StateError when the stored state cannot be read.
     """
     with alerts_lock(settings):
+        watch = read_watch(settings)
+        _record_watch(settings, replace(watch, up=now) if server else replace(watch, watchdog=now))
         before = read_state(settings, now)
-        evaluated = {key: one for key, one in before.active.items() if (key == SERVER_PROBLEM) is server}
+        by_up = (SERVER_PROBLEM, WATCHDOG_PROBLEM)
+        evaluated = {key: one for key, one in before.active.items() if (key in by_up) is server}
         others = {key: one for key, one in before.active.items() if key not in evaluated}
         changed, active = diff_alerts(evaluated, before.pending, found, now)
         for alert in changed:
@@ -132,6 +167,16 @@ def alerts_lock(settings: Settings) -> Iterator[None]:
 
 def _path(settings: Settings) -> Path:
     return settings.home / "alerts.json"
+
+
+def _watch_path(settings: Settings) -> Path:
+    return settings.home / "watch.json"
+
+
+def _record_watch(settings: Settings, watch: Watch) -> None:
+    """Replace the file, which an outside monitor may watch; its age says when that fails."""
+    with suppress(OSError), atomic_write(_watch_path(settings)) as partial:
+        partial.write_bytes(_WATCH.dump_json(watch))
 
 
 def _append(settings: Settings, alert: Alert, log: Log) -> None:

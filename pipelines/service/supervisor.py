@@ -24,7 +24,13 @@ from pipelines.deployment import configured_database, restart_server_if_stopped
 from pipelines.domain.monitoring.alerts import Problem, RunbookHeading
 from pipelines.errors import AlreadyRunningError, DatabaseError, ServerUnavailableError, SettingsError, StrikecastError
 from pipelines.log import Log
-from pipelines.monitoring.alert_delivery import SERVER_PROBLEM, update_alerts
+from pipelines.monitoring.alert_delivery import (
+    MAX_UNWATCHED,
+    SERVER_PROBLEM,
+    WATCHDOG_PROBLEM,
+    read_watch,
+    update_alerts,
+)
 from pipelines.orchestration.run_reaper import IN_PROGRESS
 from pipelines.processes.pid_file import process_tree, read_pid_file, remove_pid_file, write_pid_file
 from pipelines.resources import run_of_title
@@ -48,6 +54,7 @@ class DagsterProcesses:
     ui_url: str
     children: dict[str, psutil.Popen] = field(default_factory=dict)
     _server_checked_at: float = -SERVER_CHECK_SECONDS
+    _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def supervise(self, seconds: float | None = None) -> None:
         """Restart the embedded server when it dies, and alert when no server answers; for ever without `seconds`.
@@ -59,7 +66,7 @@ class DagsterProcesses:
             restart_server_if_stopped(self.settings, self.log)
             if time.monotonic() - self._server_checked_at >= SERVER_CHECK_SECONDS:
                 self._server_checked_at = time.monotonic()
-                _check_server(self.settings, self.log)
+                _check_server(self.settings, self.log, self._started_at)
             self._require_children()
             time.sleep(POLL_SECONDS)
 
@@ -277,15 +284,18 @@ def _answers(url: str) -> bool:
     return False
 
 
-def _check_server(settings: Settings, log: Log) -> None:
-    """Report whether the server answers. The watchdog sensor cannot: the daemon needs the server."""
-    problems = []
+def _check_server(settings: Settings, log: Log, started_at: datetime) -> None:
+    """Report whether the server answers and the watchdog evaluates problems; the watchdog itself cannot."""
+    problems, now = [], datetime.now(UTC)
+    unwatched = read_watch(settings).missing(now)
+    if unwatched is not None and now - started_at > MAX_UNWATCHED:
+        problems.append(Problem(WATCHDOG_PROBLEM, unwatched, RunbookHeading.WATCHDOG))
     try:
         with configured_database(settings).connect("up", None):
             pass
     except DatabaseError as error:
-        problems = [Problem(SERVER_PROBLEM, str(error), RunbookHeading.SERVER)]
+        problems.append(Problem(SERVER_PROBLEM, str(error), RunbookHeading.SERVER))
     try:
-        update_alerts(settings, problems, datetime.now(UTC), log, server=True)
+        update_alerts(settings, problems, now, log, server=True)
     except StrikecastError as error:
         log(str(error))

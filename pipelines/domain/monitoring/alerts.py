@@ -29,6 +29,7 @@ class RunbookHeading(StrEnum):
     BACKUP = "A backup failed"
     RESTORE = "Restore the database"
     SERVER = "The server does not start"
+    WATCHDOG = "Problems are not looked for"
     SESSION = "The live session does not start"
     JOB = "A job failed or is late"
     TARGET = "A target of service is missed"

@@ -3,6 +3,7 @@
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import psycopg
@@ -166,3 +167,9 @@ def test_every_run_holds_the_lock_of_its_process(in_system: System, instance: dg
     assert seen == [True]
     with in_system.database.connect("test", None) as connection:
         assert not is_run_lock_held(connection, done.run_id)
+
+
+def test_without_anybody_looking_for_problems_an_empty_list_is_no_all_clear(in_system: System, tmp_path: Path) -> None:
+    elsewhere = in_system.run("alerts", STRIKECAST_HOME=str(tmp_path / "nothing"))
+    assert elsewhere.returncode == 2
+    assert "problems have never been looked for in this home" in elsewhere.stderr
