@@ -14,14 +14,23 @@ PRICES = BAR_COLUMNS[1:5]
 #: symbol (`Volume BTC`, `Volume_(BTC)`).
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "opened": (
+        "open_time",
+        "opentime",
+        "opened_at",
+        "window_start",
+        "start_time",
+        "startedat",
+        "time_period_start",
+        "start",
         "unix",
         "unix_timestamp",
         "timestamp",
         "timestamp_ms",
         "timestamp_us",
-        "open_time",
-        "opentime",
-        "opened_at",
+        "timestamp_utc",
+        "datetime_utc",
+        "time_utc",
+        "date_utc",
         "ts",
         "mts",
         "time",
@@ -29,17 +38,14 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
         "date_time",
         "date",
         "gmt_time",
-        "timestamp_utc",
-        "datetime_utc",
-        "time_utc",
-        "date_utc",
+        "t",
         "index_level_0",
     ),
-    "open": ("open", "o", "open_price"),
-    "high": ("high", "h", "high_price"),
-    "low": ("low", "l", "low_price"),
-    "close": ("close", "c", "close_price"),
-    "volume": ("volume", "vol", "v", "base_volume", "tickvol"),
+    "open": ("open", "o", "open_price", "price_open"),
+    "high": ("high", "h", "high_price", "price_high"),
+    "low": ("low", "l", "low_price", "price_low"),
+    "close": ("close", "c", "close_price", "price_close"),
+    "volume": ("base_volume", "volume_base_ccy", "volume_traded", "volume", "vol", "v", "tickvol"),
 }
 #: Names of a column that identifies the asset of a row.
 SYMBOL_COLUMNS = ("symbol", "ticker", "pair", "asset", "asset_id", "instrument", "market", "product_id", "coin", "base")
@@ -115,15 +121,33 @@ NOTATIONS = (
     _notation("day.month.year", r"\d\d?\.\d\d?\.\d{4}", "%d.%m.%Y"),
     _notation("month/day/year", _SLASHED, "%m/%d/%Y", other="day/month/year"),
     _notation("day/month/year", _SLASHED, "%d/%m/%Y", other="month/day/year"),
-    _notation("month/day/year", _SLASHED, "%m/%d/%Y", twelve_hours=True),
+    _notation("month/day/year", _SLASHED, "%m/%d/%Y", twelve_hours=True, other="day/month/year"),
+    _notation("day/month/year", _SLASHED, "%d/%m/%Y", twelve_hours=True, other="month/day/year"),
 )
 
 #: Text of a missing number.
-MISSING = ("", "NaN", "nan", "NAN", "null", "NULL", "None", "none", "NA", "N/A", "n/a", "-")
+MISSING = ("", "#N/A", "<NA>", "\\N", "NaN", "nan", "NAN", "null", "NULL", "None", "none", "NA", "N/A", "n/a", "-")
 
 #: Currencies that count as USD.
 DOLLARS = ("USDT", "USDC", "BUSD", "TUSD", "FDUSD", "USDP", "GUSD", "PYUSD", "DAI", "ZUSD", "USD")
-OTHER_QUOTES = ("EUR", "GBP", "JPY", "KRW", "AUD", "CAD", "CHF", "BRL", "TRY", "BTC", "XBT", "ETH", "BNB")
+OTHER_QUOTES = (
+    *("EUR", "GBP", "JPY", "KRW", "AUD", "CAD", "CHF", "BRL", "TRY", "INR", "UAH", "PLN", "MXN", "RUB", "NGN", "ZAR"),
+    *("IDR", "SGD", "HKD", "SEK", "NOK", "DKK", "CZK", "ARS", "THB", "CNY", "NZD", "BTC", "XBT", "ETH", "BNB"),
+)
+#: Names of exchanges that stand before a currency in file names.
+EXCHANGES = (
+    "BINANCE",
+    "BITSTAMP",
+    "BITMEX",
+    "BITGET",
+    "BYBIT",
+    "COINBASE",
+    "GEMINI",
+    "HUOBI",
+    "KRAKEN",
+    "KUCOIN",
+    "OKX",
+)
 #: Exchanges' own names of symbols.
 ALIASES = {"XBT": "BTC", "XXBT": "BTC", "XETH": "ETH", "XDG": "DOGE", "XXDG": "DOGE", "XXRP": "XRP", "XLTC": "LTC"}
 #: Symbols that a file's name may contain without a currency. Words such as LINK or NEAR would be misread.
@@ -145,6 +169,10 @@ COIN_OF_WORD = {
 def normalized(name: object) -> str:
     """A column's name in lower case, with `_` for each run of other characters than letters and digits."""
     return re.sub(r"[^a-z0-9]+", "_", str(name).lower()).strip("_")
+
+
+#: Intervals of bars that a name may state; others are periods, as in `btc_30d.csv`.
+INTERVALS = (1, 2, 3, 5, 10, 15, 30, 60, 120, 240, 360, 480, 720)
 
 
 @dataclass(frozen=True)
@@ -184,6 +212,9 @@ def pairs_in_name(name: str, known: tuple[str, ...] = ()) -> list[Pair]:
     while at < len(words):
         quoted = at + 1 < len(words) and words[at + 1].upper() in (*DOLLARS, *OTHER_QUOTES)
         pair = _pair_of_word(words[at], known)
+        in_dollars = quoted and words[at + 1] in DOLLARS  # LINK_USDT, in capitals: `data_usd` names no coin
+        if pair is None and in_dollars and re.fullmatch(r"[A-Z0-9]{2,6}", words[at]) and words[at] not in EXCHANGES:
+            pair = Pair(_symbol(words[at].upper()), None)
         if pair is not None:
             joined = quoted and pair.quote is None
             found.append(Pair(pair.symbol, words[at + 1].upper()) if joined else pair)
@@ -198,7 +229,8 @@ def _pair_of_word(word: str, known: tuple[str, ...]) -> Pair | None:
         return None
     symbol = COIN_OF_WORD.get(pair.symbol, pair.symbol)
     # Longer words with a currency are names of exchanges, such as bitstampUSD.
-    recognized = symbol in {*COINS, *known} or (pair.quote is not None and 3 <= len(symbol) <= 5)
+    is_short = 3 <= len(symbol) <= 5 or symbol[0].isdigit()  # 1000SHIBUSDT
+    recognized = symbol in {*COINS, *known} or (pair.quote is not None and is_short and symbol not in EXCHANGES)
     return Pair(symbol, pair.quote) if recognized else None
 
 
@@ -212,8 +244,9 @@ def interval_in_name(name: str) -> int | None:
     minutes = {"M": 1, "H": 60, "D": 1440}
     if metatrader := re.search(r"[-_](M|H|D)(\d{1,2})(?:$|[-_])", stem):
         return int(metatrader[2]) * minutes[metatrader[1]]
-    unit = re.search(r"(?:^|[-_ ])(\d{1,3})[ -]?(m|min|minute|h|hour|d|day)(?:$|[-_ ])", stem, re.IGNORECASE)
-    return int(unit[1]) * minutes[unit[2][0].upper()] if unit else None
+    units = re.findall(r"(?:^|(?<=[-_ ]))(\d{1,3})[ -]?(m|min|minute|h|hour|d|day)(?=$|[-_ ])", stem, re.IGNORECASE)
+    found = [int(count) * minutes[unit[0].upper()] for count, unit in units]
+    return next((interval for interval in found if interval in INTERVALS), None) if 1 not in found else 1
 
 
 def day_in_name(name: str) -> str | None:

@@ -7,6 +7,7 @@ seen and a remedy.
 import csv
 import re
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pipelines.ingestion import formats
@@ -79,17 +80,17 @@ class Layout:
     pairs: tuple[Pair, ...] = field(default=())
 
 
-def understand_lines(lines: Sequence[str], symbol: str, file_name: str) -> Layout:
+def understand_lines(lines: Sequence[str], file_name: str) -> Layout:
     """The layout of a text file from its first lines, without line breaks.
 
-    `symbol` selects the volume column among several. Raises LayoutError.
+    Raises LayoutError.
     """
     found, errors = [], []
     for delimiter in DELIMITERS:
         rows = list(csv.reader(lines, delimiter=delimiter))
         width = max((len(row) for row in rows if _is_header(row)), default=len(rows[0]))
         try:
-            found.append(_understand_rows(rows, symbol, file_name, delimiter, any('"' in line for line in lines)))
+            found.append(_understand_rows(rows, file_name, delimiter, any('"' in line for line in lines)))
         except LayoutError as error:
             errors.append((width, error))
     if len(found) > 1:
@@ -100,12 +101,12 @@ def understand_lines(lines: Sequence[str], symbol: str, file_name: str) -> Layou
     return found[0]
 
 
-def understand_columns(names: Sequence[str], types: Sequence[str], symbol: str, sample: Sequence[Row]) -> Layout:
+def understand_columns(names: Sequence[str], types: Sequence[str], sample: Sequence[Row]) -> Layout:
     """The layout of a file with named columns (Parquet, Feather, JSON), their DuckDB types and the texts of some rows.
 
     Raises LayoutError.
     """
-    positions, pairs = _map_header(names, symbol, sample)
+    positions, pairs = _map_header(names, sample)
     kind = types[positions["opened"]]
     if kind.startswith(("TIMESTAMP", "DATE")):
         time = TimeColumn("timestamp" if kind.endswith("ZONE") else "naive timestamp")
@@ -129,7 +130,7 @@ def time_position(names: Sequence[str], sample: Sequence[Row] = ()) -> int | Non
     return next((at for at in unnamed if sample and _is_time(sample[0][at])), None)
 
 
-def _understand_rows(rows: Sequence[Row], symbol: str, file_name: str, delimiter: str, quoted: bool) -> Layout:
+def _understand_rows(rows: Sequence[Row], file_name: str, delimiter: str, quoted: bool) -> Layout:
     header = next((at for at, row in enumerate(rows[: MAX_PREAMBLE + 1]) if _is_header(row)), None)
     if header is None:
         first = _first_data_row(rows)
@@ -147,11 +148,14 @@ def _understand_rows(rows: Sequence[Row], symbol: str, file_name: str, delimiter
                 f"the header has {len(names)} columns, the rows have {widths or 'none'}; they need the same"
             )
         sample = [[cell.strip() for cell in row] for row in data]
-        positions, pairs = _map_header(names, symbol, sample)
+        positions, pairs = _map_header(names, sample)
         time = _time_column(_joined_times(sample, positions))
-        stated = (*pairs, *_stated_pairs(rows[header + 1 : first]))
+        stated = (*pairs, *_stated_pairs(rows[:header]), *_stated_pairs(rows[header + 1 : first]))
         layout = Layout((_header_format(names),), (positions,), len(names), time, pairs=stated)
     decimal = _decimal_mark([row[layout.positions[0][name]] for row in data for name in BAR_COLUMNS[1:]], quoted)
+    prices = [row[layout.positions[0][name]].strip() for row in data for name in PRICES]
+    if delimiter == ";" and decimal is None and all(re.fullmatch(r"[1-9]\d{0,2}\.\d{3}", price) for price in prices):
+        raise LayoutError(f"the point of {prices[0]!r} may separate decimals or thousands; write numbers without it")
     return Layout(
         layout.formats,
         layout.positions,
@@ -178,7 +182,7 @@ def _first_data_row(rows: Sequence[Row]) -> int:
             f"the first row has {len(seen)} columns, expected at least time, open, high, low, close and volume"
         )
     if not _is_header(seen) and not any(_is_number(cell.strip()) for cell in seen):
-        _map_header(seen, "", [])  # says which columns are missing
+        _map_header(seen, [])  # says which columns are missing
     raise LayoutError(
         f"no row with a time and prices among the first {len(rows)}; the first is {'|'.join(seen)[:120]!r}"
     )
@@ -189,7 +193,7 @@ def _is_header(row: Row) -> bool:
     return sum(1 for price in PRICES if names & set(formats.COLUMN_NAMES[price])) >= 3
 
 
-def _map_header(names: Sequence[str], symbol: str, sample: Sequence[Row]) -> tuple[dict[str, int], tuple[Pair, ...]]:
+def _map_header(names: Sequence[str], sample: Sequence[Row]) -> tuple[dict[str, int], tuple[Pair, ...]]:
     """Index of each role, and the symbol that the volume column is named after, if it is."""
     present: dict[str, int] = {}
     for at, name in enumerate(names):
@@ -202,16 +206,21 @@ def _map_header(names: Sequence[str], symbol: str, sample: Sequence[Row]) -> tup
         column = _first_present(formats.COLUMN_NAMES[role], present)
         if column is not None:
             positions[role] = present[column]
+    doubled = [
+        name for role in PRICES for name in formats.COLUMN_NAMES[role] if [*map(normalized, names)].count(name) > 1
+    ]
+    if doubled:
+        raise LayoutError(f"several columns are named {doubled[0]}; write one file for each asset")
+    named = {
+        found[1].upper(): at for name, at in present.items() if (found := re.fullmatch(r"volume_([a-z0-9]{3,5})", name))
+    }
+    # `Volume ETH, Volume BTC`: the base comes first, unless it is a currency.
+    base = next((coin for coin in named if coin not in (*formats.DOLLARS, "QUOTE", "BASE", "ADJ")), None)
     pairs: tuple[Pair, ...] = ()
-    if "volume" not in positions:
-        named = {
-            found[1].upper(): at for name, at in present.items() if (found := re.fullmatch(r"volume_([a-z0-9]+)", name))
-        }
-        coins = {coin: at for coin, at in named.items() if coin not in (*formats.DOLLARS, "CURRENCY", "QUOTE", "ADJ")}
-        chosen = symbol if symbol in coins else next(iter(coins), None)
-        if chosen is not None:
-            positions["volume"] = coins[chosen]
-            pairs = (Pair(formats.ALIASES.get(chosen, chosen), None),)
+    if base is not None:
+        quote = next((coin for coin in named if coin != base), None)
+        pairs = (Pair(formats.ALIASES.get(base, base), quote),)
+        positions["volume"] = named[base]
     missing = [role for role in BAR_COLUMNS if role not in positions]
     if missing:
         wanted = "; ".join(
@@ -242,10 +251,9 @@ def _header_format(names: Sequence[str]) -> str:
 
 
 def _stated_pairs(rows: Sequence[Row]) -> list[Pair]:
-    """Pairs in rows between header and data, as Yahoo Finance writes its tickers."""
-    texts = {cell.strip() for row in rows for cell in row[1:] if cell.strip()}
-    pairs = (formats.pair_of(text) for text in sorted(texts))
-    return [pair for pair in pairs if pair is not None and (pair.quote or pair.symbol in formats.COINS)]
+    """Pairs in the rows around the header: tickers as Yahoo Finance writes them, titles such as `Symbol: BTCEUR`."""
+    texts = {cell.strip() for row in rows for cell in row if cell.strip() and "://" not in cell}
+    return [pair for text in sorted(texts) for pair in formats.pairs_in_name(text)]
 
 
 def _headerless(rows: Sequence[Row], file_name: str) -> Layout:
@@ -255,6 +263,15 @@ def _headerless(rows: Sequence[Row], file_name: str) -> Layout:
     unreadable: LayoutError | None = None
     for each in formats.HEADERLESS:
         if len(each.columns) != width or each.date_in_name != (day is not None):
+            continue
+        unread = [at for at, role in enumerate(each.columns) if role == "_"]
+        if any(sum(1 for row in rows if _is_number(row[at])) < len(rows) / 2 for at in unread):
+            unreadable = unreadable or LayoutError(
+                f"column {unread[0] + 1} of {width} holds text; add a header with names"
+            )
+            continue
+        if each.name == "Kraken candles" and not _is_within(rows, 5, 3, 2):
+            unreadable = LayoutError(f"{width} columns without a header, of unknown order; add a header with names")
             continue
         if each.date_in_name:
             if all(_MIDNIGHT_MS.fullmatch(row[0]) for row in rows):
@@ -275,6 +292,15 @@ def _headerless(rows: Sequence[Row], file_name: str) -> Layout:
     return Layout(
         tuple(each.name for each, _ in fitting), tuple(_positions(each) for each, _ in fitting), width, fitting[0][1]
     )
+
+
+def _is_within(rows: Sequence[Row], value: int, low: int, high: int) -> bool:
+    """Whether a column lies between two others in most of the rows, as an average price does."""
+    inside = 0
+    for row in rows:
+        with suppress(ValueError):
+            inside += float(row[value]) == 0 or float(row[low]) <= float(row[value]) <= float(row[high])
+    return inside >= 0.9 * len(rows)
 
 
 def _positions(each: Format) -> dict[str, int]:
@@ -298,6 +324,10 @@ def _time_column(cells: Sequence[str]) -> TimeColumn:
     if epochs > best:
         return TimeColumn("epoch")
     fitting = [each for count, each in fits if count == best]
+    if best and not any(":" in cell for cell in cells):
+        raise LayoutError(
+            f"the time {cells[0]!r} is a date without a time of day; only one-minute bars can be ingested"
+        )
     if 2 * best < len(cells):
         raise LayoutError(
             f"the time {cells[0]!r} is written in no known way; write ISO 8601 (2024-01-02 00:00:00Z) or numbers since "

@@ -230,7 +230,7 @@ def _stage_file(
 ) -> FileSummary | str:
     """Insert and check a file's rows; returns why a file of a folder or archive is no price file."""
     try:
-        reading = read_price_file(connection, file, index, expected.symbol)
+        reading = read_price_file(connection, file, index)
     except PriceFileError as error:
         if file.is_selected and file.name.lower().endswith(OPTIONAL_SUFFIXES):
             return str(error)
@@ -259,7 +259,12 @@ def _number_rows(connection: duckdb.DuckDBPyConnection, index: int, file: PriceF
     """
     if reading.rejects is None:
         return
-    rejects = {"skipped": reading.skipped, "rejects": reading.rejects, "time_column": reading.time_column}
+    rejects = {
+        "skipped": reading.skipped,
+        "rejects": reading.rejects,
+        "time_column": reading.time_column,
+        "header": reading.header,
+    }
     connection.execute(SQL["insert_rejected_lines"], rejects)
     rejected = [row for (row,) in connection.execute(SQL["rejected_rows"], [index]).fetchall()]
     refused = connection.execute(SQL["refused_rows"], [index]).fetchnumpy()

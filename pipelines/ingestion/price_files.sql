@@ -28,7 +28,9 @@ INSERT INTO bar
 WITH validated AS (
     SELECT *,
         CASE
+            WHEN opened IS NULL AND absent THEN 'absent'
             WHEN opened_us IS NULL THEN 'bad_time'
+            WHEN opened_us > 4102444800000000 THEN 'implausible_time'
             -- 2009-01-03, Bitcoin's first block: no supported asset traded before.
             WHEN opened_us < 1230940800000000 THEN 'implausible_time'
             WHEN opened_us > getvariable('now_us') THEN 'future'
@@ -57,7 +59,7 @@ FROM validated
 -- DuckDB numbers lines from 1 and counts blank ones.
 INSERT INTO bar (position, file_index, source_row, reason, raw)
 SELECT NULL, getvariable('file_index'), line - $skipped,
-    CASE WHEN bool_or(error_type <> 'CAST') THEN 'malformed' WHEN bool_or(column_name = $time_column) THEN 'bad_time' ELSE 'not_a_number' END,
+    CASE WHEN trim(any_value(csv_line), chr(13) || chr(10) || ' ') = $header THEN 'repeated' WHEN bool_or(error_type <> 'CAST') THEN 'malformed' WHEN bool_or(column_name = $time_column) THEN 'bad_time' ELSE 'not_a_number' END,
     to_json({'text': replace(trim(any_value(csv_line), chr(13) || chr(10)), chr(0), '')})::VARCHAR
 FROM query_table($rejects)
 GROUP BY line

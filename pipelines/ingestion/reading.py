@@ -32,7 +32,8 @@ class Reading:
     """A file whose columns are in the view `numbered`, cast and not yet validated.
 
     `format`: the layout's format that fits the bars. `rejects`: DuckDB's table of lines that are not rows, None for
-    other files than text; `time_column`: their time's name in it; `skipped`: lines before the first row.
+    other files than text; `time_column`: their time's name in it; `skipped`: lines before the first row, of which
+    `header` is the last.
     """
 
     layout: Layout
@@ -42,16 +43,17 @@ class Reading:
     rejects: str | None
     time_column: str
     skipped: int = 0
+    header: str = ""
 
 
-def read_price_file(connection: duckdb.DuckDBPyConnection, file: PriceFile, index: int, symbol: str) -> Reading:
+def read_price_file(connection: duckdb.DuckDBPyConnection, file: PriceFile, index: int) -> Reading:
     """Understand a file and create the views over it. Raises PriceFileError with what was seen and a remedy."""
     try:
         if file.kind == "text":
-            return _read_text(connection, file, index, symbol)
+            return _read_text(connection, file, index)
         if file.kind == "json":
-            return _read_json(connection, file, symbol)
-        return _read_columns(connection, connection.read_parquet(str(file.path)), symbol)
+            return _read_json(connection, file)
+        return _read_columns(connection, connection.read_parquet(str(file.path)))
     except LayoutError as error:
         raise PriceFileError(f"{file.name}: {error}; nothing was stored") from None
     except duckdb.Error as error:
@@ -59,8 +61,11 @@ def read_price_file(connection: duckdb.DuckDBPyConnection, file: PriceFile, inde
         raise PriceFileError(f"{file.name} cannot be read as prices: {text}; nothing was stored") from error
 
 
-def _read_text(connection: duckdb.DuckDBPyConnection, file: PriceFile, index: int, symbol: str) -> Reading:
-    layout = understand_lines(_first_lines(file.path), symbol, file.own_name)
+def _read_text(connection: duckdb.DuckDBPyConnection, file: PriceFile, index: int) -> Reading:
+    lines = _first_lines(file.path)
+    layout = understand_lines(lines, file.own_name)
+    if layout.time.kind == "text" and layout.time.is_local and _has_offset(file.path):
+        raise LayoutError("some times have an offset from UTC, others have none; write all in one way")
     if layout.decimal is None and _has_underscore(file.path):
         layout = replace(layout, decimal=".")  # DuckDB's cast would read 4_112.39 as 4112.39
     number = "VARCHAR" if layout.decimal else "DOUBLE"
@@ -85,27 +90,30 @@ def _read_text(connection: duckdb.DuckDBPyConnection, file: PriceFile, index: in
         rejects_table=rejects,
         rejects_scan=f"{rejects}_scan",
     )
-    return _choose(connection, rows, layout, rejects)
+    header = lines[layout.skip_lines - 1].strip() if layout.skip_lines else ""
+    return replace(_choose(connection, rows, layout, rejects), header=header)
 
 
-def _read_json(connection: duckdb.DuckDBPyConnection, file: PriceFile, symbol: str) -> Reading:
+def _read_json(connection: duckdb.DuckDBPyConnection, file: PriceFile) -> Reading:
     rows = connection.read_json(str(file.path))
     if len(rows.columns) == 1 and str(rows.types[0]).endswith("[]"):
         listed = duckdb.ColumnExpression(rows.columns[0])
         widths = rows.select(duckdb.FunctionExpression("len", listed)).distinct().fetchall()
         if len(widths) != 1:
             raise LayoutError(f"its arrays have {len(widths)} different lengths, expected one")
-        extract = [
-            duckdb.FunctionExpression("list_extract", listed, duckdb.ConstantExpression(at + 1)).alias(f"c{at}")
-            for at in range(int(widths[0][0]))
-        ]
+        extract = []
+        for at in range(int(widths[0][0])):
+            value = duckdb.FunctionExpression("list_extract", listed, duckdb.ConstantExpression(at + 1))
+            if str(rows.types[0]) == "JSON[]":  # of numbers and texts: without the quotes of the texts
+                value = duckdb.FunctionExpression("json_extract_string", value, duckdb.ConstantExpression("$"))
+            extract.append(value.alias(f"c{at}"))
         values = rows.select(*extract)
         return _choose(connection, values, understand_values(_sample(values), file.own_name), None)
-    return _read_columns(connection, rows, symbol)
+    return _read_columns(connection, rows)
 
 
-def _read_columns(connection: duckdb.DuckDBPyConnection, rows: duckdb.DuckDBPyRelation, symbol: str) -> Reading:
-    layout = understand_columns(rows.columns, [str(kind) for kind in rows.types], symbol, _sample(rows))
+def _read_columns(connection: duckdb.DuckDBPyConnection, rows: duckdb.DuckDBPyRelation) -> Reading:
+    layout = understand_columns(rows.columns, [str(kind) for kind in rows.types], _sample(rows))
     return _choose(connection, rows, layout, None)
 
 
@@ -142,6 +150,10 @@ def _chosen_notation(
         _create_views(connection, rows, layout.positions[best], layout, time)
         counts.append((only_row(connection, SQL["count_timed"])[0], notation))
     counts.sort(key=lambda each: -each[0])
+    everything = TimeColumn("text", (replace(notations[0], formats=tuple(f for n in notations for f in n.formats)),))
+    _create_views(connection, rows, layout.positions[best], layout, everything)
+    if only_row(connection, SQL["count_timed"])[0] > counts[0][0]:
+        raise LayoutError(f"some times are {counts[0][1].name}, others {counts[1][1].name}; write ISO 8601")
     if counts[0][0] == counts[1][0]:
         raise LayoutError(
             f"times may be {counts[0][1].name} or {counts[1][1].name}; write ISO 8601, for example 2024-01-02 00:00:00"
@@ -195,6 +207,12 @@ def _has_underscore(path: Path) -> bool:
     """Whether an underscore follows the first line, which is often a header with names such as open_time."""
     with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
         return content.find(b"_", content.find(b"\n") + 1) >= 0
+
+
+def _has_offset(path: Path) -> bool:
+    """Whether a time with an offset, such as 00:00:00-05:00 or 00:00Z, is anywhere in the file."""
+    with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
+        return re.search(rb":\d\d(?:Z|[+-]\d\d)", content) is not None
 
 
 def _first_lines(path: Path) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from pipelines.domain.prices import local_time, series_checks
 from pipelines.domain.prices.bars import Floats, Ints
 from pipelines.errors import PriceFileError
-from pipelines.ingestion.formats import Pair, pair_of, pairs_in_name
+from pipelines.ingestion.formats import COIN_OF_WORD, COINS, Pair, pair_of, pairs_in_name
 from pipelines.ingestion.reading import Reading, distinct_symbols, only_row
 from pipelines.ingestion.unpacking import PriceFile
 from pipelines.storage.postgres.statements import Statements
@@ -27,7 +27,7 @@ SQL = Statements(__name__)
 REASONS = {
     "malformed": "the row does not have the file's columns",
     "bad_time": "the time cannot be parsed, or does not exist on the named clock",
-    "implausible_time": "the time is before 2009, which suggests a wrong unit",
+    "implausible_time": "the time is before 2009 or after 2100, which suggests another unit or notation",
     "out_of_sequence": "the time is outside that of the rows around it, in a file that is otherwise sorted",
     "future": "the minute has not started",
     "still_forming": "the minute has not ended",
@@ -108,11 +108,7 @@ class Expectation:
 
 def names_other_symbol(file: PriceFile, expected: Expectation) -> str | None:
     """What a file's name names instead of the expected symbol; None when it names it, or nothing."""
-    return (
-        None
-        if expected.accept_symbol
-        else _other(pairs_in_name(file.own_name, expected.known_symbols), expected.symbol)
-    )
+    return None if expected.accept_symbol else _other(_pairs_of_name(file, expected), expected.symbol)
 
 
 def check_symbol(
@@ -124,7 +120,7 @@ def check_symbol(
         raise refusal(file.name, f"it has rows of several assets: {', '.join(values)}", "Write one file for each asset")
     if expected.accept_symbol:
         return f"{expected.symbol} (as told)"
-    stated = [*reading.layout.pairs, *(pair for value in values if (pair := pair_of(value)) is not None)]
+    stated = [*reading.layout.pairs, *_known_pairs(values, expected)]
     if other := _other(stated, expected.symbol):
         raise refusal(
             file.name,
@@ -133,14 +129,26 @@ def check_symbol(
         )
     if stated:
         return f"{expected.symbol} (column)"
-    named = pairs_in_name(file.own_name, expected.known_symbols)
+    named = _pairs_of_name(file, expected)
     return f"{expected.symbol} (name)" if named else f"{expected.symbol} (as told)"
 
 
+def _pairs_of_name(file: PriceFile, expected: Expectation) -> list[Pair]:
+    """Pairs in the names of a file, its folders within an archive, and the archive."""
+    return [pair for part in file.name.split("/") for pair in pairs_in_name(part, expected.known_symbols)]
+
+
+def _known_pairs(values: Sequence[str], expected: Expectation) -> list[Pair]:
+    """Pairs that values of a column name; other values, such as an exchange's name, are ignored."""
+    pairs = [pair for value in values if (pair := pair_of(value)) is not None]
+    coins = {*COINS, *expected.known_symbols, expected.symbol}
+    named = [Pair(COIN_OF_WORD.get(pair.symbol, pair.symbol), pair.quote) for pair in pairs]
+    return [pair for pair in named if pair.quote is not None or pair.symbol in coins]
+
+
 def _other(pairs: Sequence[Pair], symbol: str) -> str | None:
-    if not pairs or any(pair.symbol == symbol and pair.in_dollars for pair in pairs):
-        return None
-    return str(pairs[0])
+    """The first pair that is not the symbol in USD."""
+    return next((str(pair) for pair in pairs if pair.symbol != symbol or not pair.in_dollars), None)
 
 
 def refusal(name: str, seen: str, remedy: str) -> PriceFileError:
@@ -164,6 +172,13 @@ def summarize_file(
     if reading.time.is_local and expected.time_zone is not None:
         _move_to_utc(connection, index, file, expected.time_zone)
     series = _series(connection, index)
+    is_slashed = any(notation.ambiguous_with for notation in reading.time.notations)
+    if is_slashed and not any((sign * np.diff(series.minutes) >= 0).all() for sign in (1, -1)):
+        raise refusal(
+            file.name,
+            f"its times, read as {reading.time.describe()}, are not in order; some may have day and month swapped",
+            "Write ISO 8601, for example 2024-01-02 00:00:00",
+        )
     stray = series_checks.out_of_sequence(series.minutes)
     if len(stray):
         _refuse(connection, "out_of_sequence", series.positions[stray])
@@ -274,6 +289,12 @@ def _move_to_utc(connection: duckdb.DuckDBPyConnection, index: int, file: PriceF
     except ValueError as error:
         raise PriceFileError(f"{file.name}: {error}; nothing was stored") from error
     impossible = minutes == local_time.NO_INSTANT
+    if np.count_nonzero(impossible) > MAX_FUTURE_ROWS:
+        raise refusal(
+            file.name,
+            f"{np.count_nonzero(impossible):,} rows are in an hour that {zone} skips, or repeats and the file has once",
+            "Check the zone",
+        )
     _refuse(connection, "bad_time", positions[impossible])
     connection.register("moved", {"position": positions[~impossible], "minute": minutes[~impossible]})
     connection.execute(SQL["move_rows"])
@@ -329,6 +350,14 @@ def _check_series(file: PriceFile, series: _Series, *, zone_is_assumed: bool) ->
     interval = series_checks.interval_minutes(minutes)
     if interval != 1:
         raise refusal(file.name, f"its bars are {interval} minutes apart", "Only one-minute bars can be ingested")
+    jump = series_checks.first_jump(minutes, series.opens, series.closes)
+    if jump is not None:
+        raise refusal(
+            file.name,
+            f"prices jump from {series.closes[jump]:g} to {series.opens[jump + 1]:g} after "
+            f"{_EPOCH + timedelta(minutes=int(minutes[jump])):%Y-%m-%d %H:%M}",
+            "It may hold several assets or units; write one file for each",
+        )
     if series_checks.open_and_close_are_swapped(minutes, series.opens, series.closes):
         raise refusal(
             file.name,

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import polars as pl
@@ -119,6 +120,8 @@ def _kind(head: bytes) -> str:
 
 def _check_suffix(name: str, head: bytes, *, is_unpacked: bool) -> None:
     """Raise PriceFileError for content of another kind than the file's name says."""
+    if head[257:262] == b"ustar":
+        raise PriceFileError(f"{name} is a tar archive: unpack it first; nothing was stored")
     for suffix in Path(name.lower()).suffixes[-2:]:
         is_packed = suffix in {".gz", ".zst", ".zip"} and not is_unpacked
         is_columnar = suffix in {".parquet", ".feather"} and not head.startswith((PARQUET, ARROW_FILE, FEATHER_1))
@@ -136,19 +139,28 @@ def _readable(path: Path, name: str, head: bytes, target: Path) -> Path:
         return target
     if head.startswith(FEATHER_1):
         raise PriceFileError(f"{name} is Feather version 1; write version 2, for example by pandas; nothing was stored")
-    encoding = None if head.startswith(PARQUET) else _encoding(name, head)
-    if encoding is None:
+    is_text = not head.startswith(PARQUET)
+    encoding = _encoding(name, head) if is_text else None
+    if not is_text or (encoding is None and not _has_carriage_return(path)):
         target.symlink_to(path.absolute())
         return target
     try:
+        # Universal line breaks: DuckDB refuses files that mix them. Bytes that are not UTF-8 stay as they are.
+        errors = "surrogateescape" if encoding is None else "strict"
         with (
-            path.open(encoding=encoding, newline="") as text,
-            target.open("w", encoding="utf-8", newline="") as written,
+            path.open(encoding=encoding or "utf-8", errors=errors) as text,
+            target.open("w", encoding="utf-8", errors=errors, newline="\n") as written,
         ):
-            shutil.copyfileobj(text, written)
+            while chunk := text.read(1 << 20):
+                written.write(chunk.replace("\ufeff", ""))
     except UnicodeError as error:
         raise PriceFileError(f"{name} is not {encoding} throughout: {error}; nothing was stored") from error
     return target
+
+
+def _has_carriage_return(path: Path) -> bool:
+    with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
+        return content.find(b"\r") >= 0
 
 
 def _encoding(name: str, head: bytes) -> str | None:

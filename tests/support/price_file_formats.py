@@ -284,6 +284,10 @@ FORMATS: dict[str, tuple[str, Content]] = {
         "btc.ndjson",
         lambda bars: lines("", [(json.dumps([b.seconds, *b.values]),) for b in bars]),
     ),
+    "JSON arrays with texts": (
+        "btc_texts.json",
+        lambda bars: json.dumps([[b.at.isoformat(), *b.values] for b in bars]),
+    ),
     "Parquet": ("btc.parquet", _columnar(lambda f, t: f.write_parquet(t))),
     "Parquet of float32": (
         "btc32.parquet",

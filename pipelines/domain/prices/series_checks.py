@@ -20,6 +20,8 @@ SHIFTS = (*range(-840, 841, 30), -1, 1)
 MIN_COMMON_RETURNS = 200
 #: Bars of one symbol in adjacent minutes differ by less, as a logarithm.
 MAX_LEVEL_DIFFERENCE = 0.25
+#: Largest jump from a close to the next open, as a logarithm: the price doubles.
+MAX_JUMP = 0.7
 
 
 def interval_minutes(minutes: Ints) -> int:
@@ -58,6 +60,15 @@ def open_and_close_are_swapped(minutes: Ints, opens: Floats, closes: Floats) -> 
     as_named = np.abs(opens[adjacent + 1] - closes[adjacent]).sum()
     as_swapped = np.abs(closes[adjacent + 1] - opens[adjacent]).sum()
     return bool(as_named > (1.2 if len(adjacent) >= 20 else 3) * as_swapped)
+
+
+def first_jump(minutes: Ints, opens: Floats, closes: Floats) -> int | None:
+    """Index of the first bar whose close is at another level than the next open: twice, and more after a gap."""
+    if len(minutes) < 2:
+        return None
+    jumps = np.abs(np.log(opens[1:] / closes[:-1]))
+    (rows,) = np.nonzero(jumps > MAX_JUMP + 6 * 0.05 * np.sqrt(np.diff(minutes) / 1440))
+    return int(rows[0]) if len(rows) else None
 
 
 @dataclass(frozen=True)

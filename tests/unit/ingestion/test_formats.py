@@ -11,8 +11,8 @@ from pipelines.ingestion.price_files import stage_price_files
 from pipelines.ingestion.understanding import Expectation
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-#: FirstRate's month/day and day/month can only be told apart by days after the 12th.
-LATE_IN_JANUARY = {"FirstRate, date and time"}
+#: Month/day and day/month can only be told apart by days after the 12th.
+LATE_IN_JANUARY = {"FirstRate, date and time", "American dates"}
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -88,6 +88,8 @@ SPRING, FALL = datetime(2024, 3, 10, 7, tzinfo=UTC), datetime(2024, 11, 3, 6, tz
 SPRING_ROWS = new_york(sample_bars(300, first=SPRING - timedelta(hours=2)), SPRING, -5, -4)
 FALL_ROWS = new_york(sample_bars(300, first=FALL - timedelta(hours=2)), FALL, -4, -5)
 ETH = sample_bars(price=2_280.0)
+LONG = sample_bars(600)
+TWO_DAYS = sample_bars(60, first=datetime(2024, 1, 12, 23, 30, tzinfo=UTC))
 
 #: File name, content, and what the message says about it.
 REFUSED: dict[str, tuple[str, str, str]] = {
@@ -168,6 +170,70 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         lines(PLAIN, [(stamp(b), *(f"{v / 3e10:.14f}" for v in b.values[:4]), 1) for b in BARS]),
         "refused as too_many_decimals",
     ),
+    "another currency beside the volume's": (
+        "btc.csv",
+        lines("unix,open,high,low,close,Volume BTC,Volume EUR", [(b.seconds, *b.values, 7) for b in BARS]),
+        "its columns are of BTC/EUR",
+    ),
+    "two tickers side by side": (
+        "yahoo.csv",
+        "Price,Close,Close,High,High,Low,Low,Open,Open,Volume,Volume\n"
+        + lines(
+            f"Ticker{',ETH-USD,BTC-USD' * 5}",
+            [
+                (stamp(b), *(v for i in (3, 1, 2, 0, 4) for v in (e.values[i], b.values[i])))
+                for b, e in zip(BARS, ETH, strict=True)
+            ],
+        ),
+        "several columns are named",
+    ),
+    "another symbol in a title": (
+        "btc.csv",
+        "# symbol: ETHUSDT\n" + lines(PLAIN, rows(BARS)),
+        "its columns are of ETH/USDT",
+    ),
+    "one asset after the other": (
+        "prices.csv",
+        lines(PLAIN, rows(BARS) + rows(sample_bars(price=2_280.0, first=BARS[-1].at + timedelta(minutes=1)))),
+        "prices jump from",
+    ),
+    "an archive's folder of another symbol": (
+        "d.zip",
+        "",
+        "it is named for ETH",
+    ),
+    "day or month first, with AM and PM": (
+        "btc.csv",
+        lines(PLAIN, [(stamp(b, "%d/%m/%Y %I:%M:%S %p"), *b.values) for b in BARS]),
+        "times may be",
+    ),
+    "both orders of day and month": (
+        "btc.csv",
+        lines(
+            PLAIN, [(stamp(b, "%m/%d/%Y %H:%M" if b.at.day < 13 else "%d/%m/%Y %H:%M"), *b.values) for b in TWO_DAYS]
+        ),
+        "some may have day and month swapped",
+    ),
+    "an offset later in the file": (
+        "btc.csv",
+        lines(PLAIN, rows(LONG[:450]) + [(f"{row[0]}-05:00", *row[1:]) for row in rows(LONG[450:])]),
+        "some times have an offset",
+    ),
+    "German thousands without decimals": (
+        "btc.csv",
+        lines(
+            PLAIN.replace(",", ";"),
+            [(stamp(b), *(f"{v:,.0f}".replace(",", ".") for v in b.values[:4]), 4) for b in BARS],
+            ";",
+        ),
+        "may separate decimals or thousands",
+    ),
+    "eight columns of unknown order": (
+        "btc.csv",
+        lines("", [(b.seconds * 1000, *b.values, b.seconds * 1000 + 59_999, 7) for b in BARS]),
+        "of unknown order",
+    ),
+    "days": ("btc.csv", lines(PLAIN, [(stamp(b, "%Y-%m-%d"), *b.values) for b in BARS[:3]]), "without a time of day"),
     "no volume": (
         "btc.csv",
         lines("timestamp,open,high,low,close", [row[:5] for row in rows(BARS)]),
@@ -189,8 +255,9 @@ REFUSED: dict[str, tuple[str, str, str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_file_that_contradicts_itself_is_refused_whole(tmp_path: Path, name: str) -> None:
     file_name, text, seen = REFUSED[name]
+    content = zipped({"ETHUSDT/1m.csv": lines(PLAIN, rows(ETH))}) if file_name == "d.zip" else text
     with pytest.raises(PriceFileError) as refused:
-        stage(written(tmp_path, file_name, text), now=datetime(2025, 1, 1, 12, 0, 30, tzinfo=UTC))
+        stage(written(tmp_path, file_name, content), now=datetime(2025, 1, 1, 12, 0, 30, tzinfo=UTC))
     assert seen in str(refused.value)
     assert str(refused.value).startswith(file_name)
     assert "nothing was stored" in str(refused.value)
@@ -207,6 +274,29 @@ def test_a_local_clock_is_read_when_its_zone_is_named(
         minutes = [int(minute) for block in bars.blocks() for minute in block.minutes]
     first = int((change - timedelta(hours=2)).timestamp()) // 60
     assert minutes == list(range(first, first + 300))
+
+
+def test_a_zone_that_skips_an_hour_of_the_file_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "btc.csv", lines(PLAIN, rows(sample_bars(12_000, first=SPRING - timedelta(days=2)))))
+    with (
+        pytest.raises(PriceFileError, match="60 rows are in an hour that America/New_York skips"),
+        stage_price_files([path], NOW, Expectation("BTC", "America/New_York")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lines(PLAIN, rows(BARS[:120]), end="\n") + lines("", rows(BARS[120:]), end="\r\n"),
+        lines(PLAIN, rows(BARS[:120])) + lines(PLAIN, rows(BARS[120:])),
+        lines(PLAIN, rows(BARS)) + ",,,,,\n,,,,,\n",
+    ],
+    ids=["mixed line breaks", "a header between", "empty rows at the end"],
+)
+def test_what_is_no_row_does_not_matter(tmp_path: Path, content: str) -> None:
+    with stage_price_files([written(tmp_path, "btc.csv", content)], NOW, Expectation("BTC")) as staged:
+        assert (staged.accepted, staged.quarantined) == (len(BARS), 0)
 
 
 def test_an_unknown_zone_is_refused(tmp_path: Path) -> None:
