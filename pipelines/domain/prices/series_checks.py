@@ -66,8 +66,10 @@ def first_jump(minutes: Ints, opens: Floats, closes: Floats) -> int | None:
     """Index of the first bar whose close is at another level than the next open: twice, and more after a gap."""
     if len(minutes) < 2:
         return None
-    jumps = np.abs(np.log(opens[1:] / closes[:-1]))
-    (rows,) = np.nonzero(jumps > MAX_JUMP + 6 * 0.05 * np.sqrt(np.diff(minutes) / 1440))
+    ratios = opens[1:] / closes[:-1]
+    (rows,) = np.nonzero((ratios > 2) | (ratios < 0.5))
+    allowed = MAX_JUMP + 6 * 0.05 * np.sqrt((minutes[rows + 1] - minutes[rows]) / 1440)
+    rows = rows[np.abs(np.log(ratios[rows])) > allowed]
     return int(rows[0]) if len(rows) else None
 
 
