@@ -167,11 +167,12 @@ def alerts(
         return
     now = datetime.now(UTC)
     active = read_state(settings, now).active.values()
+    unwatched = read_watch(settings).missing(now)
     if json:
         console.print_json(list(active))
-    else:
+    elif active or not unwatched:  # "nothing to do" would be a false all-clear
         _print_plan("alerts", [(f"{one.began_at:%F %H:%M}", one.message, one.heading) for one in active])
-    if unwatched := read_watch(settings).missing(now):
+    if unwatched:
         console.progress.print(f"strikecast: {unwatched}", style="bold red", markup=False, soft_wrap=True)
     if active or unwatched:
         raise typer.Exit(1 if active else 2)

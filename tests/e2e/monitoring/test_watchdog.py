@@ -173,3 +173,4 @@ def test_without_anybody_looking_for_problems_an_empty_list_is_no_all_clear(in_s
     elsewhere = in_system.run("alerts", STRIKECAST_HOME=str(tmp_path / "nothing"))
     assert elsewhere.returncode == 2
     assert "problems have never been looked for in this home" in elsewhere.stderr
+    assert elsewhere.stdout == ""
