@@ -351,6 +351,9 @@ def _is_number(cell: str) -> bool:
 def _decimal_mark(cells: Sequence[str], quoted: bool) -> str | None:
     """The decimal mark when numbers need more than a plain cast, otherwise None. Raises LayoutError when in doubt."""
     texts = [cell.strip() for cell in cells]
+    unusual = sum(1 for text in texts if text not in formats.MISSING and not _PLAIN.fullmatch(text))
+    if unusual < 0.1 * len(texts):  # damaged cells, not a notation: they are refused one by one
+        return "." if quoted else None
     commas = [text for text in texts if "," in text]
     if not commas:
         dotted = [text for text in texts if "." in text]
