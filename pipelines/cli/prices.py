@@ -1,6 +1,7 @@
 """Commands that ingest and generate prices."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -87,22 +88,13 @@ def _show_files(
 
     expected = Expectation(symbol, time_zone, accept_symbol, tuple(settings.symbols))
     with stage_price_files(paths, datetime.now(UTC), expected) as bars:
-        summaries = [summary.as_json() for summary in bars.summaries]
-        skipped = [{"name": name, "reason": reason} for name, reason in bars.skipped]
+        summaries, skipped = bars.summaries, [{"name": name, "reason": reason} for name, reason in bars.skipped]
     if as_json:
         console.print_json({"symbol": symbol, "files": summaries, "skipped": skipped})
-    else:
-        _print_files(summaries, skipped)
-
-
-def _print_files(summaries: Sequence[Mapping[str, Any]], skipped: Sequence[Mapping[str, str]]) -> None:
-    """Print what each file was understood as, in lines of name and value."""
+        return
     for number, summary in enumerate(summaries):
-        refused = tuple(f"{count:,} {reason}" for reason, count in summary["refused"].items())
-        times = {name: datetime.fromisoformat(summary[name]) for name in ("first_bar", "last_bar")}
-        console.print_facts({**({} if number == 0 else {" ": ""}), **summary, **times, "refused": refused})
-    for file in skipped:
-        console.print_lines(f"skipped {file['name']}: {file['reason']}")
+        console.print_facts({**({" ": ""} if number else {}), **asdict(summary), "refused": _counts(summary.refused)})
+    _print_skipped(skipped)
 
 
 def _print_report(report: Mapping[str, Any], *, as_json: bool) -> None:
@@ -115,14 +107,21 @@ def _print_report(report: Mapping[str, Any], *, as_json: bool) -> None:
         name: report[f"{name}_at"] and datetime.fromisoformat(report[f"{name}_at"])
         for name in ("first_bar", "last_bar")
     }
-    reasons = tuple(f"{count:,} {reason}" for reason, count in report["reasons"].items())
     counts = {name: report[name] for name in names}
     counts["rounded"] = sum(summary["rounded"] for summary in report["summaries"])
+    reasons = _counts(report["reasons"]) or None
     console.print_facts(
-        {"files": tuple(report["files"]), **counts, "reasons": reasons or None, **times, "gaps": report["gaps"]}
+        {"files": tuple(report["files"]), **counts, "reasons": reasons, **times, "gaps": report["gaps"]}
     )
-    for file in report["skipped"]:
-        console.print_lines(f"skipped {file['name']}: {file['reason']}")
+    _print_skipped(report["skipped"])
+
+
+def _counts(reasons: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(f"{count:,} {reason}" for reason, count in reasons.items())
+
+
+def _print_skipped(files: Sequence[Mapping[str, str]]) -> None:
+    console.print_lines(*(f"skipped {file['name']}: {file['reason']}" for file in files))
 
 
 def _print(facts: Mapping[str, Any], *, as_json: bool) -> None:

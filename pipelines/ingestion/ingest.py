@@ -1,10 +1,12 @@
 """Store bars in `historical_data.price_history`: incremental, idempotent, in one transaction."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from pipelines.domain.prices import series_checks
 from pipelines.errors import PriceFileError
@@ -32,9 +34,9 @@ class IngestReport:
     archived.
 
     `absent`: rows of minutes without trades; `repeated`: rows equal to an earlier one; `archived`: bars of archived
-    months, which are not read back; `reasons`: quarantined rows by
-    reason. Times are aware UTC. `gaps`: minutes missing between the first and last bar of the source. `summaries`: what
-    each file was understood as; `skipped`: files left out, with the reason.
+    months, which are not read back; `reasons`: quarantined rows by reason. Times are aware UTC. `gaps`: minutes missing
+    between the first and last bar of the source. `summaries`: what each file was understood as; `skipped`: files left
+    out, with the reason.
     """
 
     symbol: str
@@ -52,19 +54,12 @@ class IngestReport:
     last_bar_at: datetime | None = None
     gaps: int = 0
     summaries: tuple[FileSummary, ...] = ()
-    skipped: tuple[tuple[str, str], ...] = field(default=())
+    skipped: tuple[tuple[str, str], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values."""
-        times = {
-            name: at.isoformat() if (at := getattr(self, name)) else None for name in ("first_bar_at", "last_bar_at")
-        }
-        return {
-            **asdict(self),
-            **times,
-            "summaries": [summary.as_json() for summary in self.summaries],
-            "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
-        }
+        skipped = [{"name": name, "reason": reason} for name, reason in self.skipped]
+        return {**orjson.loads(orjson.dumps(self)), "skipped": skipped}
 
 
 def ingest(

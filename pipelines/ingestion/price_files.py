@@ -10,18 +10,17 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import numpy as np
 
-from pipelines.domain.prices.bars import BarBlock, Floats, Ints, QuarantinedRow
+from pipelines.domain.prices.bars import BarBlock, Floats, Ints, QuarantinedRow, instant_of_minute, minute_of_instant
 from pipelines.errors import PriceFileError, single_line
 from pipelines.ingestion.formats import BAR_COLUMNS, interval_in_name
 from pipelines.ingestion.reading import Reading, create_views_of_columns, only_row, read_price_file
 from pipelines.ingestion.understanding import (
-    REASONS,
     UNCOUNTED,
     Expectation,
     FileSummary,
@@ -45,7 +44,6 @@ MEMORY_LIMIT = "300MB"
 MAX_QUARANTINED = 1_000
 #: Files of folders and archives that need not be price files.
 OPTIONAL_SUFFIXES = (".txt", ".json")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -81,8 +79,8 @@ class StagedBars:
                 minutes = connection.execute(SQL["accepted_minutes"]).fetchnumpy()["minute"].astype(np.int64)
             connection.execute(SQL["sort_bars"])
         self.accepted = len(minutes)
-        self.first_bar_at = _instant(minutes.min()) if len(minutes) else None
-        self.last_bar_at = _instant(minutes.max()) if len(minutes) else None
+        self.first_bar_at = instant_of_minute(int(minutes.min())) if len(minutes) else None
+        self.last_bar_at = instant_of_minute(int(minutes.max())) if len(minutes) else None
         self.gaps = int(minutes.max() - minutes.min()) + 1 - len(minutes) if len(minutes) else 0
         reasons = dict(connection.execute(SQL["total_reasons"]).fetchall())
         self.absent, self.repeated, self.archived = (int(reasons.pop(name, 0)) for name in UNCOUNTED)
@@ -96,7 +94,7 @@ class StagedBars:
             names = " and ".join(dict.fromkeys(self.sources[index].name for index in indices))
             raise refusal(
                 names,
-                f"the bars of {count:,} minutes disagree, the first at {_instant(minute):%Y-%m-%d %H:%M}",
+                f"the bars of {count:,} minutes disagree, the first at {instant_of_minute(minute):%Y-%m-%d %H:%M}",
                 "Ingest the files one after the other if the later one corrects the earlier",
             )
         drop_repeated(self._connection)
@@ -121,7 +119,9 @@ class StagedBars:
 
     def closes(self, first: datetime, last: datetime) -> tuple[Ints, Floats]:
         """Minutes and closes of the bars from `first` to `last`, oldest first."""
-        columns = self._connection.execute(SQL["closes_between"], [_minute(first), _minute(last)]).fetchnumpy()
+        columns = self._connection.execute(
+            SQL["closes_between"], [minute_of_instant(first), minute_of_instant(last)]
+        ).fetchnumpy()
         return columns["minute"].astype(np.int64), columns["close"]
 
     def close_at(self, opened_at: datetime) -> float:
@@ -168,7 +168,7 @@ def stage_price_files(
             if not sources:
                 raise refusal(_names(skipped), "no file holds prices", "; ".join(why for _, why in skipped[:3]))
             for first, after in skip:
-                connection.execute(SQL["skip_minutes"], [_minute(first), _minute(after)])
+                connection.execute(SQL["skip_minutes"], [minute_of_instant(first), minute_of_instant(after)])
             yield StagedBars(connection, sources, summaries, skipped)
 
 
@@ -296,14 +296,3 @@ def _lines(path: Path, skipped: int) -> tuple[int, list[int]]:
             if number > 0 and not line.strip():
                 blank.append(number)
     return count, blank
-
-
-def _minute(instant: datetime) -> int:
-    return int(instant.timestamp()) // 60
-
-
-def _instant(minute: int) -> datetime:
-    return _EPOCH + timedelta(minutes=int(minute))
-
-
-__all__ = ["MEMORY_LIMIT", "REASONS", "BarSource", "StagedBars", "stage_candles", "stage_price_files"]

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,13 @@ from pipelines.ingestion.layout import (
     understand_lines,
     understand_values,
 )
-from pipelines.ingestion.unpacking import SAMPLE_BYTES, PriceFile
+from pipelines.ingestion.unpacking import SAMPLE_BYTES, PriceFile, contains
 from pipelines.storage.postgres.statements import Statements
 
 SQL = Statements(__name__)
+
+#: The end of a time with an offset, such as 00:00:00-05:00 or 00:00Z.
+OFFSET = rb":\d\d(?:Z|[+-]\d\d)"
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,11 @@ def read_price_file(connection: duckdb.DuckDBPyConnection, file: PriceFile, inde
 def _read_text(connection: duckdb.DuckDBPyConnection, file: PriceFile, index: int) -> Reading:
     lines = _first_lines(file.path)
     layout = understand_lines(lines, file.own_name)
-    if layout.time.kind == "text" and layout.time.is_local and _has_offset(file.path):
+    if layout.time.kind == "text" and layout.time.is_local and contains(file.path, OFFSET):
         raise LayoutError("some times have an offset from UTC, others have none; write all in one way")
-    if layout.decimal is None and _has_underscore(file.path):
-        layout = replace(layout, decimal=".")  # DuckDB's cast would read 4_112.39 as 4112.39
+    # DuckDB's cast would read 4_112.39 as 4112.39. The first line may be a header with names such as open_time.
+    if layout.decimal is None and contains(file.path, b"_", after_first_line=True):
+        layout = replace(layout, decimal=".")
     number = "VARCHAR" if layout.decimal else "DOUBLE"
     numeric = {at for each in layout.positions for role, at in each.items() if role in BAR_COLUMNS[1:]}
     time = {each[role] for each in layout.positions for role in ("opened", "clock") if role in each}
@@ -201,18 +204,6 @@ def _time_type(time: TimeColumn) -> str:
         return "DOUBLE"
     is_iso = time.kind == "text" and not any(notation.formats for notation in time.notations)
     return "TIMESTAMPTZ" if is_iso else "VARCHAR"
-
-
-def _has_underscore(path: Path) -> bool:
-    """Whether an underscore follows the first line, which is often a header with names such as open_time."""
-    with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
-        return content.find(b"_", content.find(b"\n") + 1) >= 0
-
-
-def _has_offset(path: Path) -> bool:
-    """Whether a time with an offset, such as 00:00:00-05:00 or 00:00Z, is anywhere in the file."""
-    with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
-        return re.search(rb":\d\d(?:Z|[+-]\d\d)", content) is not None
 
 
 def _first_lines(path: Path) -> list[str]:

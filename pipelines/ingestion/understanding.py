@@ -6,15 +6,14 @@ name or each other; single damaged rows are quarantined.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
 
 import duckdb
 import numpy as np
 
 from pipelines.domain.prices import local_time, series_checks
-from pipelines.domain.prices.bars import Floats, Ints
+from pipelines.domain.prices.bars import Floats, Ints, instant_of_minute
 from pipelines.errors import PriceFileError
 from pipelines.ingestion.formats import COIN_OF_WORD, COINS, Pair, pair_of, pairs_in_name
 from pipelines.ingestion.reading import Reading, distinct_symbols, only_row
@@ -54,7 +53,6 @@ REMEDIES = {
     "bad_ohlc": "The columns may be in another order, or belong to another header",
     "bad_time": "Write ISO 8601 or numbers since 1970",
 }
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -82,16 +80,6 @@ class FileSummary:
     last_bar: datetime | None
     gaps: int
 
-    def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        times = {"first_bar": iso_or_none(self.first_bar), "last_bar": iso_or_none(self.last_bar)}
-        return {**asdict(self), **times}
-
-
-def iso_or_none(instant: datetime | None) -> str | None:
-    """ISO 8601, or None."""
-    return None if instant is None else instant.isoformat()
-
 
 @dataclass(frozen=True)
 class Expectation:
@@ -103,7 +91,7 @@ class Expectation:
     symbol: str
     time_zone: str | None = None
     accept_symbol: bool = False
-    known_symbols: tuple[str, ...] = field(default=())
+    known_symbols: tuple[str, ...] = ()
 
 
 def names_other_symbol(file: PriceFile, expected: Expectation) -> str | None:
@@ -215,8 +203,8 @@ def summarize_file(
         repeated=reasons.pop("repeated", 0),
         rounded=rounded,
         refused=reasons,
-        first_bar=_EPOCH + timedelta(minutes=int(minutes[0])) if len(minutes) else None,
-        last_bar=_EPOCH + timedelta(minutes=int(minutes[-1])) if len(minutes) else None,
+        first_bar=instant_of_minute(int(minutes[0])) if len(minutes) else None,
+        last_bar=instant_of_minute(int(minutes[-1])) if len(minutes) else None,
         gaps=span - len(minutes),
     )
 
@@ -325,7 +313,7 @@ def _check_repeated(
     first, count, repeated = only_row(connection, SQL["contradiction_in_file"], [index])
     if count:
         zone = local_time.repeated_hour(np.array(repeated)) if zone_is_assumed else None
-        at = _EPOCH + timedelta(minutes=first)
+        at = instant_of_minute(first)
         if zone is not None:
             raise refusal(
                 file.name,
@@ -355,7 +343,7 @@ def _check_series(file: PriceFile, series: _Series, *, zone_is_assumed: bool) ->
         raise refusal(
             file.name,
             f"prices jump from {series.closes[jump]:g} to {series.opens[jump + 1]:g} after "
-            f"{_EPOCH + timedelta(minutes=int(minutes[jump])):%Y-%m-%d %H:%M}",
+            f"{instant_of_minute(int(minutes[jump])):%Y-%m-%d %H:%M}",
             "It may hold several assets or units; write one file for each",
         )
     if series_checks.open_and_close_are_swapped(minutes, series.opens, series.closes):

@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import hashlib
+import re
 import shutil
 import zipfile
 import zlib
@@ -141,7 +142,7 @@ def _readable(path: Path, name: str, head: bytes, target: Path) -> Path:
         raise PriceFileError(f"{name} is Feather version 1; write version 2, for example by pandas; nothing was stored")
     is_text = not head.startswith(PARQUET)
     encoding = _encoding(name, head) if is_text else None
-    if not is_text or (encoding is None and not _has_carriage_return(path)):
+    if not is_text or (encoding is None and not contains(path, rb"\r")):
         target.symlink_to(path.absolute())
         return target
     try:
@@ -158,9 +159,11 @@ def _readable(path: Path, name: str, head: bytes, target: Path) -> Path:
     return target
 
 
-def _has_carriage_return(path: Path) -> bool:
+def contains(path: Path, pattern: bytes, *, after_first_line: bool = False) -> bool:
+    """Whether a regular expression occurs anywhere in a file, however large; the file must not be empty."""
     with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
-        return content.find(b"\r") >= 0
+        start = content.find(b"\n") + 1 if after_first_line else 0
+        return re.compile(pattern).search(content, start) is not None
 
 
 def _encoding(name: str, head: bytes) -> str | None:

@@ -105,3 +105,10 @@ def published(database: Database, build: Callable[..., int]) -> Database:
         if connection.execute("SELECT FROM analytics.active_generation").fetchone() is None:
             build("BTC", seed=1)
     return database
+
+
+@pytest.fixture
+def no_bars(database: Database) -> None:
+    """Remove the bars of other tests, which may be the same under other symbols."""
+    with database.connect("test", Role.PIPELINE) as connection:
+        connection.execute("DELETE FROM historical_data.price_history")

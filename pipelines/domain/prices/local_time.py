@@ -1,18 +1,16 @@
 """Local clocks: convert their times to UTC, and recognize them by their daylight-saving changes."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from pipelines.domain.prices.bars import Ints
+from pipelines.domain.prices.bars import Ints, instant_of_minute
 
 #: Zones whose changes are looked for in times without an offset; other zones change at the same local times.
 COMMON_ZONES = ("America/New_York", "Europe/London", "Europe/Berlin", "Europe/Athens", "Australia/Sydney")
 #: In `utc_minutes`: the local time does not exist, or cannot be assigned to one of two instants.
 NO_INSTANT = np.iinfo(np.int64).min
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def looks_local(minutes: Ints) -> str | None:
         gaps = [change.skipped for change in zone_changes(zone, first, last) if change.skipped[0] < change.skipped[1]]
         gaps = [gap for gap in gaps if first < gap[0] and gap[1] <= last]
         if gaps and all(_is_gap(minutes, gap) for gap in gaps):
-            at = (_EPOCH + timedelta(minutes=gaps[0][0])).strftime("%Y-%m-%d %H:%M")
+            at = f"{instant_of_minute(gaps[0][0]):%Y-%m-%d %H:%M}"
             return f"the hour from {at} is missing as on a clock of {zone}"
     return None
 
@@ -120,6 +118,6 @@ def _is_gap(minutes: Ints, gap: tuple[int, int]) -> bool:
 
 
 def _offset(info: ZoneInfo, minute: int) -> int:
-    offset = (_EPOCH + timedelta(minutes=minute)).astimezone(info).utcoffset()
+    offset = instant_of_minute(minute).astimezone(info).utcoffset()
     assert offset is not None
     return int(offset.total_seconds()) // 60

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.domain.prices.bars import Floats, Ints
+from pipelines.domain.prices.bars import MINUTES_PER_DAY, Floats, Ints
 
 #: Consecutive equal steps that show bars of another interval; quiet minutes leave irregular steps.
 MIN_EQUAL_STEPS = 12
@@ -20,6 +20,8 @@ SHIFTS = (*range(-840, 841, 30), -1, 1)
 MIN_COMMON_RETURNS = 200
 #: Bars of one symbol in adjacent minutes differ by less, as a logarithm.
 MAX_LEVEL_DIFFERENCE = 0.25
+#: Allowed in addition for the root of the days between two prices: six daily moves of 5 %.
+DRIFT_PER_ROOT_DAY = 6 * 0.05
 #: Largest jump from a close to the next open, as a logarithm: the price doubles.
 MAX_JUMP = 0.7
 
@@ -68,7 +70,7 @@ def first_jump(minutes: Ints, opens: Floats, closes: Floats) -> int | None:
         return None
     ratios = opens[1:] / closes[:-1]
     (rows,) = np.nonzero((ratios > 2) | (ratios < 0.5))
-    allowed = MAX_JUMP + 6 * 0.05 * np.sqrt((minutes[rows + 1] - minutes[rows]) / 1440)
+    allowed = MAX_JUMP + DRIFT_PER_ROOT_DAY * np.sqrt((minutes[rows + 1] - minutes[rows]) / MINUTES_PER_DAY)
     rows = rows[np.abs(np.log(ratios[rows])) > allowed]
     return int(rows[0]) if len(rows) else None
 
@@ -132,4 +134,4 @@ def is_same_price(minutes: Ints, closes: Floats, other_minutes: Ints, other_clos
 def is_price_level_of(close: float, stored_close: float, days_between: float) -> bool:
     """Whether a close may follow or precede a stored one: within 25 % and six daily moves of 5 % in between."""
     difference = abs(math.log(close / stored_close))
-    return difference <= MAX_LEVEL_DIFFERENCE + 6 * 0.05 * math.sqrt(days_between)
+    return difference <= MAX_LEVEL_DIFFERENCE + DRIFT_PER_ROOT_DAY * math.sqrt(days_between)

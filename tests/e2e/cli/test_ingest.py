@@ -12,6 +12,12 @@ from pipelines.storage.postgres.connection import Role
 HEADER = "timestamp,open,high,low,close,volume"
 
 
+def facts_of(output: str) -> dict[str, str]:
+    """Names and values of printed facts."""
+    lines_of_facts = (line.split("  ", maxsplit=1) for line in output.splitlines() if "  " in line)
+    return {name: value.strip() for name, value in lines_of_facts}
+
+
 def test_a_dry_run_shows_how_a_file_is_understood_and_stores_nothing(system: System, tmp_path: Path) -> None:
     path = write_format(tmp_path, "Kraken archive", sample_bars())
     shown = system.invoke("ingest", "ETH", str(tmp_path / "Kraken_OHLCVT.zip"), "--dry-run")
@@ -20,16 +26,18 @@ def test_a_dry_run_shows_how_a_file_is_understood_and_stores_nothing(system: Sys
         "ingest", "BTC", str(path), "--dry-run", STRIKECAST_DATABASE_URL="postgresql://nobody@localhost:1/none"
     )
     assert shown.returncode == 0, shown.stderr
-    facts = dict(line.split("  ", maxsplit=1) for line in shown.stdout.splitlines() if "  " in line)
-    assert {name: value.strip() for name, value in facts.items()}.items() >= {
-        "name": "Kraken_OHLCVT.zip/XBTUSD_1.csv",
-        "format": "Kraken OHLCVT",
-        "times": "numbers since 1970 in seconds",
-        "symbol": "BTC (name)",
-        "bars": "240",
-        "first bar": "2024-01-02 00:00:00 UTC",
-        "last bar": "2024-01-02 03:59:00 UTC",
-    }.items()
+    assert (
+        facts_of(shown.stdout).items()
+        >= {
+            "name": "Kraken_OHLCVT.zip/XBTUSD_1.csv",
+            "format": "Kraken OHLCVT",
+            "times": "numbers since 1970 in seconds",
+            "symbol": "BTC (name)",
+            "bars": "240",
+            "first bar": "2024-01-02 00:00:00 UTC",
+            "last bar": "2024-01-02 03:59:00 UTC",
+        }.items()
+    )
     assert "skipped Kraken_OHLCVT.zip/XBTUSD_60.csv: it is named for bars of 60 minutes" in shown.stdout
     as_json = json.loads(system.invoke("ingest", "BTC", str(path), "--dry-run", "--json").stdout)
     assert as_json["files"][0]["bars"] == 240
@@ -48,15 +56,17 @@ def test_an_ingestion_prints_its_counts_and_a_refusal_one_line(system: System, t
     path.write_text(lines(HEADER, [*content, content[7], ("x", *content[8][1:])]))
     stored = system.invoke("ingest", "BTC", str(path))
     assert stored.returncode == 0, stored.stderr
-    facts = dict(line.split("  ", maxsplit=1) for line in stored.stdout.splitlines() if "  " in line)
-    assert {name: value.strip() for name, value in facts.items()}.items() >= {
-        "rows read": "302",
-        "inserted": "300",
-        "repeated": "1",
-        "quarantined": "1",
-        "reasons": "1 bad_time",
-        "gaps": "0",
-    }.items()
+    assert (
+        facts_of(stored.stdout).items()
+        >= {
+            "rows read": "302",
+            "inserted": "300",
+            "repeated": "1",
+            "quarantined": "1",
+            "reasons": "1 bad_time",
+            "gaps": "0",
+        }.items()
+    )
     again = json.loads(system.invoke("ingest", "BTC", str(path), "--json").stdout)
     assert (again["inserted"], again["unchanged"]) == (0, 300)
     assert again["summaries"][0]["refused"] == {"bad_time": 1}

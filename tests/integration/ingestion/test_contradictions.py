@@ -12,15 +12,11 @@ from pipelines.errors import PriceFileError
 from pipelines.ingestion.ingest import ingest
 from pipelines.storage.postgres.connection import Database, Role
 
+pytestmark = pytest.mark.usefixtures("no_bars")
+
 NOW = datetime(2026, 8, 1, tzinfo=UTC)
 HEADER = "timestamp,open,high,low,close,volume"
 BTC = sample_bars(1_440)
-
-
-@pytest.fixture(autouse=True)
-def _no_bars(database: Database) -> None:
-    with database.connect("test", Role.PIPELINE) as connection:
-        connection.execute("DELETE FROM historical_data.price_history")
 
 
 def written(folder: Path, name: str, bars: list[SampleBar], shift: timedelta = timedelta()) -> Path:

@@ -27,6 +27,8 @@ from pipelines.ingestion.price_files import BarBlock, StagedBars
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.prices import history as prices
 
+pytestmark = pytest.mark.usefixtures("no_bars")
+
 NOW = datetime(2026, 8, 1, tzinfo=UTC)
 FIRST_MINUTE = 28_998_560
 SYNTHETIC = generate_bars(SimulationParameters(100.0, gaps_per_day=0.0), days=1, end_minute=29_000_000, seed=7)
@@ -46,13 +48,6 @@ BACKENDS = (
     "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'strikecast ingest'"
 )
 Rows = list[tuple[Any, ...]]
-
-
-@pytest.fixture(autouse=True)
-def _no_bars(database: Database) -> None:
-    """Remove the bars of other tests, which are the same under other symbols."""
-    with database.connect("test", Role.PIPELINE) as connection:
-        connection.execute("DELETE FROM historical_data.price_history")
 
 
 def text_of(bars: pl.DataFrame, *, shift_hours: int = 0) -> str:

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from price_file_formats import zipped
 from small_price_files import (
     FIRST,
     HEADER,
@@ -27,12 +28,11 @@ from small_price_files import (
     stage,
     table,
     written,
-    zipped,
 )
 
 from pipelines.errors import PriceFileError
-from pipelines.ingestion.price_files import BLOCK_ROWS, REASONS, stage_price_files
-from pipelines.ingestion.understanding import Expectation
+from pipelines.ingestion.price_files import BLOCK_ROWS, stage_price_files
+from pipelines.ingestion.understanding import REASONS, Expectation
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 TIME_COLUMNS = ("time", "open_time", "Open time", "DATE", "datetime", "Unix Timestamp", "opened_at")

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from price_file_formats import SampleBar, lines, sample_bars, stamp
-from small_price_files import HEADER, NOW, THREE, flipped, iso, stage, table, written, zipped
+from price_file_formats import SampleBar, lines, sample_bars, stamp, zipped
+from small_price_files import HEADER, NOW, THREE, flipped, iso, stage, table, written
 
 from pipelines.errors import PriceFileError
 from pipelines.ingestion.price_files import stage_price_files
