@@ -8,13 +8,15 @@ READY := $(VENV)/.ready
 LOCKED := $(VENV)/.locked
 DEV_READY := $(VENV)/.dev-ready
 # Separate home folders for demonstrations with synthetic bars and with price files.
-DEMO_HOME = $(CURDIR)/.strikecast/$(if $(PRICES),prices,sample)
+# PostgreSQL does not run as root, and its user cannot enter a checkout in root's own folder.
+DEMO = $(if $(filter 0,$(shell id -u)),/var/lib/strikecast/demo$(subst /,-,$(CURDIR)),$(CURDIR)/.strikecast)
+DEMO_HOME = $(DEMO)/$(if $(PRICES),prices,sample)
 # Options for pytest, such as PYTEST="-k backup".
 PYTEST ?=
 # Two processes more than there are CPUs: many tests mostly wait.
 WORKERS ?= $(shell expr $$(nproc) + 2)
 
-.PHONY: demo test test-fast check bench screenshots lock clean
+.PHONY: demo test test-fast check audit bench screenshots reference lock clean
 
 demo: $(READY)
 	@STRIKECAST_HOME="$(DEMO_HOME)" $(BIN)/strikecast demo $(if $(PRICES),--prices "$(PRICES)") $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
@@ -32,6 +34,10 @@ test-fast: $(DEV_READY)
 check: $(DEV_READY)
 	@.ci/check "$(BIN)"
 
+# Known vulnerabilities of the locked packages. Asks PyPI; an answer that is missing is an error.
+audit: $(DEV_READY)
+	@$(BIN)/uv tool run pip-audit --strict --disable-pip --require-hashes --progress-spinner off --requirement .ci/requirements.lock
+
 bench: $(DEV_READY)
 	@$(BIN)/python -m benchmarks
 
@@ -39,6 +45,10 @@ bench: $(DEV_READY)
 screenshots: $(DEV_READY)
 	@$(BIN)/python tests/support/programs.py install
 	@$(BIN)/python docs/screenshots.py
+
+# docs/settings.md, from the model of the settings.
+reference: $(READY)
+	@$(BIN)/python docs/settings_reference.py >docs/settings.md
 
 $(READY): $(LOCKED) pyproject.toml
 	@"$(BIN)/uv" pip install --quiet --python "$(BIN)/python" --offline --no-deps --no-build-isolation --editable .
@@ -62,4 +72,4 @@ lock: $(READY)
 	@$(LOCK) --group dev --constraint .ci/requirements.lock --output-file .ci/requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) .strikecast
+	rm -rf $(VENV) .strikecast "$(DEMO)"

@@ -26,9 +26,11 @@ from pipelines.domain.models.momentum import (
     MomentumRule,
     climatology_tables,
 )
+from pipelines.domain.prices.bars import minute_of_instant
 from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.evaluation.charts import baseline_heat_map, momentum_chart, standardised_chart
 from pipelines.resources import DatabaseResource, SettingsResource
+from pipelines.storage.models.generations import active_generation as published_generation
 from pipelines.storage.models.generations import (
     finish_generation,
     generation_for_lookup,
@@ -72,6 +74,20 @@ LOOKUP_CHECKS = {
 }
 
 
+def recheck_fingerprint(symbol: str, database: DatabaseResource) -> list[dg.AssetCheckResult]:
+    """Check the published fingerprints of the momentum model against the stored bars up to their last one."""
+    with database.transaction("fingerprint checks") as connection:
+        version = read_version(connection, published_generation(connection, symbol, MomentumModel.name))
+        tables, closes = read_fingerprints(connection, version), read_closes(connection, symbol)
+    assert isinstance(version.rule, MomentumRule)
+    model = version.rule.config
+    if version.last_bar_at is not None:
+        closes = closes.up_to(minute_of_instant(version.last_bar_at))
+    later = bars_with_later_bar(closes, model)
+    scores = compute_momentum(closes, model)
+    return invariant_results([*check_fingerprints(tables, model), check_n_adds_up(tables, scores, closes, later)])
+
+
 @symbol_asset(
     "numpy",
     deps=["price_history", "momentum"],
@@ -79,6 +95,7 @@ LOOKUP_CHECKS = {
         **_table_checks("bucket"),
         "n_adds_up_to_the_bars": "The buckets' n add up to the bars that have a bar t minutes later.",
     },
+    recheck=recheck_fingerprint,
     pool="fingerprint",
 )
 def fingerprint(
@@ -160,10 +177,21 @@ def _fingerprint_lineage(bucket_of: str) -> dict[str, list[tuple[str, str]]]:
     return {"positive": sources, "negative": sources}
 
 
+def recheck_standardised_fingerprint(symbol: str, database: DatabaseResource) -> list[dg.AssetCheckResult]:
+    """Check the published tables of the standardised model and its relatives."""
+    found = []
+    with database.transaction("standardised_fingerprint checks") as connection:
+        for model in BY_STANDARDISED_MOVE:
+            generation = published_generation(connection, symbol, model)
+            found += check_tables(read_fingerprints(connection, read_version(connection, generation)))
+    return invariant_results(merge_results(found))
+
+
 @symbol_asset(
     "numpy",
     deps=["price_history", "volatility"],
     invariants=_table_checks("group"),
+    recheck=recheck_standardised_fingerprint,
     pool="standardised_fingerprint",
 )
 def standardised_fingerprint(
@@ -198,6 +226,18 @@ def standardised_fingerprint(
 def _lookup_asset(name: str, source: str, models: Sequence[str], description: str) -> dg.AssetsDefinition:
     lineage = {f"prob_within_{side}_hundredths": [(source, side)] for side in ("positive", "negative")}
 
+    def recheck(symbol: str, database: DatabaseResource) -> list[dg.AssetCheckResult]:
+        """Check the published lookup of each model, and time reads of it."""
+        seconds: list[float] = []
+        checks: list[CheckResult] = []
+        for model in models:
+            with database.transaction(f"{name} checks") as connection:
+                version = read_version(connection, published_generation(connection, symbol, model))
+                tables = read_fingerprints(connection, version)
+                checks += verify_lookup(connection, version.generation, tables, version.axes)
+                seconds += time_lookup_reads(connection, version, TIMED_READS)
+        return [*invariant_results(merge_results(checks)), _read_check(seconds)]
+
     @symbol_asset(
         "numpy",
         name=name,
@@ -205,6 +245,7 @@ def _lookup_asset(name: str, source: str, models: Sequence[str], description: st
         deps=[source],
         invariants=LOOKUP_CHECKS,
         warns={"read_p95": f"95 of 100 reads of a row take under {LOOKUP_READ_SLO_MS:.0f} ms."},
+        recheck=recheck,
         pool=name,
     )
     def build(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
@@ -228,8 +269,6 @@ def _lookup_asset(name: str, source: str, models: Sequence[str], description: st
                 table = table_metadata(connection, "analytics.lookup", rows, lineage)
             checks += found
             generations[model] = generation
-        p95_ms = float(np.percentile(seconds, 95)) * 1000
-        timing: dict[str, float | str] = {"p95_ms": round(p95_ms, 3), "reads": float(len(seconds))}
         return dg.MaterializeResult(
             metadata={
                 **table,
@@ -239,16 +278,22 @@ def _lookup_asset(name: str, source: str, models: Sequence[str], description: st
                 "cells_of_all_models": sum(report.cells for report in reports),
                 "bytes_on_disk": sum(report.bytes_on_disk for report in reports),
                 "sha256": reports[0].sha256,
-                "read_p95_ms": round(p95_ms, 3),
+                "read_p95_ms": _p95_ms(seconds),
                 "build_seconds": round(time.perf_counter() - started, 3),
             },
-            check_results=[
-                *invariant_results(merge_results(checks)),
-                warning_result("read_p95", p95_ms < LOOKUP_READ_SLO_MS, timing),
-            ],
+            check_results=[*invariant_results(merge_results(checks)), _read_check(seconds)],
         )
 
     return build
+
+
+def _p95_ms(seconds: Sequence[float]) -> float:
+    return round(float(np.percentile(seconds, 95)) * 1000, 3)
+
+
+def _read_check(seconds: Sequence[float]) -> dg.AssetCheckResult:
+    p95_ms = _p95_ms(seconds)
+    return warning_result("read_p95", p95_ms < LOOKUP_READ_SLO_MS, {"p95_ms": p95_ms, "reads": float(len(seconds))})
 
 
 lookup = _lookup_asset(

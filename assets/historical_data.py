@@ -22,7 +22,7 @@ from pipelines.resources import DatabaseResource, ExchangeResource, SettingsReso
 from pipelines.settings import Settings
 from pipelines.storage.models.refit import update_volatility
 from pipelines.storage.prices.archive import archived_months
-from pipelines.storage.prices.history import read_closes, summarize_bars, write_gaps, write_momentum
+from pipelines.storage.prices.history import BarSummary, read_closes, summarize_bars, write_gaps, write_momentum
 
 #: A history with more than this share of its minutes missing is reported.
 MOST_MISSING_SHARE = 0.01
@@ -64,6 +64,26 @@ class BuildConfig(dg.Config):
     profile: Profile | None = None
 
 
+def _bar_checks(bars: BarSummary, now: datetime) -> list[dg.AssetCheckResult]:
+    """Checks of a symbol's stored bars; without bars there is nothing to check."""
+    if bars.first_bar_at is None or bars.last_bar_at is None:
+        return []
+    minutes = (bars.last_bar_at - bars.first_bar_at) // timedelta(minutes=1) + 1
+    missing = 1 - bars.bars / minutes
+    age_hours = (now - bars.last_bar_at) / timedelta(hours=1)
+    recent = age_hours <= OLDEST_NEWEST_BAR_HOURS
+    return [
+        warning_result("gap_share", missing <= MOST_MISSING_SHARE, {"missing_pct": round(missing * 100, 4)}),
+        warning_result("newest_bar_age", recent, {"age_hours": round(age_hours, 2)}),
+    ]
+
+
+def recheck_bars(symbol: str, database: DatabaseResource) -> list[dg.AssetCheckResult]:
+    """Check the stored bars."""
+    with database.transaction("price_history checks") as connection:
+        return _bar_checks(summarize_bars(connection, symbol), datetime.now(UTC))
+
+
 @symbol_asset(
     "duckdb",
     deps=["price_files", "price_log"],
@@ -71,6 +91,7 @@ class BuildConfig(dg.Config):
         "gap_share": f"At most {MOST_MISSING_SHARE:.0%} of the minutes since the first bar are missing.",
         "newest_bar_age": f"The newest bar is at most {OLDEST_NEWEST_BAR_HOURS} h old.",
     },
+    recheck=recheck_bars,
     automated=False,
     pool="price_history",
 )
@@ -93,10 +114,6 @@ def price_history(
         table = table_metadata(connection, "historical_data.price_history", bars.bars)
     if bars.first_bar_at is None or bars.last_bar_at is None:
         raise dg.Failure(f"{symbol} has no bars and no files to ingest: run `strikecast ingest {symbol} PATH`")
-    minutes = (bars.last_bar_at - bars.first_bar_at) // timedelta(minutes=1) + 1
-    missing = 1 - bars.bars / minutes
-    age_hours = (now - bars.last_bar_at) / timedelta(hours=1)
-    recent = age_hours <= OLDEST_NEWEST_BAR_HOURS
     return dg.MaterializeResult(
         metadata={
             **table,
@@ -104,10 +121,7 @@ def price_history(
             "first_bar": dg.MetadataValue.timestamp(bars.first_bar_at),
             "last_bar": dg.MetadataValue.timestamp(bars.last_bar_at),
         },
-        check_results=[
-            warning_result("gap_share", missing <= MOST_MISSING_SHARE, {"missing_pct": round(missing * 100, 4)}),
-            warning_result("newest_bar_age", recent, {"age_hours": round(age_hours, 2)}),
-        ],
+        check_results=_bar_checks(bars, now),
     )
 
 
@@ -243,7 +257,7 @@ def volatility(
             context.log.warning(str(error))
             return
         table = table_metadata(connection, "historical_data.volatility_day", update.days, lineage)
-    charts = {"season": season_chart(update.parameters.volatility, symbol)}
+    charts = {"season": season_chart(update.parameters.volatility.season, symbol)}
     yield dg.MaterializeResult(
         metadata={
             **table,

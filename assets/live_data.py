@@ -2,6 +2,8 @@
 
 import dagster as dg
 
+from pipelines.resources import LOCATION, REPOSITORY
+
 #: Tables that a live session reads.
 _READ = ["price_log", "active_generation", "active_standardised_generation", "volatility", "champion_change"]
 
@@ -18,6 +20,10 @@ live_probabilities = dg.AssetSpec(
     "live_probabilities",
     deps=_READ,
     description="`{symbol}_live_probabilities.json`: the probability of each of 21 strikes, replaced every second "
-    "by the job `live_refresh`.",
+    f"by the job [`live_refresh`](/locations/{LOCATION}/jobs/live_refresh), which the sensor "
+    f"[`live_supervisor`](/locations/{LOCATION}/sensors/live_supervisor) requests: the asset itself cannot be "
+    "materialized. With the feed `replay`, the default, prices are stored history, not the market's now; the metadata "
+    "`feed` names the source.",
     kinds={"json", "file"},
+    metadata={"job": dg.MetadataValue.job("live_refresh", LOCATION, repository_name=REPOSITORY)},
 )

@@ -17,6 +17,7 @@ from pipelines.maintenance.vacuum import autovacuum_drift
 from pipelines.monitoring.audit.declarations import targets
 from pipelines.monitoring.audit.reports import markdown, report_paths
 from pipelines.monitoring.audit.run import run as run_audit
+from pipelines.protection.redaction import redact
 from pipelines.resources import DatabaseResource, SettingsResource, markdown_table, planning_time
 
 SHOWN_TABLES = 10
@@ -26,12 +27,19 @@ SHOWN_TABLES = 10
 def backup(
     context: dg.AssetExecutionContext, settings: SettingsResource, database: DatabaseResource
 ) -> Iterator[dg.MaterializeResult]:
-    """A dump of the whole database with its manifest, verified by reading it back; older backups are rotated.
+    """Dumps of the database and of Dagster's with a manifest, verified by reading them back; older ones are rotated.
 
     Fails, after the backup is recorded, when the copy in the second place could not be made.
     """
     folder, policy, now = settings.values.backups_dir, settings.values.backup, datetime.now(UTC)
-    made = create_backup(database.database, folder, policy, context.log.info)
+    made = create_backup(
+        database.database,
+        folder,
+        policy,
+        context.log.info,
+        settings.values.dagster_database,
+        settings.values.signing_key,
+    )
     plan = rotate_backups(folder, policy, now, context.log.info)
     manifest = made.manifest
     largest = sorted(manifest.tables, key=lambda one: one.rows, reverse=True)[:SHOWN_TABLES]
@@ -44,10 +52,11 @@ def backup(
             "bytes": manifest.bytes,
             "database_bytes": manifest.server_size_bytes,
             "rows": manifest.rows,
+            "dagster_tables": len(manifest.dagster_tables or ()),
             "seconds": manifest.seconds,
             "compression": manifest.compression,
             "encryption": manifest.encryption or "none",
-            "copied_to": policy.copy_to or "no second place is configured",
+            "copied_to": redact(policy.copy_to or "") or "no second place is configured",
             "tables": len(manifest.tables),
             "largest_tables": markdown_table(("table", "rows"), [(one.table, one.rows) for one in largest]),
             "rotation": markdown_table(("backup", "action", "why"), rotation),
@@ -83,6 +92,7 @@ def restores(
             "tables": report.tables,
             "rows": report.rows,
             "ladders_read": report.ladders,
+            "missing": "; ".join(report.missing) or "nothing",
             "seconds": round(report.seconds, 1),
             "backups": len(list_backups(folder)),
             **({"differences": dg.MetadataValue.md(differences)} if differences else {}),
@@ -120,9 +130,19 @@ class AuditConfig(dg.Config):
     full: bool = False
 
 
-@dg.asset(
-    kinds={"postgres", "html"},
-    code_version="1",
+@dg.multi_asset(
+    name="audit",
+    specs=[
+        dg.AssetSpec(
+            "audit",
+            description="Measurements of processes, machine, database and answers; targets met or missed; findings; a "
+            "grade. A check that is executed by itself makes a new audit, too.",
+            kinds={"postgres", "html"},
+            code_version="1",
+            skippable=True,
+        )
+    ],
+    can_subset=True,
     pool="audit",
     check_specs=[
         dg.AssetCheckSpec(target.check, asset="audit", description=f"{target.text} ({target.severity} if missed).")
@@ -140,11 +160,12 @@ def audit(
     result = run_audit(settings.values, database.database, kind, context.log.info, context.run.run_id)
     if result.audit_id is None:
         raise DatabaseError("the audit could not be stored: see the log of this run; its page has been written")
-    yield dg.MaterializeResult(
+    page = report_paths(settings.values).page
+    materialized: dg.MaterializeResult[None] = dg.MaterializeResult(
         metadata={
             "grade": result.scorecard.grade,
             **({} if result.scorecard.points is None else {"points": round(result.scorecard.points, 1)}),
-            "page": dg.MetadataValue.path(str(report_paths(settings.values).page)),
+            "page": dg.MetadataValue.path(str(page)),
             "report": dg.MetadataValue.md(markdown(audit_document(result))),
             "findings": len(result.findings),
             "measurements": len(result.measurements),
@@ -153,7 +174,10 @@ def audit(
             "audit": result.audit_id,
         }
     )
-    yield from (_check(judgement) for judgement in result.judgements)
+    if context.selected_asset_keys:
+        yield materialized
+    selected = {key.name for key in context.selected_asset_check_keys}
+    yield from (_check(one) for one in result.judgements if one.target.check in selected)
 
 
 def _check(judgement: Judgement) -> dg.AssetCheckResult:

@@ -9,6 +9,7 @@ from assets.common import symbol_asset, table_metadata, warning_result
 from pipelines.domain.evaluation.promotion import band_errors, evaluate_challenger
 from pipelines.domain.evaluation.score_report import ScoreRow, live_rows, merged_tallies
 from pipelines.domain.evaluation.scoring import brier_difference
+from pipelines.domain.prices.history import MarketHistory
 from pipelines.evaluation.calibration_report import write_report
 from pipelines.evaluation.score_runs import DEFAULT_MODELS, ScoreReport, read_history, score_symbol
 from pipelines.resources import DatabaseResource, SettingsResource, markdown_table
@@ -31,6 +32,28 @@ DRIFT_AGE = timedelta(days=28)
 BENCHMARK_MODEL = "momentum"
 
 
+def recheck_scores(symbol: str, settings: SettingsResource, database: DatabaseResource) -> list[dg.AssetCheckResult]:
+    """Score again by the newest bars, and store nothing."""
+    history, champion, earlier = _inputs(symbol, settings, database)
+    report = score_symbol(history, symbol, [*DEFAULT_MODELS, champion], settings.values.model)
+    return _checks(report, champion, _pooled(report.rows), earlier)
+
+
+def _inputs(
+    symbol: str, settings: SettingsResource, database: DatabaseResource
+) -> tuple[MarketHistory, str, dict[str, float]]:
+    """The stored history, the champion, and the skill of each model a month ago."""
+    with database.transaction("calibration") as connection:
+        history = read_history(connection, symbol, settings.values.model)
+        champion = read_champion(connection, symbol).champion
+        return history, champion, previous_skills(connection, symbol, WALK_FORWARD, DRIFT_AGE)
+
+
+def _pooled(rows: Iterable[ScoreRow]) -> dict[str, ScoreRow]:
+    """The scores over all cases by model."""
+    return {row.model: row for row in rows if row.dimension == "all"}
+
+
 @symbol_asset(
     "numpy",
     "html",
@@ -42,6 +65,7 @@ BENCHMARK_MODEL = "momentum"
         "over weeks.",
         "no_drift": "The champion's skill is at most a point lower than in the run of a month ago.",
     },
+    recheck=recheck_scores,
     automated=False,
     pool="calibration",
 )
@@ -50,17 +74,14 @@ def calibration(
 ) -> dg.MaterializeResult:
     """Walk-forward scores of every model over the newest year: analytics.score, and a report with charts."""
     symbol, now, model = context.partition_key, datetime.now(UTC), settings.values.model
-    with database.transaction("calibration") as connection:
-        history = read_history(connection, symbol, model)
-        champion = read_champion(connection, symbol).champion
-        earlier = previous_skills(connection, symbol, WALK_FORWARD, DRIFT_AGE)
+    history, champion, earlier = _inputs(symbol, settings, database)
     report = score_symbol(history, symbol, [*DEFAULT_MODELS, champion], model, log=context.log.info)
     with database.transaction("calibration") as connection:
         number = write_scores(
             connection, symbol, WALK_FORWARD, report.span, report.plan_as_json(), report.rows, context.run.run_id
         )
         table = table_metadata(connection, "analytics.score", len(report.rows))
-    pooled = {row.model: row for row in report.rows if row.dimension == "all"}
+    pooled = _pooled(report.rows)
     return dg.MaterializeResult(
         metadata={
             **table,
@@ -68,6 +89,7 @@ def calibration(
             "report": dg.MetadataValue.path(str(write_report(report, settings.values.reports_dir, now))),
             "champion": champion,
             "scores": _score_table(pooled.values()),
+            **_plotted(pooled.values()),
         },
         check_results=_checks(report, champion, pooled, earlier),
     )
@@ -117,8 +139,10 @@ def live_calibration(context: dg.AssetExecutionContext, database: DatabaseResour
         if rows:
             write_scores(connection, symbol, LIVE, (start, stop), {}, rows, context.run.run_id)
         table = table_metadata(connection, "analytics.score", len(rows))
-    pooled = [row for row in rows if row.dimension == "all"]
-    return dg.MaterializeResult(metadata={**table, "answers_settled": settled, "scores": _score_table(pooled)})
+    pooled = _pooled(rows).values()
+    return dg.MaterializeResult(
+        metadata={**table, "answers_settled": settled, "scores": _score_table(pooled), **_plotted(pooled)}
+    )
 
 
 class Challenge(dg.Config):
@@ -159,6 +183,15 @@ def champion_change(
     return dg.MaterializeResult(
         metadata={**table, "champion": config.model, "challenger": champion, "reason": reason, "evidence": evidence}
     )
+
+
+def _plotted(rows: Iterable[ScoreRow]) -> dict[str, float]:
+    """Brier score and skill of each model as numbers, which the UI plots over time."""
+    values = {}
+    for row in rows:
+        values[f"brier_{row.model}"] = row.brier
+        values[f"skill_pct_{row.model}"] = None if row.skill is None else 100 * row.skill
+    return {name: round(value, 5) for name, value in values.items() if value is not None}
 
 
 def _score_table(rows: Iterable[ScoreRow]) -> dg.MarkdownMetadataValue:

@@ -4,14 +4,13 @@
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 
 from benchmarks import computing, serving
 from benchmarks.price_files import add_prices_option, chosen_prices
 from benchmarks.results import machine, print_and_save
 from pipelines.storage.postgres.connection import Database
-from pipelines.storage.postgres.embedded import EmbeddedServer
+from pipelines.storage.postgres.embedded import EmbeddedServer, temporary_server_folder
 from pipelines.storage.postgres.schema import migrate
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +27,7 @@ def main() -> None:
     # First, while this process is small: the peak RSS of a child includes that of the process it was forked from.
     results = [serving.whole_chain(prices)]
     with (
-        tempfile.TemporaryDirectory(prefix="strikecast-bench-") as folder,
+        temporary_server_folder("strikecast-bench-") as folder,
         EmbeddedServer(Path(folder) / "postgres").running() as url,
     ):
         database = Database(url)

@@ -15,8 +15,8 @@ from pathlib import Path
 from benchmarks.latency_under_load import QUIET_SECONDS, compare, probed_session, run_benchmark
 from benchmarks.live_processes import build_symbols
 from benchmarks.results import Result, percentiles_ms
-from pipelines.deployment import prepared_instance
 from pipelines.domain.monitoring.audit.findings import Audit
+from pipelines.service.instance import prepared_instance
 from pipelines.settings import load_settings
 from pipelines.storage.monitoring.audits import find_audit, read_audit
 from pipelines.storage.postgres.connection import Database, Role

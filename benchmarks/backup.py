@@ -8,19 +8,20 @@ import argparse
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.price_files import add_prices_option, chosen_prices
 from benchmarks.results import Result, machine
+from pipelines.configuration.sections import BackupSettings
 from pipelines.deployment import running_server
 from pipelines.maintenance.backup import Backup, create_backup
 from pipelines.maintenance.client_programs import client_environment, find_client_programs
-from pipelines.maintenance.restore import run_drill
-from pipelines.settings import BackupSettings, load_settings
+from pipelines.maintenance.restore import Trust, run_drill
+from pipelines.settings import load_settings
 from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.postgres.embedded import temporary_server_folder
 
 ROUNDS = 2
 #: pg_dump's own default for the custom format, and ours where it has no zstd.
@@ -86,12 +87,12 @@ def figures(home: Path) -> list[Result]:
     """A backup of each method, and a drill, on a filled home folder."""
     settings = load_settings(home=home)
     with (
-        tempfile.TemporaryDirectory(prefix="strikecast-bench-") as scratch,
+        temporary_server_folder("strikecast-bench-") as scratch,
         running_server(settings) as database,
     ):
         backups = [_backup(*measure(database, Path(scratch), method)) for method in METHODS]
         made = create_backup(database, Path(scratch))
-        done = run_drill(settings, database, made, datetime.now(UTC))
+        done = run_drill(settings, database, made, datetime.now(UTC), trust=Trust(None, unsigned=True))
     return [
         *backups,
         Result(
@@ -126,7 +127,7 @@ def main() -> None:
     add_prices_option(parser)
     parser.add_argument("--home", type=Path, help="keep the filled database here, and use it again")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="strikecast-bench-") as folder:
+    with temporary_server_folder("strikecast-bench-") as folder:
         home: Path = arguments.home or Path(folder)
         home.mkdir(parents=True, exist_ok=True)
         source = fill(home, arguments)

@@ -10,7 +10,6 @@ import json
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from benchmarks.results import Result, machine, print_and_save
 from pipelines.ingestion.ingest import ingest
 from pipelines.storage.postgres.binary_copy import encode_rows, float8, open_copy, text_constant, timestamptz_of_minutes
 from pipelines.storage.postgres.connection import Database
-from pipelines.storage.postgres.embedded import EmbeddedServer
+from pipelines.storage.postgres.embedded import EmbeddedServer, temporary_server_folder
 from pipelines.storage.postgres.schema import migrate
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +107,7 @@ def main() -> None:
         sys.stdout.write(json.dumps({"seconds": seconds, "rss_gb": rss}))
         return
     chosen = chosen_prices(arguments, ["BTC"])
-    with tempfile.TemporaryDirectory(prefix="strikecast-bench-") as folder:
+    with temporary_server_folder("strikecast-bench-") as folder:
         csv = Path(folder) / "btc_1m.csv"
         with duckdb.connect() as writer:
             writer.execute("SET TimeZone = 'UTC'")

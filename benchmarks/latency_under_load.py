@@ -3,7 +3,6 @@
 import argparse
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from benchmarks.price_files import add_prices_option, chosen_prices
 from benchmarks.results import Result, percentiles_ms, print_and_save
 from pipelines.live.probability_writer import probabilities_path
 from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.postgres.embedded import temporary_server_folder
 
 ROOT = Path(__file__).parents[1]
 QUIET_SECONDS = 25.0
@@ -107,7 +107,7 @@ def run_benchmark(program: str, description: str | None, measure: Callable[[Path
     parser.add_argument("--json", type=Path, default=ROOT / ".benchmarks" / f"{program}.json")
     arguments = parser.parse_args()
     prices = chosen_prices(arguments)
-    with tempfile.TemporaryDirectory(prefix="strikecast-bench-") as home:
+    with temporary_server_folder("strikecast-bench-") as home:
         Path(home).chmod(0o755)
         results = measure(Path(home), prices.folder)
     print_and_save(results, "in the same run", arguments.json, prices.source)

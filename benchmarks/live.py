@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -37,7 +36,7 @@ from pipelines.live.probability_writer import FENCE, probabilities_path
 from pipelines.storage.live.sessions import read_lock_state
 from pipelines.storage.live.state_store import METRICS, RISK_GUARD, SnapshotType, StateStore
 from pipelines.storage.postgres.connection import Database, Role
-from pipelines.storage.postgres.embedded import EmbeddedServer
+from pipelines.storage.postgres.embedded import EmbeddedServer, temporary_server_folder
 
 ROOT = Path(__file__).parents[1]
 
@@ -320,7 +319,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=ROOT / ".benchmarks" / "live.json", help="output file")
     arguments = parser.parse_args()
     prices = chosen_prices(arguments)
-    with tempfile.TemporaryDirectory(prefix="strikecast-bench-") as home:
+    with temporary_server_folder("strikecast-bench-") as home:
         results = measure(Path(home), prices.folder, arguments.only)
     print_and_save(results, "reference", arguments.json, prices.source)
 

@@ -26,7 +26,7 @@ from pipelines.storage.models.generations import finish_generation, publish, sta
 from pipelines.storage.models.refit import update_counts, update_volatility
 from pipelines.storage.models.tables import verify_lookup, write_fingerprints, write_lookup
 from pipelines.storage.postgres.connection import Database, Role
-from pipelines.storage.postgres.embedded import EmbeddedServer
+from pipelines.storage.postgres.embedded import EmbeddedServer, temporary_server_folder
 from pipelines.storage.postgres.schema import migrate
 from pipelines.storage.prices.history import summarize_bars
 
@@ -192,7 +192,7 @@ def main() -> None:
         parser.error(f"the tables of {PAGE.name} are of real bars: --write needs {VARIABLE} or --prices")
     years, folds, took = {}, {}, {}
     with (
-        tempfile.TemporaryDirectory(prefix="strikecast-bench-") as folder,
+        temporary_server_folder("strikecast-bench-") as folder,
         EmbeddedServer(Path(folder) / "postgres").running() as url,
     ):
         database = Database(url)

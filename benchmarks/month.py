@@ -12,7 +12,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,7 +32,7 @@ from benchmarks.results import replace_between_markers
 from pipelines.live.probability_writer import FENCE, probabilities_path
 from pipelines.orchestration.schedules import ALL
 from pipelines.storage.postgres.connection import Database
-from pipelines.storage.postgres.embedded import EmbeddedServer
+from pipelines.storage.postgres.embedded import EmbeddedServer, temporary_server_folder
 
 MARKS = "<!-- month -->", "<!-- /month -->"
 #: Before the month begins there are so many days already.
@@ -332,7 +331,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", type=Path, help="put the result between the marks in this file")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="strikecast-month-") as folder:
+    with temporary_server_folder("strikecast-month-") as folder:
         home = Path(folder)
         home.chmod(0o755)
         environment = {**os.environ, "STRIKECAST_HOME": folder, "STRIKECAST_RETENTION": '{"answer_days": 30}'}

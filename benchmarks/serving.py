@@ -4,7 +4,6 @@ import os
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from pipelines.live.probability_writer import probabilities_path
 from pipelines.storage.models.generations import active_generation, read_version
 from pipelines.storage.models.tables import read_lookup_rows
 from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.postgres.embedded import temporary_server_folder
 
 READS = 10_000
 ROUNDS = 400
@@ -81,8 +81,8 @@ def tick_to_file(database: Database, output: Path) -> Result:
 
 def whole_chain(prices: Path) -> Result:
     """One symbol from Parquet to JSON, by the command line, through Dagster, on an empty data folder."""
-    with tempfile.TemporaryDirectory(prefix="strikecast-bench-") as home:
-        environment = {**os.environ, "STRIKECAST_HOME": home, "STRIKECAST_SYMBOLS": '{"BTC": {"strike_tier_usd": 250}}'}
+    with temporary_server_folder("strikecast-bench-") as home:
+        environment = {**os.environ, "STRIKECAST_HOME": home, "STRIKECAST_SYMBOLS": '{"ETH": {"enabled": false}}'}
         environment.pop("STRIKECAST_DATABASE_URL", None)
         times = {}
         for name, arguments in (

@@ -4,6 +4,7 @@ Starts `strikecast demo` and `strikecast serve` in a home folder of their own, o
 headless Chromium, writes `docs/images/page.png` and `docs/images/asset-graph.png`, and stops both.
 """
 
+import json
 import os
 import re
 import signal
@@ -12,9 +13,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from playwright.sync_api import sync_playwright
+
+from pipelines.storage.postgres.embedded import temporary_server_folder
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -48,9 +50,8 @@ def main() -> None:
     """Take both screenshots."""
     IMAGES.mkdir(exist_ok=True)
     with (
-        TemporaryDirectory(prefix="strikecast-") as folder,
-        running(Path(folder), r"Dagster UI: (\S+)", "demo", "--port", "0") as dagster_ui,
-        running(Path(folder), r"(http\S+)", "serve", "--port", "0") as page_url,
+        temporary_server_folder("strikecast-") as folder,
+        running(folder, r"page: (\S+)", "demo", "--port", "0") as page_url,
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"]) as browser,
     ):
@@ -59,7 +60,7 @@ def main() -> None:
         page.wait_for_timeout(60_000)  # a minute of prices to draw
         page.screenshot(path=IMAGES / "page.png")
         graph = browser.new_page(viewport={"width": 1900, "height": 1100})
-        graph.goto(f"{dagster_ui}/asset-groups")
+        graph.goto(f"{json.loads((Path(folder) / 'up.json').read_text())['ui_url']}/asset-groups")
         graph.wait_for_timeout(20_000)
         graph.keyboard.press("Alt+KeyE")  # expands all groups
         graph.wait_for_timeout(5_000)

@@ -72,6 +72,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         jobs=[
             jobs.ingest_prices,
             jobs.build,
+            jobs.check_stored,
             jobs.calibrate,
             jobs.score_live_answers,
             jobs.promote,

@@ -1,17 +1,17 @@
-"""Provide what a task needs: a running server, a current schema, and a Dagster instance."""
+"""Provide what a task needs: a running server, a current schema, the environment of Dagster's programs."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from pipelines.atomic_files import atomic_write
-from pipelines.errors import SettingsError
+from pipelines.configuration.settings_file import CONFIG_FILE_VARIABLE, HOME_VARIABLE, config_file
+from pipelines.errors import NoDataError, SettingsError
 from pipelines.log import Log
-from pipelines.settings import CONFIG_FILE_VARIABLE, HOME_VARIABLE, Settings, config_file
-from pipelines.storage.postgres.connection import Database
+from pipelines.settings import Settings
+from pipelines.storage.postgres.connection import CONNECT_TIMEOUT_SECONDS, Database
 from pipelines.storage.postgres.embedded import EmbeddedServer
-from pipelines.storage.postgres.schema import ensure_database, migrate, require_current
+from pipelines.storage.postgres.schema import migrate, require_current
 
 DAGSTER_URL_VARIABLE = "STRIKECAST_DAGSTER_URL"
 
@@ -31,17 +31,23 @@ def running_server(settings: Settings, log: Log = lambda _: None) -> Iterator[Da
         yield configured_database(settings)
 
 
-def restart_server_if_stopped(settings: Settings, log: Log) -> None:
-    """Start the embedded server again if it has died; within `running_server`. Raises ServerUnavailableError."""
-    if settings.database_url is None:
-        EmbeddedServer(settings.embedded_dir, log).restart_if_stopped()
+def embedded_server_runs(settings: Settings) -> bool:
+    """Whether the embedded server has a process; it may hang, or still be in recovery."""
+    return EmbeddedServer(settings.embedded_dir).is_running()
+
+
+def restart_embedded_server(settings: Settings, log: Log) -> None:
+    """Kill what is left of the embedded server and start it; within `running_server`. Raises ServerUnavailableError."""
+    server = EmbeddedServer(settings.embedded_dir, log)
+    server.kill()
+    server.restart_if_stopped()
 
 
 @contextmanager
 def migrated_database(settings: Settings, log: Log = lambda _: None) -> Iterator[Database]:
     """Run the server with a current schema. Raises ServerUnavailableError, SchemaVersionError.
 
-    The embedded server is migrated if necessary; any other one only by `strikecast migrate` and `prepared_instance`.
+    The embedded server is migrated if necessary; any other one only by `strikecast migrate` and `service.instance`.
     """
     with running_server(settings, log) as database:
         if settings.database_url is None:
@@ -51,16 +57,23 @@ def migrated_database(settings: Settings, log: Log = lambda _: None) -> Iterator
         yield database
 
 
+def has_database(settings: Settings) -> bool:
+    """Whether there is a database to read: the embedded server's exists, or another server is configured."""
+    return settings.database_url is not None or EmbeddedServer(settings.embedded_dir).data.exists()
+
+
 @contextmanager
-def prepared_instance(settings: Settings, log: Log = lambda _: None) -> Iterator[Database]:
-    """Run the server with a current schema, Dagster's database, DAGSTER_HOME, and the environment for children."""
-    with running_server(settings, log) as database:
-        before = migrate(database)
-        if not before.is_current:
-            log(f"database schema {before.found or 'none'} -> {before.needed}")
-        ensure_database(database, settings.dagster_database)
-        write_dagster_home(settings)
-        os.environ.update(dagster_environment(settings, database))
+def existing_database(settings: Settings, log: Log = lambda _: None) -> Iterator[Database]:
+    """As `migrated_database`, for commands that only read: a home folder without a database stays as it is.
+
+    Raises NoDataError without a database.
+    """
+    if not has_database(settings):
+        raise NoDataError(
+            f"there is no database in {settings.home} yet: `strikecast migrate` creates it, `strikecast ingest SYMBOL "
+            "PATH` or `strikecast sample SYMBOL` fills it"
+        )
+    with migrated_database(settings, log) as database:
         yield database
 
 
@@ -72,6 +85,8 @@ def dagster_environment(settings: Settings, database: Database) -> dict[str, str
             "postgresql://", "postgresql+psycopg2://", 1
         ),
         HOME_VARIABLE: str(settings.home),
+        # Dagster's connections have no timeout of their own: a server that hangs would hang its processes, too.
+        "PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT_SECONDS),
     }
     if config_file().is_file():
         variables[CONFIG_FILE_VARIABLE] = str(config_file())

@@ -15,12 +15,60 @@ StrikecastError
 ├── AlreadyRunningError
 └── SupersededError
 
-A message is one line: what failed, what was observed, what was expected, and what to do.
+A message is one line: what failed, what was observed, what was expected, and what to do. It may quote files, exchanges
+and other programs: it is made printable and bounded here, so that no caller can forget it.
 """
+
+import traceback
+
+from pipelines.protection.redaction import redact
+
+#: Maximum length of a message, in characters.
+MAX_MESSAGE = 1_000
+
+
+def escaped(text: str) -> str:
+    """A text with a backslash escape for each character that is not printable."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
+
+
+def printable(text: str, length: int = MAX_MESSAGE) -> str:
+    r"""Text from anywhere, safe to show in a terminal, a log or an alert.
+
+    Control characters, line breaks, marks that reverse the order of writing, and bytes that were no text become
+    backslash escapes. Of a text longer than `length` characters, the beginning and the end stay.
+
+    >>> printable("a\x1b[31mb\n")
+    'a\\x1b[31mb\\n'
+    >>> printable("0123456789" * 10, length=20)
+    '01234567 ... 3456789'
+    """
+    if len(text) > length:  # escapes only lengthen it
+        text = f"{text[:length]}{text[-length:]}"
+    text = escaped(text)
+    if len(text) <= length:
+        return text
+    kept = length - len(" ... ")
+    return f"{text[: kept - kept // 2]} ... {text[len(text) - kept // 2 :]}"
+
+
+def single_line(text: str, length: int = MAX_MESSAGE) -> str:
+    """A message of another program on one line, without repeated white space and credentials; see `printable`."""
+    if len(text) > 20 * length:  # what is in the middle is left out in any case
+        text = f"{text[: 10 * length]} {text[-10 * length :]}"
+    return printable(redact(" ".join(text.split())), length)
 
 
 class StrikecastError(Exception):
-    """Base of all errors that a user can act upon; the command line prints it without a traceback."""
+    """Base of all errors that a user can act upon; the command line prints it without a traceback.
+
+    Its message contains no credentials: it may be logged, stored, and written to the probability files.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(single_line(message))
 
 
 class SettingsError(StrikecastError):
@@ -75,6 +123,7 @@ class SupersededError(StrikecastError):
     """Another live session has taken over; this one must not write any more."""
 
 
-def single_line(text: str) -> str:
-    """Collapse white space and drop control characters, to print text from another program on one line."""
-    return "".join(character for character in " ".join(text.split()) if character.isprintable())
+def place_of(error: BaseException) -> str:
+    """Function, line and file where an unexpected exception was raised, for a log that has no traceback."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.name}, line {frame.lineno} of {frame.filename}"

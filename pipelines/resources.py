@@ -14,14 +14,20 @@ import dagster as dg
 from pydantic import PrivateAttr
 from setproctitle import setproctitle
 
+from pipelines.configuration.sections import ExchangeSettings
 from pipelines.deployment import configured_database
 from pipelines.domain.configuration.model import ModelConfig, Profile
-from pipelines.settings import ExchangeSettings, Settings, load_settings
+from pipelines.settings import Settings, load_settings
 from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.postgres.locks import hold_run_lock
 
 #: One partition per symbol. Symbols are configuration; `strikecast` adds them to the Dagster instance.
 SYMBOLS = dg.DynamicPartitionsDefinition(name="symbol")
+
+#: The code location, under `strikecast up`, `dagster dev` and `dg`; workspace.yaml and pyproject.toml state it, too.
+LOCATION = "strikecast"
+#: The only repository of a location that is one `Definitions`.
+REPOSITORY = "__repository__"
 
 #: Beginning of the title of a run's process; its job and its id follow.
 RUN_TITLE = "strikecast run "

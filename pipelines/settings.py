@@ -5,104 +5,44 @@ Nested values are tables in the file (`[symbols.BTC]`) and JSON in the environme
 """
 
 import os
-from enum import StrEnum
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import platformdirs
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic.dataclasses import dataclass
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipelines.atomic_files import file_signature
+from pipelines.configuration.fields import PREFIX
+from pipelines.configuration.problems import (
+    UnusableValuesError,
+    invalid_toml,
+    nearest_variable,
+    problems_of,
+    unusable_values,
+)
+from pipelines.configuration.sections import (
+    BUILT_IN_SYMBOLS,
+    AbsolutePath,
+    AlertSettings,
+    BackupSettings,
+    ExchangeSettings,
+    FeedKind,
+    ReplaySettings,
+    SymbolSettings,
+)
+from pipelines.configuration.settings_file import CONFIG_FILE_VARIABLE, config_file, default_home, read_settings_file
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.configuration.names import valid_symbol
+from pipelines.domain.configuration.strikes import StrikeChoice
 from pipelines.domain.maintenance.archive import ArchivePolicy
-from pipelines.domain.maintenance.backups import RotationPolicy
 from pipelines.domain.maintenance.log_files import LogPolicy
 from pipelines.domain.maintenance.retention import RetentionPolicy
 from pipelines.domain.maintenance.vacuum import VacuumPolicy
-from pipelines.domain.monitoring.alerts import AlertLimits
 from pipelines.errors import SettingsError
-
-AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
-CONFIG_FILE_VARIABLE = "STRIKECAST_CONFIG"
-HOME_VARIABLE = "STRIKECAST_HOME"
-
-
-class SymbolSettings(BaseModel, frozen=True, extra="forbid"):
-    """Settings of a symbol."""
-
-    #: Distance between neighbouring strikes of its hourly markets, USD.
-    strike_tier_usd: float = Field(gt=0, allow_inf_nan=False)
-    #: Market on the exchange, such as BTC/USDT; by default SYMBOL/`exchange.quote`.
-    market: str | None = Field(default=None, pattern=r"^[A-Z0-9]+/[A-Z0-9]+$")
-
-
-class FeedKind(StrEnum):
-    """Source of the live session's prices: stored history, an exchange, or inserts by another program."""
-
-    REPLAY = "replay"
-    EXCHANGE = "exchange"
-    EXTERNAL = "external"
-
-
-class ReplaySettings(BaseModel, frozen=True, extra="forbid"):
-    """Replay of stored history."""
-
-    #: Minutes of history per minute.
-    speed: float = Field(default=1.0, gt=0, le=10_000, allow_inf_nan=False)
-    ticks_per_second: float = Field(default=1.0, ge=0.2, le=1000, allow_inf_nan=False)
-
-
-class Transport(StrEnum):
-    """`websocket` falls back to `polling` for an exchange without a websocket in the free ccxt."""
-
-    WEBSOCKET = "websocket"
-    POLLING = "polling"
-
-
-class ExchangeSettings(BaseModel, frozen=True, extra="forbid"):
-    """Exchange, by its ccxt name."""
-
-    name: str = Field(default="coinbaseexchange", pattern=r"^[a-z0-9]+$")
-    quote: str = Field(default="USD", pattern=r"^[A-Z0-9]+$")
-    transport: Transport = Transport.WEBSOCKET
-    #: Interval between requests for a symbol; the exchange's rate limit applies as well.
-    poll_seconds: float = Field(default=1.0, gt=0, le=60, allow_inf_nan=False)
-    timeout_seconds: float = Field(default=5.0, gt=0, le=60, allow_inf_nan=False)
-    #: Base URLs that replace those of its APIs (`public`, `ws`, ... by ccxt's names), for a proxy.
-    urls: dict[str, str] = Field(default_factory=dict)
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class BackupSettings(RotationPolicy):
-    """Creation and rotation of backups; `strikecast backup rotate --dry-run` shows the effect."""
-
-    #: Tool and public key: age:age1..., gpg:0123ABCD, or age:FILE (recipients) or gpg:FILE (key).
-    encrypt_to: str | None = Field(default=None, pattern=r"^(age|gpg):.+")
-    #: For decryption: an age identity file, or the folder of a gpg keyring.
-    identity: AbsolutePath | None = None
-    #: As for pg_dump, such as zstd:3 or gzip:6; by default zstd:3 if pg_dump supports it, else gzip:1.
-    compression: str | None = Field(default=None, pattern=r"^(gzip|zstd|lz4)(:[0-9]+)?$")
-    #: Second location: an absolute path, or an rclone remote.
-    copy_to: str | None = Field(default=None, pattern=r"^(/|[A-Za-z0-9_.-]+:).*")
-    #: For point-in-time recovery: the folder that the server's archive_command writes to.
-    wal_archive: AbsolutePath | None = None
-    #: Base backups to keep.
-    keep_base: int = Field(default=2, ge=1)
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class AlertSettings(AlertLimits):
-    """Limits and recipients of alerts; `strikecast alerts --test` sends a test message."""
-
-    #: URLs as for apprise: mailtos://user:password@example.org, json://host/path, ...
-    urls: tuple[SecretStr, ...] = ()
-
-
-def default_home() -> Path:
-    """STRIKECAST_HOME, or the user's data folder of the platform."""
-    return Path(os.environ.get(HOME_VARIABLE) or platformdirs.user_data_path("strikecast"))
+from pipelines.log import Log
+from pipelines.protection.redaction import conceal
 
 
 class Settings(BaseSettings):
@@ -112,42 +52,89 @@ class Settings(BaseSettings):
         env_prefix="STRIKECAST_", env_nested_delimiter="__", env_ignore_empty=True, frozen=True, extra="forbid"
     )
 
-    home: AbsolutePath = Field(default_factory=default_home, description="folder of all data")
-    database_url: SecretStr | None = Field(default=None, description="PostgreSQL 15+; default: embedded")
-    dagster_database: str = Field(
-        default="dagster", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="Dagster's storage"
-    )
-    prices: AbsolutePath | None = Field(default=None, description="folder of price files: {symbol}_1m.* or {symbol}/")
-    backups: AbsolutePath | None = Field(default=None, description="folder of backups; default: home/backups")
-    backup: BackupSettings = Field(default=BackupSettings(), description="creation and rotation of backups")
-    retention: RetentionPolicy = Field(default=RetentionPolicy(), description="retention of rows")
-    vacuum: VacuumPolicy = Field(default=VacuumPolicy(), description="vacuum policy")
-    archive: ArchivePolicy = Field(default=ArchivePolicy(), description="archiving of old bars to files")
-    logs: LogPolicy = Field(default=LogPolicy(), description="retention of logs")
-    alerts: AlertSettings = Field(default=AlertSettings(), description="limits and recipients of alerts")
-    output: AbsolutePath | None = Field(default=None, description="folder of the files; default: home/output")
-    ui_host: str = Field(default="127.0.0.1", description="address of the Dagster UI")
-    ui_port: int = Field(default=3000, ge=0, le=65535, description="port of the Dagster UI; 0: any free one")
-    feed: FeedKind = Field(default=FeedKind.REPLAY, description="price source of the live session")
-    replay: ReplaySettings = Field(default=ReplaySettings(), description="replay of stored history")
-    exchange: ExchangeSettings = Field(default=ExchangeSettings(), description="exchange of the feed and of backfills")
-    hot_standby: bool = Field(default=False, description="keep a second live session as a hot standby")
-    symbols: dict[str, SymbolSettings] = Field(
-        default={"BTC": SymbolSettings(strike_tier_usd=250.0), "ETH": SymbolSettings(strike_tier_usd=20.0)},
-        min_length=1,
-        description="symbols and the distance between their strikes",
-    )
-    model: ModelConfig = Field(default=ModelConfig(), description="configuration of fingerprints and lookups")
-    statement_timeout_seconds: int = Field(default=600, ge=1, description="statement timeout of builds")
-    lock_timeout_seconds: int = Field(default=10, ge=1, description="lock timeout")
+    #: Folder of all data; by default that of `STRIKECAST_HOME`, or the platform's data folder, root's being
+    #: `/var/lib/strikecast`.
+    home: AbsolutePath = Field(default_factory=default_home)
+    #: PostgreSQL 15 or newer, such as `postgresql://ann@db.example.org/strikecast`; by default the embedded server.
+    database_url: SecretStr | None = None
+    #: Database of Dagster's own storage, on the same server.
+    dagster_database: str = Field(default="dagster", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+    #: Folder of price files: `{symbol}_1m.*`, `{symbol}.*` or a folder `{symbol}/`.
+    prices: AbsolutePath | None = None
+    #: Folder of the backups; by default `backups/` in the home folder.
+    backups: AbsolutePath | None = None
+    #: Folder of the probability files; by default `output/` in the home folder.
+    output: AbsolutePath | None = None
+    #: Address of the Dagster UI.
+    ui_host: str = "127.0.0.1"
+    #: Port of the Dagster UI; 0 selects a free one.
+    ui_port: int = Field(default=3000, ge=0, le=65535)
+    #: Address of the page of `strikecast up`.
+    page_host: str = "127.0.0.1"
+    #: Port of the page of `strikecast up`; by default 8321, or any free one with `ui_port = 0`.
+    page_port: int | None = Field(default=None, ge=0, le=65535)
+    #: The Dagster UI only shows: it starts and stops no runs, and switches nothing on or off.
+    ui_read_only: bool = False
+    #: Further host names by which browsers reach the UI and the page, such as a proxy's.
+    allowed_hosts: tuple[Annotated[str, Field(pattern=r"^[a-z0-9._-]+$")], ...] = ()
+    #: Price source of the live session.
+    feed: FeedKind = FeedKind.REPLAY
+    #: Always keep a second live session waiting.
+    hot_standby: bool = False
+    # PostgreSQL counts both in milliseconds, in 32 bits.
+    #: Limit of one statement of a build.
+    statement_timeout_seconds: int = Field(default=600, ge=1, le=2_147_483)
+    #: Limit of waiting for a lock.
+    lock_timeout_seconds: int = Field(default=10, ge=1, le=2_147_483)
+    #: Replay of stored history.
+    replay: ReplaySettings = ReplaySettings()
+    #: Exchange of the feed and of backfills.
+    exchange: ExchangeSettings = ExchangeSettings()
+    #: Symbols; a table of the file adds a symbol to BTC and ETH, or changes single values of theirs.
+    symbols: dict[str, SymbolSettings] = Field(default={}, validate_default=True)
+    #: Creation and rotation of backups.
+    backup: BackupSettings = BackupSettings()
+    #: Retention of rows, files and runs.
+    retention: RetentionPolicy = RetentionPolicy()
+    #: When to vacuum a table.
+    vacuum: VacuumPolicy = VacuumPolicy()
+    #: Archiving of old bars to files.
+    archive: ArchivePolicy = ArchivePolicy()
+    #: Retention of logs.
+    logs: LogPolicy = LogPolicy()
+    #: Limits and recipients of alerts.
+    alerts: AlertSettings = AlertSettings()
+    #: Configuration of the momentum model, stored with every build.
+    model: ModelConfig = ModelConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, values: object) -> object:
+        if unusable := list(unusable_values(values)):
+            raise UnusableValuesError(unusable)
+        return values
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _with_built_in_symbols(cls, symbols: object) -> object:
+        if not isinstance(symbols, Mapping):
+            return symbols
+        merged = {
+            symbol: {**BUILT_IN_SYMBOLS.get(symbol, {}), **values} if isinstance(values, Mapping) else values
+            for symbol, values in symbols.items()
+        }
+        return {**BUILT_IN_SYMBOLS, **merged}
 
     @field_validator("symbols")
     @classmethod
-    def _symbols_are_names(cls, symbols: dict[str, SymbolSettings]) -> dict[str, SymbolSettings]:
+    def _enabled_symbols(cls, symbols: dict[str, SymbolSettings]) -> dict[str, SymbolSettings]:
         wrong = [symbol for symbol in symbols if not valid_symbol(symbol)]
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: a symbol is capital letters and digits, 16 at most")
-        return symbols
+        enabled = {symbol: values for symbol, values in symbols.items() if values.enabled}
+        if not enabled:
+            raise ValueError("at least one symbol must be enabled")
+        return enabled
 
     @field_validator("database_url")
     @classmethod
@@ -167,7 +154,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Precedence: explicit values, the environment, the file."""
         del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
+        return init_settings, env_settings, InitSettingsSource(settings_cls, tomllib.loads(read_settings_file()))
 
     @property
     def reports_dir(self) -> Path:
@@ -183,6 +170,11 @@ class Settings(BaseSettings):
     def backups_dir(self) -> Path:
         """Folder of backups."""
         return self.backups or self.home / "backups"
+
+    @property
+    def signing_key(self) -> Path:
+        """File of the key that signs backups, which is not in their folder."""
+        return self.backup.signing_key or self.home / "backup-signing.key"
 
     @property
     def archive_dir(self) -> Path:
@@ -204,6 +196,11 @@ class Settings(BaseSettings):
         """Distance between strikes by symbol, USD."""
         return {symbol: known.strike_tier_usd for symbol, known in self.symbols.items()}
 
+    @property
+    def by_probability(self) -> frozenset[str]:
+        """Symbols whose strikes are chosen by probability."""
+        return frozenset(name for name, known in self.symbols.items() if known.strikes is StrikeChoice.PROBABILITY)
+
     def tier_usd(self, symbol: str) -> float:
         """Distance between a symbol's strikes, USD. Raises SettingsError when the symbol is not configured."""
         self.require_symbol(symbol)
@@ -218,32 +215,62 @@ class Settings(BaseSettings):
         """Raise SettingsError unless `symbol` is configured."""
         if symbol not in self.symbols:
             raise SettingsError(
-                f"symbol {symbol!r} is not configured (configured: {', '.join(self.symbols)}): add [symbols.{symbol}] "
-                f"with strike_tier_usd to {config_file()}"
+                f"symbol {symbol!r} is not configured (configured: {', '.join(self.symbols)}): "
+                f"`strikecast symbol add {symbol} --strike-tier USD`, the distance between its strikes"
             )
 
 
-def config_file() -> Path:
-    """Path of the settings file, which may not exist."""
-    named = os.environ.get(CONFIG_FILE_VARIABLE)
-    return Path(named).expanduser().absolute() if named else default_home() / "strikecast.toml"
-
-
 def load_settings(**overrides: Any) -> Settings:
-    """Load and validate the settings of this process. Raises SettingsError that names every invalid value."""
+    """Load and validate the settings of this process. Raises SettingsError that names every problem."""
+    settings = check_settings(**overrides)
+    if not isinstance(settings, Settings):
+        raise SettingsError("; ".join(settings))
+    for secret in filter(None, (settings.database_url, *settings.alerts.urls, *settings.exchange.urls.values())):
+        conceal(secret.get_secret_value())
+    return settings
+
+
+def check_settings(**overrides: Any) -> Settings | list[str]:
+    """The settings of this process, or every problem with them: where it is, and what is expected.
+
+    Raises SettingsError when the settings file cannot be read.
+    """
     named = os.environ.get(CONFIG_FILE_VARIABLE)
     if named and not config_file().is_file():
         raise SettingsError(f"{CONFIG_FILE_VARIABLE} names {named}, which is not a file")
-    unknown = _unknown_variables()
-    if unknown:
-        raise SettingsError(f"unknown settings {', '.join(unknown)}: `strikecast status` lists the known ones")
+    text, problems = read_settings_file(), _unknown_variables()
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-        raise SettingsError("; ".join(problems)) from None
-    except ValueError as error:  # malformed TOML, or malformed JSON in the environment
-        raise SettingsError(f"settings cannot be read from {config_file()} or the environment: {error}") from error
+        return problems + problems_of(error, Settings, text)
+    except tomllib.TOMLDecodeError as error:
+        return [*problems, invalid_toml(error)]
+    except (ValueError, RecursionError) as error:  # deep TOML, or JSON in the environment
+        return [*problems, f"settings cannot be read from {config_file()} or the environment: {error}"]
+    return problems or settings
+
+
+class CurrentSettings:
+    """The settings of a process that goes on: read again when the settings file was replaced.
+
+    Invalid ones are logged, and the previous ones stay.
+    """
+
+    def __init__(self, settings: Settings, log: Log) -> None:
+        self._settings = settings
+        self._log = log
+        self._signature: object = "not read yet"
+
+    def __call__(self) -> Settings:
+        """The settings now."""
+        signature = file_signature(config_file())
+        if signature != self._signature:
+            self._signature = signature
+            try:
+                self._settings = load_settings()
+            except SettingsError as error:
+                self._log(f"the changed settings are not used: {error}")
+        return self._settings
 
 
 #: Variables with the prefix STRIKECAST_ that are not fields of Settings.
@@ -256,6 +283,7 @@ _OTHER_VARIABLES = {
 
 
 def _unknown_variables() -> list[str]:
-    fields = {f"STRIKECAST_{name}".upper() for name in Settings.model_fields}
-    names = {name.split("__")[0] for name in os.environ if name.startswith("STRIKECAST_")}
-    return sorted(names - fields - _OTHER_VARIABLES)
+    fields = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    known = fields | _OTHER_VARIABLES
+    names = sorted(name for name in os.environ if name.startswith(PREFIX) and name.split("__")[0] not in known)
+    return [f"unknown environment variable {name}{nearest_variable(name, Settings, known)}" for name in names]

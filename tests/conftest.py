@@ -10,7 +10,7 @@ import pytest
 import real_data
 from exchange_server import Exchange, running_exchange
 
-pytest_plugins = ["run_folder", "priorities", "programs", "tiers"]
+pytest_plugins = ["run_folder", "priorities", "programs", "browsers", "tiers"]
 
 TEST_DATABASE_VARIABLE = "STRIKECAST_TEST_DATABASE_URL"
 
@@ -21,6 +21,12 @@ def _without_callers_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         if name != TEST_DATABASE_VARIABLE:
             monkeypatch.delenv(name)
     monkeypatch.setenv("STRIKECAST_HOME", str(tmp_path / "home"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Set a caller's usual umask before the fixtures of every scope: commands that ran in this process made it 077."""
+    os.umask(0o022)
 
 
 @pytest.fixture(autouse=True)

@@ -2,32 +2,64 @@
 
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from json import dumps
+from textwrap import fill
+from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
 from rich.bar import Bar
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
+from pipelines.cli.tables import UNLIMITED, WholeTable
+from pipelines.errors import escaped, single_line
 from pipelines.service.log_setup import command_log
 
 if TYPE_CHECKING:  # importing polars and the models would take half of the time of `--help`
     from pipelines.evaluation.parity import ImportReport, Parity
     from pipelines.evaluation.score_runs import ScoreReport
 
+
+class PrintableConsole(Console):
+    """A console that shows texts of files, exchanges and other programs with their control characters escaped."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of a renderable: the one place that all of them pass."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(_by_line(text, escaped), style)
+
+
+def _by_line(text: str, escape: Callable[[str], str]) -> str:
+    """A text with its line breaks, and every other character that is not printable escaped."""
+    if text.isprintable():
+        return text
+    return "\n".join(
+        line if line.isprintable() else "".join(each if each.isprintable() else escape(each) for each in line)
+        for line in text.split("\n")
+    )
+
+
+YES_NO = {True: "yes", False: "no", None: "-"}
 #: Progress and errors go to standard error, results to standard output.
-progress = Console(stderr=True, highlight=False)
-result = Console(highlight=False)
+progress = PrintableConsole(stderr=True, highlight=False, width=None if sys.stderr.isatty() else UNLIMITED)
+result = PrintableConsole(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
 _STARTED = time.monotonic()
 
 
 def log(message: str) -> None:
-    """Print and log a line of progress, with the seconds since the start of the command."""
+    """Print and log a line of progress, with the seconds since the start of the command.
+
+    A terminal that is gone, or a file on a full disk, is no reason to end what is reported.
+    """
+    message = single_line(message)
     command_log.info("%s", message)
-    progress.print(Text(f"{time.monotonic() - _STARTED:6.1f} s  ", style="dim") + Text(message))
+    with suppress(OSError):
+        progress.print(Text(f"{time.monotonic() - _STARTED:6.1f} s  ", style="dim") + Text(message))
 
 
 def print_lines(*lines: str) -> None:
@@ -36,52 +68,115 @@ def print_lines(*lines: str) -> None:
         result.print(line, markup=False, soft_wrap=True)
 
 
-def print_json(value: object) -> None:
-    """Print a result as JSON; dataclasses are objects."""
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode() + "\n")
+def print_outcome(facts: Mapping[str, Any], *lines: str, json: bool) -> None:
+    """Print what a command has done, as JSON or as lines."""
+    if json:
+        print_json(facts)
+    else:
+        print_lines(*lines)
 
 
-def ladder_table(symbol: str, payload: Mapping[str, Any]) -> Table:
-    """A strike ladder, highest strike first; green strikes are likely to be reached, red ones unlikely."""
-    momentum, sigma = payload.get("momentum_score"), payload.get("sigma")
-    caption = [
-        "momentum unknown" if momentum is None else f"momentum {momentum:+.4f} %",
-        f"{payload['fingerprint_table']}",
-        f"{payload.get('model') or 'no model'}, generation {payload['model_version']}",
-        *([] if sigma is None else [f"sigma {sigma:.4f} % per root minute"]),
-        *([f"status {payload['status']}"] if "status" in payload else []),
-    ]
-    columns = ("strike", "move %", "reach %", "95 % interval", "stay %")
-    table = _table(
-        f"{symbol} {payload['current_price']:,.2f}, {payload['ttc_seconds']} s to close", columns, numbers=columns
-    )
-    table.caption = ", ".join(caption)
-    table.add_column("to reach", width=12)
-    for row, interval in reversed(list(zip(payload["probabilities"], payload["intervals"], strict=True))):
-        beyond, low = row["prob_beyond"], interval["prob_beyond_low"]
-        style = "dim" if beyond is None else _style(beyond)
-        sign = "" if row["move_percent"] == 0 else "+" if row["direction"] == "above" else "-"
-        table.add_row(
-            f"{row['strike']:,}",
-            f"{sign}{row['move_percent']:.3f}",
-            Text("-" if beyond is None else f"{beyond:.2f}", style=style),
-            Text("-" if low is None else f"{low:.2f} .. {interval['prob_beyond_high']:.2f}", style="dim"),
-            Text("-" if beyond is None else f"{row['prob_within']:.2f}", style="dim"),
-            "" if beyond is None else Bar(100.0, 0.0, beyond, width=12, color=style),
+def print_table(
+    names: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str | None = None,
+    numbers: Collection[str] = (),
+    prose: Collection[str] = (),
+) -> None:
+    """Print a table of a result without cutting a cell; see WholeTable."""
+    result.print(WholeTable(names, rows, title, numbers, prose), crop=False)
+
+
+def print_json(value: object, file: TextIO | None = None, default: Callable[[Any], object] | None = None) -> None:
+    """Print a result as JSON; dataclasses are objects, and characters that are not printable are escaped.
+
+    `file`: by default standard output. `default`: JSON values for what has none.
+    """
+    text = orjson.dumps(value, default, orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+    (file or sys.stdout).write(_by_line(text, lambda each: dumps(each)[1:-1]) + "\n")
+
+
+def print_ladder(symbol: str, payload: Mapping[str, Any]) -> None:
+    """Print a strike ladder, highest strike first: the probability of closing at or above each."""
+    from pipelines.live.probability_reader import rungs_of
+
+    names = ("strike", "move %", "at or above %", "95 % interval", "below %")
+    outcomes, rows = payload.get("closed_at_or_above"), []
+    for index, rung in enumerate(rungs_of(payload), start=1):
+        above, below = rung.at_or_above, rung.below
+        style = "dim" if above is None or below is None else _style(min(above, below))
+        rows.append(
+            (
+                f"{rung.strike:,}",
+                "0.000" if rung.move_pct == 0 else f"{rung.move_pct:+.3f}",
+                Text("-" if above is None else f"{above:.2f}", style=style),
+                Text("-" if rung.low is None else f"{rung.low:.2f} .. {rung.high:.2f}", style="dim"),
+                Text("-" if below is None else f"{below:.2f}", style="dim"),
+                _bar(above, style) if outcomes is None else YES_NO[outcomes[-index]],
+            )
         )
-    return table
+    title = f"{symbol} {payload['current_price']:,.2f}, {payload['ttc_seconds']} s to close"
+    print_table((*names, "" if outcomes is None else "closed at or above"), rows, title=title, numbers=names)
+    print_facts(_ladder_facts(payload), wrap=True)
+
+
+def _bar(percent: float | None, style: str) -> RenderableType:
+    return "" if percent is None else Bar(100.0, 0.0, percent, width=12, color=style)
+
+
+def _ladder_facts(payload: Mapping[str, Any]) -> dict[str, str | None]:
+    """What a ladder rests on, and the quantiles of the close."""
+    from pipelines.domain.models.freshness import age_text
+    from pipelines.live.probability_reader import replay_notice
+
+    momentum, sigma, age = (payload.get(name) for name in ("momentum_score", "sigma", "volatility_age_seconds"))
+    unknown = "not stored" if payload.get("origin") == "stored" else "unknown"
+    return {
+        "model": f"{payload.get('model') or 'none'}, generation {payload['model_version']}",
+        "table": payload["fingerprint_table"],
+        "momentum": unknown if momentum is None else f"{momentum:+.4f} %",
+        "sigma": None if sigma is None else f"{sigma:.4f} % per root minute",
+        "volatility": None if age is None else f"{age_text(age)} old",
+        "strikes beyond the table": str(payload["clamped"]) if payload["clamped"] else None,
+        "status": payload.get("status"),
+        **{
+            f"{row['percent']} % close at or below": "beyond the table"
+            if row["price"] is None
+            else f"{row['price']:,.2f}"
+            for row in payload.get("quantiles") or ()
+        },
+        "outcome": None if "origin" not in payload else _outcome_text(payload),
+        "prices": replay_notice(payload),
+    }
+
+
+def _outcome_text(payload: Mapping[str, Any]) -> str:
+    """Where a past ladder comes from, and the price at its close."""
+    origin = "answered" if payload["origin"] == "stored" else "computed from bars for"
+    price = payload["closing_price"]
+    closed = "has no closing price yet" if price is None else f"closed at {price:,.2f}"
+    return f"{origin} {payload['at']}; the market of {payload['market_close']} {closed}"
 
 
 def _style(percent: float) -> str:
     return "green" if percent >= 40 else "yellow" if percent >= 15 else "dark_orange" if percent >= 3 else "red"
 
 
-def print_facts(facts: Mapping[str, Any]) -> None:
-    """Print a result as lines of name and value; values of None are omitted."""
+def print_facts(facts: Mapping[str, Any], *, wrap: bool = False) -> None:
+    """Print a result as lines of name and value; values of None are omitted.
+
+    `wrap`: break lines at the width of the terminal, between words only, and indent what follows.
+    """
     width = max(len(name) for name in facts)
     for name, value in facts.items():
         if value is not None:
-            print_lines(f"{name.replace('_', ' '):{width}}  {_fact(value)}")
+            line, indent = f"{name.replace('_', ' '):{width}}  {_fact(value)}", " " * (width + 2)
+            if wrap:
+                line = fill(
+                    line, result.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+                )
+            print_lines(line)
 
 
 def _fact(value: object) -> str:
@@ -95,22 +190,24 @@ def _fact(value: object) -> str:
 
 
 def print_backups(folder: object, backups: Sequence[Mapping[str, Any]]) -> None:
-    """Print the backups in a folder, in the given order."""
+    """Print the backups in a folder, in the given order; base backups have no rows and no time of verification."""
     if not backups:
         print_lines(f"there is no backup in {folder} yet: `strikecast backup create`")
         return
-    columns = ("name", "of (UTC)", "size", "rows", "verified (UTC)", "problem")
-    table = _table(f"backups in {folder}", columns, numbers={"size", "rows"})
-    for backup in backups:
-        table.add_row(
+    columns = ("name", "kind", "of (UTC)", "size", "rows", "verified (UTC)", "problem")
+    rows = [
+        (
             backup["name"],
+            backup["kind"],
             f"{backup['snapshot_at']:%Y-%m-%d %H:%M}",
             f"{backup['bytes'] / 1e6:,.1f} MB",
-            f"{backup['rows']:,}",
-            "" if backup["verified_at"] is None else f"{backup['verified_at']:%Y-%m-%d %H:%M}",
-            Text(backup["problem"] or "", style="red"),
+            f"{backup['rows']:,}" if "rows" in backup else "",
+            f"{at:%Y-%m-%d %H:%M}" if (at := backup.get("verified_at")) else "",
+            Text(escaped(backup.get("problem") or ""), style="red"),
         )
-    result.print(table)
+        for backup in backups
+    ]
+    print_table(columns, rows, title=f"backups in {folder}", numbers={"size", "rows"}, prose={"problem"})
 
 
 def print_import(report: "ImportReport") -> None:
@@ -128,60 +225,76 @@ def print_import(report: "ImportReport") -> None:
 
 def _print_parity(title: str, rows: "Sequence[Parity]") -> None:
     numbers = ("cells", "equal", "mean diff", "max diff")
-    table = _table(title, ("table", *numbers, "largest at"), numbers=numbers)
+    lines = []
     for row in rows:
         is_equal = row.equal == row.cells
-        table.add_row(
-            row.table.split("_directional_")[-1],
-            f"{row.cells:,}",
-            Text(f"{row.equal:,}", style="green" if is_equal else "yellow"),
-            f"{row.mean_difference:.4f}",
-            f"{row.largest_difference:.2f}",
-            "" if is_equal else row.worst,
+        lines.append(
+            (
+                row.table.split("_directional_")[-1],
+                f"{row.cells:,}",
+                Text(f"{row.equal:,}", style="green" if is_equal else "yellow"),
+                f"{row.mean_difference:.4f}",
+                f"{row.largest_difference:.2f}",
+                "" if is_equal else row.worst,
+            )
         )
-    result.print(table)
+    print_table(("table", *numbers, "largest at"), lines, title=title, numbers=numbers)
 
 
 def print_status(state: Mapping[str, Any]) -> None:
-    """Print settings, symbols and the live session."""
-    settings = Table(title="settings", title_style="bold", show_header=False)
-    for name, value in state["settings"].items():
-        settings.add_row(name, _setting(name, value))
-    result.print(settings)
+    """Print whether the system is up, its database, each symbol, and the live session; 60 columns suffice."""
+    settings, urls = state["settings"], state.get("up")
+    facts = {
+        "up": "no: `strikecast up` starts it" if urls is None else "yes",
+        "page": (urls or {}).get("page"),
+        "Dagster UI": (urls or {}).get("ui"),
+        "home": settings["home"],
+        "settings file": settings["config_file"],
+        "output": settings["output"],
+        "database": settings["database"],
+        "feed": settings["feed"],
+    }
     if "schema" not in state:
-        result.print(f"database {state['database']}: `strikecast up`, `sample` or `ingest` create it")
+        print_facts({**facts, "schema": "none: `strikecast up`, `sample` or `ingest` create it"}, wrap=True)
         return
     schema, session = state["schema"], state["live_session"]
-    result.print(f"schema {schema['found']} (this code needs {schema['needed']}), UI {state['ui'] or 'not up'}")
-    columns = {
-        "symbol": "symbol",
-        "bars": "bars",
-        "last_bar_at": "until",
-        "quarantined": "rejected",
-        "model": "champion",
-        "generation": "gen",
-        "published_at": "published",
-    }
-    table = _table("symbols", columns.values(), numbers={"bars", "rejected", "gen"})
-    for column in table.columns:
-        column.no_wrap = True
+    needed = "" if schema["found"] == schema["needed"] else f", needed {schema['needed']}: `strikecast migrate`"
+    server = state["server"]
+    embedded = f", embedded ({server['embedded']})" if server["embedded"] else ""
+    facts["PostgreSQL"] = f"{server['release']}{embedded}"
+    if not server["locks_restricted"]:
+        facts["advisory locks"] = "open to every login: `strikecast migrate` by a superuser restricts them"
+    facts |= {"schema": f"{schema['found'] or 'none'}{needed}", "live session": None if needed else _session(session)}
+    print_facts(facts, wrap=True)
     for row in state["symbols"]:
-        table.add_row(*(_cell(row[name]) for name in columns))
-    result.print(table)
+        print_lines("")
+        print_facts(_symbol_facts(row), wrap=True)
+
+
+def _symbol_facts(row: Mapping[str, Any]) -> dict[str, Any]:
+    file = row["file"]
+    facts = {"symbol": row["symbol"], "file": "; ".join((file["status"], *file["reasons"]))}
+    if row["last_bar_at"] is None:
+        return {**facts, "bars": f"none: `strikecast ingest {row['symbol']} PATH`"}
+    model = "none: `strikecast build`"
+    if row["generation"] is not None:
+        model = f"{row['model']}, generation {row['generation']} of {_cell(row['published_at'])}"
+    return {
+        **facts,
+        "bars": f"{row['bars']:,} until {_cell(row['last_bar_at'])}",
+        "rejected rows": row["quarantined"] or None,
+        "champion": model,
+    }
+
+
+def _session(session: Mapping[str, Any] | None) -> str:
+    from pipelines.domain.prices.ticks import REPLAY
+
     if session is None:
-        result.print("no live session yet")
-    else:
-        alive = Text("alive", style="green") if session["alive"] else Text("not running", style="yellow")
-        work = f", {session['cycles']:,} refreshes, last heartbeat {_cell(session['heartbeat_at'])}"
-        result.print(Text(f"live session {session['session_id']}: ") + alive + Text(work))
-
-
-def _setting(name: str, value: object) -> str:
-    if name == "model" and isinstance(value, dict):
-        return f"{value['name']}, profile {value['profile']} (details: --json)"
-    if name == "symbols" and isinstance(value, dict):
-        return ", ".join(f"{symbol} (strikes {of['strike_tier_usd']:g} USD apart)" for symbol, of in value.items())
-    return "-" if value is None else str(value)
+        return "none yet"
+    state = "alive" if session["alive"] else "not running"
+    prices = "replayed prices" if session["feed"] == REPLAY else f"prices by {session['feed']}"
+    return f"{session['session_id']}, {state}, {session['cycles']:,} refreshes, {prices}"
 
 
 def _cell(value: object) -> str:
@@ -197,42 +310,51 @@ def print_scores(report: "ScoreReport") -> None:
     first, last = report.span
     pooled = [row for row in report.rows if row.dimension == "all"]
     title = f"{report.symbol}, {first:%Y-%m-%d} to {last:%Y-%m-%d}, {pooled[0].n:,} cases"
-    numbers = ("Brier", "log loss", "skill %", "95 % interval", "calibration", "folds beating momentum")
-    table = _table(title, ("model", *numbers), numbers=numbers)
+    numbers = ["Brier", "log loss", "skill %", "95 % interval", "calibration"]
+    if len(report.folds) > 1:
+        numbers.append("folds won")
+        title += f"\nfolds won: of {len(report.folds)}, in which the model beats momentum"
+    rows = []
     for row in pooled:
         has_interval = row.skill_low is not None and row.skill_high is not None
-        table.add_row(
-            row.model,
-            f"{row.brier:.5f}",
-            f"{row.log_loss:.5f}",
-            "" if row.skill is None else f"{100 * row.skill:.2f}",
-            f"{100 * (row.skill_low or 0):.2f} .. {100 * (row.skill_high or 0):.2f}" if has_interval else "",
-            f"{100 * (row.mean_probability - row.observed_frequency):+.2f}",
-            _folds_won(report, row.model),
+        rows.append(
+            (
+                row.model,
+                f"{row.brier:.5f}",
+                f"{row.log_loss:.5f}",
+                "" if row.skill is None else f"{100 * row.skill:.2f}",
+                f"{100 * (row.skill_low or 0):.2f} .. {100 * (row.skill_high or 0):.2f}" if has_interval else "",
+                f"{100 * (row.mean_probability - row.observed_frequency):+.2f}",
+                _folds_won(report, row.model),
+            )[: 1 + len(numbers)]
         )
-    result.print(table)
-    result.print(_calibration_by_volatility(report, [row.model for row in pooled]))
+    print_table(("model", *numbers), rows, title=title, numbers=numbers)
+    print_lines("")
+    _print_calibration_by_volatility(report, [row.model for row in pooled])
 
 
-def _calibration_by_volatility(report: "ScoreReport", models: Sequence[str]) -> Table:
-    """Observed frequency and mean probability in percent; red where they differ by more than 3 points."""
+def _print_calibration_by_volatility(report: "ScoreReport", models: Sequence[str]) -> None:
+    """Observed frequency and mean probability in percent, a decile per row; red where they differ by over 3 points."""
     from pipelines.domain.evaluation.score_report import BAND_CELL
 
     rows = [row for row in report.rows if row.dimension == BAND_CELL]
     observed = {int(row.level): row.observed_frequency for row in rows}
-    levels = sorted(observed)
-    headings = [str(level + 1) for level in levels]
-    title = "a move of 0.5 % or more after 60 minutes, by decile of volatility: observed and predicted, %"
-    table = _table(title, ("", *headings), numbers=headings)
-    table.add_row(Text("observed", style="bold"), *(f"{100 * observed[level]:.1f}" for level in levels))
-    for model in models:
-        predicted = {int(row.level): row.mean_probability for row in rows if row.model == model}
-        cells = (
-            Text(f"{100 * predicted[level]:.1f}", style="red" if abs(predicted[level] - observed[level]) > 0.03 else "")
-            for level in levels
-        )
-        table.add_row(model, *cells)
-    return table
+    predicted = {(row.model, int(row.level)): row.mean_probability for row in rows}
+
+    def cell(model: str, level: int) -> Text:
+        is_off = abs(predicted[model, level] - observed[level]) > 0.03
+        return Text(f"{100 * predicted[model, level]:.1f}", style="red" if is_off else "")
+
+    names = ("tenth", "observed", *models)
+    lines = [
+        (level + 1, f"{100 * observed[level]:.1f}", *(cell(model, level) for model in models))
+        for level in sorted(observed)
+    ]
+    title = (
+        "a move of 0.5 % or more after 60 minutes, observed and predicted, in percent,\n"
+        "by tenth of all cases by forecast volatility, calmest first"
+    )
+    print_table(names, lines, title=title, numbers=names)
 
 
 def _folds_won(report: "ScoreReport", model: str) -> str:
@@ -243,22 +365,4 @@ def _folds_won(report: "ScoreReport", model: str) -> str:
     if model == "momentum" or not reference or not own:
         return ""
     won = sum((own[level] or 1.0) < (reference[level] or 0.0) for level in reference)
-    return f"{won} of {len(reference)}"
-
-
-def rows_table(title: str | None, names: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A table of plain text, which is folded rather than truncated."""
-    table = _table(title, names)
-    for column in table.columns:
-        column.overflow = "fold"
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    return table
-
-
-def _table(title: str | None, columns: Collection[str] = (), numbers: Collection[str] = ()) -> Table:
-    """An empty table; the columns in `numbers` are right-aligned."""
-    table = Table(title=title, header_style="bold", title_style="bold")
-    for name in columns:
-        table.add_column(name, justify="right" if name in numbers else "left")
-    return table
+    return str(won)

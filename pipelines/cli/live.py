@@ -1,12 +1,13 @@
 """Commands of the live session: refresh, watch and serve the probability files."""
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from pipelines.cli import console
-from pipelines.cli.arguments import command_settings
+from pipelines.cli.arguments import command_settings, reading_settings
 from pipelines.deployment import migrated_database
 from pipelines.errors import NoDataError
 
@@ -20,12 +21,20 @@ def live(
 ) -> None:
     """Refresh the probability files in the foreground, without Dagster. Example: `strikecast live --once`"""
     from pipelines.live.feeds.factory import feed_factory
+    from pipelines.live.outdated import SettingsWatch
     from pipelines.live.session import LiveSession
 
     settings = command_settings()
     with migrated_database(settings, console.log) as database:
         session = LiveSession(
-            database, settings.output_dir, settings.tiers_usd, feed_factory(settings), wait=wait, log=console.log
+            database,
+            settings.output_dir,
+            settings.tiers_usd,
+            feed_factory(settings),
+            by_probability=settings.by_probability,
+            wait=wait,
+            log=console.log,
+            is_outdated=SettingsWatch(settings, console.log).has_changed,
         )
         with suppress(KeyboardInterrupt):
             session.run(once=once)
@@ -36,7 +45,7 @@ def live(
 @app.command()
 def watch(
     symbol: Annotated[
-        str | None, typer.Argument(help="Symbol in capitals; by default the first configured one that has a file.")
+        str | None, typer.Argument(help="Symbol in capitals; by default the first configured one that has a price.")
     ] = None,
 ) -> None:
     """Watch a ladder in the terminal, refreshed each second, until Ctrl-C; reads the files only, no database.
@@ -45,10 +54,10 @@ def watch(
     printed once. Example: `strikecast watch BTC`
     """
     from pipelines.cli import watch as watching
-    from pipelines.live.probability_reader import first_with_file
+    from pipelines.live.probability_reader import first_with_price
 
-    settings = command_settings([] if symbol is None else [symbol])
-    chosen = symbol or first_with_file(settings.output_dir, list(settings.symbols))
+    settings = reading_settings([] if symbol is None else [symbol])
+    chosen = symbol or first_with_price(settings.output_dir, list(settings.symbols), datetime.now(UTC))
     watching.watch(settings.output_dir, chosen, console.result)
 
 
@@ -63,4 +72,4 @@ def serve(
     """
     from pipelines.web.server import serve as serve_pages
 
-    serve_pages(command_settings(), host, port, console.log)
+    serve_pages(reading_settings(), host, port, console.log)

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import traceback
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -11,16 +12,33 @@ import typer
 
 from pipelines.cli import audit as cli_audit
 from pipelines.cli import backup as cli_backup
+from pipelines.cli import config as cli_config
 from pipelines.cli import console
+from pipelines.cli import exports as cli_exports
+from pipelines.cli import ladder as cli_ladder
 from pipelines.cli import live as cli_live
 from pipelines.cli import maintenance as cli_maintenance
 from pipelines.cli import prices as cli_prices
-from pipelines.cli.arguments import Json, Symbol, command_settings
-from pipelines.deployment import configured_database, migrated_database, prepared_instance, running_server
+from pipelines.cli import query as cli_query
+from pipelines.cli import scores as cli_scores
+from pipelines.cli import symbols as cli_symbols
+from pipelines.cli.arguments import Json, Symbol, command_settings, reading_settings
+from pipelines.cli.encoding import replace_unencodable
+from pipelines.cli.versions import print_versions
+from pipelines.configuration.settings_file import default_home
+from pipelines.deployment import (
+    configured_database,
+    existing_database,
+    has_database,
+    running_server,
+)
 from pipelines.domain.configuration.model import Profile
-from pipelines.errors import NoDataError, SettingsError, StrikecastError
+from pipelines.errors import NoDataError, SettingsError, StrikecastError, single_line
 from pipelines.processes.priority import lower_priority
-from pipelines.service.log_setup import command_log
+from pipelines.service.log_setup import command_log, open_command_log
+
+UiPort = Annotated[int | None, typer.Option(help="Port of the Dagster UI; 0 takes any free one.")]
+PagePort = Annotated[int | None, typer.Option(help="Port of the page; by default 8321, or with --port 0 any free one.")]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,19 +48,27 @@ app = typer.Typer(
     help="Hourly strike probabilities from one-minute bars.\n\nTry `strikecast sample BTC`, `strikecast build BTC`, "
     "`strikecast ladder BTC --price 95000 --ttc 900 --momentum 0.02`, then `strikecast up`.",
 )
-export_app = typer.Typer(no_args_is_help=True, help="Write tables as files.")
-import_app = typer.Typer(no_args_is_help=True, help="Import files of the original system.")
-app.add_typer(export_app, name="export")
-app.add_typer(import_app, name="import")
+app.add_typer(cli_ladder.app)
+app.add_typer(cli_exports.export_app, name="export")
+app.add_typer(cli_exports.import_app, name="import")
 app.add_typer(cli_prices.app)
 app.add_typer(cli_live.app)
 app.add_typer(cli_maintenance.app)
+app.add_typer(cli_query.app)
+app.add_typer(cli_scores.app)
 app.add_typer(cli_backup.app, name="backup")
 app.add_typer(cli_audit.app, name="audit")
+app.add_typer(cli_symbols.app, name="symbol")
+app.add_typer(cli_config.app, name="config")
 
 
 def main() -> None:
-    """Run the command line: a StrikecastError is printed as one line with exit code 1; Ctrl-C is exit code 130."""
+    """Run the command line.
+
+    An error of ours or of the system, such as a full disk, is one line and exit code 1. So is any other error, with
+    exit code 70; its traceback is in the log. Ctrl-C is exit code 130.
+    """
+    replace_unencodable()
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
         signal.signal(number, _interrupt)
     if {" ".join(sys.argv[1:2]), " ".join(sys.argv[1:3])} & cli_maintenance.LOW_PRIORITY_COMMANDS:
@@ -50,11 +76,27 @@ def main() -> None:
     try:
         app()
     except StrikecastError as error:
-        command_log.error("%s", error)
-        console.progress.print(f"strikecast: {error}", style="bold red", markup=False, soft_wrap=True)
-        sys.exit(1)
+        _end(str(error), 1)
+    except OSError as error:
+        _end(f"{type(error).__name__}: {error}", 1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:  # noqa: BLE001 (the edge of the process, which fails)
+        open_command_log(default_home())
+        command_log.exception("unexpected error")
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        _end(
+            f"unexpected {type(error).__name__}: {single_line(str(error), 500)} ({Path(place.filename).name}, line "
+            f"{place.lineno}); the traceback is in logs/commands.jsonl of the home folder",
+            70,
+        )
+
+
+def _end(message: str, code: int) -> None:
+    message = single_line(message)
+    command_log.error("%s", message)
+    console.progress.print(f"strikecast: {message}", style="bold red", markup=False, soft_wrap=True)
+    sys.exit(code)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -62,39 +104,53 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-@app.command()
-def up(port: Annotated[int | None, typer.Option(help="Port of the UI; 0 takes any free one.")] = None) -> None:
-    """Run the system in the foreground: database, migrations, Dagster's UI and daemon, and the live session.
+@app.callback()
+def strikecast(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_versions, is_eager=True, help="Print the versions, and end.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
 
-    Ctrl-C stops everything. Example: `strikecast up --port 3001`
+
+@app.command()
+def up(port: UiPort = None, page_port: PagePort = None) -> None:
+    """Run the system in the foreground: database, migrations, Dagster, the live session, and the page of the ladders.
+
+    Processes that end or hang are replaced. Ctrl-C stops everything. Example: `strikecast up --port 3001`
     """
     from pipelines.cli import up as commands
 
-    commands.up(command_settings(ui_port=port))
+    commands.up(command_settings(ui_port=port, page_port=page_port))
 
 
 @app.command()
 def demo(
     prices: Annotated[Path | None, typer.Option(help="Folder of price files; by default bars are generated.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Refresh for ten seconds, then stop everything.")] = False,
-    port: Annotated[int | None, typer.Option(help="Port of the UI; 0 takes any free one.")] = None,
+    port: UiPort = None,
+    page_port: PagePort = None,
 ) -> None:
-    """From nothing to live probabilities: prices, build, live refresh, UI. Example: `strikecast demo --once`"""
+    """From nothing to live probabilities: prices, build, live refresh, UI, page. Example: `strikecast demo --once`"""
     from pipelines.cli import up as commands
 
-    commands.demo(command_settings(ui_port=port, prices=prices), once=once)
+    commands.demo(command_settings(ui_port=port, page_port=page_port, prices=prices), once=once)
 
 
 @app.command()
-def migrate() -> None:
-    """Create or upgrade the database's schema and roles."""
+def migrate(json: Json = False) -> None:
+    """Create or upgrade the schema and roles, and Dagster's database, and register the symbols with bars in Dagster."""
+    from pipelines.service.instance import prepared_instance
     from pipelines.storage.postgres import schema
 
     settings = command_settings()
     with running_server(settings, console.log) as database:
         before = schema.migrate(database)
+        with prepared_instance(settings, console.log):
+            pass
         change = "is current" if before.is_current else f"migrated from {before.found or 'nothing'} to {before.needed}"
-        console.result.print(f"schema of {database.describe()} {change}")
+        facts = {"database": database.describe(), "before": before.found, "after": before.needed}
+        console.print_outcome(facts, f"schema of {database.describe()} {change}", json=json)
 
 
 @app.command()
@@ -110,9 +166,10 @@ def build(
     """
     settings = command_settings(symbols)
     from pipelines.service import builds
+    from pipelines.service.instance import prepared_instance, symbols_with_bars
 
     with prepared_instance(settings, console.log) as database:
-        symbols = symbols or builds.symbols_with_bars(settings, database)
+        symbols = symbols or symbols_with_bars(settings, database)
         if not symbols:
             raise NoDataError("no symbol has bars: run `strikecast ingest SYMBOL PATH` or `strikecast sample SYMBOL`")
         for symbol in symbols:
@@ -123,17 +180,19 @@ def build(
 def rollback(
     symbol: Symbol,
     model: Annotated[str | None, typer.Option(help="Model; by default the champion.")] = None,
+    json: Json = False,
 ) -> None:
     """Publish the previous generation again, in one step. Example: `strikecast rollback BTC`"""
     from pipelines.storage.models.champions import read_champion
     from pipelines.storage.models.generations import roll_back
     from pipelines.storage.postgres.connection import Role
 
-    with migrated_database(command_settings([symbol]), console.log) as database:
+    with existing_database(command_settings([symbol]), console.log) as database:
         with database.connect("rollback", Role.PIPELINE) as connection:
             name = model or read_champion(connection, symbol).champion
             previous, published = roll_back(connection, symbol, name)
-        console.result.print(f"{symbol}: {name} generation {previous} -> {published}")
+        facts = {"symbol": symbol, "model": name, "before": previous, "after": published}
+        console.print_outcome(facts, f"{symbol}: {name} generation {previous} -> {published}", json=json)
 
 
 @app.command()
@@ -155,16 +214,23 @@ def score(
         int | None,
         typer.Option(min=1, help="Months per fold, each with a full refit at its start; by default one fold."),
     ] = None,
+    store: Annotated[
+        bool, typer.Option("--store", help="Store the scores in analytics.score; needs the role strikecast_pipeline.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Score the models out of sample on stored bars: Brier, log loss, skill, calibration by volatility.
 
-    Example: `strikecast score BTC --from 2025-07-17 --to 2026-07-17`
+    `strikecast scores` lists what is stored.
+
+    Examples: `strikecast score BTC --from 2025-07-17 --to 2026-07-17`, `strikecast score BTC --store`
     """
-    settings = command_settings([symbol])
+    settings = reading_settings([symbol])
     from pipelines.evaluation import score_runs as scoring
 
-    with migrated_database(settings, console.log) as database:
+    with existing_database(settings, console.log) as database:
+        if store:
+            scoring.require_right_to_store(database)
         report = scoring.score_stored(
             database,
             symbol,
@@ -177,16 +243,21 @@ def score(
             train_to=train_to,
             log=console.log,
         )
+        number = scoring.store_report(database, report) if store else None
     if json:
-        console.print_json(report.as_json())
+        console.print_json({**report.as_json(), **({} if number is None else {"score_run_id": number})})
     else:
         console.print_scores(report)
+        console.print_lines(
+            *([] if number is None else [f"stored as score run {number}: `strikecast scores {symbol}`"])
+        )
 
 
 @app.command()
 def promote(
     symbol: Symbol,
     model: Annotated[str, typer.Option(help="Challenger to promote.")],
+    json: Json = False,
 ) -> None:
     """Make another model the champion if it is better out of sample; refused otherwise.
 
@@ -199,99 +270,34 @@ def promote(
         model_named(model)
     except ValueError as error:
         raise SettingsError(str(error)) from error
+    from pipelines.service.instance import prepared_instance
     from pipelines.service.job_runner import run_job
 
     with prepared_instance(settings, console.log):
         run_job("promote", symbol, {"champion_change": {"model": model}}, console.log)
-    console.result.print(f"{symbol}: {model} is the champion")
+    console.print_outcome({"symbol": symbol, "champion": model}, f"{symbol}: {model} is the champion", json=json)
 
 
 @app.command()
-def ladder(
-    symbol: Symbol,
-    price: Annotated[float, typer.Option(min=0.0, help="Price now, USD.")],
-    ttc: Annotated[float, typer.Option(min=0.0, help="Seconds to the market's close.")],
-    momentum: Annotated[
-        float | None, typer.Option(help="Momentum score, percent; by default the baseline bucket.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Model: standardised, momentum, ...; by default the champion.")
-    ] = None,
-    sigma: Annotated[
-        float | None,
-        typer.Option(help="Volatility, percent per square root of a minute; by default that after the newest bar."),
-    ] = None,
+def status(
+    settings: Annotated[bool, typer.Option("--settings", help="The same as `strikecast config show`.")] = False,
     json: Json = False,
 ) -> None:
-    """Print the probability of each of 21 strikes.
+    """Show whether the system is up, its symbols with their generations and files, and the live session.
 
-    Example: `strikecast ladder BTC --price 95000 --ttc 900 --momentum 0.02 --model momentum`
+    Examples: `strikecast status`, `strikecast status --settings`
     """
-    from pipelines.storage.models.ladders import ladder_payload
-
-    settings = command_settings([symbol])
-    with migrated_database(settings, console.log) as database:
-        payload = ladder_payload(database, symbol, settings.tier_usd(symbol), price, ttc, momentum, model, sigma)
-    if json:
-        console.print_json(payload)
-    else:
-        console.result.print(console.ladder_table(symbol, payload))
-
-
-@export_app.command("fingerprints")
-def export_fingerprints(symbol: Symbol, folder: Annotated[Path, typer.Argument(help="Folder to write to.")]) -> None:
-    """Write the published fingerprints as 62 CSV files in the original's shape.
-
-    Example: `strikecast export fingerprints BTC ./out`
-    """
-    from pipelines.evaluation import fingerprint_files
-    from pipelines.storage.models.generations import active_generation, read_version
-    from pipelines.storage.models.tables import read_fingerprints
-    from pipelines.storage.postgres.connection import Role
-
-    with migrated_database(command_settings([symbol]), console.log) as database:
-        with database.connect("export", Role.READER) as connection:
-            version = read_version(connection, active_generation(connection, symbol))
-            tables = read_fingerprints(connection, version)
-        paths = fingerprint_files.export_fingerprints(tables, symbol, folder)
-        console.result.print(f"{len(paths)} files of generation {version.generation} ({version.profile}) in {folder}")
-
-
-@import_app.command("fingerprints")
-def import_fingerprints(
-    symbol: Symbol,
-    folder: Annotated[Path, typer.Argument(help="Folder of exported CSV files, 1 to 62 of them.")],
-    publish: Annotated[bool, typer.Option("--publish", help="Publish the generation.")] = False,
-    json: Json = False,
-) -> None:
-    """Store exported fingerprints as a generation with a lookup, and report parity cell by cell.
-
-    Example: `strikecast import fingerprints BTC ./old`
-    """
-    from pipelines.evaluation.fingerprint_files import read_fingerprint_files
-    from pipelines.evaluation.parity import import_tables
-
-    settings = command_settings([symbol])
-    imported = read_fingerprint_files(folder, symbol)
-    with migrated_database(settings, console.log) as database:
-        report = import_tables(database, symbol, imported, publish_it=publish)
-    if json:
-        console.print_json(report)
-    else:
-        console.print_import(report)
-
-
-@app.command()
-def status(json: Json = False) -> None:
-    """Show settings (without secrets), symbols, generations and the live session."""
     from pipelines.service.status import describe_settings, read_status
 
-    settings = command_settings()
-    if settings.database_url is None and not settings.embedded_dir.exists():
-        state: dict[str, object] = {"settings": describe_settings(settings), "database": "not created yet"}
+    found = reading_settings()
+    if settings:
+        cli_config.show_settings(found, json=json)
+        return
+    if not has_database(found):
+        state: dict[str, object] = {"settings": describe_settings(found), "database": "not created yet"}
     else:
-        with running_server(settings) as database:
-            state = read_status(settings, database)
+        with running_server(found) as database:
+            state = read_status(found, database)
     if json:
         console.print_json(state)
     else:
@@ -308,7 +314,7 @@ def env() -> None:
 
     from pipelines.deployment import dagster_environment
 
-    settings = command_settings()
+    settings = reading_settings()
     for name, value in dagster_environment(settings, configured_database(settings)).items():
         console.print_lines(f"export {name}={shlex.quote(value)}")
 
@@ -321,6 +327,7 @@ def dagster(
 
     Examples: `strikecast dagster -- run list`; from a checkout while `up` is not running, `strikecast dagster -- dev`
     """
+    from pipelines.service.instance import prepared_instance
     from pipelines.service.supervisor import run_dagster_command
 
     with prepared_instance(command_settings(), console.log):

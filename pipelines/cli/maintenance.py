@@ -1,14 +1,15 @@
-"""Commands that run the maintenance jobs, and `query`, `alerts` and `psql`."""
+"""Commands that run the maintenance jobs, `alerts` and `psql`."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from pipelines.cli import console
-from pipelines.cli.arguments import DryRun, Json, command_settings
-from pipelines.deployment import migrated_database
+from pipelines.cli.arguments import DryRun, Json, command_settings, reading_settings
+from pipelines.deployment import existing_database, migrated_database
 from pipelines.errors import SettingsError
 
 app = typer.Typer()
@@ -17,9 +18,16 @@ LOW_PRIORITY_COMMANDS = frozenset({"retention", "vacuum", "archive", "logs", "ba
 
 
 def _print_plan(title: str, lines: Sequence[tuple[str, str, str]]) -> None:
-    console.result.print(
-        console.rows_table(title, ("action", "object", "reason"), lines) if lines else f"{title}: nothing to do"
-    )
+    if lines:
+        console.print_table(("action", "object", "reason"), lines, title=title, prose={"reason"})
+    else:
+        console.print_lines(f"{title}: nothing to do")
+
+
+def _print_counts(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of a name and numbers, if it has rows."""
+    if rows:
+        console.print_table(names, rows, title=title, numbers=names[1:])
 
 
 @app.command()
@@ -30,8 +38,8 @@ def retention(dry_run: DryRun = False, json: Json = False) -> None:
     """
     from pipelines.maintenance import retention as job
 
-    settings, now = command_settings(), datetime.now(UTC)
-    with migrated_database(settings, console.log) as database:
+    settings, now = (reading_settings if dry_run else command_settings)(), datetime.now(UTC)
+    with existing_database(settings, console.log) as database:
         report = None if dry_run else job.run(settings, database, now, console.log)
         plan = report.plan if report else job.plan(settings, database, now)
     if json:
@@ -39,8 +47,9 @@ def retention(dry_run: DryRun = False, json: Json = False) -> None:
         return
     _print_plan("retention", plan.lines())
     if report:
-        counts = (f"{table:32} {count:>12,}" for table, count in report.rows.items() if count)
-        console.print_lines(*counts, *report.skipped)
+        counts = [(table, f"{count:,}") for table, count in report.rows.items() if count]
+        _print_counts("deleted rows", ("table", "rows"), counts)
+        console.print_lines(*report.skipped)
 
 
 @app.command()
@@ -56,8 +65,8 @@ def vacuum(
     """
     from pipelines.maintenance import vacuum as job
 
-    settings, now = command_settings(), datetime.now(UTC)
-    with migrated_database(settings, console.log) as database:
+    settings, now = (reading_settings if dry_run else command_settings)(), datetime.now(UTC)
+    with existing_database(settings, console.log) as database:
         if dry_run:
             report, plans = None, job.plan(settings, database, now, urgent_only=urgent, reindex=reindex)
         else:
@@ -69,11 +78,15 @@ def vacuum(
     for name, plan in plans.items():
         _print_plan(f"vacuum of {name}", plan.lines())
     if report:
-        for change in report.changes:
-            console.print_lines(
-                f"{change.name:48} dead rows {change.dead_rows_before:>9,} -> {change.dead_rows_after:>9,}, "
-                f"bytes {change.bytes_before:>13,} -> {change.bytes_after:>13,}"
+        sizes = [
+            (
+                change.name,
+                f"{change.dead_rows_before:,} -> {change.dead_rows_after:,}",
+                f"{change.bytes_before:,} -> {change.bytes_after:,}",
             )
+            for change in report.changes
+        ]
+        _print_counts("sizes", ("table", "dead rows", "bytes"), sizes)
         console.print_lines(*report.skipped, *(f"dead rows are held back by {one}" for one in report.held_back_by))
 
 
@@ -85,35 +98,14 @@ def archive(dry_run: DryRun = False, json: Json = False) -> None:
     """
     from pipelines.maintenance import archive as job
 
-    settings, now = command_settings(), datetime.now(UTC)
-    with migrated_database(settings, console.log) as database:
+    settings, now = (reading_settings if dry_run else command_settings)(), datetime.now(UTC)
+    with existing_database(settings, console.log) as database:
         report = None if dry_run else job.run(settings, database, now, console.log)
         plan = report.plan if report else job.plan(settings, database, now)
     if json:
         console.print_json(report or plan)
     else:
         _print_plan("archive", plan.lines())
-
-
-@app.command()
-def query(
-    statement: Annotated[str, typer.Argument(help="A SELECT on `price`, the bars of database and archive.")],
-    json: Json = False,
-) -> None:
-    """Query all bars, archived or not, in DuckDB's SQL.
-
-    Example: `strikecast query "SELECT symbol, year(opened_at), count(*) FROM price GROUP BY ALL ORDER BY ALL"`
-    """
-    from pipelines.storage.postgres.connection import Role
-    from pipelines.storage.prices.archive import query_prices
-
-    settings = command_settings()
-    with migrated_database(settings, console.log) as database, database.connect("query", Role.READER) as connection:
-        names, rows = query_prices(connection, settings.archive_dir, statement)
-    if json:
-        console.print_json([dict(zip(names, row, strict=True)) for row in rows])
-    else:
-        console.result.print(console.rows_table(None, names, rows))
 
 
 @app.command()
@@ -124,7 +116,7 @@ def logs(dry_run: DryRun = False, json: Json = False) -> None:
     """
     from pipelines.maintenance import log_rotation as job
 
-    settings, now = command_settings(), datetime.now(UTC)
+    settings, now = (reading_settings if dry_run else command_settings)(), datetime.now(UTC)
     if dry_run:
         report, plan = None, job.plan(settings, now)
     else:
@@ -136,8 +128,8 @@ def logs(dry_run: DryRun = False, json: Json = False) -> None:
         return
     _print_plan("logs", plan.lines())
     if report:
-        for name, size in report.before.items():
-            console.print_lines(f"{name:24} {size:>14,} -> {report.after.get(name, 0):>14,} bytes")
+        sizes = [(name, f"{size:,}", f"{report.after.get(name, 0):,}") for name, size in report.before.items()]
+        _print_counts("sizes", ("log", "bytes before", "bytes after"), sizes)
 
 
 @app.command()
@@ -145,7 +137,7 @@ def alerts(
     test: Annotated[bool, typer.Option("--test", help="Send a test message to every URL of the settings.")] = False,
     json: Json = False,
 ) -> None:
-    """List the active alerts with the runbook's heading for each.
+    """List the active alerts with the runbook's heading for each; deliver missed messages if no other process does.
 
     Exit code 1 when there is one, 2 when problems are not looked for, because `strikecast up` or its watchdog does not
     run: then the list may be incomplete.
@@ -153,43 +145,64 @@ def alerts(
     Example: `strikecast alerts --test`
     """
     from pipelines.errors import FeedError
-    from pipelines.monitoring.alert_delivery import deliver, read_state, read_watch
+    from pipelines.monitoring.alert_delivery import read_state, read_watch
+    from pipelines.monitoring.alert_sending import deliver_once, send_test
 
-    settings = command_settings()
+    settings = reading_settings()
     if test:
         count = len(settings.alerts.urls)
         if not count:
             raise SettingsError("alerts.urls is empty: alerts go to logs/alerts.jsonl and the daemon's log only")
-        message = "If you can read this, alerts are delivered."
-        if deliver(settings, "strikecast: test", message, range(count), console.log):
+        if not send_test(settings, console.log):
             raise FeedError("a URL did not accept the message: see above")
-        console.result.print(f"sent to {count} URLs")
+        console.print_outcome({"sent_to": count}, f"sent to {count} URLs", json=json)
         return
     now = datetime.now(UTC)
     active = read_state(settings, now).active.values()
     unwatched = read_watch(settings).missing(now)
     if json:
         console.print_json(list(active))
-    elif active or not unwatched:  # "nothing to do" would be a false all-clear
-        _print_plan("alerts", [(f"{one.began_at:%F %H:%M}", one.message, one.heading) for one in active])
+    elif active:
+        rows = [(f"{one.began_at:%F %H:%M}", one.severity, one.message, one.heading) for one in active]
+        console.print_table(("since (UTC)", "severity", "problem", "runbook"), rows, prose={"problem", "runbook"})
+    elif not unwatched:
+        console.print_lines("no problem is active")
     if unwatched:
         console.progress.print(f"strikecast: {unwatched}", style="bold red", markup=False, soft_wrap=True)
+    if settings.home.is_dir():
+        deliver_once(settings, console.log)
     if active or unwatched:
         raise typer.Exit(1 if active else 2)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(context: typer.Context, role: Annotated[str, typer.Option(help="Role to use.")] = "strikecast_reader") -> None:
-    """Open psql on the database with a read-only role; further options are psql's own.
+    """Open psql on the database as a login with the rights of a role, by default one that reads.
+
+    The login exists until psql ends. `--role none` uses the login of the settings, with all its rights. Further options
+    are psql's own.
 
     Examples: `strikecast psql`, `strikecast psql -c "SELECT * FROM ops.maintenance ORDER BY 1 DESC LIMIT 5"`
     """
     import subprocess
 
     from pipelines.maintenance.client_programs import client_environment, find_client_programs
+    from pipelines.storage.postgres.connection import Role
+    from pipelines.storage.postgres.logins import LoginRefusedError, limited_login
 
-    settings = command_settings()
-    with migrated_database(settings) as database, client_environment(database) as variables:
+    settings = reading_settings()
+    with ExitStack() as stack:
+        database = stack.enter_context(existing_database(settings))
+        if role != "none":
+            if role not in list(Role):
+                raise SettingsError(f"{role!r} is no role of strikecast: {', '.join(Role)}, or none")
+            try:
+                database = stack.enter_context(limited_login(database, [Role(role)]))
+            except LoginRefusedError as error:
+                raise SettingsError(f"{error}; or use --role none, with all rights of your login") from error
+            with database.connect("psql", Role(role)):
+                pass  # the login has the role: psql's own error names neither the login nor a remedy
+        variables = stack.enter_context(client_environment(database))
         program = find_client_programs(database.server_major) / "psql"
         options = f"{variables.get('PGOPTIONS', '')} -c role={role}".strip()
         result = subprocess.run([program, *context.args], env={**variables, "PGOPTIONS": options}, check=False)

@@ -10,7 +10,6 @@ import typer
 
 from pipelines.cli import console
 from pipelines.cli.arguments import Json, Symbol, command_settings
-from pipelines.deployment import prepared_instance
 from pipelines.errors import SettingsError
 from pipelines.settings import Settings
 
@@ -61,6 +60,7 @@ def ingest(
     if dry_run:
         _show_files(settings, symbol, files, time_zone, accept_symbol=accept_symbol, as_json=as_json)
         return
+    from pipelines.service.instance import prepared_instance
     from pipelines.service.job_runner import run_job
 
     config: dict[str, object] = {
@@ -85,9 +85,13 @@ def _show_files(
 ) -> None:
     from pipelines.ingestion.price_files import stage_price_files
     from pipelines.ingestion.understanding import Expectation
+    from pipelines.log import heartbeat
 
     expected = Expectation(symbol, time_zone, accept_symbol, tuple(settings.symbols))
-    with stage_price_files(paths, datetime.now(UTC), expected) as bars:
+    with (
+        heartbeat(console.log) as doing,
+        stage_price_files(paths, datetime.now(UTC), expected, doing=doing) as bars,
+    ):
         summaries, skipped = bars.summaries, [{"name": name, "reason": reason} for name, reason in bars.skipped]
     if as_json:
         console.print_json({"symbol": symbol, "files": summaries, "skipped": skipped})
@@ -145,6 +149,7 @@ def sample(
     """
     settings = command_settings([symbol])
     from pipelines.service import builds
+    from pipelines.service.instance import prepared_instance
 
     end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
     if output is not None:

@@ -13,10 +13,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.domain.models.freshness import Status, age_text
 from pipelines.errors import NoDataError
-from pipelines.live.probability_reader import Rung, Status, View, age_text, clock_text, read_view
+from pipelines.live.probability_reader import Rung, View, clock_text, read_view
 
-STATUS_STYLES = {Status.OK: "bold green", Status.DEGRADED: "bold yellow"}
+STATUS_STYLES = {Status.OK: "bold green", Status.DEGRADED: "bold yellow", Status.REPLAY: "bold white on dark_orange3"}
 ERROR_STYLE = "bold white on red"
 #: By the distance from the price, as a share of the largest one in the ladder.
 DISTANCE_STYLES = ((0.12, "bold bright_cyan"), (0.35, "cyan"), (0.65, "blue"), (1.0, "bright_black"))
@@ -108,6 +109,8 @@ def _header(view: View, width: int) -> list[Text]:
             "momentum unknown" if momentum is None else f"momentum {momentum:+.4f} %",
         ]
         lines = [title + price + Text(f"  {closes}  ") + badge, Text("   ".join(facts), style="dim")]
+    if view.notice is not None:
+        lines.insert(1, Text(f"REPLAY: {view.notice}", style="bold white on dark_orange3"))
     lines += [Text(f"! {reason}", style="yellow") for reason in view.reasons]
     for line in lines:
         line.truncate(width, overflow="ellipsis")
@@ -120,7 +123,7 @@ def _table(view: View, rungs: Sequence[Rung], width: int) -> Table:
     assert view.payload is not None
     intervals = ["95 % interval"] if width >= MIN_WIDTH_FOR_INTERVALS else []
     table = Table(box=None, width=width, header_style="bold underline", pad_edge=False, padding=(0, 1))
-    for name in ("strike", "move %", "at or above %", *intervals, "reach %"):
+    for name in ("strike", "move %", "at or above %", *intervals, "below %"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", ratio=1, no_wrap=True)
     largest = max((abs(rung.move_pct) for rung in view.rungs), default=0.0) or 1.0
@@ -142,7 +145,7 @@ def _row(rung: Rung, largest_move_pct: float, with_interval: bool) -> list[Rende
         Text(f"{rung.move_pct:+.3f}", style=style),
         Text(_percent(rung.at_or_above), style=style),
         *([Text(interval, style="dim")] if with_interval else []),
-        Text(_percent(rung.beyond), style="dim"),
+        Text(_percent(rung.below), style="dim"),
         bar,
     ]
 

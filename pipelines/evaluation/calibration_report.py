@@ -42,6 +42,7 @@ def write_report(report: ScoreReport, folder: Path, now: datetime) -> Path:
         stop=stop.date(),
         every=f"{report.plan.every_minutes} minutes",
         folds=len(report.folds),
+        command=_command(report),
         now=f"{now.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         pooled=pooled,
         decompositions=report.decompositions,
@@ -58,6 +59,13 @@ def write_report(report: ScoreReport, folder: Path, now: datetime) -> Path:
     with atomic_write(path) as partial:
         partial.write_text(page, encoding="utf-8")
     return path
+
+
+def _command(report: ScoreReport) -> str:
+    """The command that prints the figures of a report."""
+    start, stop = (f"{instant:%Y-%m-%dT%H:%M:%S}" for instant in report.span)
+    months = "" if report.plan.fold_months is None else f" --fold-months {report.plan.fold_months}"
+    return f"strikecast score {report.symbol} --from {start} --to {stop} --every {report.plan.every_minutes}{months}"
 
 
 def _by_band(rows: Sequence[ScoreRow]) -> list[dict[str, object]]:

@@ -9,7 +9,7 @@ import numpy as np
 from pipelines.atomic_files import atomic_write
 from pipelines.domain.evaluation.score_report import BAND_CELL, REFERENCE, ScoreRow
 from pipelines.domain.models.fingerprint import FingerprintSet
-from pipelines.domain.prices.volatility import QUARTERS_PER_DAY, VolatilityParameters
+from pipelines.domain.prices.season import MINUTES_PER_HOUR, QUARTERS_PER_DAY, QUARTERS_PER_WEEK, Season
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,15 +64,19 @@ def momentum_chart(fingerprints: FingerprintSet, symbol: str, move_bps: int = 50
     return figure
 
 
-def season_chart(parameters: VolatilityParameters, symbol: str) -> "Figure":
-    """Seasonal factor of volatility by quarter-hour of the day (UTC), on weekdays and on weekends."""
-    figure, axes = _new_chart(2.8)
-    hours = np.arange(QUARTERS_PER_DAY) / 4
-    for label, part in (("weekday", slice(0, QUARTERS_PER_DAY)), ("weekend", slice(QUARTERS_PER_DAY, None))):
-        axes.step(hours, np.sqrt(parameters.season[part]), where="post", label=label)
-    title = f"{symbol}: size of a minute's move by quarter-hour, 1 = average"
-    axes.set(title=title, xlabel="hour, UTC", xlim=(0, 24), ylim=(0, None))
-    _finish(axes, "factor")
+def season_chart(season: Season, symbol: str) -> "Figure":
+    """Seasonal factor of volatility by quarter-hour of the week and by minute of the hour, in local time."""
+    figure = _new_figure(2.8)
+    by_week, by_minute = figure.subplots(1, 2, width_ratios=(3, 1))
+    by_week.step(np.arange(QUARTERS_PER_WEEK) / QUARTERS_PER_DAY, np.sqrt(season.quarters), where="post", linewidth=0.8)
+    by_week.set_xticks(np.arange(7) + 0.5, ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"))
+    by_week.set(title=f"{symbol}: size of a minute's move, 1 = average", xlabel=season.time_zone)
+    by_minute.step(np.arange(MINUTES_PER_HOUR), np.sqrt(season.minute_factors), where="post")
+    by_minute.set(title="by minute", xlabel="minute of the hour")
+    for axes, limit in ((by_week, 7), (by_minute, MINUTES_PER_HOUR)):
+        axes.set(xlim=(0, limit), ylim=(0, None))
+        axes.grid(alpha=0.25)
+    by_week.set_ylabel("factor")
     return figure
 
 

@@ -86,7 +86,7 @@ def _read_table(path: Path, problems: list[str]) -> tuple[tuple[int, ...], np.nd
     try:
         frame = pl.read_csv(path.read_bytes(), infer_schema=False)  # polars treats `[` in a path as a pattern
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path.name}: {single_line(str(error))[:120]}")
+        problems.append(f"{path.name}: {single_line(str(error), 120)}")
         return empty
     header = frame.columns[1:]
     upward = [_UPWARD_COLUMN.fullmatch(name) for name in header[::2]]

@@ -14,6 +14,7 @@ from pipelines.domain.prices.history import MarketHistory, market_history
 from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.errors import NoDataError, SettingsError
 from pipelines.log import Log
+from pipelines.storage.evaluation.scores import WALK_FORWARD, write_scores
 from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.prices.history import read_closes
 
@@ -136,3 +137,15 @@ def score_stored(
     except ValueError as error:
         raise SettingsError(f"{symbol}: {error}") from error
     return score_symbol(history, symbol, models, config, plan, log)
+
+
+def require_right_to_store(database: Database) -> None:
+    """Raise DatabaseError for a login that may not store scores: scoring takes minutes, so this comes first."""
+    with database.connect("score", Role.PIPELINE):
+        pass
+
+
+def store_report(database: Database, report: ScoreReport) -> int:
+    """Store a report in analytics.score_run and analytics.score, and return its number."""
+    with database.connect("score", Role.PIPELINE) as connection:
+        return write_scores(connection, report.symbol, WALK_FORWARD, report.span, report.plan_as_json(), report.rows)

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from pipelines.configuration.sections import ExchangeSettings
 from pipelines.errors import FeedError
 from pipelines.ingestion.ingest import IngestReport, ingest_candles
-from pipelines.log import Log
-from pipelines.settings import ExchangeSettings
+from pipelines.log import Log, heartbeat
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.prices.history import Candle, bars_of_ticks, latest_bars, missing_ranges, newest_bar_at
 
@@ -64,7 +64,8 @@ def backfill_from_exchange(
     the exchange fails after all retries, and the errors of `ingest_candles`; batches stored before stay stored.
     """
     since = _floor(since or _default_start(database, symbol, now))
-    return asyncio.run(_Backfill(database, symbol, exchange, market, log).run(since, now))
+    with heartbeat(log) as doing:
+        return asyncio.run(_Backfill(database, symbol, exchange, market, log, doing).run(since, now))
 
 
 def backfill_from_ticks(database: Database, symbol: str, now: datetime, log: Log = lambda _: None) -> BackfillReport:
@@ -87,6 +88,7 @@ class _Backfill:
     exchange: ExchangeSettings
     market: str
     log: Log
+    doing: Log
 
     async def run(self, since: datetime, now: datetime) -> BackfillReport:
         # ccxt takes 80 MB, which other runs do not need.
@@ -96,6 +98,7 @@ class _Backfill:
         client = new_client(self.exchange)
         stored = []
         try:
+            self.doing(f"requesting the markets of {name}")
             await self._retry(partial(load_markets, client, name))
             require_market(client, name, self.market)
             until = min(_floor(now), _floor(await self._exchange_time(client, now)))
@@ -139,6 +142,7 @@ class _Backfill:
         limit = client.feature_value(self.market, "fetchOHLCV", "limit", PAGE_MINUTES)
         cursor = start
         while cursor < stop:
+            self.doing(f"requesting candles of {self.market} from {cursor:%Y-%m-%d %H:%M} UTC")
             page = await self._retry(partial(self._page, client, cursor, limit))
             inside = [candle for candle in page if cursor <= candle[0] < stop]
             if inside:

@@ -7,8 +7,9 @@ from typing import Any
 
 from ccxt import async_support, pro
 
+from pipelines.configuration.sections import ExchangeSettings
 from pipelines.errors import FeedError, SettingsError, single_line
-from pipelines.settings import ExchangeSettings
+from pipelines.protection.redaction import conceal, redact
 from pipelines.storage.prices.history import Candle
 
 Client = Any
@@ -31,7 +32,8 @@ def new_client(settings: ExchangeSettings) -> Client:
             urls = urls.get(parent, {})
         if name not in urls:
             raise SettingsError(f"{settings.name} has no API {path!r} whose address could be changed")
-        urls[name] = url
+        conceal(url.get_secret_value())
+        urls[name] = url.get_secret_value()
     return client
 
 
@@ -47,8 +49,11 @@ def as_feed_error(request: str) -> Iterator[None]:
     except FeedError:
         raise
     except Exception as error:
-        message = single_line(str(error))[:MAX_MESSAGE_LENGTH]
-        raise FeedError(f"{request}: {type(error).__name__}{f': {message}' if message else ''}") from error
+        message = single_line(str(error), MAX_MESSAGE_LENGTH)
+        failure = FeedError(f"{request}: {type(error).__name__}{f': {message}' if message else ''}")
+        if redact(str(error)) != str(error):  # Dagster stores the messages of causes, too
+            raise failure from None
+        raise failure from error
 
 
 async def load_markets(client: Client, name: str) -> None:
@@ -59,10 +64,11 @@ async def load_markets(client: Client, name: str) -> None:
 
 def require_market(client: Client, name: str, market: str) -> None:
     """Raise FeedError unless the exchange has the market; markets must be loaded."""
-    if market not in client.markets:
-        base = market.split("/", maxsplit=1)[0]
-        near = sorted(known for known in client.markets if known.split("/")[0] == base and ":" not in known)
-        raise FeedError(f"{name} has no market {market}{f', but {near}' if near else ''}")
+    with as_feed_error(f"{name}: markets"):
+        if market not in client.markets:
+            base = market.split("/", maxsplit=1)[0]
+            near = sorted(known for known in client.markets if known.split("/")[0] == base and ":" not in known)
+            raise FeedError(f"{name} has no market {market}{f', but {near}' if near else ''}")
 
 
 async def fetch_candles(client: Client, name: str, market: str, since: datetime, limit: int) -> list[Candle]:

@@ -12,7 +12,7 @@ from pipelines.domain.prices import series_checks
 from pipelines.errors import PriceFileError
 from pipelines.ingestion.price_files import StagedBars, stage_candles, stage_price_files
 from pipelines.ingestion.understanding import Expectation, FileSummary, refusal
-from pipelines.log import Log
+from pipelines.log import Log, heartbeat
 from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.prices import incoming_bars
 from pipelines.storage.prices.history import Candle
@@ -87,7 +87,8 @@ def ingest(
     started_at = datetime.now(UTC)
     log(f"reading {len(paths)} path(s)")
     expected = Expectation(symbol, time_zone, accept_symbol, tuple(known_symbols))
-    with stage_price_files(paths, now, expected, skip=skip_minutes) as bars:
+    with heartbeat(log) as doing, stage_price_files(paths, now, expected, skip=skip_minutes, doing=doing) as bars:
+        doing(f"storing {bars.accepted:,} bars")
         return _store(database, symbol, bars, started_at, log, accept_corrections=accept_corrections)
 
 

@@ -206,9 +206,9 @@ def _map_header(names: Sequence[str], sample: Sequence[Row]) -> tuple[dict[str, 
         column = _first_present(formats.COLUMN_NAMES[role], present)
         if column is not None:
             positions[role] = present[column]
-    doubled = [
-        name for role in PRICES for name in formats.COLUMN_NAMES[role] if [*map(normalized, names)].count(name) > 1
-    ]
+    # DuckDB numbers the second column of a name, as in high_1.
+    unnumbered = [re.sub(r"_\d+$", "", normalized(name)) for name in names]
+    doubled = [name for role in PRICES for name in formats.COLUMN_NAMES[role] if unnumbered.count(name) > 1]
     if doubled:
         raise LayoutError(f"several columns are named {doubled[0]}; write one file for each asset")
     named = {

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 import duckdb
 import numpy as np
 
 from pipelines.domain.prices.bars import BarBlock, Floats, Ints, QuarantinedRow, instant_of_minute, minute_of_instant
-from pipelines.errors import PriceFileError, single_line
+from pipelines.errors import PriceFileError
 from pipelines.ingestion.formats import BAR_COLUMNS, interval_in_name
 from pipelines.ingestion.reading import Reading, create_views_of_columns, only_row, read_price_file
 from pipelines.ingestion.understanding import (
@@ -31,7 +32,8 @@ from pipelines.ingestion.understanding import (
     round_prices,
     summarize_file,
 )
-from pipelines.ingestion.unpacking import PriceFile, find_price_files
+from pipelines.ingestion.unpacking import MAX_FILES, PriceFile, as_price_file_error, find_price_files
+from pipelines.log import Log
 from pipelines.storage.postgres.statements import Statements
 from pipelines.storage.prices.history import Candle
 
@@ -145,20 +147,26 @@ def stage_price_files(
     *,
     skip: Sequence[tuple[datetime, datetime]] = (),
     memory_limit: str = MEMORY_LIMIT,
+    doing: Log = lambda _: None,
 ) -> Iterator[StagedBars]:
     """Stage the rows of files and folders for the duration of the context.
 
     `now`: aware; minutes that have not ended by then are quarantined. `skip`: ranges [first, after) whose bars are left
-    out. DuckDB spills to disk beyond `memory_limit`.
+    out. DuckDB spills to disk beyond `memory_limit`. `doing` is told what is being done (`log.heartbeat`).
     Raises PriceFileError when a path is missing or a file cannot be read as the expected symbol's one-minute bars.
     """
     with tempfile.TemporaryDirectory(prefix="strikecast-ingest-") as folder:
         scratch = Path(folder)
-        files, skipped = _select(list(find_price_files(paths, scratch)), expected)
+        found = list(islice(find_price_files(paths, scratch, doing), MAX_FILES + 1))
+        if len(found) > MAX_FILES:
+            remedy = "Join small files, or ingest them in parts"
+            raise refusal(", ".join(map(str, paths[:3])), f"more than {MAX_FILES:,} price files", remedy)
+        files, skipped = _select(found, expected)
         with _staging_database(memory_limit, now, scratch) as connection:
             sources: list[BarSource] = []
             summaries: list[FileSummary] = []
-            for file in files:
+            for number, file in enumerate(files, start=1):
+                doing(f"reading {file.name}, {number:,} of {len(files):,}")
                 summary = _stage_file(connection, len(sources), file, expected)
                 if isinstance(summary, FileSummary):
                     sources.append(BarSource(file.name, file.sha256))
@@ -169,7 +177,10 @@ def stage_price_files(
                 raise refusal(_names(skipped), "no file holds prices", "; ".join(why for _, why in skipped[:3]))
             for first, after in skip:
                 connection.execute(SQL["skip_minutes"], [minute_of_instant(first), minute_of_instant(after)])
-            yield StagedBars(connection, sources, summaries, skipped)
+            doing(f"comparing {len(sources):,} files")
+            with as_price_file_error(_names([(source.name, "") for source in sources]), "cannot be compared"):
+                staged = StagedBars(connection, sources, summaries, skipped)
+            yield staged
 
 
 @contextmanager
@@ -219,7 +230,14 @@ def _staging_database(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     spill = {} if scratch is None else {"temp_directory": str(scratch / "spill")}
     with duckdb.connect(config={"memory_limit": memory_limit, "threads": 2, **spill}) as connection:
-        for statement in ("set_utc", "create_reason", "create_bar", "create_digits"):
+        for statement in (
+            "set_utc",
+            "distrust_statistics",
+            "create_reason",
+            "create_bar",
+            "create_shown",
+            "create_digits",
+        ):
             connection.execute(SQL[statement])
         connection.execute(SQL["set_now"], [int(now.timestamp() * 1e6)])
         yield connection
@@ -229,20 +247,18 @@ def _stage_file(
     connection: duckdb.DuckDBPyConnection, index: int, file: PriceFile, expected: Expectation
 ) -> FileSummary | str:
     """Insert and check a file's rows; returns why a file of a folder or archive is no price file."""
-    try:
-        reading = read_price_file(connection, file, index)
-    except PriceFileError as error:
-        if file.is_selected and file.name.lower().endswith(OPTIONAL_SUFFIXES):
-            return str(error)
-        raise
-    symbol_source = check_symbol(connection, file, reading, expected)
-    try:
+    with as_price_file_error(file.name, "cannot be read as prices"):
+        try:
+            with as_price_file_error(file.name, "cannot be read as prices"):
+                reading = read_price_file(connection, file, index)
+        except PriceFileError as error:
+            if file.is_selected and file.name.lower().endswith(OPTIONAL_SUFFIXES):
+                return str(error)
+            raise
+        symbol_source = check_symbol(connection, file, reading, expected)
         _insert(connection, index)
         _number_rows(connection, index, file, reading)
-    except duckdb.Error as error:
-        text = single_line(str(error))[:300]
-        raise PriceFileError(f"{file.name} cannot be read as prices: {text}; nothing was stored") from error
-    return summarize_file(connection, index, file, reading, symbol_source, expected)
+        return summarize_file(connection, index, file, reading, symbol_source, expected)
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, index: int) -> None:

@@ -1,6 +1,10 @@
 -- name: set_utc
 SET TimeZone = 'UTC'
 
+-- name: distrust_statistics
+-- What a file claims about its values must not decide how they are read.
+SET disabled_optimizers = 'statistics_propagation'
+
 -- name: create_reason
 CREATE TYPE reason AS ENUM (
     'malformed', 'bad_time', 'implausible_time', 'out_of_sequence', 'future', 'still_forming', 'off_minute', 'not_a_number',
@@ -13,6 +17,10 @@ CREATE TABLE bar (
     position BIGINT, file_index USMALLINT, source_row INTEGER, minute INTEGER, open DOUBLE, high DOUBLE, low DOUBLE,
     close DOUBLE, volume DOUBLE, unit UTINYINT, reason reason, raw VARCHAR
 )
+
+-- name: create_shown
+-- PostgreSQL stores no NUL; a damaged cell may have a megabyte.
+CREATE TEMP MACRO shown(value) AS left(replace(value::VARCHAR, chr(0), ''), 200)
 
 -- name: set_file
 SET VARIABLE file_index = $1
@@ -50,8 +58,8 @@ SELECT
     getvariable('first_position') + source_row - 1, getvariable('file_index'), source_row, opened_us // 60000000,
     open, high, low, close, volume, unit, reason,
     CASE WHEN reason <> 'absent' THEN to_json({
-        'opened': replace(opened::VARCHAR, chr(0), ''), 'open': open::VARCHAR, 'high': high::VARCHAR, 'low': low::VARCHAR,
-        'close': close::VARCHAR, 'volume': volume::VARCHAR
+        'opened': shown(opened), 'open': shown(open), 'high': shown(high), 'low': shown(low), 'close': shown(close),
+        'volume': shown(volume)
     })::VARCHAR END
 FROM validated
 
@@ -60,7 +68,7 @@ FROM validated
 INSERT INTO bar (position, file_index, source_row, reason, raw)
 SELECT NULL, getvariable('file_index'), line - $skipped,
     CASE WHEN trim(any_value(csv_line), chr(13) || chr(10) || ' ') = $header THEN 'repeated' WHEN bool_or(error_type <> 'CAST') THEN 'malformed' WHEN bool_or(column_name = $time_column) THEN 'bad_time' ELSE 'not_a_number' END,
-    to_json({'text': replace(trim(any_value(csv_line), chr(13) || chr(10)), chr(0), '')})::VARCHAR
+    to_json({'text': left(replace(trim(any_value(csv_line), chr(13) || chr(10)), chr(0), ''), 1000)})::VARCHAR
 FROM query_table($rejects)
 GROUP BY line
 

@@ -4,20 +4,22 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 
 from pipelines.domain.configuration.model import MODEL_NAME
 from pipelines.domain.models.base import Rule
 from pipelines.domain.models.fingerprint import FingerprintSet
+from pipelines.domain.prices.outliers import OutlierFilter
 from pipelines.domain.prices.ticks import minutes_of
 from pipelines.domain.prices.volatility import LiveVolatility
-from pipelines.errors import NoDataError, StrikecastError
+from pipelines.errors import NoDataError
 from pipelines.storage.live.sessions import APPLICATION
 from pipelines.storage.live.ticks import minute_closes
 from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.models.generations import ModelVersion, read_version
 from pipelines.storage.models.tables import read_fingerprints
 from pipelines.storage.models.volatility import latest_volatility_state
-from pipelines.storage.postgres.connection import Connection, Database, DriverError, Role, full_message
+from pipelines.storage.postgres.connection import Connection, Database, Role, full_message
 
 #: The longest half-life of volatility is half a day: older ticks have no influence.
 LONGEST_LOOK_BACK = timedelta(days=3)
@@ -55,7 +57,7 @@ def load_new_champions(
             try:
                 with connection.transaction():
                     found[symbol] = _load(connection, read_version(connection, generation), replayed)
-            except (StrikecastError, DriverError, ValueError, KeyError, TypeError) as error:
+            except Exception as error:
                 if connection.closed:
                     raise
                 reason = f"{type(error).__name__}: {full_message(error)}"
@@ -75,5 +77,6 @@ def _load(connection: Connection, version: ModelVersion, replayed: bool) -> Cham
             volatility = LiveVolatility(state, rule.volatility)
             since = max(datetime.fromtimestamp((state.minute + 1) * 60, UTC), now - LONGEST_LOOK_BACK)
             closes = minute_closes(connection, version.symbol, since, replayed=replayed)
-            volatility.add_all((minutes_of(at), price) for at, price in closes)
+            outliers = OutlierFilter(state.close if isfinite(state.close) else None)
+            volatility.add_all(outliers.accepted((minutes_of(at), price) for at, price in closes))
     return Champion(version, rule, baseline, volatility, now)

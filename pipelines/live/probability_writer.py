@@ -15,12 +15,15 @@ from typing import Any
 
 import orjson
 import psutil
+from pydantic import TypeAdapter
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from pipelines.atomic_files import atomic_write
 from pipelines.errors import AlreadyRunningError, SupersededError
+from pipelines.protection.private_files import READABLE_FILE, READABLE_FOLDER, open_private
 
 FENCE = ".session"
+FILE_SUFFIX = "_live_probabilities.json"
 #: The lock is held for the time of a rename; a process that holds it longer is paused.
 LOCK_TIMEOUT_SECONDS = 1.0
 RETRYING = Retrying(
@@ -36,7 +39,7 @@ PARTIAL_MAX_AGE_SECONDS = 60.0
 
 def probabilities_path(folder: Path, symbol: str) -> Path:
     """Path of a symbol's file: `{sym}_live_probabilities.json`."""
-    return folder / f"{symbol.lower()}_live_probabilities.json"
+    return folder / f"{symbol.lower()}{FILE_SUFFIX}"
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,21 @@ class FencingToken:
     started: float
 
 
+_TOKEN = TypeAdapter(FencingToken)
+
+
 class ProbabilityFileWriter:
-    """Writes the files of one session, after `claim`."""
+    """Writes the files of one session, after `claim`; others may read them, and lock nothing.
+
+    Raises StateError when the token's file belongs to another user.
+    """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(READABLE_FOLDER)
         self.folder = folder
-        self._fence = os.open(folder / FENCE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fence = open_private(folder / FENCE)
         self._token: bytes | None = None
 
     def close(self) -> None:
@@ -86,12 +97,13 @@ class ProbabilityFileWriter:
         self._check_token()
         with ExitStack() as lock, atomic_write(probabilities_path(self.folder, symbol)) as partial:
             partial.write_bytes(orjson.dumps(payload, option=orjson.OPT_INDENT_2))
+            partial.chmod(READABLE_FILE)
             lock.enter_context(self._lock())
             self._check_token()
 
     def remove_old_partials(self) -> None:
         """Remove partial files that killed sessions left behind."""
-        for partial in self.folder.glob(".*_live_probabilities.json.*.partial"):
+        for partial in self.folder.glob(f".*{FILE_SUFFIX}.*.partial"):
             with suppress(FileNotFoundError):
                 if time.time() - partial.stat().st_mtime > PARTIAL_MAX_AGE_SECONDS:
                     partial.unlink()
@@ -111,8 +123,8 @@ class ProbabilityFileWriter:
             raise SupersededError("another session writes the probability files now")
 
     def _read_token(self) -> FencingToken | None:
-        with suppress(ValueError, TypeError):
-            return FencingToken(**orjson.loads(os.pread(self._fence, 4096, 0)))
+        with suppress(ValueError):
+            return _TOKEN.validate_json(os.pread(self._fence, 4096, 0))
         return None
 
     @contextmanager
@@ -139,7 +151,7 @@ class ProbabilityFileWriter:
 
 def _kill(token: FencingToken) -> bool:
     """Kill the token's process; return False if it does not run on this machine, is this one, or may not be killed."""
-    with suppress(psutil.Error):
+    with suppress(psutil.Error, ValueError, OverflowError):  # of a pid that cannot be one
         process = psutil.Process(token.pid)
         same = abs(process.create_time() - token.started) <= CLOCK_TOLERANCE_SECONDS
         if same and token.pid != os.getpid():

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -11,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from pipelines.domain.prices.ticks import Tick
-from pipelines.errors import NoDataError, StrikecastError
+from pipelines.domain.prices.quote_times import AHEAD_OF_CLOCK
+from pipelines.domain.prices.ticks import EPOCH, TOLERATED_DELAY, TOLERATED_SKEW, Tick
+from pipelines.errors import NoDataError, StrikecastError, place_of
 from pipelines.live.champions import Champion, load_new_champions
 from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.runner import SourceRunner
@@ -21,7 +21,14 @@ from pipelines.live.symbol_refresher import SymbolRefresher
 from pipelines.log import Log
 from pipelines.storage.live.sessions import APPLICATION
 from pipelines.storage.live.tick_writer import MAX_QUEUED, TickRecord, TickWriter
-from pipelines.storage.live.ticks import GENERATION_CHANNEL, Notification, notifications, read_new_ticks
+from pipelines.storage.live.ticks import (
+    GENERATION_CHANNEL,
+    Notification,
+    notifications,
+    read_last_ticks,
+    read_new_ticks,
+    read_price_levels,
+)
 from pipelines.storage.postgres.connection import Database, DriverError, OperationalError, Role, full_message
 
 #: A file is refreshed this long after the last time, even without a tick. It must be at least once a second; the rest
@@ -34,8 +41,6 @@ CHAMPION_POLL_SECONDS = 5.0
 #: The longest lag of momentum, with its tolerance.
 HISTORY = timedelta(minutes=33)
 TICK_BATCH_SIZE = 20_000
-#: A tick that is further ahead comes from a wrong clock.
-MAX_CLOCK_SKEW = timedelta(seconds=1)
 FAILURES = (DriverError, OSError, ValueError, KeyError, ArithmeticError, NoDataError)
 #: Exponential backoff with full jitter: up to 0.1, 0.2, 0.4 ... 5 s.
 BACKOFF = wait_random_exponential(multiplier=0.1, max=5.0)
@@ -55,7 +60,15 @@ class _SymbolState:
     #: The newest tick of the session's own feed while it waits for the leadership.
     pending_tick: Tick | None = None
     failure: str | None = None
+    #: The newest unexpected failure to add a tick.
+    tick_failure: str | None = None
+    #: Why the file cannot be written, such as a full disk.
+    write_failure: str | None = None
     clock_problem: str | None = None
+    #: Why the newest price of another producer was refused.
+    price_problem: str | None = None
+    #: Ticks until this instant were read, though not used.
+    refused_until: datetime = EPOCH
     champion_problem: str | None = None
 
 
@@ -89,15 +102,20 @@ class RefreshLoop:
         """Become the writer: catch up with the ticks, warm up the feed, write all files."""
         self._tick_writer = tick_writer
         for state in self._symbols.values():
-            state.refresher.session = session
+            state.refresher.session, state.refresher.feed = session, feed
             state.arrived_at = None  # the previous leader has answered these ticks
         await self.catch_up()
+        await self._read_last_known()
         tick_writer.add_features(list(self._unstored_features))
         self._leading_since = datetime.now(UTC)
         for symbol, state in self._symbols.items():
             await self._try_refresh(state)
             warm_up = feed.warm_up(symbol, self._leading_since)
-            records = [self._record(state, tick) for tick in warm_up if state.refresher.add_tick(tick)]
+            records: list[TickRecord] = []
+            for tick in warm_up:
+                self._add_tick(state, tick, records)
+            if warm_up:
+                state.refresher.outliers.level_usd = warm_up[-1].price_usd
             tick_writer.add_ticks(records)
             if state.pending_tick is not None:
                 self.deliver([(symbol, state.pending_tick)], self._leading_since)
@@ -165,9 +183,28 @@ class RefreshLoop:
             await self._try_read_ticks(symbols)
 
     async def catch_up(self) -> None:
-        """Read all ticks of the last half hour that are not known yet."""
+        """Read all ticks of the last half hour that are not known yet, after the level of the prices before them."""
+        await self._read_price_levels()
         while await self._try_read_ticks(list(self._symbols)):
             pass
+
+    async def _read_price_levels(self) -> None:
+        filters = {symbol: state.refresher.outliers for symbol, state in self._symbols.items()}
+        unknown = [symbol for symbol, outliers in filters.items() if outliers.level_usd is None]
+        with suppress(*FAILURES):  # without a level, the first price is one
+            async with self.pool.connection() as connection:
+                before = datetime.now(UTC) - HISTORY
+                levels = await read_price_levels(connection, unknown, before, replayed=self.replayed)
+            for symbol, level in levels.items():
+                filters[symbol].level_usd = level
+
+    async def _read_last_known(self) -> None:
+        """Read the last price of each symbol that has none of the last half hour."""
+        symbols = [symbol for symbol, state in self._symbols.items() if state.refresher.ticks.latest is None]
+        with suppress(*FAILURES):  # only for the files of symbols without a price
+            async with self.pool.connection() as connection:
+                for symbol, at, price in await read_last_ticks(connection, symbols, replayed=self.replayed):
+                    self._symbols[symbol].refresher.last_known = Tick(at, price)
 
     async def _try_read_ticks(self, symbols: Sequence[str]) -> bool:
         """As `_read_ticks`; a failure is reported in the files, and returns False."""
@@ -180,26 +217,35 @@ class RefreshLoop:
         return more
 
     async def _read_ticks(self, symbols: Sequence[str]) -> bool:
-        """Read ticks newer than the newest known; return whether there are more."""
+        """Read ticks newer than the newest known; return whether there are more.
+
+        A tick that was dated ahead when it was received is never used, also not when its time has come.
+        """
         started, now = time.perf_counter(), datetime.now(UTC)
-        newest = {symbol: self._symbols[symbol].refresher.ticks.latest for symbol in symbols}
-        since = [(symbol, now - HISTORY if tick is None else tick.at) for symbol, tick in newest.items()]
+        since = {symbol: self._known_until(symbol, now) for symbol in symbols}
         async with self.pool.connection() as connection:
-            rows = await read_new_ticks(connection, since, TICK_BATCH_SIZE, replayed=self.replayed)
+            asked_at = datetime.now(UTC)
+            until = asked_at + TOLERATED_SKEW
+            rows = await read_new_ticks(connection, since, until, TICK_BATCH_SIZE, replayed=self.replayed)
         read_at = time.perf_counter()
-        records = []
+        records: list[TickRecord] = []
         for symbol in symbols:
             self._symbols[symbol].clock_problem = None
-        for symbol, ticked_at, price, received_at, lacks_features in rows:
-            state, tick = self._symbols[symbol], Tick(ticked_at, price)
-            if ticked_at - now > MAX_CLOCK_SKEW:
-                ahead = (ticked_at - now).total_seconds()
-                state.clock_problem = f"there are prices dated {ahead:.0f} s ahead of this machine's clock"
+        for symbol, ticked_at, price, since_receipt, lacks_features in rows:
+            state, tick, received_at = self._symbols[symbol], Tick(ticked_at, price), asked_at - since_receipt
+            if ticked_at > until or ticked_at - received_at > TOLERATED_SKEW:
+                ahead = (ticked_at - min(received_at, asked_at)).total_seconds()
+                state.clock_problem = f"there are prices dated {ahead:.0f} s {AHEAD_OF_CLOCK}"
+                if ticked_at < asked_at - TOLERATED_DELAY:  # a good tick may still arrive with a later instant
+                    state.refused_until = ticked_at
                 continue
-            if not state.refresher.add_tick(tick):
+            state.price_problem = state.refresher.outliers.refusal(price)
+            if state.price_problem is not None:
+                state.refused_until = ticked_at
+                self.metrics.refused_quotes += 1
                 continue
-            if lacks_features:
-                records.append(self._record(state, tick))
+            if not self._add_tick(state, tick, records if lacks_features else None):
+                continue
             if received_at > self._leading_since:
                 state.arrived_at = state.arrived_at or started
                 self.metrics.ticks += 1
@@ -213,7 +259,17 @@ class RefreshLoop:
             self._unstored_features.extend(records)
         else:
             self._tick_writer.add_features(records)
-        return any(count >= TICK_BATCH_SIZE for count in Counter(row[0] for row in rows).values())
+        counts = Counter(row[0] for row in rows)
+        return any(
+            count >= TICK_BATCH_SIZE and self._known_until(symbol, now) > since[symbol]
+            for symbol, count in counts.items()
+        )
+
+    def _known_until(self, symbol: str, now: datetime) -> datetime:
+        """Instant up to which the ticks of a symbol need not be read again."""
+        state = self._symbols[symbol]
+        newest = state.refresher.ticks.latest
+        return max(now - HISTORY if newest is None else newest.at, state.refused_until)
 
     def deliver(self, ticks: Sequence[tuple[str, Tick]], received_at: datetime) -> None:
         """Add ticks of the session's own feed and store them. While it waits for the leadership, keep the newest."""
@@ -224,21 +280,44 @@ class RefreshLoop:
         arrived_at = time.perf_counter()
         for symbol, tick in ticks:
             state = self._symbols[symbol]
-            if state.refresher.add_tick(tick):
-                self._tick_writer.add_ticks([self._record(state, tick)])
+            records: list[TickRecord] = []
+            if self._add_tick(state, tick, records):
+                self._tick_writer.add_ticks(records)
                 self.metrics.ticks += 1
                 self.metrics.record("feed", max(0.0, (received_at - tick.at).total_seconds()))
                 self.metrics.record("read", time.perf_counter() - arrived_at)
                 state.arrived_at = arrived_at
                 state.wake.set()
 
-    def _record(self, state: _SymbolState, tick: Tick) -> TickRecord:
-        """The newest tick with its features."""
-        features = state.refresher.ticks.features()
-        assert features is not None
-        return TickRecord(state.refresher.symbol, tick, features)
+    def _add_tick(self, state: _SymbolState, tick: Tick, records: list[TickRecord] | None) -> bool:
+        """Add a tick to its symbol, and its features to `records`; return whether it is newer than the newest.
+
+        Any exception is a failure of this symbol only, as in `_refresh`; the tick is left out.
+        """
+        try:
+            if not state.refresher.add_tick(tick):
+                return False
+            if records is not None:
+                features = state.refresher.ticks.features()
+                assert features is not None
+                records.append(TickRecord(state.refresher.symbol, tick, features))
+        except Exception as error:  # noqa: BLE001 (the edge of the symbol)
+            state.refused_until = tick.at
+            state.price_problem, detail = _describe(error)
+            if state.price_problem != state.tick_failure:
+                state.tick_failure = state.price_problem
+                self.log(f"{state.refresher.symbol}: {detail}")
+            return False
+        state.price_problem = None
+        return True
 
     # Files
+
+    @property
+    def write_failure(self) -> str | None:
+        """Folder of the files, and why one of them cannot be written; None while all can."""
+        failures = (state.write_failure for state in self._symbols.values())
+        return next((failure for failure in failures if failure is not None), None)
 
     async def refresh_forever(self, symbol: str) -> None:
         """Refresh a symbol's file after each tick and at least once a second; retry failures."""
@@ -264,15 +343,14 @@ class RefreshLoop:
         """
         try:
             await self._write_file(state)
+            state.write_failure = None
         except Exception as error:
-            symbol, failure = state.refresher.symbol, f"{type(error).__name__}: {full_message(error)}"
+            if isinstance(error, OSError) and error.errno is not None:  # a timeout has no number
+                state.write_failure = f"{state.refresher.files.folder}: {error.strerror}"
+            failure, detail = _describe(error)
             if failure != state.failure:
                 state.failure = failure
-                frame = traceback.extract_tb(error.__traceback__)[-1]
-                place = (
-                    "" if isinstance(error, FAILURES) else f" ({frame.name}, line {frame.lineno} of {frame.filename})"
-                )
-                self.log(f"{symbol}: {failure}{place}")
+                self.log(f"{state.refresher.symbol}: {detail}")
             with suppress(OSError, ValueError):
                 state.refresher.write_failure(datetime.now(UTC), failure)
                 state.written_at = time.perf_counter()
@@ -304,9 +382,15 @@ class RefreshLoop:
     def _problems(self, state: _SymbolState) -> list[str]:
         """Messages about a symbol's prices, for its file."""
         problems = [problem for runner in self.runners for problem in runner.problems(state.refresher.symbol)]
-        others = (state.clock_problem, state.champion_problem, self._read_problem)
+        others = (state.clock_problem, state.price_problem, state.champion_problem, self._read_problem)
         problems += [problem for problem in others if problem is not None]
         return problems if self._tick_writer is None else problems + self._tick_writer.problems
+
+
+def _describe(error: Exception) -> tuple[str, str]:
+    """Description of a failure, and the same with its place if it is unexpected."""
+    failure = f"{type(error).__name__}: {full_message(error)}"
+    return failure, failure if isinstance(error, FAILURES) else f"{failure} ({place_of(error)})"
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

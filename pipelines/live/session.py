@@ -8,22 +8,22 @@ standby when its market closes.
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pipelines.domain.prices.ticks import EPOCH, QuoteValidator
+from pipelines.domain.prices.ticks import EPOCH, REPLAY, QuoteValidator
 from pipelines.errors import NoDataError, ServerUnavailableError, StrikecastError
 from pipelines.live.cancellation import repeat_lost_cancellations
 from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.factory import FeedFactory
-from pipelines.live.feeds.replay import REPLAY
 from pipelines.live.feeds.runner import SourceRunner
 from pipelines.live.leadership import acquire_session_lock
 from pipelines.live.metrics import SessionMetrics
+from pipelines.live.outdated import Unsupplied, end_files_of_others
 from pipelines.live.probability_writer import ProbabilityFileWriter
 from pipelines.live.refresh_loop import RefreshLoop
 from pipelines.live.session_recorder import SessionRecorder, log_errors
@@ -32,6 +32,7 @@ from pipelines.log import Log
 from pipelines.storage.live.sessions import (
     APPLICATION,
     Leadership,
+    advance_hand_over,
     end_session,
     leader_connection,
     read_lock_state_async,
@@ -54,8 +55,11 @@ STATEMENT_TIMEOUT_SECONDS = 5
 HEARTBEAT_SECONDS = 1.0
 #: Interval at which a session whose market has closed looks for a standby.
 HAND_OVER_CHECK_SECONDS = 0.1
+#: Interval at which a session looks whether its settings or its feed are outdated.
+OUTDATED_CHECK_SECONDS = 5.0
 SHUTDOWN_TIMEOUT_SECONDS = 1.5
 HANDED_OVER = "handed over when its market closed"
+REPLACED = "handed over to a session with the current settings and bars"
 REFRESHED_ONCE = "refreshed once"
 
 _logger = logging.getLogger(__name__)
@@ -66,8 +70,9 @@ class LiveSession:
     """Refreshes the probability files of the symbols in `tiers_usd` (symbol -> distance of its strikes in USD).
 
     `period`: the session hands over at whole multiples of it, an hour for hourly markets. `wait`: wait for the leader
-    to end instead of raising AlreadyRunningError. `on_start` is called once it leads, `on_report` every ten minutes and
-    at its end.
+    to end instead of raising AlreadyRunningError. `by_probability`: symbols whose strikes are
+    chosen by probability. `is_outdated`: whether a successor would have other settings; then it
+    hands over early. `on_start` is called once it leads, `on_report` every ten minutes and at its end.
     """
 
     database: Database
@@ -75,10 +80,12 @@ class LiveSession:
     tiers_usd: Mapping[str, float]
     feed_factory: FeedFactory
     _: KW_ONLY
+    by_probability: Collection[str] = ()
     run_id: str | None = None
     period: timedelta = timedelta(hours=1)
     wait: bool = False
     log: Log = _logger.info
+    is_outdated: Callable[[], bool] = lambda: False
     on_start: Callable[[], None] = lambda: None
     on_first_file: Callable[[str], None] = lambda _: None
     on_report: Callable[[SessionRecorder], None] = lambda _: None
@@ -88,7 +95,9 @@ class LiveSession:
         self.database = replace(self.database, statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS)
         self._files = ProbabilityFileWriter(self.output_dir)
         self._refreshers = {
-            symbol: SymbolRefresher(symbol, tier_usd, self._files, self.metrics)
+            symbol: SymbolRefresher(
+                symbol, tier_usd, self._files, self.metrics, by_probability=symbol in self.by_probability
+            )
             for symbol, tier_usd in self.tiers_usd.items()
         }
         self._refresh_loop = RefreshLoop(self.database, self._refreshers, self.metrics, self.log, self.on_first_file)
@@ -193,8 +202,7 @@ class LiveSession:
                     self._clean_up_after_others(),
                 ]
                 tasks = [group.create_task(coroutine) for coroutine in coroutines]
-                await self._wait_for_hand_over(hands_over_at)
-                recorder.ended = HANDED_OVER
+                recorder.ended = await self._wait_for_hand_over(hands_over_at, leadership, feed)
                 for task in tasks:
                     task.cancel()
         except BaseException as error:
@@ -205,25 +213,38 @@ class LiveSession:
             await self._shut_down(recorder, tick_writer)
 
     def _source_tasks(self, feed: Feed, *, early: bool) -> list[Coroutine[Any, Any, None]]:
-        validators = {symbol: QuoteValidator(refresher.ticks.latest) for symbol, refresher in self._refreshers.items()}
+        sources = [source for source in feed.sources if source.starts_early is early]
+        validators = {}
+        for symbol in (symbol for source in sources for symbol in source.symbols):
+            refresher = self._refreshers[symbol]
+            validator = QuoteValidator(refresher.ticks.latest, feed.max_repeat, refresher.outliers)
+            refresher.validator = validators[symbol] = validator
         runners = [
-            SourceRunner(source, validators, self.metrics, self._refresh_loop.deliver, self.log)
-            for source in feed.sources
-            if source.starts_early is early
+            SourceRunner(source, validators, self.metrics, self._refresh_loop.deliver, self.log) for source in sources
         ]
         self._refresh_loop.runners += runners
         return [runner.run() for runner in runners]
 
-    async def _wait_for_hand_over(self, hands_over_at: datetime) -> None:
-        """Return once the market has closed and a standby waits. Without a standby the session continues."""
+    async def _wait_for_hand_over(self, hands_over_at: datetime, leadership: Leadership, feed: Feed) -> str:
+        """Return the reason once the market has closed, or the session is outdated, and a standby waits.
+
+        Without a standby the session continues.
+        """
+        reason, unsupplied = HANDED_OVER, Unsupplied(self._refreshers, feed, self._make_feed)
         while (remaining := (hands_over_at - datetime.now(UTC)).total_seconds()) > 0:
-            await asyncio.sleep(min(remaining, 60.0))  # the clock may be set meanwhile
-        is_logged = False
+            await asyncio.sleep(min(remaining, OUTDATED_CHECK_SECONDS))
+            if await asyncio.to_thread(lambda: self.is_outdated() or unsupplied.can_be_supplied()):
+                with suppress(DriverError):  # the heartbeat ends a session that lost its server
+                    await advance_hand_over(leadership.connection, leadership.session)
+                    self.log("the settings or the bars to replay have changed: a successor takes over")
+                    reason = REPLACED
+                    break
+        is_logged = reason == REPLACED
         while True:
             with suppress(DriverError):  # the heartbeat ends a session that lost its server
                 async with self._refresh_loop.pool.connection() as connection:
                     if (await read_lock_state_async(connection)).waiting:
-                        return
+                        return reason
             if not is_logged:
                 self.log("the market has closed, but no successor waits: the session continues until one does")
                 is_logged = True
@@ -234,7 +255,9 @@ class LiveSession:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             try:
-                is_running = await record_heartbeat(leadership.connection, leadership.session, self.metrics.cycles)
+                is_running = await record_heartbeat(
+                    leadership.connection, leadership.session, self.metrics.cycles, self._refresh_loop.write_failure
+                )
             except OperationalError as error:
                 if leadership.connection.closed:
                     raise
@@ -248,13 +271,15 @@ class LiveSession:
             await asyncio.to_thread(self.on_start)
         with log_errors(self.log, "removal of partial files"):
             await asyncio.to_thread(self._files.remove_old_partials)
+        with log_errors(self.log, "files of removed symbols"):
+            await asyncio.to_thread(end_files_of_others, self._files, list(self._refreshers), datetime.now(UTC))
 
     async def _shut_down(self, recorder: SessionRecorder, tick_writer: TickWriter) -> None:
         """Write the final files, snapshot and rows, as far as the database and the disk allow."""
         leadership, reason = recorder.leadership, recorder.ended or "unknown"
         try:
             async with asyncio.timeout(SHUTDOWN_TIMEOUT_SECONDS):
-                if reason not in (HANDED_OVER, REFRESHED_ONCE):
+                if reason not in (HANDED_OVER, REPLACED, REFRESHED_ONCE):
                     self._refresh_loop.write_final_files(f"the live session ended: {reason}")
                 await recorder.save_snapshot(SnapshotType.ON_STOP)
                 await end_session(leadership.connection, leadership.session, self.metrics.cycles, reason)

@@ -67,7 +67,7 @@ class SessionRecorder:
 
     def totals(self) -> dict[str, float]:
         """The session's counters plus those of the earlier sessions."""
-        earlier = self.earlier_totals or {}
+        earlier = {name: value for name, value in (self.earlier_totals or {}).items() if isinstance(value, int | float)}
         return {name: value + earlier.get(name, 0) for name, value in self.metrics.counters().items()}
 
     async def save_snapshot(self, snapshot_type: SnapshotType) -> None:

@@ -15,18 +15,22 @@ from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.configuration.names import answers_view
 from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.ladder import (
+    STRIKE_STEP_SHARE,
     LadderAnswers,
     LadderQuery,
     LiveState,
     ladder_strikes_usd,
     live_payload,
     next_market_close,
+    payload_without_answers,
     ttc_seconds,
 )
 from pipelines.domain.models.lookup import LookupRow
 from pipelines.domain.models.momentum import MomentumRule
-from pipelines.domain.prices.ticks import Tick, TickHistory, minutes_of
+from pipelines.domain.prices.outliers import OutlierFilter
+from pipelines.domain.prices.ticks import QuoteValidator, Tick, TickHistory, minutes_of
 from pipelines.live.champions import Champion
+from pipelines.live.feeds.base import Feed
 from pipelines.live.metrics import SessionMetrics
 from pipelines.live.probability_writer import ProbabilityFileWriter
 from pipelines.storage.models.generations import ModelVersion
@@ -48,8 +52,18 @@ class SymbolRefresher:
     files: ProbabilityFileWriter
     metrics: SessionMetrics
     session: int | None = None
+    #: Strikes are chosen by probability; where nothing is known, they are `tier_usd` apart.
+    by_probability: bool = False
+    #: Where the session's prices come from.
+    feed: Feed = field(default_factory=Feed)
+    #: The last price before those in `ticks`, however old; None if there is none.
+    last_known: Tick | None = None
     champion: Champion | None = None
     ticks: TickHistory = field(default_factory=lambda: TickHistory(ModelConfig()))
+    #: Judges all prices, of the session's feed and of other producers.
+    outliers: OutlierFilter = field(default_factory=OutlierFilter)
+    #: Validates the quotes of the session's own feed; None without one.
+    validator: QuoteValidator | None = None
     #: The last refresh as a row of `live_data.answer`; None without an answer.
     answer: Mapping[str, Any] | None = None
     _last: tuple[LiveState, LadderAnswers, Sequence[str]] | None = None
@@ -80,10 +94,12 @@ class SymbolRefresher:
     async def refresh(self, pool: AsyncPool, now: datetime, problems: Sequence[str] = ()) -> str | None:
         """Answer the ladder and replace the file; return its status, None before the first tick.
 
+        Before that, the file says that there is no price, and why.
         `problems`: messages about the prices. Raises SupersededError when another session may write.
         """
-        tick = self.ticks.latest
+        tick = self._newest_tick()
         if tick is None:
+            self._write_without_answers(now, problems)
             return None
         started = time.perf_counter()
         state, answers, model_problems = await self._answer(pool, self._state(tick, now))
@@ -97,18 +113,36 @@ class SymbolRefresher:
         return str(payload["status"])
 
     def write_failure(self, now: datetime, reason: str) -> None:
-        """Write a file without answers that gives the reason; nothing before the first tick."""
-        tick = self.ticks.latest
-        if tick is not None:
+        """Write a file without answers that gives the reason."""
+        tick = self._newest_tick()
+        if tick is None:
+            self._write_without_answers(now, [reason])
+        else:
             answers = LadderAnswers.unknown(tick.price_usd, ladder_strikes_usd(tick.price_usd, self.tier_usd))
             self.files.write(self.symbol, live_payload(self._state(tick, now), self.tier_usd, answers, [reason]))
 
     def write_final(self, now: datetime, reason: str) -> None:
-        """Write the last answers as stale, with the reason; nothing before the first refresh."""
-        if self._last is not None:
+        """Write the last answers as stale, with the reason."""
+        if self._last is None:
+            self._write_without_answers(now, [reason])
+        else:
             state, answers, problems = self._last
             payload = live_payload(replace(state, now=now), self.tier_usd, answers, [reason, *problems], last=True)
             self.files.write(self.symbol, payload)
+
+    def _write_without_answers(self, now: datetime, problems: Sequence[str]) -> None:
+        since = "yet" if self.last_known is None else f"since {self.last_known.at:%Y-%m-%d %H:%M:%S} UTC"
+        reasons = [f"no price of {self.symbol} has arrived {since} (source: {self.feed.name})", *problems]
+        if self.champion is None:
+            reasons.append(f"no generation is published for {self.symbol}")
+        payload = payload_without_answers(
+            now, self.last_known, self.tier_usd, reasons, session=self.session, source=self.feed.name
+        )
+        self.files.write(self.symbol, payload)
+
+    def _newest_tick(self) -> Tick | None:
+        tick = self.ticks.latest
+        return tick if tick is None or self.validator is None else self.validator.with_own_time(tick)
 
     def _state(self, tick: Tick, now: datetime) -> LiveState:
         score_pct, momentum_bucket = self.ticks.momentum()
@@ -122,6 +156,8 @@ class SymbolRefresher:
             generation=self.generation,
             model=None if version is None else version.model,
             session=self.session,
+            source=self.feed.name,
+            replayed_at=self.feed.replayed_at(self.symbol, tick.at),
         )
 
     async def _answer(self, pool: AsyncPool, state: LiveState) -> tuple[LiveState, LadderAnswers, list[str]]:
@@ -133,7 +169,8 @@ class SymbolRefresher:
             return state, unknown, [f"no generation is published for {self.symbol}"]
         variances = None if champion.volatility is None else champion.volatility.current_state().variances
         states = MarketStates.single(minutes_of(state.now), state.momentum_score_pct, variances)
-        query = LadderQuery(champion.rule, champion.version.axes, states, price, strikes, ttc)
+        step_usd = self.tier_usd * STRIKE_STEP_SHARE if self.by_probability else None
+        query = LadderQuery(champion.rule, champion.version.axes, states, price, strikes, ttc, step_usd)
         sigma_pct, bucket = query.sigma_pct, query.bucket
         if sigma_pct is not None and isnan(sigma_pct):
             return state, unknown, [f"volatility of {self.symbol} is not known"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from pipelines.atomic_files import atomic_write
+from pipelines.configuration.sections import BackupSettings
 from pipelines.domain.maintenance.backups import (
     KeptBackup,
     Manifest,
@@ -26,12 +27,11 @@ from pipelines.errors import AlreadyRunningError, BackupError, NoDataError, sing
 from pipelines.log import Log
 from pipelines.maintenance.client_programs import client_environment, find_client_programs
 from pipelines.maintenance.encryption import run_on_decrypted
-from pipelines.settings import BackupSettings
+from pipelines.maintenance.signatures import MANIFEST, ensure_key
 from pipelines.storage.postgres.connection import Database, Role
 
 #: Names without the suffix .age or .gpg of encrypted files.
-DUMP, ROLES = "database.dump", "roles.sql"
-MANIFEST = "manifest.json"
+DUMP, DAGSTER_DUMP, ROLES = "database.dump", "dagster.dump", "roles.sql"
 #: Result of the verification: {"at": ..., "problem": null or text, "content_read": whether the dump was read}.
 VERIFIED = "verified.json"
 #: Exit codes of pg_backup.sh.
@@ -61,6 +61,11 @@ class Backup:
         return self._file(DUMP)
 
     @property
+    def dagster_dump(self) -> Path | None:
+        """Path of the dump of Dagster's database, encrypted or not; None if there is none."""
+        return None if self.manifest.dagster_tables is None else self._file(DAGSTER_DUMP)
+
+    @property
     def roles(self) -> Path:
         """Path of the roles, encrypted or not."""
         return self._file(ROLES)
@@ -75,17 +80,32 @@ class Backup:
 
 
 def create_backup(
-    database: Database, folder: Path, options: BackupSettings = DEFAULTS, log: Log = lambda _: None
+    database: Database,
+    folder: Path,
+    options: BackupSettings = DEFAULTS,
+    log: Log = lambda _: None,
+    dagster: str | None = None,
+    key: Path | None = None,
 ) -> Backup:
-    """Back up a database into a new folder in `folder`.
+    """Back up a database, and Dagster's database `dagster` if it exists, into a new folder in `folder`.
 
-    When only the copy fails, the result's `copy_problem` has the reason. Raises AlreadyRunningError during another
-    backup of the database, BackupError when the backup cannot be made.
+    `key`: the file of the signing key, which is created if it is missing; None leaves the backup unsigned. When only
+    the copy fails, the result's `copy_problem` has the reason. Raises AlreadyRunningError during another backup of the
+    database, BackupError when the backup cannot be made, and DatabaseError for a login without the backup role.
     """
+    with database.connect("backup", Role.BACKUP):
+        pass  # the login may use the role: the script's own error names neither the login nor a remedy
     script = resources.files("pipelines.maintenance").joinpath("pg_backup.sh")
     with resources.as_file(script) as path, client_environment(database) as variables:
         command = ["sh", str(path), "-r", Role.BACKUP, "-p", str(find_client_programs(database.server_major))]
-        for option, value in (("-z", options.compression), ("-e", options.encrypt_to), ("-c", options.copy_to)):
+        choices = {
+            "-d": dagster,
+            "-z": options.compression,
+            "-e": options.encrypt_to,
+            "-c": options.copy_to,
+            "-k": key and str(ensure_key(key)),
+        }
+        for option, value in choices.items():
             command += [option, value] if value else []
         command.append(str(folder))
         process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -114,8 +134,9 @@ def read_backup(folder: Path) -> Backup:
         raise BackupError(f"{folder} is not a valid backup: its manifest cannot be read: {error}") from error
     with suppress(OSError, KeyError, TypeError, ValueError):
         check = orjson.loads((folder / VERIFIED).read_bytes())
-        at = datetime.fromisoformat(check["at"])
-        return Backup(folder, manifest, at, check["problem"], check.get("content_read", True))
+        at, problem, read = datetime.fromisoformat(check["at"]), check["problem"], check.get("content_read", True)
+        if at.tzinfo is not None and isinstance(problem, str | None) and isinstance(read, bool):
+            return Backup(folder, manifest, at, problem and single_line(problem), read)
     return Backup(folder, manifest)
 
 
@@ -142,7 +163,7 @@ def find_backup(folder: Path, name: str | None) -> Backup:
 
 
 def verify_backup(backup: Backup, now: datetime, identity: Path | None = None) -> Backup:
-    """Compare the SHA-256 of every file, read all data of the dump, and store the result in the backup's folder.
+    """Compare the SHA-256 of every file, read all data of the dumps, and store the result in the backup's folder.
 
     An encrypted dump is read only with an `identity`. Raises BackupError, and stores no result, if that does not fit.
     """
@@ -150,8 +171,9 @@ def verify_backup(backup: Backup, now: datetime, identity: Path | None = None) -
     readable = backup.manifest.encryption is None or identity is not None
     if problem is None and readable:
         programs = find_client_programs(int(backup.manifest.client_version.split(".")[0]))
-        message = run_on_decrypted([programs / "pg_restore", "--file=/dev/null"], backup.dump, identity)
-        problem = message and f"pg_restore cannot read it: {message}"
+        for dump in filter(None, (backup.dump, backup.dagster_dump)):
+            message = run_on_decrypted([programs / "pg_restore", "--file=/dev/null"], dump, identity)
+            problem = problem or (message and f"pg_restore cannot read {dump.name}: {message}")
     check = {"at": now.astimezone(UTC).isoformat(), "problem": problem, "content_read": readable}
     with atomic_write(backup.folder / VERIFIED) as partial:
         partial.write_bytes(orjson.dumps(check))
@@ -159,6 +181,9 @@ def verify_backup(backup: Backup, now: datetime, identity: Path | None = None) -
 
 
 def _find_damage(backup: Backup) -> str | None:
+    needed = {path.name for path in (backup.dump, backup.dagster_dump, backup.roles) if path is not None}
+    if missing := needed - {one.name for one in backup.manifest.files}:
+        return f"its manifest does not list {', '.join(sorted(missing))}"
     for one in backup.manifest.files:
         try:
             with (backup.folder / one.name).open("rb") as content:
@@ -174,18 +199,32 @@ def rotate_backups(
     folder: Path, policy: RotationPolicy, now: datetime, log: Log = lambda _: None, *, dry_run: bool = False
 ) -> RotationPlan:
     """Delete the backups that no rule keeps at `now` (aware UTC), and no folder without a valid manifest."""
-    planned = plan_rotation([one.kept for one in list_backups(folder)], policy, now)
+    planned = _planned(folder, policy, now)
     for name, reason in () if dry_run else planned.delete:
         delete_backup(folder, name)
         log(f"deleted {name}: {reason}")
     return planned
 
 
+def _planned(folder: Path, policy: RotationPolicy, now: datetime) -> RotationPlan:
+    """What the policy keeps and deletes; a link to a backup elsewhere counts, and is kept."""
+    planned = plan_rotation([one.kept for one in list_backups(folder)], policy, now)
+    links = [(name, "a link, which is not deleted") for name, _ in planned.delete if (folder / name).is_symlink()]
+    linked = {name for name, _ in links}
+    return RotationPlan((*planned.keep, *links), tuple(one for one in planned.delete if one[0] not in linked))
+
+
 def delete_backup(folder: Path, name: str) -> None:
-    """Delete a backup; an interrupted deletion leaves a folder that no longer counts as a backup."""
+    """Delete a backup; an interrupted deletion leaves a folder that no longer counts as a backup.
+
+    Raises BackupError when it cannot be deleted.
+    """
     partial = folder / f"{name}.partial"
-    (folder / name).rename(partial)
-    shutil.rmtree(partial)
+    try:
+        (folder / name).rename(partial)
+        shutil.rmtree(partial)
+    except OSError as error:
+        raise BackupError(f"{folder / name} cannot be deleted: {error.strerror or error}") from error
 
 
 def rotate_copies(
@@ -196,8 +235,11 @@ def rotate_copies(
     Raises BackupError when they cannot be listed.
     """
     is_remote = ":" in location.split("/", 1)[0]
-    copies = _remote_copies(location) if is_remote else _directory_copies(Path(location))
-    planned = plan_rotation(copies, policy, now)
+    planned = (
+        plan_rotation(_remote_copies(location), policy, now)
+        if is_remote
+        else _planned(_existing(Path(location)), policy, now)
+    )
     for name, reason in () if dry_run else planned.delete:
         if is_remote:
             _rclone("deletefile", f"{location}/{name}/{MANIFEST}")  # without it, the rest no longer counts as a backup
@@ -208,10 +250,10 @@ def rotate_copies(
     return planned
 
 
-def _directory_copies(folder: Path) -> list[KeptBackup]:
+def _existing(folder: Path) -> Path:
     if not folder.is_dir():
         raise BackupError(f"{folder}, the directory of the copies, does not exist: mount or create it")
-    return [one.kept for one in list_backups(folder)]
+    return folder
 
 
 def _remote_copies(location: str) -> list[KeptBackup]:
@@ -226,5 +268,5 @@ def _rclone(*arguments: str) -> str:
     except FileNotFoundError as error:
         raise BackupError("`copy_to` names a remote, but rclone is not installed") from error
     if result.returncode:
-        raise BackupError(f"rclone {arguments[0]} ended with {result.returncode}: {single_line(result.stderr)[:500]}")
+        raise BackupError(f"rclone {arguments[0]} ended with {result.returncode}: {single_line(result.stderr, 500)}")
     return result.stdout

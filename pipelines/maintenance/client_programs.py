@@ -51,7 +51,12 @@ def _versions(program: str) -> dict[Path, int]:
 
 def _version(program: Path) -> int | None:
     with suppress(OSError):
-        output = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+        try:
+            output = subprocess.run(
+                [program, "--version"], capture_output=True, text=True, timeout=60, check=False
+            ).stdout
+        except subprocess.TimeoutExpired as error:
+            raise BackupError(f"{program} --version did not end within 60 s: the machine is overloaded") from error
         if found := re.search(r"\d+", output):
             return int(found[0])
     return None

@@ -26,9 +26,30 @@ def run_on_decrypted(
 
     Raises BackupError when the file cannot be decrypted.
     """
+    result = _run(command, path, identity, environment)
+    return _message(result) if result.returncode else None
+
+
+def read_through(command: Sequence[str | Path], path: Path, identity: Path | None) -> str:
+    """Output of a program with the decrypted content of a file as its standard input.
+
+    Raises BackupError when the program fails, or the file cannot be decrypted.
+    """
+    result = _run(command, path, identity, None)
+    if result.returncode:
+        raise BackupError(f"{path.name} cannot be read: {_message(result)}")
+    return result.stdout
+
+
+def _run(
+    command: Sequence[str | Path], path: Path, identity: Path | None, environment: Mapping[str, str] | None
+) -> subprocess.CompletedProcess[str]:
     with _open_decrypted(path, identity) as stream:
-        result = subprocess.run(command, stdin=stream, env=environment, capture_output=True, text=True, check=False)
-    return single_line(result.stderr)[:500] or f"exit code {result.returncode}" if result.returncode else None
+        return subprocess.run(command, stdin=stream, env=environment, capture_output=True, text=True, check=False)
+
+
+def _message(result: subprocess.CompletedProcess[str]) -> str:
+    return single_line(result.stderr, 500) or f"exit code {result.returncode}"
 
 
 @contextmanager

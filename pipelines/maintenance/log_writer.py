@@ -1,8 +1,9 @@
 """The process that writes the output of Dagster's processes to `logs/`.
 
-`python -m pipelines.maintenance.log_writer FOLDER NAME=FD ...` reads each output from a pipe. It ignores SIGINT and
-SIGTERM and exits when all pipes are closed, so that no process ever writes to a closed pipe. It reopens a file that was
-renamed, which log rotation does, and this process itself for a large file. Lines that cannot be written, as on a full
+`python -m pipelines.maintenance.log_writer FOLDER SOCKET NAME=FD ...` reads each output from a pipe. It ignores SIGINT
+and SIGTERM and exits when all pipes are closed, so that no process ever writes to a closed pipe. It returns what it
+receives on the socket, which shows that it is alive. It reopens a file that was renamed, which log rotation does, and
+this process itself for a large file. `LogEntries` condenses what repeats. Lines that cannot be written, as on a full
 disk, are dropped and counted.
 """
 
@@ -11,13 +12,20 @@ import os
 import selectors
 import signal
 import sys
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
+from socket import socket
+
+from pipelines.maintenance.log_entries import LogEntries
+from pipelines.protection.redaction import redact
 
 MAX_BYTES = 20 * 2**20
 READ_BYTES = 65_536
+#: How often to look for entries that are complete and failures that are over, while there are any.
+PAUSE_SECONDS = 1.0
 
 
 class Output(WatchedFileHandler):
@@ -28,17 +36,27 @@ class Output(WatchedFileHandler):
         self.path = path
         self.incomplete = b""
         self.dropped = 0
+        self.entries = LogEntries()
 
     def write_block(self, block: bytes) -> None:
-        """Write the complete lines of a block; an empty block is the end of the output."""
+        """Write the complete entries of a block; an empty block is the end of the output."""
         *lines, self.incomplete = (self.incomplete + block).split(b"\n")
         if not block and self.incomplete:
             lines, self.incomplete = [self.incomplete], b""
-        if self.dropped and lines:
+        now = time.monotonic()
+        texts = [text for line in lines for text in self.entries.take(line.decode(errors="replace"), now)]
+        self._write_lines(texts if block else [*texts, *self.entries.end(now)])
+
+    def pause(self) -> None:
+        """Write what waited for further lines."""
+        self._write_lines(self.entries.pause(time.monotonic()))
+
+    def _write_lines(self, texts: list[str]) -> None:
+        if self.dropped and texts:
             dropped, self.dropped = self.dropped, 0
             self._write(f"({dropped} lines could not be written)", lines=dropped)
-        for line in lines:
-            self._write(line.decode(errors="replace"), lines=1)
+        for text in texts:
+            self._write(redact(text), lines=1)
         with suppress(OSError):
             if self.path.stat().st_size > MAX_BYTES:
                 rename_rotated(self.path, datetime.now(UTC))
@@ -78,18 +96,32 @@ def main(arguments: list[str]) -> None:
     """Write until every pipe is closed."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    folder = Path(arguments[0])
-    with selectors.DefaultSelector() as selector:
-        for pair in arguments[1:]:
-            name, descriptor = pair.split("=")
-            selector.register(int(descriptor), selectors.EVENT_READ, Output(folder / f"{name}.log"))
-        while selector.get_map():
-            for key, _ in selector.select():
+    folder, descriptor = Path(arguments[0]), int(arguments[1])
+    with selectors.DefaultSelector() as selector, socket(fileno=descriptor) as supervisor:
+        selector.register(supervisor, selectors.EVENT_READ)
+        outputs: list[Output] = []
+        pipes = 0
+        for pair in arguments[2:]:
+            name, pipe = pair.split("=")
+            outputs.append(Output(folder / f"{name}.log"))
+            selector.register(int(pipe), selectors.EVENT_READ, outputs[-1])
+            pipes += 1
+        while pipes:
+            is_waiting = any(output.entries.is_waiting for output in outputs)
+            for key, _ in selector.select(PAUSE_SECONDS if is_waiting else None):
                 block = os.read(key.fd, READ_BYTES)
-                key.data.write_block(block)
+                if key.data is not None:
+                    key.data.write_block(block)
+                elif block:
+                    with suppress(OSError):  # the supervisor may have ended
+                        supervisor.send(block)
                 if not block:
-                    selector.unregister(key.fd)
-                    key.data.close()
+                    selector.unregister(key.fileobj)
+                    if key.data is not None:
+                        key.data.close()
+                        pipes -= 1
+            for output in outputs:
+                output.pause()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 from filelock import FileLock, Timeout
@@ -23,8 +22,10 @@ from pipelines.maintenance.restore import read_ladders
 from pipelines.settings import Settings
 from pipelines.storage.maintenance import restored_databases as repository
 from pipelines.storage.postgres.connection import Database
-from pipelines.storage.postgres.embedded import CONFIGURATION, EmbeddedServer, wait_for
+from pipelines.storage.postgres.embedded import CONFIGURATION, EmbeddedServer, temporary_server_folder, wait_for
 
+#: Of a base backup, by its time (UTC).
+BASE_NAME = "base-%Y%m%dT%H%M%SZ"
 PITR_PREFIX = "strikecast_pitr_"
 BEFORE, AFTER = "before", "after"
 ARCHIVE_TIMEOUT_SECONDS = 120
@@ -59,10 +60,16 @@ def list_base_backups(folder: Path) -> list[BaseBackup]:
     """The base backups in a folder, newest first."""
     found = []
     for label in folder.glob("base-*/backup_label"):
-        if not label.parent.name.endswith(".partial"):
-            with suppress(ValueError):
-                found.append(BaseBackup(label.parent.name, parse_start_wal(label.read_text(encoding="utf-8"))))
+        with suppress(ValueError):
+            taken_at = datetime.strptime(label.parent.name, BASE_NAME).replace(tzinfo=UTC)
+            start_wal = parse_start_wal(label.read_text(encoding="utf-8"))
+            found.append(BaseBackup(label.parent.name, start_wal, taken_at))
     return sorted(found, key=lambda one: one.name, reverse=True)
+
+
+def base_backup_bytes(folder: Path, name: str) -> int:
+    """Size of a base backup's files."""
+    return sum(path.lstat().st_size for path in (folder / name).rglob("*") if not path.is_dir())
 
 
 def create_base_backup(database: Database, folder: Path, now: datetime, log: Log = lambda _: None) -> Path:
@@ -73,7 +80,7 @@ def create_base_backup(database: Database, folder: Path, now: datetime, log: Log
     programs = find_server_programs(database.server_major)
     with _exclusive(folder), client_environment(database) as variables:
         _remove_leftovers(folder)
-        base = folder / f"base-{now:%Y%m%dT%H%M%SZ}"
+        base = folder / f"{now:{BASE_NAME}}"
         if base.exists():
             raise BackupError(f"{base} already exists: check the clock")
         partial = base.with_name(f"{base.name}.partial")
@@ -132,8 +139,8 @@ def run_pitr_drill(settings: Settings, database: Database, now: datetime, log: L
             _wait_until_archived(database, archive, repository.switch_wal_file(database), log)
         finally:
             repository.drop_database(database, name)
-        with TemporaryDirectory(prefix="drill-", suffix=".partial", dir=folder) as scratch:
-            server = EmbeddedServer(Path(scratch) / "server", programs=programs)
+        with temporary_server_folder("drill-", suffix=".partial", parent=folder) as scratch:
+            server = EmbeddedServer(scratch / "server", programs=programs)
             wal_files = _prepare_server(server, folder / base.name, archive, base.start_wal, target_at)
             log(f"restoring {base.name} and {wal_files} WAL files up to {target_at:%Y-%m-%d %H:%M:%S} UTC")
             with server.running():
@@ -211,9 +218,11 @@ def _prepare_server(server: EmbeddedServer, base: Path, archive: Path, start_wal
 
 @contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # As root, the server of a drill runs in it as another user. The base backups in it are 0700.
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o711)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / ".lock", timeout=0, mode=0o600):
             yield
     except Timeout:
         raise AlreadyRunningError(f"another process uses the base backups in {folder}: try again later") from None
@@ -229,5 +238,5 @@ def _remove_leftovers(folder: Path) -> None:
 def _run(command: list[str | Path], variables: Mapping[str, str] | None = None) -> None:
     result = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, umask=0o077)
     if result.returncode:
-        message = single_line(result.stderr)[:500]
+        message = single_line(result.stderr, 500)
         raise BackupError(f"{Path(command[0]).name} ended with {result.returncode}: {message}")

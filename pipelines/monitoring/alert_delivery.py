@@ -1,47 +1,47 @@
-"""Store and deliver alerts: to the log, to `logs/alerts.jsonl`, and to the URLs of the settings.
+"""Store alerts: in the log, in `logs/alerts.jsonl`, and as messages for the URLs of the settings.
 
-Each alert is delivered once when it starts and once when it ends. The state is stored in `alerts.json` in the home
-folder, so a restart repeats nothing. Failed deliveries are retried at the next evaluation.
+Each alert is reported when it starts, when it worsens, and when it ends. The state is stored in `alerts.json` in the
+home folder, so a restart repeats nothing; it keeps its space, so that a full disk cannot prevent its update. Nothing is
+sent from here (`alert_sending`): an evaluation waits for no URL.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Annotated
 
 import orjson
 from filelock import FileLock, Timeout
 from pydantic import Field, TypeAdapter
 
-from pipelines.atomic_files import atomic_write
+from pipelines.atomic_files import read_json, replace_or_overwrite
 from pipelines.domain.monitoring.alerts import Alert, Problem, diff_alerts
-from pipelines.errors import SettingsError, StateError, single_line
+from pipelines.domain.monitoring.messages import Message
+from pipelines.errors import StateError, printable, single_line
 from pipelines.log import Log
 from pipelines.settings import Settings
 
 LOCK_SECONDS = 10.0
-#: Keys of the problems that `strikecast up` evaluates itself: the watchdog cannot run without the server, nor report
-#: that it does not run.
-SERVER_PROBLEM, WATCHDOG_PROBLEM = "server", "watchdog"
+#: Keys of the problems that `strikecast up` evaluates itself: the watchdog cannot run without the server, which a full
+#: disk stops, nor report that sensors, such as itself, do not run.
+SERVER_PROBLEM, WATCHDOG_PROBLEM, TICKS_PROBLEM, OFF_PROBLEM = "server", "watchdog", "ticks", "switched off"
+#: With the keys of problems of a process and of a disk, which have its name after them.
+PROCESS_PROBLEM, DISK_PROBLEM = "process ", "disk "
+#: Beginnings of the keys of all these problems.
+BY_UP = (SERVER_PROBLEM, WATCHDOG_PROBLEM, TICKS_PROBLEM, OFF_PROBLEM, PROCESS_PROBLEM, DISK_PROBLEM)
 #: The watchdog evaluates every 30 s. After this time without, nobody can rely on the absence of alerts.
 MAX_UNWATCHED = timedelta(minutes=3)
-#: Maximum number of stored undelivered messages; the oldest are dropped.
-MAX_UNDELIVERED = 100
-
-
-@dataclass(frozen=True)
-class Undelivered:
-    """An alert, and the indexes of the URLs that have not accepted it."""
-
-    alert: Alert
-    addresses: tuple[int, ...]
+#: Maximum number of stored messages; the oldest are dropped, delivered or not.
+MAX_MESSAGES = 100
 
 
 @dataclass(frozen=True)
 class State:
-    """Content of `alerts.json`: active alerts by key, keys of transient problems found once, and failed deliveries.
+    """Content of `alerts.json`: active alerts by key, keys of transient problems found once, and messages.
 
     `watching_since`: time of the first evaluation (aware UTC).
     """
@@ -49,16 +49,18 @@ class State:
     watching_since: datetime
     active: Annotated[dict[str, Alert], Field(alias="lasting")]
     pending: Annotated[tuple[str, ...], Field(alias="suspected")] = ()
-    undelivered: Annotated[tuple[Undelivered, ...], Field(alias="waiting")] = ()
+    messages: tuple[Message, ...] = ()
 
 
 _STATE = TypeAdapter(State)
+_DELIVERED = TypeAdapter(dict[str, int])
+_marking = Lock()
 
 
 def read_state(settings: Settings, now: datetime) -> State:
     """The stored state; an empty one as of `now` before the first evaluation. Raises StateError for a damaged file."""
     try:
-        return _STATE.validate_json(_path(settings).read_bytes())
+        return read_json(_path(settings), _STATE)
     except FileNotFoundError:
         return State(now, {})
     except (OSError, ValueError) as error:
@@ -91,75 +93,103 @@ _WATCH = TypeAdapter(Watch)
 def read_watch(settings: Settings) -> Watch:
     """When problems were looked for last; never, when the file is missing or damaged."""
     try:
-        return _WATCH.validate_json(_watch_path(settings).read_bytes())
+        return read_json(_watch_path(settings), _WATCH)
     except (OSError, ValueError):
         return Watch()
 
 
 def update_alerts(
-    settings: Settings, found: Sequence[Problem], now: datetime, log: Log, *, server: bool = False
+    settings: Settings,
+    found: Sequence[Problem],
+    now: datetime,
+    log: Log,
+    *,
+    by_up: bool = False,
+    is_unknown: Callable[[str], bool] = lambda _: False,
 ) -> list[Alert]:
-    """Store the alerts that the problems at `now` start or end, and deliver them with earlier failed deliveries.
+    """Store the alerts that the problems at `now` start, worsen or end, and a message about each.
 
-    `found`: with `server` the problems of SERVER_PROBLEM and WATCHDOG_PROBLEM, otherwise all others. Returns the active
-    alerts of that kind, oldest first. Write and delivery errors are logged. Raises SettingsError for an invalid URL,
-    after the alert was logged, and StateError when the stored state cannot be read.
+    `found`: the problems that `strikecast up` evaluates itself if `by_up`, otherwise all others. Alerts whose key
+    `is_unknown`, since their facts could not be read, stay as they are. Returns the active alerts of that kind, oldest
+    first. Write errors are logged. Raises StateError when the stored state cannot be read.
     """
     with alerts_lock(settings):
         watch = read_watch(settings)
-        _record_watch(settings, replace(watch, up=now) if server else replace(watch, watchdog=now))
+        _record_watch(settings, replace(watch, up=now) if by_up else replace(watch, watchdog=now))
         before = read_state(settings, now)
-        by_up = (SERVER_PROBLEM, WATCHDOG_PROBLEM)
-        evaluated = {key: one for key, one in before.active.items() if (key in by_up) is server}
+        evaluated = {
+            key: one for key, one in before.active.items() if key.startswith(BY_UP) is by_up and not is_unknown(key)
+        }
         others = {key: one for key, one in before.active.items() if key not in evaluated}
-        changed, active = diff_alerts(evaluated, before.pending, found, now)
+        shown = [replace(one, key=printable(one.key), message=single_line(one.message)) for one in found]
+        changed, active = diff_alerts(evaluated, before.pending, shown, now)
         for alert in changed:
             log(f"{alert.title}: {alert.text}")
             _append(settings, alert, log)
-        all_urls = tuple(range(len(settings.alerts.urls)))
-        transient = tuple(one.key for one in found if one.transient and one.key not in active)
-        undelivered = (*before.undelivered, *(Undelivered(alert, all_urls) for alert in changed))[-MAX_UNDELIVERED:]
-        pending = before.pending if server else transient
-        state = State(before.watching_since, others | active, pending, undelivered)
+        transient = tuple(one.key for one in shown if one.transient and one.key not in active)
+        state = State(
+            before.watching_since,
+            others | active,
+            before.pending if by_up else transient,
+            _with_new_messages(settings, before.messages, changed, now),
+        )
         if state != before or not _path(settings).exists():
-            _write(settings, state, log)  # before the delivery: a crash may repeat a message, but not lose one
-        if state.undelivered:
-            failed = (
-                Undelivered(one.alert, deliver(settings, one.alert.title, one.alert.text, one.addresses, log))
-                for one in state.undelivered
-            )
-            _write(settings, replace(state, undelivered=tuple(one for one in failed if one.addresses)), log)
+            _write(settings, state, log)
+        if not _delivered_path(settings).exists():  # a full disk would prevent the first delivery's record
+            with suppress(OSError):
+                replace_or_overwrite(_delivered_path(settings), b"{}")
     return sorted(active.values(), key=lambda one: one.began_at)
 
 
-def deliver(settings: Settings, title: str, text: str, addresses: Sequence[int], log: Log) -> tuple[int, ...]:
-    """Send a message to the URLs with these indexes; returns the indexes of those that did not accept it.
+def _with_new_messages(
+    settings: Settings, stored: Sequence[Message], changed: Sequence[Alert], now: datetime
+) -> tuple[Message, ...]:
+    """The messages that a URL has not accepted, and one for each changed alert; none without URLs.
 
-    Raises SettingsError for an invalid URL.
+    Numbers are times in microseconds, so that they increase even if the state is lost; they do so if the clock is set
+    back, too.
     """
-    urls, failed = settings.alerts.urls, []
-    for index in (one for one in addresses if one < len(urls)):
-        from apprise import Apprise
+    keys = address_keys(settings)
+    if not keys:
+        return ()
+    delivered = read_delivered(settings)
+    settled = min(delivered.get(key, 0) for key in keys)
+    used = [*(one.number for one in stored), *delivered.values()]
+    first = max(int(now.timestamp() * 1e6), *(number + 1 for number in used), 0)
+    new = (Message(number, now, alert) for number, alert in enumerate(changed, start=first))
+    return (*(one for one in stored if one.number > settled), *new)[-MAX_MESSAGES:]
 
-        receiver = Apprise()
-        if not receiver.add(urls[index].get_secret_value()):
-            raise SettingsError(f"alerts.urls: URL {index + 1} is invalid: use one of apprise's, such as mailtos://")
-        if not receiver.notify(title=title, body=text):
-            failed.append(index)
-            log(f"URL {index + 1} of alerts.urls did not accept an alert, which will be retried: {title}")
-    return tuple(failed)
+
+def address_keys(settings: Settings) -> list[str]:
+    """Names of the URLs of the settings in `delivery.json`: digests, which do not contain their secrets."""
+    return [sha256(url.get_secret_value().encode()).hexdigest()[:16] for url in settings.alerts.urls]
+
+
+def read_delivered(settings: Settings) -> dict[str, int]:
+    """Number of the newest delivered message by the key of the URL; empty when the file is missing or damaged."""
+    try:
+        return read_json(_delivered_path(settings), _DELIVERED)
+    except (OSError, ValueError):
+        return {}
+
+
+def mark_delivered(settings: Settings, key: str, number: int) -> None:
+    """Record that a URL has accepted the messages up to this number. Raises OSError."""
+    with _marking:  # by one process, in threads
+        delivered = read_delivered(settings) | {key: number}
+        replace_or_overwrite(_delivered_path(settings), _DELIVERED.dump_json(delivered))
 
 
 @contextmanager
 def alerts_lock(settings: Settings) -> Iterator[None]:
-    """Serialize evaluation and delivery across processes. Raises StateError after a wait of 10 s."""
+    """Serialize evaluations across processes. Raises StateError after a wait of 10 s."""
     settings.home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.home / "alerts.lock", is_singleton=True)  # reentrant: `update_alerts` within the context
+    lock = FileLock(settings.home / "alerts.lock", mode=0o600, is_singleton=True)  # reentrant, for `update_alerts`
     try:
         locked = lock.acquire(timeout=LOCK_SECONDS)
     except Timeout as error:
         raise StateError(
-            f"{lock.lock_file} has been locked for {LOCK_SECONDS:g} s: another process is delivering alerts; try again"
+            f"{lock.lock_file} has been locked for {LOCK_SECONDS:g} s: another process is evaluating alerts; try again"
         ) from error
     with locked:
         yield
@@ -169,14 +199,18 @@ def _path(settings: Settings) -> Path:
     return settings.home / "alerts.json"
 
 
+def _delivered_path(settings: Settings) -> Path:
+    return settings.home / "delivery.json"
+
+
 def _watch_path(settings: Settings) -> Path:
     return settings.home / "watch.json"
 
 
 def _record_watch(settings: Settings, watch: Watch) -> None:
     """Replace the file, which an outside monitor may watch; its age says when that fails."""
-    with suppress(OSError), atomic_write(_watch_path(settings)) as partial:
-        partial.write_bytes(_WATCH.dump_json(watch))
+    with suppress(OSError):
+        replace_or_overwrite(_watch_path(settings), _WATCH.dump_json(watch))
 
 
 def _append(settings: Settings, alert: Alert, log: Log) -> None:
@@ -192,7 +226,6 @@ def _append(settings: Settings, alert: Alert, log: Log) -> None:
 
 def _write(settings: Settings, state: State, log: Log) -> None:
     try:
-        with atomic_write(_path(settings)) as partial:
-            partial.write_bytes(_STATE.dump_json(state, indent=2, by_alias=True))
+        replace_or_overwrite(_path(settings), _STATE.dump_json(state, indent=2, by_alias=True))
     except OSError as error:
         log(f"{_path(settings)} cannot be written, so alerts may be repeated: {error.strerror}")

@@ -1,23 +1,29 @@
-"""Collect the facts that alert rules apply to: jobs, restore drills, probability files, disks, the database."""
+"""Collect the facts that alert rules apply to: jobs, restore drills, probability files, surroundings, the database."""
 
-import shutil
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import dagster as dg
 
-from pipelines.domain.monitoring.alerts import FRESH_FOR, DiskFacts, Facts, FileFacts, JobFacts
+from pipelines.domain.models.freshness import judge
+from pipelines.domain.monitoring.alerts import FRESH_FOR, Facts, JobFacts, Surroundings
 from pipelines.domain.monitoring.audit.targets import BREACH_WINDOW, lasting_breaches
 from pipelines.errors import DatabaseError
 from pipelines.live.probability_reader import read_view
 from pipelines.monitoring.alert_delivery import read_state
+from pipelines.monitoring.surroundings import read_server
 from pipelines.settings import Settings
+from pipelines.storage.live.sessions import session_state
 from pipelines.storage.live.ticks import count_days_ahead
 from pipelines.storage.maintenance.runs import repeatedly_skipped
 from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.monitoring.audits import read_judgements
-from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.monitoring.measurements import collation_mismatches
+from pipelines.storage.postgres.connection import Database, DriverError, Role, full_message
 
+#: An evaluation holds the lock of the alerts.
+STATEMENT_TIMEOUT_SECONDS = 10
 #: Maintenance jobs and the asset that each materializes.
 ASSET_OF_JOB = {"archive_prices": "price_archive", "backup_database": "backup", "audit_system": "audit"}
 #: Maintenance jobs without an asset.
@@ -34,21 +40,23 @@ def collect_facts(settings: Settings, database: Database, instance: dg.DagsterIn
         watching_since=read_state(settings, now).watching_since,
         jobs=[*(_job(instance, job, asset) for job, asset in (dict.fromkeys(OP_JOBS) | ASSET_OF_JOB).items()), drill],
         drill_problem=drill_problem,
-        disks=_disks(settings),
     )
+    with_timeouts = replace(database, statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS, lock_timeout_seconds=1)
     try:
-        with database.connect("watchdog", Role.PIPELINE) as connection:
+        with with_timeouts.connect("watchdog", Role.PIPELINE) as connection:
             published = champion_generations(connection, list(settings.symbols))
-            views = {symbol: read_view(settings.output_dir, symbol, now) for symbol in published}
+            session = session_state(connection)
             return replace(
                 facts,
-                files=[FileFacts(symbol, view.file_age_seconds, view.reasons) for symbol, view in views.items()],
+                files=[judge(read_view(settings.output_dir, symbol, now).file, session) for symbol in published],
                 days_ahead=count_days_ahead(connection),
                 repeatedly_skipped=repeatedly_skipped(connection),
+                surroundings=_surroundings(settings, with_timeouts),
+                collations=collation_mismatches(connection),
                 breaches=lasting_breaches(read_judgements(connection, now - BREACH_WINDOW), now),
             )
-    except DatabaseError as error:
-        return replace(facts, database_error=str(error))
+    except (DatabaseError, DriverError) as error:
+        return replace(facts, database_error=full_message(error))
 
 
 def _job(instance: dg.DagsterInstance, job: str, asset: str | None) -> JobFacts:
@@ -90,9 +98,12 @@ def _restore_drill(instance: dg.DagsterInstance) -> tuple[JobFacts, str | None]:
     return JobFacts(DRILL_JOB, evaluated_at, FRESH_FOR["restores"], failed_run), problem
 
 
-def _disks(settings: Settings) -> list[DiskFacts]:
-    """The disks of the home folder and of the backups; one entry when they share a disk."""
-    folders = {"the backups": settings.backups_dir, "the home folder": settings.home}
-    devices = {path.stat().st_dev: (name, path) for name, path in folders.items() if path.exists()}
-    usages = [(name, shutil.disk_usage(path)) for name, path in devices.values()]
-    return [DiskFacts(name, usage.free, usage.total) for name, usage in usages]
+def _surroundings(settings: Settings, database: Database) -> Surroundings:
+    """Slots and clocks by the auditor's rights, or else by our own; `strikecast up` looks at the disks.
+
+    On a full disk the database is down, and with it Dagster's sensors.
+    """
+    for role in (Role.AUDITOR, Role.PIPELINE):
+        with suppress(DatabaseError), database.connect("watchdog", role, autocommit=True) as connection:
+            return read_server(settings, connection)
+    return Surroundings()

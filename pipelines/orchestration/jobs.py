@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from pipelines.live.feeds.factory import feed_factory
+from pipelines.live.outdated import SettingsWatch
 from pipelines.live.probability_writer import probabilities_path
 from pipelines.live.session import LiveSession
 from pipelines.live.session_recorder import SessionRecorder
@@ -35,6 +36,11 @@ ingest_prices = dg.define_asset_job(
 )
 build = dg.define_asset_job(
     "build", BUILT_ASSETS, description="Rebuild one symbol from its stored bars, check it, publish it."
+)
+check_stored = dg.define_asset_job(
+    "check_stored",
+    dg.AssetSelection.checks_for_assets("price_history", *BUILT_ASSETS),
+    description="Check what is stored and published of every symbol, and change nothing.",
 )
 calibrate = dg.define_asset_job(
     "calibrate",
@@ -88,13 +94,15 @@ def live_session(context: dg.OpExecutionContext, settings: SettingsResource, dat
 
     def report_first_file(symbol: str) -> None:
         path = dg.MetadataValue.path(str(probabilities_path(output_dir, symbol)))
-        description = "first file of this session"
-        event = dg.AssetMaterialization("live_probabilities", description, {"path": path}, partition=symbol)
+        description = f"first file of this session, prices by {settings.values.feed}"
+        event = dg.AssetMaterialization(
+            "live_probabilities", description, {"path": path, "feed": str(settings.values.feed)}, partition=symbol
+        )
         events.submit(context.log_event, event)
 
     def report_session(recorder: SessionRecorder) -> None:
         state = "so far" if recorder.ended is None else f"ended: {recorder.ended}"
-        description = f"session {recorder.leadership.session} {state}"
+        description = f"session {recorder.leadership.session} {state}, prices by {recorder.config['feed']}"
         metadata = _session_metadata(recorder)
         context.log_event(dg.AssetObservation("live_probabilities", description=description, metadata=metadata))
 
@@ -104,9 +112,11 @@ def live_session(context: dg.OpExecutionContext, settings: SettingsResource, dat
             output_dir,
             settings.values.tiers_usd,
             feed_factory(settings.values),
+            by_probability=settings.values.by_probability,
             run_id=context.run.run_id,
             wait=True,
             log=log,
+            is_outdated=SettingsWatch(settings.values, log).has_changed,
             on_start=fail_dead_runs,
             on_first_file=report_first_file,
             on_report=report_session,

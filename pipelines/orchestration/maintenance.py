@@ -24,7 +24,11 @@ def _left(steps: tuple[str, ...]) -> dg.MarkdownMetadataValue:
     return markdown_table(("why",), [(why,) for why in steps])
 
 
-@dg.op(pool="day_partitions")
+#: A reader of the whole table, such as pg_dump, makes the creation give up after a second.
+RETRY = dg.RetryPolicy(max_retries=5, delay=30, jitter=dg.Jitter.PLUS_MINUS)
+
+
+@dg.op(pool="day_partitions", retry_policy=RETRY)
 def create_partitions(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
     """Create the partitions of today and the next seven days for ticks and answers."""
     days = upcoming_days(planning_time(context.run))

@@ -5,9 +5,9 @@ from typing import Any
 
 import dagster as dg
 
+from pipelines.configuration.sections import FeedKind
 from pipelines.orchestration import jobs, maintenance
 from pipelines.resources import SYMBOLS, SettingsResource
-from pipelines.settings import FeedKind
 
 
 def _schedule(name: str, cron: str, job: Any, description: str, **options: Any) -> dg.ScheduleDefinition:
@@ -25,8 +25,10 @@ def _schedule(name: str, cron: str, job: Any, description: str, **options: Any) 
 def _request_each_symbol(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
     assert SYMBOLS.name is not None
     tick = context.scheduled_execution_time.isoformat()
+    configured = context.resources.settings.values.symbols
     for symbol in context.instance.get_dynamic_partitions(SYMBOLS.name):
-        yield dg.RunRequest(run_key=f"{tick} {symbol}", partition_key=symbol)
+        if symbol in configured:  # the partition of a removed symbol stays, with its history
+            yield dg.RunRequest(run_key=f"{tick} {symbol}", partition_key=symbol)
 
 
 #: Origin of finished minutes by the live session's feed. A replay has no new minutes.
@@ -62,6 +64,7 @@ ALL = [
         jobs.calibrate,
         "Score every model on data that it had not seen, for each symbol.",
         execution_fn=_request_each_symbol,
+        required_resource_keys={"settings"},
     ),
     _schedule(
         "daily_live_calibration",
@@ -69,6 +72,7 @@ ALL = [
         jobs.score_live_answers,
         "Score yesterday's live answers, for each symbol.",
         execution_fn=_request_each_symbol,
+        required_resource_keys={"settings"},
     ),
     _schedule("daily_partitions", "30 1 * * *", maintenance.make_partitions, "Create the partitions of the next days."),
     _schedule("weekly_vacuum", "0 1 * * 0", maintenance.vacuum_database, "Vacuum every table that needs it."),

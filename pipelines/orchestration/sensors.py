@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from pipelines.domain.monitoring.alerts import problems
+from pipelines.domain.models.freshness import HEARTBEAT_LIMIT_SECONDS
+from pipelines.domain.monitoring.alerts import is_unknown, problems
 from pipelines.errors import DatabaseError
 from pipelines.monitoring.alert_delivery import alerts_lock, update_alerts
 from pipelines.monitoring.conditions import collect_facts
@@ -19,8 +20,6 @@ from pipelines.storage.postgres.connection import Database, Role
 CHECK_SECONDS = 5
 #: Before the hour: a run takes about ten seconds to start, and the first one may fail.
 SUCCESSOR_EARLY = timedelta(seconds=60)
-#: A session sends its heartbeat each second; this sensor checks every five.
-SILENT_SECONDS = 10.0
 #: Ahead of everything else in the queue.
 PRIORITY = "10"
 
@@ -72,12 +71,12 @@ def wanted_because(state: LockState, now: datetime, *, hot_standby: bool) -> str
         return "no live session is running"
     if state.waiting:
         return None
-    if state.heartbeat_age_seconds is None or state.heartbeat_age_seconds > SILENT_SECONDS:
-        return f"the live session has been silent for more than {SILENT_SECONDS:g} s"
+    if state.heartbeat_age_seconds is None or state.heartbeat_age_seconds > HEARTBEAT_LIMIT_SECONDS:
+        return f"the live session has been silent for more than {HEARTBEAT_LIMIT_SECONDS:g} s"
     if hot_standby:
         return "a hot standby is missing"
     if state.hands_over_at is not None and state.hands_over_at - now <= SUCCESSOR_EARLY:
-        return f"the market closes at {state.hands_over_at:%H:%M} UTC"
+        return f"live session {state.session} hands over at {state.hands_over_at:%H:%M} UTC"
     return None
 
 
@@ -108,13 +107,13 @@ def run_reaper(context: dg.SensorEvaluationContext, database: DatabaseResource) 
     minimum_interval_seconds=CHECK_FACTS_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Alerts when a maintenance job failed or is late, a restore drill failed, a probability file is "
-    "stale, a disk is low, or partitions are missing; each problem is delivered once when it begins and once when it "
-    "ends, to the addresses in the settings.",
+    "stale, a clock is wrong, or partitions are missing; each problem is stored when it begins, worsens and ends, and "
+    "delivered by `strikecast up`.",
 )
 def watchdog(
     context: dg.SensorEvaluationContext, settings: SettingsResource, database: DatabaseResource
 ) -> dg.SkipReason:
-    """Deliver what began and what ended since the last check."""
+    """Store what began, worsened and ended since the last check."""
     return dg.SkipReason(_check(context, settings.values, database.database))
 
 
@@ -137,5 +136,6 @@ def _check(
     with alerts_lock(settings):
         now = datetime.now(UTC)
         facts = collect_facts(settings, database, context.instance, now)
-        lasting = update_alerts(settings, problems(facts, settings.alerts, now), now, log)
+        found = problems(facts, settings.alerts, now)
+        lasting = update_alerts(settings, found, now, log, is_unknown=lambda key: is_unknown(key, facts))
     return "; ".join(one.message for one in lasting) or "no problems"

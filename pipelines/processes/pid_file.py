@@ -3,27 +3,53 @@
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import psutil
+from pydantic import Field, TypeAdapter
+from typing_extensions import TypedDict
 
+from pipelines.atomic_files import atomic_write, read_json
+from pipelines.errors import printable
 from pipelines.settings import Settings
 
-
-def write_pid_file(settings: Settings, ui_url: str, children: Iterable[psutil.Process]) -> None:
-    """Write this process's pid, the UI's address, and the pids and creation times of its children."""
-    state = {"pid": os.getpid(), "ui_url": ui_url, "children": [(child.pid, child.create_time()) for child in children]}
-    _path(settings).write_text(json.dumps(state))
+Pid = Annotated[int, Field(gt=0, lt=1 << 31)]
 
 
-def read_pid_file(settings: Settings) -> dict[str, Any] | None:
+class PidFile(TypedDict):
+    """Content of `up.json`; `children`: pids and creation times (Unix time)."""
+
+    pid: Pid
+    token: str
+    ui_url: str
+    page_url: str
+    children: list[tuple[Pid, float]]
+
+
+_PID_FILE = TypeAdapter(PidFile)
+
+
+def write_pid_file(
+    settings: Settings, token: str, ui_url: str, page_url: str, children: Iterable[psutil.Process]
+) -> None:
+    """Write this process's pid and token, the addresses, and the pids and creation times of its children."""
+    identities = []
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            identities.append((child.pid, child.create_time()))
+    state = {"pid": os.getpid(), "token": token, "ui_url": ui_url, "page_url": page_url, "children": identities}
+    with atomic_write(_path(settings)) as partial:
+        partial.write_text(json.dumps(state))
+
+
+def read_pid_file(settings: Settings) -> PidFile | None:
     """Read the pid file; None when it is missing or malformed. The processes in it may have ended."""
     try:
-        state = json.loads(_path(settings).read_text())
-    except (FileNotFoundError, ValueError):
+        return read_json(_path(settings), _PID_FILE)
+    except (OSError, ValueError):
         return None
-    return state if isinstance(state, dict) else None
 
 
 def remove_pid_file(settings: Settings) -> None:
@@ -31,11 +57,12 @@ def remove_pid_file(settings: Settings) -> None:
     _path(settings).unlink(missing_ok=True)
 
 
-def running_ui_url(settings: Settings) -> str | None:
-    """Address of the Dagster UI, or None when `strikecast up` is not running."""
-    state = read_pid_file(settings) or {}
-    pid = state.get("pid")
-    return str(state["ui_url"]) if isinstance(pid, int) and psutil.pid_exists(pid) else None
+def running_urls(settings: Settings) -> dict[str, str] | None:
+    """Addresses of the Dagster UI (`ui`) and of the page (`page`), or None when `strikecast up` is not running."""
+    state = read_pid_file(settings)
+    if state is None or not psutil.pid_exists(state["pid"]):
+        return None
+    return {"ui": printable(state["ui_url"]), "page": printable(state["page_url"])}
 
 
 def process_tree(process: psutil.Process) -> list[psutil.Process]:

@@ -1,6 +1,6 @@
 """Ingest price files or synthetic bars, and build models, by running Dagster jobs in this process.
 
-Every function that runs a job requires `deployment.prepared_instance`.
+Every function that runs a job requires `instance.prepared_instance`.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from pipelines.domain.prices.synthetic_bars import START_PRICES_USD, SimulationP
 from pipelines.errors import BuildError, NoDataError, SettingsError
 from pipelines.log import Log
 from pipelines.resources import price_paths
+from pipelines.service.instance import symbols_with_bars
 from pipelines.service.job_runner import run_job
 from pipelines.settings import Settings
-from pipelines.storage.postgres.connection import Database, Role
-from pipelines.storage.prices.history import newest_bar_at
+from pipelines.storage.postgres.connection import Database
 
 DEMO_DAYS, DEMO_SEED = 180, 1
 
@@ -82,9 +82,3 @@ def score_models(symbol: str, log: Log) -> None:
         run_job("calibrate", symbol, None, log)
     except BuildError as error:
         log(f"not scored: {error}")
-
-
-def symbols_with_bars(settings: Settings, database: Database) -> list[str]:
-    """Configured symbols that have bars."""
-    with database.connect("build", Role.PIPELINE) as connection:
-        return [symbol for symbol in settings.symbols if newest_bar_at(connection, symbol) is not None]

@@ -10,18 +10,11 @@ import dagster as dg
 from pipelines.definitions import defs
 from pipelines.errors import BuildError
 from pipelines.log import Log
-from pipelines.resources import SYMBOLS
+from pipelines.service.instance import register_symbols
+from pipelines.service.run_origin import TAGS, set_origin
 
 #: Dagster would print every event; `log` gets the important ones, and the instance stores all of them.
 QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
-
-
-def register_symbols(instance: dg.DagsterInstance, symbols: list[str]) -> None:
-    """Add the symbols that are not partitions yet."""
-    assert SYMBOLS.name is not None
-    missing = [symbol for symbol in symbols if not instance.has_dynamic_partition(SYMBOLS.name, symbol)]
-    if missing:
-        instance.add_dynamic_partitions(SYMBOLS.name, missing)
 
 
 def run_job(
@@ -31,8 +24,8 @@ def run_job(
 
     Returns the metadata of each materialized asset.
 
-    `config` is by asset. `log` gets a line for each finished step and failed check. Raises BuildError with the message
-    of the failed step or check.
+    `config` is by asset. `log` gets a line for each finished step, failed check and message of a step. Raises
+    BuildError with the message of the failed step or check.
     """
     with dg.DagsterInstance.get() as instance:
         register_symbols(instance, [symbol])
@@ -41,26 +34,33 @@ def run_job(
         logged: set[str] = set()
         lock = Lock()
 
-        def log_event(event: dg.DagsterEvent | None) -> None:
-            line = None if event is None else _progress_line(event)
+        def log_event(event: dg.DagsterEvent | None, message: str = "") -> None:
+            line = message if event is None else _progress_line(event)
             with lock:
-                if line is not None and line not in logged:
+                if line and line not in logged:
                     logged.add(line)
                     log(f"{symbol} {line}")
 
         # While the run goes on, events come from the database; the last ones may arrive too late, so they are taken
         # from the result.
-        instance.watch_event_logs(run_id, None, lambda entry, _cursor: log_event(entry.dagster_event))
+        def on_entry(entry: dg.EventLogEntry, _cursor: str) -> None:
+            if entry.dagster_event_type is dg.DagsterEventType.RUN_START:
+                set_origin(instance, run_id)
+            log_event(entry.dagster_event, entry.user_message)
+
+        instance.watch_event_logs(run_id, None, on_entry)
         try:
             result = defs.resolve_job_def(name).execute_in_process(
                 run_config={"ops": ops, "loggers": QUIET},
                 instance=instance,
                 partition_key=symbol,
                 run_id=run_id,
+                tags=TAGS,
                 raise_on_error=False,
             )
         finally:
             instance.event_log_storage.dispose()
+        set_origin(instance, run_id)
         for event in result.all_events:
             log_event(event)
         if not result.success:

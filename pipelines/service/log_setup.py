@@ -5,12 +5,15 @@ was renamed, so that rotation by renaming loses no line.
 """
 
 import logging
+import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
-from pipelines.settings import default_home
+from pipelines.configuration.settings_file import default_home
+from pipelines.protection.redaction import redact
 
 #: The messages of commands; discarded until `open_command_log`.
 command_log = logging.getLogger("strikecast")
@@ -32,10 +35,26 @@ class JsonHandler(WatchedFileHandler):
         super().__init__(path, encoding="utf-8", delay=True)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format a record as JSON."""
+        """Format a record as JSON, without credentials."""
         if self.formatter is None:
             self.formatter = _json_formatter()
-        return super().format(record)
+        return redact(super().format(record))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append a record; an error of reopening the file is handled like one of writing."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Drop a record that cannot be written, as on a full disk, without a traceback on the terminal."""
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+        broken, self.stream = self.stream, None  # its buffer must not be written later
+        with suppress(OSError):
+            if broken is not None:
+                broken.close()
 
     def _open(self) -> Any:
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)

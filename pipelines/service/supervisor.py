@@ -1,149 +1,228 @@
-"""Run Dagster's code server, web server and daemon as child processes, and stop them with the runs they started."""
+"""Run Dagster's processes, the page and the log writer as child processes, and keep them and the database running."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from socket import SO_REUSEADDR, SOL_SOCKET, socket
+from socket import SO_REUSEADDR, SOL_SOCKET, gethostname, socket
 from tempfile import TemporaryDirectory
+from threading import Event
 from types import FrameType
-from typing import IO, Any
+from uuid import uuid4
 
 import dagster as dg
 import psutil
 from filelock import FileLock, Timeout
 
-from pipelines.deployment import configured_database, restart_server_if_stopped
-from pipelines.domain.monitoring.alerts import Problem, RunbookHeading
-from pipelines.errors import AlreadyRunningError, DatabaseError, ServerUnavailableError, SettingsError, StrikecastError
+from pipelines.deployment import configured_database
+from pipelines.domain.monitoring.alerts import AlertSeverity, Problem, RunbookHeading
+from pipelines.errors import AlreadyRunningError, DatabaseError, SettingsError, StrikecastError, single_line
 from pipelines.log import Log
 from pipelines.monitoring.alert_delivery import (
+    DISK_PROBLEM,
     MAX_UNWATCHED,
+    OFF_PROBLEM,
     SERVER_PROBLEM,
+    TICKS_PROBLEM,
     WATCHDOG_PROBLEM,
     read_watch,
     update_alerts,
 )
-from pipelines.orchestration.run_reaper import IN_PROGRESS
+from pipelines.monitoring.alert_sending import delivering
+from pipelines.monitoring.surroundings import disk_problems, server_directory
+from pipelines.monitoring.ticking import read_switched_off, read_ticking, switched_off_problems, tick_problems
 from pipelines.processes.pid_file import process_tree, read_pid_file, remove_pid_file, write_pid_file
-from pipelines.resources import run_of_title
-from pipelines.settings import Settings
+from pipelines.protection.private_files import make_private, tighten
+from pipelines.resources import LOCATION
+from pipelines.service.children import Child, Children
+from pipelines.service.database_keeper import PING_TIMEOUT_SECONDS, DatabaseKeeper
+from pipelines.service.health_checks import DaemonActivity, code_server_responds, http_responds
+from pipelines.service.leftovers import cancel_runs, run_workers, stop, stop_leftovers
+from pipelines.service.output_pipes import OutputPipes
+from pipelines.service.spawning import spawn
+from pipelines.service.threads import repeat
+from pipelines.service.watchdog_alerts import WatchdogAlerts
+from pipelines.settings import CurrentSettings, Settings
+from pipelines.storage.monitoring import supervisors
+from pipelines.storage.monitoring.supervisors import Supervisor
 
-LOCATION = "strikecast"
 #: Names of the child processes; the output of each is in logs/NAME.log.
-CODE_SERVER, WEB_SERVER, DAEMON, LOG_WRITER = "code_server", "webserver", "daemon", "log_writer"
-START_TIMEOUT_SECONDS = 120
-STOP_TIMEOUT_SECONDS = 15
+CODE_SERVER, WEB_SERVER, DAEMON, PAGE, LOG_WRITER = "code_server", "webserver", "daemon", "page", "log_writer"
+DEFAULT_PAGE_PORT = 8321
 POLL_SECONDS = 0.5
-SERVER_CHECK_SECONDS = 30.0
+#: Problems are evaluated this often, and when a child was replaced.
+REPORT_SECONDS = 30.0
 
 
 @dataclass
-class DagsterProcesses:
-    """Dagster's processes by name, and the address of its UI."""
+class System:
+    """The running system: its child processes, and the addresses of Dagster's UI and of the page."""
 
     settings: Settings
     log: Log
     ui_url: str
-    children: dict[str, psutil.Popen] = field(default_factory=dict)
-    _server_checked_at: float = -SERVER_CHECK_SECONDS
-    _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    page_url: str
+    children: Children
+    keeper: DatabaseKeeper
+    _changed: Event = field(default_factory=Event)
 
     def supervise(self, seconds: float | None = None) -> None:
-        """Restart the embedded server when it dies, and alert when no server answers; for ever without `seconds`.
+        """Replace children that ended or hang; for ever without `seconds`.
 
-        Raises ServerUnavailableError when a child has ended.
+        Raises AlreadyRunningError when another `strikecast up` has taken over.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         while deadline is None or time.monotonic() < deadline:
-            restart_server_if_stopped(self.settings, self.log)
-            if time.monotonic() - self._server_checked_at >= SERVER_CHECK_SECONDS:
-                self._server_checked_at = time.monotonic()
-                _check_server(self.settings, self.log, self._started_at)
-            self._require_children()
+            if self.keeper.superseded is not None:
+                raise self.keeper.superseded
+            if self.children.check():
+                self.wake()
             time.sleep(POLL_SECONDS)
 
-    def wait_until(self, is_ready: Callable[[], bool], name: str) -> None:
-        """Wait until the child `name` is ready. Raises ServerUnavailableError on timeout, or when a child has ended."""
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while not is_ready():
-            self._require_children()
-            if time.monotonic() > deadline:
-                raise ServerUnavailableError(
-                    f"{name} is not ready after {START_TIMEOUT_SECONDS} s; see the logs in {self.settings.home}/logs"
-                )
-            time.sleep(0.1)
+    @contextmanager
+    def reporting_problems(self, instance: dg.DagsterInstance) -> Iterator[None]:
+        """Within the context, evaluate the problems that the watchdog cannot see, on a thread of its own."""
+        ended, started_at, current = Event(), datetime.now(UTC), CurrentSettings(self.settings, self.log)
+        others = WatchdogAlerts(self.settings, self.log)
 
-    def _require_children(self) -> None:
-        for name, child in self.children.items():
-            if child.poll() is not None:
-                raise ServerUnavailableError(
-                    f"{name} ended with exit code {child.returncode}; see the logs in {self.settings.home}/logs"
-                )
+        def update() -> None:
+            found = [*self.children.problems(), *self.keeper.replacements.problems()]
+            settings = self.settings.model_copy(update={"alerts": current().alerts})
+            _update_problems(settings, found, self.log, started_at, instance)
+            others.report(datetime.now(UTC))
+
+        def ends() -> bool:
+            self._changed.wait(REPORT_SECONDS)
+            self._changed.clear()
+            return ended.is_set()
+
+        self.wake()
+        repeat("evaluation of problems", update, ends, self.log)
+        try:
+            yield
+        finally:
+            ended.set()
+            self.wake()
+
+    def wake(self) -> None:
+        """Evaluate the problems at once."""
+        self._changed.set()
 
 
 @contextmanager
-def exclusive(settings: Settings) -> Iterator[None]:
-    """Hold the lock of the home folder's only `up` or `demo`. Raises AlreadyRunningError when another holds it."""
+def exclusive(settings: Settings, log: Log = lambda _: None) -> Iterator[None]:
+    """Hold the lock of the home folder\'s only `up` or `demo`, whose files become private.
+
+    Raises AlreadyRunningError when another holds it.
+    """
+    make_private(settings.home)
     settings.home.mkdir(parents=True, exist_ok=True)
     try:
-        lock = FileLock(settings.home / "up.lock").acquire(timeout=0)
+        lock = FileLock(settings.home / "up.lock", mode=0o600).acquire(timeout=0)
     except Timeout:
         state = read_pid_file(settings)
         where = f" at {state['ui_url']} (process {state['pid']})" if state else ""
         raise AlreadyRunningError(f"strikecast is already up{where}; home folder {settings.home}") from None
     with lock:
+        if changed := tighten(settings.home, settings.output_dir):
+            log(f"other users lose their rights to files in {settings.home}: {', '.join(changed)}")
         yield
 
 
 @contextmanager
-def dagster_processes(settings: Settings, log: Log = lambda _: None) -> Iterator[DagsterProcesses]:
-    """Run Dagster's code server, web server and daemon; on exit, cancel the runs in progress and stop everything.
+def running_system(settings: Settings, log: Log = lambda _: None) -> Iterator[System]:
+    """Run all child processes; on exit, cancel the runs in progress and stop everything.
 
-    Call within `exclusive` and `prepared_instance`. Raises SettingsError when the UI's port is taken, and
-    ServerUnavailableError when a process does not start.
+    Call within `exclusive` and `prepared_instance`. Raises SettingsError when a port is taken, AlreadyRunningError when
+    another `strikecast up` runs on the database, and ServerUnavailableError when a process does not start.
     """
-    _stop_leftovers(settings, log)
-    port = _free_port(settings)
-    running = DagsterProcesses(settings, log, f"http://{settings.ui_host}:{port}")
-    # Not in the home folder: the path of a Unix socket is limited to about 100 bytes.
-    with TemporaryDirectory(prefix="strikecast-", ignore_cleanup_errors=True) as folder:
-        code_socket, workspace = Path(folder) / "code.sock", Path(folder) / "workspace.yaml"
-        workspace.write_text(
-            f"load_from:\n  - grpc_server:\n      socket: {code_socket}\n      location_name: {LOCATION}\n",
-            encoding="utf-8",
-        )
-        pipes = _start_log_writer(running, folder)
+    ui_port = _free_port(settings.ui_host, settings.ui_port, "the UI", "--port or STRIKECAST_UI_PORT")
+    wanted = settings.page_port if settings.page_port is not None else DEFAULT_PAGE_PORT if settings.ui_port else 0
+    page_port = _free_port(settings.page_host, wanted, "the page", "--page-port or STRIKECAST_PAGE_PORT")
+    ui_url, page_url = _url(settings.ui_host, ui_port), _url(settings.page_host, page_port)
+    supervisor = Supervisor(str(uuid4()), gethostname(), str(settings.home), ui_url)
+    earlier = read_pid_file(settings)
+    supervisors.claim(configured_database(settings), supervisor, [] if earlier is None else [earlier["token"]])
+    keeper = DatabaseKeeper(settings, supervisor, log)
+    with ExitStack() as stack:
+        stack.enter_context(delivering(settings, log))
+        stack.enter_context(keeper.running())
+        stop_leftovers(settings, log)
+        # Not in the home folder: the path of a Unix socket is limited to about 100 bytes.
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="strikecast-", ignore_cleanup_errors=True)))
 
-        def start(name: str, *module: str | Path) -> None:
-            with pipes[name] as output:
-                running.children[name] = _spawn(folder, *module, stdout=output, stderr=output)
+        def record_children() -> None:
+            try:
+                write_pid_file(settings, supervisor.token, ui_url, page_url, children.running().values())
+            except OSError as error:  # a full disk must not end the supervision
+                log(f"the process ids cannot be recorded: {error}")
 
+        children = Children(log, settings.home / "logs", record_children)
+        system = System(settings, log, ui_url, page_url, children, keeper)
+        keeper.on_replacement = system.wake
+        stack.callback(remove_pid_file, settings)
+        stack.callback(_stop_children, system)
+        pipes = OutputPipes((CODE_SERVER, WEB_SERVER, DAEMON, PAGE), settings.home / "logs", folder)
+        stack.callback(pipes.close)
+        instance = stack.enter_context(dg.DagsterInstance.get())
+        _start_children(system, instance, folder, pipes, (ui_port, page_port))
+        stack.enter_context(system.reporting_problems(instance))
+        yield system
+
+
+def _start_children(
+    system: System, instance: dg.DagsterInstance, folder: Path, pipes: OutputPipes, ports: tuple[int, int]
+) -> None:
+    """Start all children, and wait until those that serve respond. `folder` gets the code server's socket."""
+    settings, children = system.settings, system.children
+    code_socket, workspace = folder / "code.sock", folder / "workspace.yaml"
+    workspace.write_text(
+        f"load_from:\n  - grpc_server:\n      socket: {code_socket}\n      location_name: {LOCATION}\n",
+        encoding="utf-8",
+    )
+
+    def child(name: str, is_responding: Callable[[], bool | None], *module: str | Path) -> Child:
+        output = pipes.writing_end(name)
+        return Child(name, lambda: spawn(folder, *module, stdout=output, stderr=output), is_responding)
+
+    def start_code_server() -> psutil.Popen:
+        code_socket.unlink(missing_ok=True)  # of a killed one
+        # Unlike `dagster api grpc`, it loads the code again when the UI reloads definitions.
+        command = ("dagster", "code-server", "start", "--socket", code_socket, "-m", "pipelines.definitions")
+        output = pipes.writing_end(CODE_SERVER)
+        return spawn(folder, *command, "--location-name", LOCATION, stdout=output, stderr=output)
+
+    code_server = Child(CODE_SERVER, start_code_server, partial(code_server_responds, code_socket))
+    activity = DaemonActivity(instance)
+
+    def daemon_responds() -> bool | None:
+        """Without the database or the code server the daemon can record nothing; Dagster asks again for seconds."""
+        if not configured_database(settings).accepts_connections(PING_TIMEOUT_SECONDS):
+            return None
         try:
-            log("starting the code server")
-            code = ["-m", "pipelines.definitions", "--location-name", LOCATION]
-            start(CODE_SERVER, "dagster", "api", "grpc", "--socket", code_socket, *code)
-            running.wait_until(code_socket.exists, CODE_SERVER)
-            log("starting the web server and the daemon")
-            start(WEB_SERVER, "dagster_webserver", "-h", settings.ui_host, "-p", str(port), "-w", workspace)
-            start(DAEMON, "dagster._daemon", "run", "-w", workspace)
-            write_pid_file(settings, running.ui_url, (running.children[name] for name in pipes))
-            running.wait_until(lambda: _answers(f"{running.ui_url}/server_info"), WEB_SERVER)
-            yield running
-        finally:
-            for pipe in pipes.values():
-                pipe.close()
-            with _ignored_signals():
-                log("stopping")
-                _stop_children(running.children)
-                remove_pid_file(settings)
+            continues = activity.continues()
+        except Exception:  # noqa: BLE001 (Dagster's storage raises errors of several libraries)
+            continues = False
+        is_to_blame = system.keeper.responds() and code_server.responds()
+        return continues if continues or is_to_blame else None
+
+    children.start(Child(LOG_WRITER, pipes.start_writer, pipes.writer_responds))
+    system.log("starting the code server")
+    children.start(code_server)
+    system.log("starting Dagster's web server and daemon, and the page")
+    ui_port, page_port = map(str, ports)
+    web = ("pipelines.web.dagster_ui", "-h", settings.ui_host, "-p", ui_port, "-w", workspace)
+    page = ("pipelines.cli", "serve", "--host", settings.page_host, "--port", page_port)
+    children.start(child(DAEMON, daemon_responds, "dagster._daemon", "run", "-w", workspace), wait=False)
+    children.start(child(PAGE, partial(http_responds, f"{system.page_url}/api/symbols"), *page), wait=False)
+    children.start(child(WEB_SERVER, partial(http_responds, f"{system.ui_url}/server_info"), *web))
 
 
 def run_dagster_command(arguments: Sequence[str]) -> int:
@@ -165,27 +244,6 @@ def run_dagster_command(arguments: Sequence[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _start_log_writer(running: DagsterProcesses, folder: str) -> dict[str, IO[bytes]]:
-    """Start the process that writes the others' output to log files that can be rotated; return their pipes to it."""
-    logs = running.settings.home / "logs"
-    logs.mkdir(exist_ok=True)
-    pipes = {name: os.pipe() for name in (CODE_SERVER, WEB_SERVER, DAEMON)}
-    readers = {name: reading for name, (reading, _) in pipes.items()}
-    arguments = [f"{name}={reading}" for name, reading in readers.items()]
-    running.children[LOG_WRITER] = _spawn(
-        folder, "pipelines.maintenance.log_writer", logs, *arguments, pass_fds=list(readers.values())
-    )
-    for reading in readers.values():
-        os.close(reading)
-    return {name: os.fdopen(writing, "wb") for name, (_, writing) in pipes.items()}
-
-
-def _spawn(folder: str, *module: str | Path, **options: Any) -> psutil.Popen:
-    """Start `python -m MODULE...` in a session of its own: Ctrl-C reaches this process only, which stops the others."""
-    command = [sys.executable, "-m", *map(str, module)]
-    return psutil.Popen(command, stdin=subprocess.DEVNULL, cwd=folder, start_new_session=True, **options)
-
-
 @contextmanager
 def _ignored_signals() -> Iterator[None]:
     """Ignore further signals during shutdown, so that every process is stopped."""
@@ -197,105 +255,82 @@ def _ignored_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _stop_children(children: dict[str, psutil.Popen]) -> None:
+def _stop_children(system: System) -> None:
     """Stop the daemon first, so that no run starts; then the runs, and then the servers that runs need."""
-    if DAEMON in children:
-        _stop([children[DAEMON]], signal.SIGTERM)
-    if CODE_SERVER in children:
-        run_workers = [process for process in process_tree(children[CODE_SERVER])[1:] if _is_run_worker(process)]
-        _cancel_runs()
-        _stop(run_workers, signal.SIGINT)
-    _stop([children[name] for name in (WEB_SERVER, CODE_SERVER) if name in children], signal.SIGTERM)
-    _stop([children[LOG_WRITER]])  # it ends by itself when all pipes are closed
+    with _ignored_signals():
+        system.log("stopping")
+        system.children.stop_checks()
+        running = system.children.running()
+        if DAEMON in running:
+            stop([running[DAEMON]], signal.SIGTERM)
+        _stop_runs(system, running.get(CODE_SERVER))
+        stop([running[name] for name in (WEB_SERVER, PAGE, CODE_SERVER) if name in running], signal.SIGTERM)
+        if LOG_WRITER in running:
+            stop([running[LOG_WRITER]])  # it ends by itself, since all pipes are closed
 
 
-def _is_run_worker(process: psutil.Process) -> bool:
+def _stop_runs(system: System, code_server: psutil.Process | None) -> None:
+    """Cancel the runs in progress, unless another system has taken over and runs them, and stop their processes."""
+    workers = [] if code_server is None else process_tree(code_server)[1:]
+    if system.keeper.superseded is None:
+        try:
+            workers += run_workers(cancel_runs())
+        except Exception as error:  # noqa: BLE001 (Dagster's storage raises errors of several libraries)
+            system.log(f"the runs in progress could not be canceled: {single_line(str(error))}")
+    stop([process for process in set(workers) if not _is_resource_tracker(process)], signal.SIGINT)
+
+
+def _is_resource_tracker(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
-        return "resource_tracker" not in " ".join(process.cmdline())
-    return False
+        return "resource_tracker" in " ".join(process.cmdline())
+    return True
 
 
-def _cancel_runs() -> None:
-    """Report the runs in progress as being canceled, so that they end as canceled rather than failed."""
-    with dg.DagsterInstance.get() as instance:
-        for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS)):
-            if run.status is dg.DagsterRunStatus.QUEUED:
-                instance.report_run_canceled(run)
-            elif run.status is not dg.DagsterRunStatus.CANCELING:
-                instance.report_run_canceling(run)
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _stop(processes: Sequence[psutil.Process], number: signal.Signals | None = None) -> None:
-    """Signal processes, wait for their trees to end, and kill what is left after STOP_TIMEOUT_SECONDS."""
-    trees = [member for process in processes for member in process_tree(process)]
-    for process in processes:
-        if number is not None:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-    _, alive = psutil.wait_procs(trees, timeout=STOP_TIMEOUT_SECONDS)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=STOP_TIMEOUT_SECONDS)
-
-
-def _stop_leftovers(settings: Settings, log: Log) -> None:
-    """Stop the children and runs of an `up` that was killed; its lock is held, so it has ended."""
-    leftovers = []
-    for pid, created_at in (read_pid_file(settings) or {}).get("children", []):
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(pid)
-            if abs(process.create_time() - created_at) < 1.0:
-                leftovers.append(process)
-    if leftovers:
-        log(f"ending {len(leftovers)} processes left by a killed strikecast")
-        _stop(leftovers, signal.SIGTERM)
-    with dg.DagsterInstance.get() as instance:
-        in_progress = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))}
-    # Runs whose code server was killed have no parent that could stop them.
-    orphans = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if run_of_title(" ".join(process.info["cmdline"] or ())) in in_progress
-    ]
-    if orphans:
-        log(f"ending {len(orphans)} runs left by a killed strikecast")
-        _stop(orphans, signal.SIGINT)
-
-
-def _free_port(settings: Settings) -> int:
-    """The UI's port, or a free one for port 0. Raises SettingsError when it is taken."""
+def _free_port(host: str, port: int, what: str, option: str) -> int:
+    """A port to listen on, or a free one for port 0. Raises SettingsError when it is taken."""
     with socket() as probe:
         # As the web server does; otherwise connections of the previous one block the port for a minute.
         probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.ui_host, settings.ui_port))
+            probe.bind((host, port))
         except OSError as error:
             raise SettingsError(
-                f"the UI cannot use {settings.ui_host}:{settings.ui_port}: {error.strerror}; choose another port with "
-                "--port or STRIKECAST_UI_PORT (0: any free one)"
+                f"{what} cannot use {host}:{port}: {error.strerror}; choose another port with {option} (0: any free "
+                "one)"
             ) from error
         return int(probe.getsockname()[1])
 
 
-def _answers(url: str) -> bool:
-    with suppress(OSError), urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 (our own http address)
-        return bool(response.status == 200)
-    return False
-
-
-def _check_server(settings: Settings, log: Log, started_at: datetime) -> None:
-    """Report whether the server answers and the watchdog evaluates problems; the watchdog itself cannot."""
-    problems, now = [], datetime.now(UTC)
+def _update_problems(
+    settings: Settings, found: Sequence[Problem], log: Log, started_at: datetime, instance: dg.DagsterInstance
+) -> None:
+    """Report `found`, full disks, a server that does not answer, and what is off or does not tick."""
+    problems, now, is_connected = list(found), datetime.now(UTC), False
+    directory = settings.embedded_dir / "data" if settings.database_url is None else None
     unwatched = read_watch(settings).missing(now)
     if unwatched is not None and now - started_at > MAX_UNWATCHED:
-        problems.append(Problem(WATCHDOG_PROBLEM, unwatched, RunbookHeading.WATCHDOG))
+        problems.append(Problem(WATCHDOG_PROBLEM, unwatched, RunbookHeading.WATCHDOG, severity=AlertSeverity.CRITICAL))
     try:
-        with configured_database(settings).connect("up", None):
-            pass
+        with configured_database(settings).connect("up", None) as connection:
+            directory = directory or server_directory(connection)
+            problems += tick_problems(read_ticking(instance), started_at, now)
+            problems += switched_off_problems(read_switched_off(instance), settings.alerts.off_on_purpose)
+            is_connected = True
     except DatabaseError as error:
-        problems.append(Problem(SERVER_PROBLEM, str(error), RunbookHeading.SERVER))
+        problems.append(Problem(SERVER_PROBLEM, str(error), RunbookHeading.SERVER, severity=AlertSeverity.CRITICAL))
+    except Exception as error:  # noqa: BLE001 (Dagster's storage raises errors of several libraries)
+        log(f"schedules and sensors cannot be read: {single_line(str(error))}")
+    problems += disk_problems(settings, directory)
+
+    def is_unknown(key: str) -> bool:
+        """What Dagster stores, and the disk of a server of one's own, are not known without a connection."""
+        return not is_connected and (key in {TICKS_PROBLEM, OFF_PROBLEM} or key.startswith(f"{DISK_PROBLEM}PostgreSQL"))
+
     try:
-        update_alerts(settings, problems, now, log, server=True)
+        update_alerts(settings, problems, now, log, by_up=True, is_unknown=is_unknown)
     except StrikecastError as error:
         log(str(error))

@@ -25,15 +25,15 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.domain.models.distribution import QUANTILES_PCT
+from pipelines.domain.models.freshness import STALE_AFTER_SECONDS, UNWRITTEN_AFTER_SECONDS, age_text
+from pipelines.domain.models.ladder import iso
 from pipelines.errors import DatabaseError
 from pipelines.live.probability_reader import (
-    STALE_AFTER_SECONDS,
-    UNWRITTEN_AFTER_SECONDS,
+    MAX_FILE_BYTES,
     View,
-    age_text,
     clock_text,
-    first_with_file,
-    iso,
+    first_with_price,
     read_bytes,
     read_view,
     view_of,
@@ -42,7 +42,9 @@ from pipelines.live.probability_writer import probabilities_path
 from pipelines.monitoring.audit.reports import Reports
 from pipelines.storage.live.health_queries import DatabaseHealth, read_health, read_prices, with_timeouts
 from pipelines.storage.postgres.connection import Database
+from pipelines.web.connections import MAX_CONNECTIONS
 from pipelines.web.health import health_report
+from pipelines.web.past import PastEndpoints
 from pipelines.web.shared_reads import FileWatcher, SingleFlightCache
 
 #: `/health` responds within 2 s, whatever the database does; the page waits less for it.
@@ -50,6 +52,8 @@ HEALTH_TIMEOUT_SECONDS = 1.5
 PAGE_TIMEOUT_SECONDS = 0.3
 KEEP_ALIVE_SECONDS = 10
 RECONNECT_MILLISECONDS = 1_000
+#: Half of the connections, so that the others can be used for everything else.
+MAX_STREAMS = MAX_CONNECTIONS // 2
 #: Everything comes from this server. Nothing is cached, since it is outdated after a second.
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -67,33 +71,35 @@ FOLDER = Path(__file__).parent
 PAGE_GLOBALS = {
     "age_text": age_text,
     "clock_text": clock_text,
+    "quantiles": QUANTILES_PCT,
     "stale_after": STALE_AFTER_SECONDS,
     "unwritten_after": UNWRITTEN_AFTER_SECONDS,
 }
 
 
 class Endpoints:
-    """The request handlers. `symbols`: the configured ones, the only ones that are served; `clock`: the time, aware."""
+    """The request handlers.
+
+    `symbols` returns the configured ones, the only ones that are served; `clock`: the time, aware.
+    """
 
     def __init__(
         self,
-        symbols: Sequence[str],
+        symbols: Callable[[], Sequence[str]],
         output_dir: Path,
         audit: Reports,
         database: Database,
         clock: Callable[[], datetime],
     ) -> None:
-        self._symbols = list(symbols)
+        self._symbols = symbols
         self._folder = output_dir
         self._audit = audit
         self._clock = clock
-        self._watchers = {symbol: FileWatcher(probabilities_path(output_dir, symbol)) for symbol in symbols}
-        database = with_timeouts(database)
-        self._health = SingleFlightCache(partial(read_health, database, self._symbols), fresh_seconds=0.5)
-        self._histories = {
-            symbol: SingleFlightCache(partial(self._read_history, database, symbol), fresh_seconds=1.0)
-            for symbol in symbols
-        }
+        self._watchers: dict[str, FileWatcher] = {}
+        self._streams = 0
+        self._database = with_timeouts(database)
+        self._health = SingleFlightCache(lambda: read_health(self._database, symbols()), fresh_seconds=0.5)
+        self._histories: dict[str, SingleFlightCache[list[tuple[str, float]]]] = {}
         self._page = jinja2.Environment(
             loader=jinja2.FileSystemLoader(FOLDER / "templates"),
             autoescape=True,
@@ -109,11 +115,11 @@ class Endpoints:
 
     async def page(self, request: Request) -> Response:
         """The page of `?symbol=`, by default of the first symbol with a file, with the current values."""
-        wanted = request.query_params.get("symbol") or first_with_file(self._folder, self._symbols)
+        wanted = request.query_params.get("symbol") or first_with_price(self._folder, self._symbols(), self._clock())
         symbol = self._require_symbol(wanted)
         health = await self._health_report(PAGE_TIMEOUT_SECONDS)
         view = read_view(self._folder, symbol, self._clock())
-        return HTMLResponse(self._page.render(view=view, symbols=self._symbols, health=health))
+        return HTMLResponse(self._page.render(view=view, symbols=self._symbols(), health=health))
 
     async def symbols(self, _: Request) -> Response:
         """Status and ages of each symbol."""
@@ -126,6 +132,7 @@ class Endpoints:
                     "current_price": None if view.payload is None else view.payload["current_price"],
                     "file_age_seconds": view.file_age_seconds,
                     "price_age_seconds": view.price_age_seconds,
+                    "notice": view.notice,
                 }
                 for view in self._views()
             ]
@@ -137,19 +144,27 @@ class Endpoints:
         content = read_bytes(self._folder, symbol)
         if content is None:
             raise HTTPException(404, f"there is no file for {symbol} yet: `strikecast up` writes it")
+        if len(content) > MAX_FILE_BYTES:
+            raise HTTPException(503, f"the file of {symbol} is not a probability file: it is too large")
         return Response(content, media_type="application/json")
 
     async def history(self, request: Request) -> Response:
         """Prices of a symbol in the current hour, at most one per second: [[time, USD], ...], oldest first."""
         symbol = self._require_symbol(request.path_params["symbol"])
         try:
-            return json_response(await self._histories[symbol].get(HEALTH_TIMEOUT_SECONDS))
+            history = self._histories.get(symbol)
+            if history is None:
+                read = partial(self._read_history, symbol)
+                history = self._histories[symbol] = SingleFlightCache(read, fresh_seconds=1.0)
+            return json_response(await history.get(HEALTH_TIMEOUT_SECONDS))
         except DatabaseError as error:
             raise HTTPException(503, str(error)) from error
 
     async def events(self, request: Request) -> Response:
         """Server-sent events: one at once, then one for each new file, with the server's time of sending."""
         symbol = self._require_symbol(request.path_params["symbol"])
+        if self._streams >= MAX_STREAMS:
+            raise HTTPException(503, f"{MAX_STREAMS} event streams are open, which is the limit")
         return EventSourceResponse(self._ladder_events(symbol), ping=KEEP_ALIVE_SECONDS, sep="\n")
 
     async def health(self, _: Request) -> Response:
@@ -166,13 +181,18 @@ class Endpoints:
         return Response(_read_report(self._audit.metrics), media_type=METRICS_TYPE)
 
     async def _ladder_events(self, symbol: str) -> AsyncIterator[ServerSentEvent]:
-        async with aclosing(self._watchers[symbol].contents()) as contents:
-            async for content in contents:
-                now = self._clock()
-                view = view_of(symbol, content, now)
-                data = {"at": iso(now), "symbol": symbol, "status": view.status, "reasons": view.reasons}
-                event = orjson.dumps({**data, "payload": view.payload}).decode()
-                yield ServerSentEvent(data=event, event="ladder", retry=RECONNECT_MILLISECONDS)
+        watcher = self._watchers.setdefault(symbol, FileWatcher(probabilities_path(self._folder, symbol)))
+        self._streams += 1
+        try:
+            async with aclosing(watcher.contents()) as contents:
+                async for content in contents:
+                    now = self._clock()
+                    view = view_of(symbol, content, now)
+                    data = {"at": iso(now), "symbol": symbol, "status": view.status, "reasons": view.reasons}
+                    event = orjson.dumps({**data, "payload": view.payload, "notice": view.notice}).decode()
+                    yield ServerSentEvent(data=event, event="ladder", retry=RECONNECT_MILLISECONDS)
+        finally:
+            self._streams -= 1
 
     async def _health_report(self, timeout_seconds: float) -> dict[str, Any]:
         database: DatabaseHealth | DatabaseError
@@ -184,21 +204,22 @@ class Endpoints:
 
     def _views(self) -> list[View]:
         now = self._clock()
-        return [read_view(self._folder, symbol, now) for symbol in self._symbols]
+        return [read_view(self._folder, symbol, now) for symbol in self._symbols()]
 
-    def _read_history(self, database: Database, symbol: str) -> list[tuple[str, float]]:
+    def _read_history(self, symbol: str) -> list[tuple[str, float]]:
         now = self._clock()
         start = now.replace(minute=0, second=0, microsecond=0)
-        return [(iso(at), price) for at, price in read_prices(database, symbol, start, now)]
+        return [(iso(at), price) for at, price in read_prices(self._database, symbol, start, now)]
 
     def _require_symbol(self, symbol: str) -> str:
         """Raise 404 unless the symbol is configured."""
-        if symbol not in self._symbols:
-            raise HTTPException(404, f"there is no such symbol; there are {', '.join(self._symbols)}")
+        symbols = self._symbols()
+        if symbol not in symbols:
+            raise HTTPException(404, f"there is no such symbol; there are {', '.join(symbols)}")
         return symbol
 
 
-def create_app(endpoints: Endpoints) -> Starlette:
+def create_app(endpoints: Endpoints, past: PastEndpoints) -> Starlette:
     """The ASGI application with these endpoints."""
     return Starlette(
         routes=[
@@ -209,6 +230,8 @@ def create_app(endpoints: Endpoints) -> Starlette:
             Route("/api/symbols", endpoints.symbols),
             Route("/api/{symbol}", endpoints.ladder),
             Route("/api/{symbol}/history", endpoints.history),
+            Route("/api/{symbol}/past", past.ladder),
+            Route("/api/{symbol}/answers.csv", past.answers),
             Route("/events/{symbol}", endpoints.events),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],

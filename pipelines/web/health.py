@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from pipelines.domain.models.freshness import SessionState, Status, judge
+from pipelines.domain.models.ladder import iso
 from pipelines.errors import DatabaseError
-from pipelines.live.probability_reader import Status, View, age_text, iso
+from pipelines.live.probability_reader import View
 from pipelines.storage.live.health_queries import DatabaseHealth
-
-HEARTBEAT_LIMIT_SECONDS = 10.0
 
 
 def health_report(views: Sequence[View], database: DatabaseHealth | DatabaseError, now: datetime) -> dict[str, Any]:
@@ -21,14 +21,17 @@ def health_report(views: Sequence[View], database: DatabaseHealth | DatabaseErro
     if isinstance(database, DatabaseError):
         database_check: dict[str, Any] = {"ok": False, "error": str(database)}
         session_check: dict[str, Any] = {"ok": False, "reasons": ["not known"]}
-        symbol_checks = {view.symbol: _symbol_check(view, None, True) for view in views}
+        symbol_checks = {view.symbol: _symbol_check(view, None, None, required=True) for view in views}
         problems.append(f"database: {database}")
     else:
         database_check = {"ok": True, "error": None}
-        session_check = _session_check(database)
+        session_check = _session_check(database.session)
         generations = database.generations
         symbol_checks = {
-            view.symbol: _symbol_check(view, generations.get(view.symbol), view.symbol in generations) for view in views
+            view.symbol: _symbol_check(
+                view, database.session, generations.get(view.symbol), required=view.symbol in generations
+            )
+            for view in views
         }
         problems += [f"session: {reason}" for reason in session_check["reasons"]]
         if not generations:
@@ -40,37 +43,36 @@ def health_report(views: Sequence[View], database: DatabaseHealth | DatabaseErro
         "healthy": not problems,
         "at": iso(now),
         "problems": problems,
+        "notices": [f"{view.symbol}: {view.notice}" for view in views if view.notice is not None],
         "checks": {"database": database_check, "session": session_check, "symbols": symbol_checks},
     }
 
 
-def _session_check(database: DatabaseHealth) -> dict[str, Any]:
-    session = database.session
-    if session is None:
-        return {"ok": False, "reasons": ["no live session has run yet"], "lock_held": database.lock_is_held}
-    age = round(session.heartbeat_age_seconds, 3)
-    reasons = [] if database.lock_is_held else ["no live session is running"]
-    if age > HEARTBEAT_LIMIT_SECONDS:
-        reasons.append(f"the last heartbeat of session {session.session_id} is {age_text(age)} old")
-    return {
-        "ok": not reasons,
-        "reasons": reasons,
-        "lock_held": database.lock_is_held,
+def _session_check(session: SessionState) -> dict[str, Any]:
+    reasons = [] if session.problem is None else [session.problem[1]]
+    check = {"ok": not reasons, "reasons": reasons, "lock_held": session.lock_is_held}
+    if session.session_id is None:
+        return check
+    return check | {
         "session_id": session.session_id,
         "status": session.status,
-        "heartbeat_age_seconds": age,
+        "heartbeat_age_seconds": _rounded(session.heartbeat_age_seconds),
         "cycles": session.cycles,
     }
 
 
-def _symbol_check(view: View, generation: int | None, required: bool) -> dict[str, Any]:
-    is_ok = view.status is Status.OK
+def _symbol_check(
+    view: View, session: SessionState | None, generation: int | None, *, required: bool
+) -> dict[str, Any]:
+    freshness = judge(view.file, session)
+    is_ok = freshness.status is Status.OK or (freshness.status is Status.REPLAY and not freshness.reasons)
     return {
         "ok": is_ok or not required,
         "required": required,
         "generation": generation,
-        "status": str(view.status),
-        "reasons": list(view.reasons) or ([] if is_ok else [f"status {view.status}"]),
+        "status": str(freshness.status),
+        "notice": view.notice,
+        "reasons": list(freshness.reasons) or ([] if is_ok else [f"status {freshness.status}"]),
         "file_age_seconds": _rounded(view.file_age_seconds),
         "price_age_seconds": _rounded(view.price_age_seconds),
     }

@@ -3,6 +3,7 @@
 import os
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6, create_server, socket
 
@@ -13,8 +14,11 @@ from pipelines.deployment import configured_database, running_server
 from pipelines.errors import SettingsError, StrikecastError
 from pipelines.log import Log
 from pipelines.monitoring.audit.reports import report_paths
-from pipelines.settings import Settings
+from pipelines.settings import CurrentSettings, Settings
+from pipelines.web.access import AccessGuard
 from pipelines.web.app import Endpoints, create_app
+from pipelines.web.connections import MAX_HEADER_BYTES, LimitedProtocol
+from pipelines.web.past import PastEndpoints
 
 #: Time for requests in progress at the end.
 GRACE_SECONDS = 1
@@ -34,15 +38,24 @@ def serve(settings: Settings, host: str, port: int, log: Log) -> None:
                 stack.enter_context(running_server(settings, log))
             except StrikecastError as error:
                 log(f"serving the files only: {error}")
-        database = configured_database(settings)
+        database, current = configured_database(settings), CurrentSettings(settings, log)
+        clock = partial(datetime.now, UTC)
         endpoints = Endpoints(
-            list(settings.symbols), settings.output_dir, report_paths(settings), database, lambda: datetime.now(UTC)
+            lambda: list(current().symbols),
+            settings.output_dir,
+            report_paths(settings),
+            database,
+            clock,
         )
+        past = PastEndpoints(current, database, clock)
         log(f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}")
         if not _is_loopback(host):
             log(f"{host} can be reached from other machines: the page has no login")
         config = uvicorn.Config(
-            create_app(endpoints),
+            AccessGuard(create_app(endpoints, past), {host, *settings.allowed_hosts}),
+            http=LimitedProtocol,
+            ws="none",
+            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             access_log=False,
             log_level="warning",
             lifespan="off",

@@ -8,7 +8,9 @@ from concurrent import futures
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from pipelines.atomic_files import file_signature
 from pipelines.errors import ServerUnavailableError
+from pipelines.live.probability_reader import read_limited
 
 Result = TypeVar("Result")
 POLL_SECONDS = 0.1
@@ -73,22 +75,9 @@ class FileWatcher:
         """
         seen: object = "nothing yet"
         while not self._closed:
-            signature = self._signature()
+            signature = file_signature(self._path)
             if signature == seen:
                 await asyncio.sleep(POLL_SECONDS)
             else:
                 seen = signature
-                yield self._read()
-
-    def _read(self) -> bytes | None:
-        try:
-            return self._path.read_bytes()
-        except OSError:
-            return None
-
-    def _signature(self) -> tuple[int, int, int] | None:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
+                yield read_limited(self._path)

@@ -16,7 +16,8 @@ from run_folder import run_folder
 from server_folders import server_folder
 from system import System
 
-from pipelines.deployment import dagster_environment, prepared_instance
+from pipelines.deployment import dagster_environment
+from pipelines.service.instance import prepared_instance
 from pipelines.settings import load_settings
 
 

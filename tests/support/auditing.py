@@ -75,7 +75,7 @@ def measurements() -> tuple[Measurement, ...]:
         single("table_dead_rows", Unit.COUNT, 12, table="analytics.lookup"),
         single("host_disk", Unit.BYTES, 7e10, of="home", state="free"),
         single("file_size", Unit.BYTES, 7_700, symbol="BTC"),
-        single("file_age", Unit.SECONDS, 0.4, symbol="ETH"),
+        single("answer_age", Unit.SECONDS, 0.4, symbol="ETH"),
         single("database_size", Unit.BYTES, 1.5e9),
         single("without_backup", Unit.SECONDS, 2_400.0),
     )

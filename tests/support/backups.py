@@ -13,8 +13,11 @@ from psycopg import sql
 from waiting import wait_until
 
 from pipelines.maintenance.client_programs import client_environment, find_client_programs
+from pipelines.maintenance.restore import Trust
 from pipelines.storage.postgres.connection import Database
 
+#: For tests of something else than the origin of a backup.
+UNSIGNED = Trust(None, unsigned=True)
 #: A backup runs at low priority, so it takes many times as long on a busy host.
 TIMEOUT_SECONDS = 900.0
 SCRIPT = Path(__file__).parents[2] / "pipelines" / "maintenance" / "pg_backup.sh"

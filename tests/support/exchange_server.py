@@ -17,7 +17,7 @@ from aiohttp import web
 from exchange_apis import application
 from waiting import TIMEOUT_SECONDS
 
-from pipelines.settings import ExchangeSettings, Transport
+from pipelines.configuration.sections import ExchangeSettings, Transport
 
 Fault = Callable[[web.Request], Any]
 

@@ -85,6 +85,7 @@ PROGRAMS = {
         Program("Chromium", ("chromium-headless-shell", "libatomic1"), chromium),
         Program("gpg", ("gnupg",), lambda: find("gpg")),
         Program("PostgreSQL with contrib", ("postgresql",), postgresql_with_contrib),
+        Program("systemd-analyze", ("systemd",), lambda: find("systemd-analyze")),
         Program("a mount", (), mounting_is_allowed),
     )
 }

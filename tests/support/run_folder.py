@@ -23,6 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Create the folder; processes of pytest-xdist inherit the variable that names it."""
     if not hasattr(config, "workerinput"):
         os.environ[VARIABLE] = tempfile.mkdtemp(prefix="strikecast-tests-")
+        run_folder().chmod(0o711)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+
+from pipelines.storage.postgres.embedded import temporary_server_folder
 
 
 @contextmanager
@@ -12,5 +13,5 @@ def server_folder() -> Iterator[Path]:
 
     As root, the server runs as another user, which needs access at any time.
     """
-    with TemporaryDirectory(prefix="strikecast-test-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    with temporary_server_folder("strikecast-test-") as folder:
+        yield folder

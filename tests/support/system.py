@@ -9,8 +9,11 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
+from waiting import TIMEOUT_SECONDS, wait_until
 
 from pipelines.cli import console
 from pipelines.cli import main as cli
@@ -63,6 +66,25 @@ class System:
                 code = ended.code
         assert isinstance(code, int)
         return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def running_up(system: System, log: Path, **variables: str) -> Iterator[dict[str, Any]]:
+    """`strikecast up` on free ports, which ends in order; yields the content of its `up.json`."""
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.cli", "up", "--port", "0"],
+            env={**system.variables, **variables},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_until(lambda: "Dagster UI: http://" in log.read_text() or process.poll() is not None, "the UI")
+        assert process.poll() is None, log.read_text()
+        yield orjson.loads((system.home / "up.json").read_bytes())
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(TIMEOUT_SECONDS) == 0
 
 
 @contextmanager

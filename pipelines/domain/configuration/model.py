@@ -46,22 +46,32 @@ class ModelConfig:
     that lists all invalid values.
     """
 
+    #: `sound` is correct; `source` reproduces the original's numbers, for parity reports.
     profile: Profile = Profile.SOUND
+    #: Lags of the momentum, rising; 1 or more each.
     momentum_lags_minutes: tuple[int, ...] = (1, 2, 3, 4, 15, 30)
+    #: Weights of the lags, whose sum is 1.
     momentum_weights: tuple[float, ...] = (0.30, 0.25, 0.20, 0.15, 0.05, 0.05)
+    #: Number of the highest momentum bucket, 1 to 99; the lowest has the negative number.
     bucket_limit: int = 30
+    #: Longest time to the close, 1 to 60.
     horizon_minutes: int = 60
+    #: Distance between the moves of a fingerprint, 1 or more.
     move_step_bps: int = 5
+    #: Largest move of a fingerprint, a multiple of `move_step_bps`.
     move_max_bps: int = 200
-    #: Yearly steps as in the original, but counted back from the newest bar.
+    #: Weights of bars by their age against the newest bar, rising in `max_age_days`; yearly steps as in the original.
     age_weights: tuple[AgeWeight, ...] = (
         AgeWeight(365.25, 5),
         AgeWeight(730.5, 4),
         AgeWeight(1095.75, 3),
         AgeWeight(1461.0, 2),
     )
+    #: Weight of older bars, 1 or more.
     oldest_weight: int = 1
+    #: Distance between the times to the close of a lookup; divides 60.
     lookup_ttc_step_seconds: int = 5
+    #: Distance between the moves of a lookup; divides `move_step_bps`.
     lookup_move_step_bps: int = 1
     name: str = field(default=MODEL_NAME, init=False)
 

@@ -111,19 +111,20 @@ class Fold:
 def walk_forward(
     history: MarketHistory, models: Sequence[Candidate], plan: Plan, log: Callable[[str], None] = lambda _: None
 ) -> list[Fold]:
-    """Score every candidate on every fold. Raises ValueError when a fold's start has too little history."""
+    """Score every candidate on every fold. Raises ValueError when a fold's start has too little history.
+
+    The volatility bands are tenths of the whole range by one fit at its start, so that they do not depend on the folds.
+    """
     folds = []
+    band_of_row = _volatility_bands(history, plan)
     for start, stop in plan.folds():
         fold = Fold(start, stop, {candidate.label: Tally(plan.grid()) for candidate in models})
         rows_by_day = _base_rows(history, start, stop, plan.every_minutes)
-        fit_at = start if plan.train_to is None else plan.train_to
-        bands = _volatility_bands(history, fit_at, np.concatenate([rows for _, rows in rows_by_day]))
-        bands_by_day = np.split(bands, np.cumsum([len(rows) for _, rows in rows_by_day])[:-1])
         for candidate in models:
-            days = [instant if plan.train_to is None else fit_at for instant, _ in rows_by_day]
+            days = [instant if plan.train_to is None else plan.train_to for instant, _ in rows_by_day]
             fits = model_named(candidate.model).fit_each(history, days, candidate.config)
-            for fitted, (_, rows), day_bands in zip(fits, rows_by_day, bands_by_day, strict=True):
-                _score_day(fold.tallies[candidate.label], fitted, history, rows, day_bands, plan)
+            for fitted, (_, rows) in zip(fits, rows_by_day, strict=True):
+                _score_day(fold.tallies[candidate.label], fitted, history, rows, band_of_row[rows], plan)
             log(f"{candidate.label} scored")
         history.cache.clear()
         folds.append(fold)
@@ -146,11 +147,14 @@ def _base_rows(history: MarketHistory, start: int, stop: int, every: int) -> lis
     return days
 
 
-def _volatility_bands(history: MarketHistory, start: int, rows: Ints) -> Ints:
-    """Decile of each row by 60-minute volatility forecast, 0 is the calmest."""
-    parameters, track = shared_parameters(history, start)
+def _volatility_bands(history: MarketHistory, plan: Plan) -> Ints:
+    """Decile of each base row by 60-minute volatility forecast, 0 is the calmest; -1 for other rows."""
+    rows = np.concatenate([rows for _, rows in _base_rows(history, plan.start, plan.stop, plan.every_minutes)])
+    parameters, track = shared_parameters(history, plan.start if plan.train_to is None else plan.train_to)
     sigma = sigma_of_rows(parameters.volatility, track, rows, BAND_SIGMA_MINUTES)
-    return np.searchsorted(np.quantile(sigma, np.arange(1, VOLATILITY_BANDS) / VOLATILITY_BANDS), sigma)
+    bands = np.full(len(history), -1)
+    bands[rows] = np.searchsorted(np.quantile(sigma, np.arange(1, VOLATILITY_BANDS) / VOLATILITY_BANDS), sigma)
+    return bands
 
 
 def outcomes(

@@ -11,8 +11,9 @@ from pipelines.domain.maintenance.policies import Policy
 class ArchivePolicy(Policy):
     """Bars of months that ended more than `after_months` ago are archived; builds use what is in the database."""
 
+    #: Age of a month of bars from which it is moved to files.
     after_months: int = 72
-    #: Of all symbols in one run.
+    #: Maximum number of months moved per run, of all symbols.
     most_months: int = 24
 
 

@@ -4,11 +4,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
+
+from pipelines.domain.maintenance.policies import require_dates
 
 MANIFEST_FORMAT = 1
 #: Name of a backup by `pg_backup.sh`: series, time (UTC), and a number where the name is taken.
 _NAME = re.compile(r"(?P<series>.+)-(?P<at>\d{8}T\d{6}Z)(-(?P<number>\d+))?")
+ENCRYPTIONS = ("age", "gpg")
+_FILE_NAME = re.compile(r"[a-z]+(\.[a-z]+)+")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_VERSION = re.compile(r"[0-9]{1,3}\b.{0,99}")
+_CHECKSUM = re.compile(r"-?[0-9]{1,60}")
 _START_WAL = re.compile(r"^START WAL LOCATION: \S+ \(file ([0-9A-F]{24})\)$", re.MULTILINE)
 
 
@@ -32,7 +39,10 @@ class TableFacts:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Content of a backup's manifest; `snapshot_at` (aware UTC) is the time of the dumped snapshot."""
+    """Content of a backup's manifest; `snapshot_at` (aware UTC) is the time of the dumped snapshot.
+
+    `dagster_tables`: those of Dagster's database; None if the backup does not contain it.
+    """
 
     database: str
     snapshot_at: datetime
@@ -44,6 +54,7 @@ class Manifest:
     seconds: int
     files: tuple[FileFacts, ...]
     tables: tuple[TableFacts, ...]
+    dagster_tables: tuple[TableFacts, ...] | None = None
 
     @property
     def bytes(self) -> int:
@@ -56,26 +67,80 @@ class Manifest:
         return sum(one.rows for one in self.tables)
 
 
-def parse_manifest(raw: Mapping[str, Any]) -> Manifest:
+def parse_manifest(raw: object) -> Manifest:
     """Parse a manifest of `pg_backup.sh`. Raises ValueError with the reason for an invalid one."""
-    try:
-        if raw["format"] != MANIFEST_FORMAT:
-            raise ValueError(f"it has format {raw['format']}; this version supports {MANIFEST_FORMAT}")
-        facts = raw["facts"]
-        return Manifest(
-            database=str(facts["database"]),
-            snapshot_at=datetime.fromisoformat(facts["snapshot_at"]).astimezone(UTC),
-            server_version=str(facts["server_version"]),
-            server_size_bytes=int(facts["server_size_bytes"]),
-            client_version=str(raw["client_version"]),
-            compression=str(raw["compression"]),
-            encryption=raw.get("encryption") or None,
-            seconds=int(raw["seconds"]),
-            files=tuple(FileFacts(one["name"], int(one["bytes"]), one["sha256"]) for one in raw["files"]),
-            tables=tuple(TableFacts(one["table"], int(one["rows"]), one["checksum"]) for one in raw["tables"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+    manifest = _Fields(raw, "the manifest")
+    if manifest.count("format") != MANIFEST_FORMAT:
+        raise ValueError(f"it has format {manifest.count('format')}; this version supports {MANIFEST_FORMAT}")
+    facts, dagster = manifest.fields("facts"), manifest.raw.get("dagster")
+    encryption = manifest.text("encryption") if manifest.raw.get("encryption") else None
+    if encryption not in {None, *ENCRYPTIONS}:
+        raise ValueError(f"its encryption is {_shown(encryption)}, neither of {' and '.join(ENCRYPTIONS)}")
+    files = tuple(
+        FileFacts(one.text("name", _FILE_NAME), one.count("bytes"), one.text("sha256", _SHA256))
+        for one in manifest.several("files")
+    )
+    return Manifest(
+        database=facts.text("database"),
+        snapshot_at=facts.time("snapshot_at"),
+        server_version=facts.text("server_version", _VERSION),
+        server_size_bytes=facts.count("server_size_bytes"),
+        client_version=manifest.text("client_version", _VERSION),
+        compression=manifest.text("compression"),
+        encryption=encryption,
+        seconds=manifest.count("seconds"),
+        files=files,
+        tables=_parse_tables(manifest),
+        dagster_tables=_parse_tables(manifest.fields("dagster")) if dagster else None,
+    )
+
+
+class _Fields:
+    """Fields of an object from a JSON file that may be forged; each read raises ValueError for a wrong one."""
+
+    def __init__(self, raw: object, name: str) -> None:
+        if not isinstance(raw, dict):
+            raise ValueError(f"{name} is no object")
+        self.raw: Mapping[str, Any] = raw
+
+    def text(self, name: str, pattern: re.Pattern[str] | None = None) -> str:
+        found = self.raw.get(name)
+        if not isinstance(found, str) or not found.isprintable() or (pattern and not pattern.fullmatch(found)):
+            raise ValueError(f"its {name} is {_shown(found)}")
+        return found
+
+    def count(self, name: str) -> int:
+        found = self.raw.get(name)
+        if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+            raise ValueError(f"its {name} is {_shown(found)}, not a whole number of 0 or more")
+        return found
+
+    def time(self, name: str) -> datetime:
+        text = self.text(name)
+        try:
+            return datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"its {name} is {_shown(text)}, not a time") from error
+
+    def fields(self, name: str) -> "_Fields":
+        return _Fields(self.raw.get(name), f"its {name}")
+
+    def several(self, name: str) -> list["_Fields"]:
+        found = self.raw.get(name)
+        if not isinstance(found, list):
+            raise ValueError(f"its {name} is {_shown(found)}, not a list")
+        return [_Fields(one, f"one of its {name}") for one in found]
+
+
+def _shown(value: object) -> str:
+    return "missing" if value is None else f"{str(value)[:60]!r}"
+
+
+def _parse_tables(of: _Fields) -> tuple[TableFacts, ...]:
+    return tuple(
+        TableFacts(one.text("table"), one.count("rows"), one.text("checksum", _CHECKSUM))
+        for one in of.several("tables")
+    )
 
 
 def differences(expected: Sequence[TableFacts], found: Sequence[TableFacts]) -> tuple[str, ...]:
@@ -125,17 +190,29 @@ class RotationPolicy:
     Raises ValueError for negative numbers and for a minimum of less than 1.
     """
 
+    LEAST: ClassVar[Mapping[str, int]] = {
+        "keep_days": 0,
+        "keep_daily": 0,
+        "keep_weekly": 0,
+        "keep_monthly": 0,
+        "minimum": 1,
+    }
+    #: All backups of this period are kept, and then the newest of each day, week and month.
     keep_days: int = 14
+    #: Days of which the newest backup is kept.
     keep_daily: int = 7
+    #: Weeks of which the newest backup is kept.
     keep_weekly: int = 5
+    #: Months of which the newest backup is kept.
     keep_monthly: int = 12
+    #: Newest undamaged backups that are kept regardless of their age.
     minimum: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("keep_days", "keep_daily", "keep_weekly", "keep_monthly", "minimum"):
-            least = 1 if name == "minimum" else 0
+        for name, least in self.LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
+        require_dates(self)
 
 
 @dataclass(frozen=True)
@@ -188,10 +265,11 @@ def _reasons_to_keep(newest_first: Sequence[KeptBackup], policy: RotationPolicy,
 
 @dataclass(frozen=True)
 class BaseBackup:
-    """A base backup of a whole server, and the first WAL file that it needs. Names sort by time."""
+    """A base backup of a whole server, the first WAL file that it needs, and its time (aware UTC)."""
 
     name: str
     start_wal: str
+    taken_at: datetime
 
 
 @dataclass(frozen=True)

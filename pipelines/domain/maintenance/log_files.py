@@ -13,14 +13,13 @@ ROTATED = re.compile(r"^(?P<family>.+)-\d{8}T\d{6}Z(-\d+)?\.(log|jsonl)(\.gz)?$"
 
 @dataclass(frozen=True)
 class LogPolicy(Policy):
-    """Maximum age of compressed logs, and their maximum total size in MiB.
+    """Maximum age and total size of compressed logs, and when to compress a rotated file."""
 
-    `settle_minutes`: time after the last write from which on a rotated file may be compressed; until then a process
-    may still have it open.
-    """
-
+    #: Maximum age of compressed logs.
     keep_days: int = 30
+    #: Maximum total size of compressed logs.
     most_megabytes: int = 500
+    #: A rotated file is compressed this long after its last write: until then a process may still have it open.
     settle_minutes: int = 10
 
 

@@ -17,17 +17,25 @@ BUILD_TIME = timedelta(days=1)
 class RetentionPolicy(Policy):
     """Maximum age of each kind of rows; `generations` and `runs_per_job` are the minimum kept, whatever the age."""
 
+    #: Live sessions with all their snapshots, counted from the last one.
     session_days: int = 30
-    #: A running session without a heartbeat for this long has crashed.
+    #: A session recorded as running without a snapshot for this long counts as crashed.
     silent_hours: int = 6
+    #: Prices of the live session.
     price_log_days: int = 30
+    #: Probabilities that the live session has written.
     answer_days: int = 90
-    #: Per symbol and model, including the published one.
+    #: Generations kept per symbol and model; the published one and the one before it are always kept.
     generations: int = 3
+    #: Rejected rows.
     quarantine_days: int = 90
+    #: Hourly audits; audits with a name are always kept.
     quick_audit_days: int = 30
+    #: Nightly audits; audits with a name are always kept.
     full_audit_days: int = 400
+    #: Dagster's runs with their events and logs.
     run_days: int = 6
+    #: Newest runs of each job, kept regardless of age, as is a run with an asset's newest materialization or check.
     runs_per_job: int = 5
     #: Maximum number of partitions dropped per table and run.
     most_partitions: int = 10

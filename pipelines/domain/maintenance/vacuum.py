@@ -16,17 +16,21 @@ URGENT = 2.0
 class VacuumPolicy(Policy):
     """When to vacuum a table: shares of its rows, ages in transactions, sizes in bytes."""
 
-    #: Minimum number of dead rows.
+    #: A table with fewer dead rows is not vacuumed for their sake.
     least_dead_rows: int = 1_000
+    #: Dead rows as a share of a table's rows from which it is vacuumed.
     dead_share: float = 0.02
-    #: Urgent steps do not wait for the weekly run.
+    #: Dead rows as a share of a table's rows from which it is vacuumed on weekdays too.
     urgent_dead_share: float = 0.2
+    #: Age in transactions from which a table is frozen.
     freeze_age: int = 100 * MILLION
+    #: Age in transactions from which a table is frozen on weekdays too.
     urgent_age: int = 180 * MILLION
     #: Maximum time between vacuums of a table that changes.
     days: int = 7
-    #: Minimum estimated bloat and size of an index to rebuild on request.
+    #: Estimated bloat as a share of an index from which `strikecast vacuum --reindex` rebuilds it.
     index_bloat_share: float = 0.4
+    #: Smaller indexes are not rebuilt.
     least_index_bytes: int = 4 * 2**20
 
 

@@ -86,7 +86,7 @@ class Rule(ABC):
         """Volatility over the whole history by this rule's parameters; computed once."""
         parameters = self.volatility
         assert parameters is not None
-        key = ("track", parameters.season.tobytes(), parameters.variance_floor)
+        key = ("track", parameters.season.by_minute.tobytes(), parameters.variance_floor)
         return history.cached(key, lambda: track_volatility(history.log_close, history.first_minute, parameters))
 
     def states(self, history: MarketHistory, rows: Ints) -> MarketStates:

@@ -1,6 +1,6 @@
 """Strike ladders: the strikes around a price, their probabilities from a published model, and the live JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -11,18 +11,21 @@ import numpy as np
 
 from pipelines.domain.models import probability
 from pipelines.domain.models.base import MarketStates, Rule
+from pipelines.domain.models.distribution import Distribution, prices_around
 from pipelines.domain.models.fingerprint import FingerprintSet
+from pipelines.domain.models.freshness import written_status
 from pipelines.domain.models.lookup import LookupAxes, LookupRow
 from pipelines.domain.models.probability import Reading
 from pipelines.domain.models.uncertainty import MIN_INDEPENDENT_OUTCOMES, wilson_interval_pct
 from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats
 from pipelines.domain.prices.momentum import BPS_PER_UNIT, NO_BUCKET, PERCENT_PER_UNIT
-from pipelines.domain.prices.ticks import Tick
+from pipelines.domain.prices.ticks import REPLAY, Tick
 
 STRIKES_PER_SIDE = 10
+#: Strikes chosen by probability are multiples of this share of the distance between the others.
+STRIKE_STEP_SHARE = 0.001
 #: Strikes are decimal prices; further decimals are rounding errors of the multiplication.
 STRIKE_DECIMALS = 8
-STALE_AFTER_MS = 2_000
 
 
 def base_strike_usd(price_usd: float, tier_usd: float) -> float:
@@ -45,11 +48,16 @@ def next_market_close(now: datetime) -> datetime:
 
 @dataclass(frozen=True)
 class LadderAnswers:
-    """Probabilities for the strikes of a ladder. `reading.beyond`: percent, NaN without data."""
+    """Probabilities for the strikes of a ladder. `reading.beyond`: percent, NaN without data.
+
+    `quantiles`, `curve`: of the closing price, as in the live JSON; empty where nothing is known.
+    """
 
     price_usd: float
     strikes_usd: Floats
     reading: Reading
+    quantiles: Sequence[Mapping[str, Any]] = ()
+    curve: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     def unknown(cls, price_usd: float, strikes_usd: Floats) -> "LadderAnswers":
@@ -66,6 +74,13 @@ class LadderAnswers:
     def thin(self) -> bool:
         """Whether an answer is based on fewer than MIN_INDEPENDENT_OUTCOMES independent outcomes."""
         return bool((self.reading.independent < MIN_INDEPENDENT_OUTCOMES).any())
+
+    def base_strike_usd(self, tier_usd: float) -> float:
+        """The strike nearest to the price: of two, the one that `base_strike_usd` prefers for this distance."""
+        evenly, distances = base_strike_usd(self.price_usd, tier_usd), np.abs(self.strikes_usd - self.price_usd)
+        if not len(distances) or np.isclose(abs(evenly - self.price_usd), distances.min()):
+            return evenly
+        return float(self.strikes_usd[distances.argmin()])
 
     def rows(self) -> list[dict[str, Any]]:
         """The answers in the contract's shape: `prob_beyond` and the others in percent, None where unknown."""
@@ -116,7 +131,8 @@ class LadderQuery:
     """A ladder of strikes at one market state, to be answered by a published model.
 
     The caller reads the rows that `bucket` names and passes them to `answer_from_lookup`, or the baseline to
-    `answer_from_baseline` where `bucket` is None. `states` holds one state.
+    `answer_from_baseline` where `bucket` is None. `states` holds one state. `strike_step_usd`: strikes are chosen by
+    probability, as multiples of it; `strikes_usd` then apply only where nothing is known.
     """
 
     rule: Rule
@@ -125,6 +141,7 @@ class LadderQuery:
     price_usd: float
     strikes_usd: Floats
     ttc_seconds: float
+    strike_step_usd: float | None = None
 
     @cached_property
     def bucket(self) -> int | None:
@@ -138,20 +155,36 @@ class LadderQuery:
         sigma = self.rule.sigma(self.states, self.ttc_seconds / SECONDS_PER_MINUTE)
         return None if sigma is None else float(sigma[0]) * PERCENT_PER_UNIT
 
-    @cached_property
-    def _moves_bps(self) -> Floats:
-        return (self.strikes_usd - self.price_usd) / self.price_usd * BPS_PER_UNIT
-
     def answer_from_lookup(self, rows: Mapping[int, LookupRow]) -> LadderAnswers:
         """Probabilities from the rows of `bucket`; `rows`: by TTC, holding `axes.nodes_around(ttc_seconds)`."""
-        positions = self.rule.positions(self.states, self.ttc_seconds / SECONDS_PER_MINUTE, self._moves_bps)[0]
-        reading = probability.from_lookup(rows, self.axes, self.ttc_seconds, positions, self._moves_bps > 0)
-        return LadderAnswers(self.price_usd, self.strikes_usd, reading)
+        ttc_minutes = self.ttc_seconds / SECONDS_PER_MINUTE
+
+        def read(strikes_usd: Floats) -> Reading:
+            moves_bps = self._moves_bps(strikes_usd)
+            positions = self.rule.positions(self.states, ttc_minutes, moves_bps)[0]
+            return probability.from_lookup(rows, self.axes, self.ttc_seconds, positions, moves_bps > 0)
+
+        return self._answer(read)
 
     def answer_from_baseline(self, baseline: FingerprintSet) -> LadderAnswers:
         """Probabilities from the baseline fingerprint; `baseline` comes first in its set."""
-        reading = probability.from_baseline(baseline, self.ttc_seconds, self._moves_bps, self.axes.profile)
-        return LadderAnswers(self.price_usd, self.strikes_usd, reading)
+        profile = self.axes.profile
+        return self._answer(
+            lambda strikes: probability.from_baseline(baseline, self.ttc_seconds, self._moves_bps(strikes), profile)
+        )
+
+    def _answer(self, read: Callable[[Floats], Reading]) -> LadderAnswers:
+        """Answers from a model that `read` reads at strikes, once for the ladder and the distribution: it is live."""
+        around, strikes = prices_around(self.price_usd), self.strikes_usd
+        both = read(np.concatenate([around, strikes]))
+        distribution = Distribution.of(self.price_usd, both.part(slice(len(around))))
+        reading = both.part(slice(len(around), None))
+        if self.strike_step_usd is not None and len(chosen := distribution.strikes_usd(self.strike_step_usd)):
+            strikes, reading = chosen, read(chosen)
+        return LadderAnswers(self.price_usd, strikes, reading, distribution.quantile_rows(), distribution.curve_rows())
+
+    def _moves_bps(self, strikes_usd: Floats) -> Floats:
+        return (strikes_usd - self.price_usd) / self.price_usd * BPS_PER_UNIT
 
 
 def tidy(value: float) -> float | int:
@@ -161,7 +194,10 @@ def tidy(value: float) -> float | int:
 
 @dataclass(frozen=True)
 class LiveState:
-    """Inputs of a live answer at `now` (aware UTC)."""
+    """Inputs of a live answer at `now` (aware UTC).
+
+    `source`: of the prices; `replayed_at` (aware UTC): when a replayed price was a real one, None for real prices.
+    """
 
     now: datetime
     tick: Tick
@@ -173,6 +209,8 @@ class LiveState:
     sigma_pct: float | None = None
     group: int | None = None
     session: int | None = None
+    source: str | None = None
+    replayed_at: datetime | None = None
 
 
 def live_payload(
@@ -180,26 +218,25 @@ def live_payload(
 ) -> dict[str, Any]:
     """The live probability JSON (contract of the original first, newer fields after it). Never contains NaN.
 
-    `status`: "stale" when the price is older than 2 s or no further refresh follows (`last`), else "degraded" when
-    there are `problems`, else "ok".
+    `status`: see `freshness`; "stale" when no further refresh follows (`last`).
     """
     age_ms = max(0, int(np.ceil((state.now - state.tick.at).total_seconds() * 1000)))
     known = not np.isnan(answers.reading.beyond).all()
     degraded = [*problems, *([] if known else ["no evidence for this bucket"])]
     close = next_market_close(state.now)
     return {
-        "timestamp": state.now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "timestamp": iso(state.now),
         "current_price": state.tick.price_usd,
-        "base_strike": tidy(base_strike_usd(state.tick.price_usd, tier_usd)),
+        "base_strike": tidy(answers.base_strike_usd(tier_usd)),
         "ttc_seconds": ttc_seconds(state.now),
         "momentum_score": None if state.momentum_score_pct is None else round(state.momentum_score_pct, 4),
         "strikes": [tidy(strike) for strike in answers.strikes_usd.tolist()],
         "probabilities": answers.rows(),
         "fingerprint_table": state.fingerprint_table,
-        "status": "stale" if last or age_ms > STALE_AFTER_MS else "degraded" if degraded else "ok",
+        "status": str(written_status(age_ms / 1000, degraded, last=last, replayed=state.source == REPLAY)),
         "reasons": degraded,
         "price_age_ms": age_ms,
-        "price_timestamp": state.tick.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "price_timestamp": iso(state.tick.at),
         "momentum_bucket": state.momentum_bucket,
         "clamped": int(answers.reading.clamped.sum()),
         "n_eff": answers.n_eff,
@@ -211,7 +248,31 @@ def live_payload(
         "thin_evidence": answers.thin,
         "intervals": answers.intervals(),
         "session": state.session,
+        "source": state.source,
+        "replayed_timestamp": None if state.replayed_at is None else iso(state.replayed_at),
+        "quantiles": answers.quantiles,
+        "curve": answers.curve,
     }
+
+
+def payload_without_answers(
+    now: datetime, last_tick: Tick | None, tier_usd: float, reasons: Sequence[str], *, session: int | None, source: str
+) -> dict[str, Any]:
+    """The JSON of a symbol without a current price, at `now` (aware UTC): stale, without probabilities.
+
+    `last_tick`: the last known price, None if there never was one; then all that depends on a price is null or empty.
+    """
+    tick = last_tick or Tick(now, tier_usd)
+    strikes = ladder_strikes_usd(tick.price_usd, tier_usd)[: None if last_tick else 0]
+    state = LiveState(now, tick, None, None, None, None, session=session, source=source)
+    payload = live_payload(state, tier_usd, LadderAnswers.unknown(tick.price_usd, strikes), (), last=True)
+    price_fields = ("current_price", "base_strike", "price_age_ms", "price_timestamp")
+    return payload | {"reasons": list(reasons)} | ({} if last_tick else dict.fromkeys(price_fields))
+
+
+def iso(instant: datetime) -> str:
+    """An instant (UTC) as the files write it, with milliseconds and Z."""
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def ttc_seconds(now: datetime) -> int:

@@ -42,6 +42,10 @@ class Reading:
     n_eff: float
     independent: Floats
 
+    def part(self, strikes: slice) -> "Reading":
+        """The reading of some of the strikes."""
+        return Reading(self.beyond[strikes], self.clamped[strikes], self.n_eff, self.independent[strikes])
+
 
 def from_lookup(
     rows: Mapping[int, LookupRow], axes: LookupAxes, ttc_seconds: float, positions: Floats, upward: Bools

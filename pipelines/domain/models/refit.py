@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pipelines.domain.models.standardised_fingerprint import StandardisedParameters, fit_parameters
 from pipelines.domain.prices.bars import MINUTES_PER_DAY
 from pipelines.domain.prices.history import MarketHistory
-from pipelines.domain.prices.volatility import FLOOR_SHARE, fit_season, log_returns
+from pipelines.domain.prices.season import fit_season
+from pipelines.domain.prices.volatility import FLOOR_SHARE, log_returns
 
 #: Season and weights change slowly. A refit of five years takes 1 s, two years of counts 3 s.
 REFIT_DAYS = 28
@@ -27,10 +28,11 @@ class Refit:
 
 @dataclass(frozen=True)
 class CurrentFit:
-    """The parameters in use. `until`: nothing at or after this minute was used."""
+    """The parameters in use. `until`: no bar at or after this minute was used; `outdated`: by an earlier method."""
 
     until: int
     borrowed: bool
+    outdated: bool = False
 
 
 def due_refit(
@@ -54,6 +56,8 @@ def due_refit(
         return Refit("requested", borrowed)
     if current.borrowed and days >= MIN_OWN_DAYS:
         return Refit(f"{days:.0f} days of own bars", borrowed=False)
+    if current.outdated and not current.borrowed:
+        return Refit("the last fit is by an earlier method", borrowed)
     if end - current.until >= REFIT_DAYS * MINUTES_PER_DAY:
         return Refit(f"the last fit is {(end - current.until) // MINUTES_PER_DAY} days old", borrowed)
     return None

@@ -19,6 +19,7 @@ from pipelines.domain.models.fingerprint import FingerprintSet, histogram, tails
 from pipelines.domain.models.uncertainty import Uncertainty, independent_outcomes
 from pipelines.domain.prices.bars import MINUTES_PER_DAY, MINUTES_PER_WEEK, Floats, Ints
 from pipelines.domain.prices.history import MarketHistory
+from pipelines.domain.prices.season import Season
 from pipelines.domain.prices.volatility import (
     HALF_LIVES_MINUTES,
     VolatilityParameters,
@@ -65,7 +66,9 @@ class StandardisedParameters:
         """The parameters as JSON values."""
         return {
             "half_lives_minutes": list(HALF_LIVES_MINUTES),
-            "season": self.volatility.season.tolist(),
+            "season": self.volatility.season.quarters.tolist(),
+            "minute_factors": self.volatility.season.minute_factors.tolist(),
+            "time_zone": self.volatility.season.time_zone,
             "coefficients": self.volatility.coefficients.tolist(),
             "variance_floor": self.volatility.variance_floor,
             "fitted_until": self.volatility.fitted_until,
@@ -78,12 +81,18 @@ class StandardisedParameters:
         if tuple(stored["half_lives_minutes"]) != HALF_LIVES_MINUTES:
             raise ValueError(f"fitted with half-lives {stored['half_lives_minutes']}, not {HALF_LIVES_MINUTES}")
         volatility = VolatilityParameters(
-            np.array(stored["season"]),
+            _stored_season(stored),
             np.array(stored["coefficients"]),
             float(stored["variance_floor"]),
             int(stored["fitted_until"]),
         )
         return cls(volatility, tuple(stored["momentum_edges"]))
+
+
+def _stored_season(stored: Mapping[str, Any]) -> Season:
+    if "minute_factors" not in stored:  # of a version before the season had New York's clock
+        return Season.of_day_kinds(stored["season"])
+    return Season(np.array(stored["season"]), np.array(stored["minute_factors"]), stored["time_zone"])
 
 
 def axis_position(log_moves: npt.ArrayLike, sigma: npt.ArrayLike, ttc_minutes: float) -> Floats:

@@ -4,8 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import ClassVar
 
+from pipelines.domain.models.freshness import ALERT_AFTER_SECONDS, STALE_AFTER_SECONDS, Cause, Freshness, age_text
+from pipelines.domain.monitoring.audit.measurements import Unit, formatted
 from pipelines.domain.monitoring.audit.targets import Breach, Severity
+from pipelines.domain.prices.quote_times import AHEAD_OF_CLOCK
 
 GIBIBYTE = 2**30
 MIN_DAYS_AHEAD = 3
@@ -21,6 +25,13 @@ FRESH_FOR = {
 }
 
 
+class AlertSeverity(StrEnum):
+    """Urgency of an alert; `critical`: probabilities are wrong or missing, or the system is about to stop."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
 class RunbookHeading(StrEnum):
     """Headings of docs/runbook.md, one for each kind of problem."""
 
@@ -30,18 +41,58 @@ class RunbookHeading(StrEnum):
     RESTORE = "Restore the database"
     SERVER = "The server does not start"
     WATCHDOG = "Problems are not looked for"
+    OFF = "A schedule or sensor is switched off"
+    PROCESS = "A process was replaced"
+    COLLATION = "Text is sorted in another order"
     SESSION = "The live session does not start"
+    PRICES = "Prices stop"
+    CLOCK = "A clock is wrong"
     JOB = "A job failed or is late"
     TARGET = "A target of service is missed"
+    SLOT = "A replication slot is not read"
+
+
+CRITICAL = AlertSeverity.CRITICAL
+#: Beginnings of the keys of problems whose facts are read from the database.
+FROM_DATABASE = ("file ", "skipped by ", "target ", "days ahead", "slot ", "clock ", "collation ")
+#: Shares of the limits on free space, below each of which a disk's problem has one more level; at the last it is full.
+DISK_SHARES = (1.0, 0.25, 0.001)
+HEADING_OF_CAUSE = {
+    Cause.SESSION: RunbookHeading.SESSION,
+    Cause.PRICES: RunbookHeading.PRICES,
+    Cause.STORAGE: RunbookHeading.STORAGE,
+    Cause.CLOCK: RunbookHeading.CLOCK,
+}
 
 
 @dataclass(frozen=True)
 class AlertLimits:
-    """Maximum age of a probability file in seconds, and minimum free disk space."""
+    """Age in seconds of a probability file or its price at which an alert starts; minimum free disk space; maximum WAL
+    that an unread replication slot retains, and difference between clocks.
+    """
 
-    stale_seconds: float = 60.0
+    LEAST: ClassVar[Mapping[str, int]] = {
+        "stale_seconds": 0,
+        "least_free_pct": 0,
+        "least_free_gibibytes": 0,
+        "most_retained_gibibytes": 0,
+        "clock_seconds": 0,
+    }
+    #: Age of a probability file, or of its price, at which an alert starts.
+    stale_seconds: float = ALERT_AFTER_SECONDS
+    #: Minimum free space of a disk, as a share of its size.
     least_free_pct: float = 10.0
+    #: Minimum free space of a disk.
     least_free_gibibytes: float = 2.0
+    #: Maximum WAL that a replication slot retains which nothing reads.
+    most_retained_gibibytes: float = 1.0
+    #: Maximum difference between this machine's clock and another.
+    clock_seconds: float = STALE_AFTER_SECONDS
+
+    def __post_init__(self) -> None:
+        for name, least in self.LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -56,20 +107,40 @@ class JobFacts:
 
 @dataclass(frozen=True)
 class DiskFacts:
-    """A disk that holds data of this system."""
+    """A disk that holds data of this system; `what`: what it holds, `folder`: where, `also`: what else it holds."""
 
     what: str
     free_bytes: int
     total_bytes: int
+    folder: str = ""
+    also: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
-class FileFacts:
-    """The probability file of a published symbol: its age, None when it is missing, and why it is not valid."""
+class SlotFacts:
+    """A replication slot, and the WAL that it retains."""
 
-    symbol: str
-    age_seconds: float | None
-    reasons: tuple[str, ...]
+    name: str
+    is_active: bool
+    retained_bytes: int
+
+
+@dataclass(frozen=True)
+class ClockFacts:
+    """Another clock, by how much it is ahead of this machine's (negative: behind), and how precisely that is known."""
+
+    of: str
+    ahead_seconds: float
+    uncertain_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the system depends on, as far as it can be seen."""
+
+    disks: Sequence[DiskFacts] = ()
+    slots: Sequence[SlotFacts] = ()
+    clocks: Sequence[ClockFacts] = ()
 
 
 @dataclass(frozen=True)
@@ -79,18 +150,19 @@ class Facts:
     `watching_since`: start of monitoring; jobs are not late before they were due since then. `drill_problem`: why the
     newest restore drill failed. `days_ahead`: number of coming days with partitions, of the table that has the fewest.
     `repeatedly_skipped`: reasons by job that skipped a step in two consecutive runs. `breaches`: service targets missed
-    in consecutive audits.
+    in consecutive audits. `collations`: those whose version differs from that of their indexes, with a description.
     """
 
     watching_since: datetime
     database_error: str | None = None
     jobs: Sequence[JobFacts] = ()
     drill_problem: str | None = None
-    files: Sequence[FileFacts] = ()
-    disks: Sequence[DiskFacts] = ()
+    files: Sequence[Freshness] = ()
+    surroundings: Surroundings = Surroundings()
     days_ahead: int | None = None
     repeatedly_skipped: Mapping[str, str] = field(default_factory=dict)
     breaches: Sequence[Breach] = ()
+    collations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,45 +170,113 @@ class Problem:
     """A problem; `key` identifies it while it lasts, whatever the numbers in `message`.
 
     `transient`: it may end by itself, as after a restart, so an alert starts only at the second evaluation in a row.
+    `level`: a problem that reaches a higher level than before is reported again.
     """
 
     key: str
     message: str
     heading: RunbookHeading
     transient: bool = False
+    severity: AlertSeverity = AlertSeverity.WARNING
+    level: int = 0
 
 
 def problems(facts: Facts, limits: AlertLimits, now: datetime) -> list[Problem]:
     """All problems at `now` (aware UTC)."""
     found = []
     if facts.database_error is not None:
-        found.append(Problem("database", facts.database_error, RunbookHeading.SERVER))
+        found.append(Problem("database", facts.database_error, RunbookHeading.SERVER, severity=CRITICAL))
     for job in facts.jobs:
         found += _job_problems(job, facts.watching_since, now)
     if facts.drill_problem is not None:
         message = f"the newest restore drill failed: {facts.drill_problem}"
         found.append(Problem("restore drill", message, RunbookHeading.BACKUP))
     for file in facts.files:
-        if file.age_seconds is None or file.age_seconds > limits.stale_seconds:
-            age = "is missing" if file.age_seconds is None else f"is {file.age_seconds:,.0f} s old"
-            reasons = f" ({'; '.join(file.reasons)})" if file.reasons else ""
-            message = f"the probability file of {file.symbol} {age}{reasons}"
-            found.append(Problem(f"file {file.symbol}", message, RunbookHeading.SESSION, transient=True))
-    for disk in facts.disks:
-        free_pct = 100.0 * disk.free_bytes / max(1, disk.total_bytes)
-        if free_pct < limits.least_free_pct or disk.free_bytes < limits.least_free_gibibytes * GIBIBYTE:
-            message = f"the disk of {disk.what} has {disk.free_bytes / GIBIBYTE:.1f} GiB free, {free_pct:.0f} %"
-            found.append(Problem(f"disk {disk.what}", message, RunbookHeading.STORAGE))
+        if file.cause is not None and file.is_overdue(limits.stale_seconds):
+            message = f"{file.symbol}: {'; '.join(file.reasons)}"
+            heading = HEADING_OF_CAUSE[file.cause]
+            found.append(Problem(f"file {file.symbol}", message, heading, transient=True, severity=CRITICAL))
+        found += [
+            Problem(
+                f"clock of prices of {file.symbol}", f"{file.symbol}: {reason}", RunbookHeading.CLOCK, transient=True
+            )
+            for reason in file.reasons
+            if reason.endswith(AHEAD_OF_CLOCK)
+        ][:1]
+    found += surroundings_problems(facts.surroundings, limits)
     for job_name, reason in facts.repeatedly_skipped.items():
         message = f"{job_name} skipped a step in two consecutive runs: {reason}"
         found.append(Problem(f"skipped by {job_name}", message, RunbookHeading.JOB))
+    for collation, difference in facts.collations.items():
+        message = f"{collation} has another collation version: {difference}"
+        found.append(Problem(f"collation version of {collation}", message, RunbookHeading.COLLATION))
     for breach in facts.breaches:
         if breach.severity is not Severity.P3:
-            found.append(Problem(f"target {breach.title}", breach.message, RunbookHeading.TARGET))
+            severity = CRITICAL if breach.severity is Severity.P0 else AlertSeverity.WARNING
+            found.append(Problem(f"target {breach.title}", breach.message, RunbookHeading.TARGET, severity=severity))
     if facts.days_ahead is not None and facts.days_ahead < MIN_DAYS_AHEAD:
         message = f"partitions exist for the next {facts.days_ahead} days; at least {MIN_DAYS_AHEAD} are expected"
         found.append(Problem("days ahead", message, RunbookHeading.JOB))
     return found
+
+
+def is_unknown(key: str, facts: Facts) -> bool:
+    """Whether it is not known if the problem with this key lasts, since the database could not be read."""
+    return facts.database_error is not None and key.startswith(FROM_DATABASE)
+
+
+def disk_problem(disk: DiskFacts, limits: AlertLimits) -> Problem | None:
+    """A disk below a limit: a warning; critical below a quarter of the limit, and again when it is full."""
+    free_pct = 100.0 * disk.free_bytes / max(1, disk.total_bytes)
+    least_bytes = limits.least_free_gibibytes * GIBIBYTE
+    shares = [
+        one for one in DISK_SHARES if free_pct < one * limits.least_free_pct or disk.free_bytes < one * least_bytes
+    ]
+    if not shares:
+        return None
+    free = f"{formatted(disk.free_bytes, Unit.BYTES)} free, {free_pct:.1f} %"
+    state = f"is full: No space left on device ({free})" if len(shares) == len(DISK_SHARES) else f"has {free}"
+    severity, level = CRITICAL if len(shares) > 1 else AlertSeverity.WARNING, len(shares)
+    also = f", also of {', '.join(disk.also)}," if disk.also else ""
+    message = f"the disk of {disk.what} ({disk.folder}){also} {state}"
+    return Problem(f"disk {disk.what}", message, RunbookHeading.STORAGE, severity=severity, level=level)
+
+
+def slot_problem(slot: SlotFacts, limits: AlertLimits) -> Problem | None:
+    """A slot that nobody reads and that retains WAL: a warning; critical at ten times the limit."""
+    share = slot.retained_bytes / max(1.0, limits.most_retained_gibibytes * GIBIBYTE)
+    if slot.is_active or share < 1.0:
+        return None
+    level = 1 if share < 10.0 else 2
+    retained = formatted(slot.retained_bytes, Unit.BYTES)
+    message = f"replication slot {slot.name} is not read and retains {retained} of WAL, which grows until it is dropped"
+    severity = CRITICAL if level > 1 else AlertSeverity.WARNING
+    return Problem(f"slot {slot.name}", message, RunbookHeading.SLOT, severity=severity, level=level)
+
+
+def clock_problem(clock: ClockFacts, limits: AlertLimits) -> Problem | None:
+    """A clock that differs from this machine's for certain: a warning; critical at ten times the limit.
+
+    A single answer may be late, so it is transient.
+    """
+    share = (abs(clock.ahead_seconds) - clock.uncertain_seconds) / max(0.001, limits.clock_seconds)
+    if share < 1.0:
+        return None
+    level = 1 if share < 10.0 else 2
+    direction = "ahead of" if clock.ahead_seconds > 0 else "behind"
+    message = f"the clock of {clock.of} is {age_text(abs(clock.ahead_seconds))} {direction} this machine's"
+    severity = CRITICAL if level > 1 else AlertSeverity.WARNING
+    return Problem(f"clock {clock.of}", message, RunbookHeading.CLOCK, transient=True, severity=severity, level=level)
+
+
+def surroundings_problems(found: Surroundings, limits: AlertLimits) -> list[Problem]:
+    """The problems of disks, replication slots and clocks, for alerts and for the audit."""
+    problems = [
+        *(disk_problem(one, limits) for one in found.disks),
+        *(slot_problem(one, limits) for one in found.slots),
+        *(clock_problem(one, limits) for one in found.clocks),
+    ]
+    return [one for one in problems if one is not None]
 
 
 def _job_problems(job: JobFacts, watching_since: datetime, now: datetime) -> list[Problem]:
@@ -153,35 +293,52 @@ def _job_problems(job: JobFacts, watching_since: datetime, now: datetime) -> lis
 
 @dataclass(frozen=True)
 class Alert:
-    """A problem that started, and ended if `ended_at` is set. Times are aware UTC."""
+    """A problem that started, and ended if `ended_at` is set. Times are aware UTC.
+
+    `severity` and `level` are the highest that it had.
+    """
 
     key: str
     message: str
     heading: RunbookHeading
     began_at: datetime
     ended_at: datetime | None = None
+    severity: AlertSeverity = AlertSeverity.WARNING
+    level: int = 0
 
     @property
     def title(self) -> str:
         """One line, for a message's subject."""
-        return f"strikecast: {'resolved' if self.ended_at else 'problem'}: {self.key}"
+        return f"strikecast: {f'resolved ({self.severity})' if self.ended_at else self.severity}: {self.key}"
 
     @property
     def text(self) -> str:
-        """The problem, its time, and the runbook's heading for it."""
+        """The problem, its time, and the runbook's heading for it; of one that is over, how long it lasted."""
         if self.ended_at is not None:
-            return f"Resolved at {self.ended_at:%Y-%m-%d %H:%M} UTC: {self.message}"
+            lasted = age_text((self.ended_at - self.began_at).total_seconds())
+            return f"Resolved at {self.ended_at:%Y-%m-%d %H:%M} UTC after {lasted}: {self.message}"
         return f'{self.message}\nSince {self.began_at:%Y-%m-%d %H:%M} UTC. See docs/runbook.md, "{self.heading}".'
 
 
 def diff_alerts(
     active: Mapping[str, Alert], pending: Collection[str], found: Sequence[Problem], now: datetime
 ) -> tuple[list[Alert], dict[str, Alert]]:
-    """(alerts that started or ended, active alerts by key), from the alerts active before and the problems at `now`.
+    """(alerts that started, worsened or ended; active alerts by key) at `now`, from those before and the problems.
 
-    `pending`: keys of transient problems that were found for the first time by the evaluation before.
+    An active alert has the newest message. `pending`: keys of transient problems that were found for the first time by
+    the evaluation before.
     """
-    current = {one.key: one for one in found if not one.transient or one.key in pending or one.key in active}
-    began = {key: Alert(key, one.message, one.heading, now) for key, one in current.items() if key not in active}
+    reported, current = [], {}
+    for one in found:
+        before = active.get(one.key)
+        if before is None and one.transient and one.key not in pending:
+            continue
+        alert = Alert(one.key, one.message, one.heading, now, None, one.severity, one.level)
+        if before is not None:
+            worst = max((before, alert), key=lambda each: each.level)
+            alert = replace(alert, began_at=before.began_at, severity=worst.severity, level=worst.level)
+        if before is None or alert.level > before.level:
+            reported.append(alert)
+        current[one.key] = alert
     ended = [replace(one, ended_at=now) for key, one in active.items() if key not in current]
-    return [*began.values(), *ended], {key: one for key, one in active.items() if key in current} | began
+    return [*reported, *ended], current

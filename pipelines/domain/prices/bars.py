@@ -47,6 +47,11 @@ class Closes:
         """Closes in USD."""
         return self.scaled / self.scale
 
+    def up_to(self, minute: int) -> "Closes":
+        """Those of the bars that open by a minute since 1970."""
+        n = int(np.searchsorted(self.minutes, minute, side="right"))
+        return Closes(self.minutes[:n], self.scaled[:n], self.scale)
+
     def on_grid(self) -> tuple[Floats, Ints]:
         """Scaled closes on a gapless minute grid, NaN where a minute is missing, and the grid index of each bar."""
         rows = self.minutes - self.minutes[0]

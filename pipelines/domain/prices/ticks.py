@@ -3,20 +3,23 @@
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from math import isfinite
 
 import numpy as np
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.prices.momentum import NO_BUCKET, PERCENT_PER_UNIT, bucket_of
+from pipelines.domain.prices.outliers import OutlierFilter
+from pipelines.domain.prices.quote_times import AHEAD_OF_CLOCK, MAX_REPEAT
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 MS_PER_MINUTE = 60_000
 #: Maximum age of a lagged price at its lag. Feeds deliver at least once a minute; otherwise momentum is undefined.
 LAG_TOLERANCE_SECONDS = 90.0
+#: `price_log.source` of replayed ticks: stored history, dated now.
+REPLAY = "replay"
 #: Lags of the price changes in the output contract, independent of the lags of momentum.
 DELTA_LAGS_MINUTES = (1, 2, 3, 4, 15, 30)
 
@@ -161,10 +164,6 @@ class Quote:
     quoted_at: datetime | None = None
 
 
-#: A larger change from the previous price is accepted only after CONFIRMATIONS further quotes within CONFIRMING_CHANGE.
-OUTLIER_CHANGE = 0.10
-CONFIRMING_CHANGE = 0.01
-CONFIRMATIONS = 2
 #: Between the clocks of two synchronised machines.
 TOLERATED_SKEW = timedelta(seconds=1)
 TOLERATED_DELAY = timedelta(seconds=5)
@@ -176,14 +175,19 @@ class QuoteValidator:
     """Validates the quotes of one symbol from one source, in order of arrival, and turns them into ticks.
 
     A tick has the source's timestamp, so that delayed quotes count as old. A repeated quote confirms its price as of
-    now. A timestamp ahead of our clock is replaced by ours.
+    now, until its timestamp is older than `max_repeat`: then the source may be frozen, and the quote is rejected. A
+    timestamp ahead of our clock is replaced by ours.
     """
 
-    def __init__(self, last: Tick | None = None) -> None:
-        """`last`: the newest known price."""
+    def __init__(
+        self, last: Tick | None = None, max_repeat: timedelta = MAX_REPEAT, outliers: OutlierFilter | None = None
+    ) -> None:
+        """`last`: the newest known price; `outliers`: the filter of all prices of the symbol."""
         self._last = last
+        self._outliers = outliers or OutlierFilter(None if last is None else last.price_usd)
+        self._max_repeat = max_repeat
         self._quoted_at: datetime | None = None
-        self._outlier: tuple[float, int] | None = None
+        self._outdated_at: datetime | None = None
         #: Description of the newest quote's problem; None without one.
         self.problem: str | None = None
 
@@ -195,11 +199,16 @@ class QuoteValidator:
         quoted_at = quote.quoted_at
         if quoted_at is not None and self._quoted_at is not None and quoted_at < self._quoted_at:
             return None  # delivered out of order, which is not an error of the source
+        is_outdated = quoted_at is not None and now - quoted_at > self._max_repeat
+        self._outdated_at = quoted_at if is_outdated else None
+        if quoted_at is not None and is_outdated and quoted_at == self._quoted_at:
+            self.problem = f"the source repeats its last price, dated {quoted_at:%Y-%m-%d %H:%M:%S} UTC"
+            return None
         at = now
         if quoted_at is not None and quoted_at != self._quoted_at:
             if quoted_at - now > TOLERATED_SKEW:
                 ahead_seconds = (quoted_at - now).total_seconds()
-                self.problem = f"prices are dated {ahead_seconds:.1f} s ahead of this machine's clock"
+                self.problem = f"prices are dated {ahead_seconds:.1f} s {AHEAD_OF_CLOCK}"
             elif now - quoted_at > TOLERATED_DELAY:
                 self.problem = f"prices arrive {(now - quoted_at).total_seconds():.1f} s after their time"
             at = min(quoted_at, now)
@@ -209,21 +218,17 @@ class QuoteValidator:
         self._last = Tick(at, quote.price_usd)
         return self._last
 
+    def with_own_time(self, tick: Tick) -> Tick:
+        """The newest tick of the symbol, with the source's timestamp while the source repeats an outdated quote.
+
+        The ticks that confirmed the quote are later. A tick after them, of another producer, is returned unchanged.
+        """
+        # The database rounds to the millisecond.
+        if self._outdated_at is None or self._last is None or tick.at - self._last.at >= MILLISECOND:
+            return tick
+        return replace(tick, at=min(tick.at, self._outdated_at))
+
     def _rejection(self, quote: Quote, now: datetime) -> str | None:
-        price = quote.price_usd
-        if not (isfinite(price) and price > 0):
-            return f"{price} is not a valid price"
         if quote.quoted_at is not None and now - quote.quoted_at > MAX_DELAY:
             return f"the newest price is dated {quote.quoted_at:%Y-%m-%d %H:%M} UTC"
-        if self._last is None or abs(price / self._last.price_usd - 1) <= OUTLIER_CHANGE:
-            self._outlier = None
-            return None
-        before = self._last.price_usd
-        outlier, repetitions = self._outlier or (price, 0)
-        confirmations = repetitions if abs(price / outlier - 1) <= CONFIRMING_CHANGE else 0
-        if confirmations >= CONFIRMATIONS:
-            self._outlier = None
-            return None
-        self._outlier = price, confirmations + 1
-        change_pct = 100 * abs(price / before - 1)
-        return f"{price:g} differs from {before:g} by {change_pct:.0f} %: rejected until further quotes confirm it"
+        return self._outliers.refusal(quote.price_usd)

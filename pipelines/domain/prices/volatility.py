@@ -2,7 +2,7 @@
 
 Three steps, each from one-minute closes alone:
 
-1. season: the relative volatility of each quarter-hour of the day, on weekdays and on weekends, with mean 1;
+1. season (`season`): the relative variance of each minute of the week in New York time, with mean 1;
 2. state: exponentially weighted means of the squared one-minute return over its season, with several half-lives. The
    state is held over gaps, and a return counts at most 20 times the mean absolute return, so that the effect of one
    wrong tick does not last a day;
@@ -13,18 +13,20 @@ Three steps, each from one-minute closes alone:
 Instants are minutes since 1970-01-01 UTC. A bar that opens at minute m closes at instant m + 1.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from datetime import timedelta
+from math import log
 
 import numpy as np
 
-from pipelines.domain.prices.bars import MINUTES_PER_DAY, MINUTES_PER_WEEK, Floats, Ints
+from pipelines.domain.prices.bars import MINUTES_PER_DAY, Floats, Ints
+from pipelines.domain.prices.season import CAP_IN_MEAN_ABS_RETURNS, Season, fit_season
 
 #: Chosen on the year before 2025-07-17 (docs/models.md).
 HALF_LIVES_MINUTES = (3, 10, 60, 720)
 MEAN_ABS_RETURN_HALF_LIFE_MINUTES = 720
-CAP_IN_MEAN_ABS_RETURNS = 20.0
 #: Upper limit of a return in the mean absolute return, in root mean squared returns of the fit: one wrong tick must not
 #: move that mean.
 MAX_IN_RMS_RETURNS = 50.0
@@ -33,40 +35,34 @@ MAX_IN_RMS_RETURNS = 50.0
 UNCAPPED_IN_RMS_RETURNS = 3.0
 #: Horizons with fitted weights; between them weights are interpolated in the log of the horizon.
 KNOTS_MINUTES = (1, 2, 5, 10, 15, 30, 45, 60)
-QUARTERS_PER_DAY = 96
-SEASON_MINUTES = 5
-#: Relative to the mean squared return: the offset added to a variance before its logarithm, and the minimum variance.
-SEASON_OFFSET_SHARE = 3e-4
+LOG_KNOTS = tuple(log(minutes) for minutes in KNOTS_MINUTES)
+#: Minimum variance, relative to the mean squared return.
 FLOOR_SHARE = 2.5e-3
 FIT_DAYS = 730
 FIT_EVERY_MINUTES = 7
-#: Real bars need about 12 steps; a feed that froze for three hours in every nine needs 110.
-FIT_ITERATIONS = 300
+#: Steps by the expected curvature, which are stable far from the solution; the rest are Newton's. Real bars need 8 in
+#: all, a feed that froze for 40 of 60 days 9.
+FIT_STABLE_STEPS = 5
+FIT_ITERATIONS = 100
 #: The fit has converged when no log forecast changes by more than this.
 FIT_TOLERANCE = 1e-6
 FIT_CAP = 50.0
 
 
-def quarter_of_week(minutes: Ints) -> Ints:
-    """Quarter-hour of each minute (UTC): 0..95 on weekdays, 96..191 on Saturdays and Sundays.
-
-    >>> quarter_of_week(np.array([0, 15, 2 * 1440]))  # 1970-01-01 was a Thursday
-    array([ 0,  1, 96])
-    """
-    weekend = (minutes // MINUTES_PER_DAY + 3) % 7 >= 5
-    return (minutes // 15) % QUARTERS_PER_DAY + QUARTERS_PER_DAY * weekend
+#: An older state is not used for an answer: after two of the longest half-lives, three quarters of it would be newer.
+MAX_STATE_AGE = timedelta(minutes=2 * HALF_LIVES_MINUTES[-1])
 
 
 @dataclass(frozen=True)
 class VolatilityParameters:
     """Fitted parameters, constant between fits.
 
-    `season`: float64[192], mean 1 over the fitted bars; `coefficients`: float64[knots, half-lives + 1], the constant
+    `season`: mean 1 over the fitted bars; `coefficients`: float64[knots, half-lives + 1], the constant
     last; `variance_floor`: minimum variance per minute, deseasonalised; `fitted_until`: instant before which all bars
     of the fit closed.
     """
 
-    season: Floats
+    season: Season
     coefficients: Floats
     variance_floor: float
     fitted_until: int
@@ -85,35 +81,14 @@ class VolatilityParameters:
     def _rms_return(self) -> float:
         return float(np.sqrt(self.variance_floor / FLOOR_SHARE))
 
-    @cached_property
-    def season_by_minute(self) -> Floats:
-        """float64[10080]: season of each minute of the week that begins at 1970-01-01 00:00 UTC, a Thursday."""
-        return self.season[quarter_of_week(np.arange(MINUTES_PER_WEEK))]
-
-    @cached_property
-    def _season_sums(self) -> Floats:
-        twice = np.concatenate([self.season_by_minute, self.season_by_minute[:61]])
-        return np.concatenate([[0.0], np.cumsum(twice)])
-
-    def mean_season(self, instants: Floats | Ints, ttc_minutes: float) -> Floats:
-        """Mean season over the `ttc_minutes` (at most 60) after each instant; instants may lie within a minute."""
-        start = np.asarray(instants, dtype=np.float64) % MINUTES_PER_WEEK
-        return (self._season_until(start + ttc_minutes) - self._season_until(start)) / ttc_minutes
-
-    def _season_until(self, position: Floats) -> Floats:
-        whole = np.floor(position).astype(np.intp)
-        sums = self._season_sums
-        return sums[whole] + (position - whole) * (sums[np.minimum(whole + 1, len(sums) - 1)] - sums[whole])
-
     def log_variance(self, log_states: Floats, ttc_minutes: float) -> Floats:
         """Log of the deseasonalised variance per minute over the next `ttc_minutes`.
 
         `log_states`: float64[half-lives, n]. Horizons below one minute have the value of one minute.
         """
-        knots = np.log(KNOTS_MINUTES)
-        at = float(np.clip(np.log(max(ttc_minutes, 1.0)), knots[0], knots[-1]))
-        upper = int(np.clip(np.searchsorted(knots, at), 1, len(knots) - 1))
-        share = (at - knots[upper - 1]) / (knots[upper] - knots[upper - 1])
+        at = min(max(log(max(ttc_minutes, 1.0)), LOG_KNOTS[0]), LOG_KNOTS[-1])
+        upper = max(bisect_left(LOG_KNOTS, at), 1)
+        share = (at - LOG_KNOTS[upper - 1]) / (LOG_KNOTS[upper] - LOG_KNOTS[upper - 1])
         weights = self.coefficients[upper - 1] * (1.0 - share) + self.coefficients[upper] * share
         result = np.full(log_states.shape[1], weights[-1])
         for weight, state in zip(weights[:-1].tolist(), log_states, strict=True):
@@ -123,7 +98,7 @@ class VolatilityParameters:
     def sigma(self, log_states: Floats, instants: Floats | Ints, ttc_minutes: float) -> Floats:
         """Standard deviation of the log return per square root of a minute, over the next `ttc_minutes`: float64[n]."""
         variance = np.maximum(np.exp(self.log_variance(log_states, ttc_minutes)), self.variance_floor)
-        return np.sqrt(variance * self.mean_season(instants, ttc_minutes))
+        return np.sqrt(variance * self.season.mean(instants, ttc_minutes))
 
     def log_states(self, variances: Floats) -> Floats:
         """Logs of the variances, which are raised to the floor."""
@@ -166,7 +141,7 @@ def track_volatility(
     if before is not None and before.minute != first_minute - 1:
         opening[0] = np.nan
     minutes = first_minute + np.arange(len(log_closes))
-    scaled = np.abs(log_returns(opening)[1:]) / np.sqrt(parameters.season[quarter_of_week(minutes)])
+    scaled = np.abs(log_returns(opening)[1:]) / np.sqrt(parameters.season.of_minutes(minutes))
     start = [np.nan] * (len(HALF_LIVES_MINUTES) + 1) if before is None else [before.mean_abs_return, *before.variances]
     mean_abs = _ewma(np.minimum(scaled, parameters.max_return), MEAN_ABS_RETURN_HALF_LIFE_MINUTES, start[0])
     cap = np.maximum(CAP_IN_MEAN_ABS_RETURNS * np.concatenate([[start[0]], mean_abs[:-1]]), parameters.uncapped_return)
@@ -197,8 +172,8 @@ class VolatilityState:
         minute = int(np.ceil(instant)) - 1
         if elapsed == 0.0 or elapsed > 1.0 or self.close != self.close:
             return VolatilityState(max(minute, self.minute), price, self.mean_abs_return, self.variances)
-        quarter = int(quarter_of_week(np.array([minute]))[0])
-        scaled = abs(float(np.log(price) - np.log(self.close))) / float(np.sqrt(parameters.season[quarter]))
+        season = float(parameters.season.of_minutes(np.array([minute]))[0])
+        scaled = abs(float(np.log(price) - np.log(self.close))) / float(np.sqrt(season))
         cap = np.maximum(CAP_IN_MEAN_ABS_RETURNS * self.mean_abs_return, parameters.uncapped_return)
         squared = min(scaled, float(cap)) ** 2 if cap == cap else scaled**2  # noqa: PLR0124  NaN before the first return
 
@@ -253,40 +228,6 @@ class LiveVolatility:
             self._closed = replace(self._closed, minute=minute - 1, close=float("nan"))
 
 
-def fit_season(returns: Floats, first_minute: int) -> tuple[Floats, float]:
-    """Season float64[192] and the mean squared return, from one-minute log returns on a gapless grid.
-
-    The season of a quarter-hour is exp of the mean log variance of its five-minute intervals, normalised to mean 1 over
-    the bars; a quarter-hour without bars has 1. Intervals of one minute would bias thin markets: their price repeats
-    for minutes, and the log of zero variance would make quiet hours far too quiet. Returns are capped at 20 times their
-    mean size: otherwise one tick at ten times the price would raise the minimum variance above that of two quiet
-    months. Raises ValueError when no return differs from zero.
-    """
-    known = ~np.isnan(returns)
-    sizes = np.abs(returns[known])
-    if not len(sizes):
-        raise ValueError("there are no one-minute returns: volatility cannot be fitted without bars one minute apart")
-    squared = np.zeros(len(returns))
-    squared[known] = np.square(np.minimum(sizes, CAP_IN_MEAN_ABS_RETURNS * sizes.mean()))
-    level = float(squared[known].mean())
-    if not level > 0.0:
-        raise ValueError("the price never moves: volatility cannot be fitted")
-    fives = (first_minute + np.arange(len(returns))) // SEASON_MINUTES
-    fives -= fives[0]
-    in_five = np.bincount(fives, known)
-    filled = in_five > 0
-    variances = np.bincount(fives, squared)[filled] / in_five[filled]
-    quarters = quarter_of_week((first_minute // SEASON_MINUTES + np.flatnonzero(filled)) * SEASON_MINUTES)
-    counts = np.bincount(quarters, in_five[filled], 2 * QUARTERS_PER_DAY)
-    logs = np.bincount(
-        quarters, in_five[filled] * np.log(variances + SEASON_OFFSET_SHARE * level), 2 * QUARTERS_PER_DAY
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        season = np.exp(logs / counts)
-    season /= np.nansum(season * counts) / counts.sum()
-    return np.where(counts > 0, season, 1.0), level
-
-
 def fit_volatility(log_closes: Floats, first_minute: int) -> tuple[VolatilityParameters, VolatilityTrack]:
     """Fit the parameters on all bars of a gapless grid, and compute the states over it.
 
@@ -309,7 +250,7 @@ def fit_volatility(log_closes: Floats, first_minute: int) -> tuple[VolatilityPar
     coefficients = []
     for horizon in KNOTS_MINUTES:
         n = counts[rows + 1 + horizon] - counts[rows + 1]
-        seasons = empty.mean_season(first_minute + rows + 1, horizon)
+        seasons = season.mean(first_minute + rows + 1, horizon)
         realised = (squares[rows + 1 + horizon] - squares[rows + 1])[n > 0] / n[n > 0] / seasons[n > 0]
         # Without the floor the weights diverge after a frozen feed: no forecast is low enough for zero variance.
         coefficients.append(_gamma_regression(design[n > 0], np.maximum(realised, empty.variance_floor)))
@@ -317,11 +258,12 @@ def fit_volatility(log_closes: Floats, first_minute: int) -> tuple[VolatilityPar
 
 
 def _gamma_regression(design: Floats, response: Floats) -> Floats:
-    """Coefficients of log E[response], by iteratively reweighted least squares; ratios are capped at FIT_CAP.
+    """Coefficients of log E[response] by Fisher's scoring, then Newton's method; ratios are capped at FIT_CAP.
 
     `response` > 0. Steps that increase the deviance are halved. Raises ValueError when the fit does not converge.
     """
-    gram = design.T @ design + 1e-6 * len(design) * np.eye(design.shape[1])
+    ridge = 1e-6 * len(design) * np.eye(design.shape[1])
+    curvature = design.T @ design + ridge
     log_response, log_cap = np.log(response), np.log(FIT_CAP)
 
     def deviance(fitted: Floats) -> float:
@@ -334,9 +276,11 @@ def _gamma_regression(design: Floats, response: Floats) -> Floats:
     coefficients[1] = 1.0  # start from the second half-life alone: the right order of magnitude
     fitted = design @ coefficients
     best = deviance(fitted)
-    for _ in range(FIT_ITERATIONS):
+    for iteration in range(FIT_ITERATIONS):
         ratio = np.exp(np.minimum(log_response - fitted, log_cap))
-        step = np.linalg.solve(gram, design.T @ (ratio - 1.0))
+        if iteration >= FIT_STABLE_STEPS:
+            curvature = (design.T * np.where(ratio < FIT_CAP, ratio, 0.0)) @ design + ridge
+        step = np.linalg.solve(curvature, design.T @ (ratio - 1.0))
         while (trial := deviance(fitted + design @ step)) > best and np.abs(design @ step).max() > FIT_TOLERANCE:
             step = step / 2.0
         coefficients, fitted, best = coefficients + step, fitted + design @ step, trial

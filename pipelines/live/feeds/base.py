@@ -1,10 +1,11 @@
 """Base classes of price feeds."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import ClassVar
 
+from pipelines.domain.prices.quote_times import MAX_REPEAT
 from pipelines.domain.prices.ticks import Quote, Tick
 
 
@@ -30,19 +31,25 @@ class Source(ABC):
 class Feed:
     """All price sources of a session; without sources, as here, another program inserts into `live_data.price_log`.
 
-    `name`: the value of `price_log.source`.
+    `name`: the value of `price_log.source`; `max_repeat`: as for `QuoteValidator`.
     """
 
     name: str = "external"
     sources: Sequence[Source] = ()
+    max_repeat: timedelta = MAX_REPEAT
 
     async def prepare(self) -> None:
         """Do slow preparations before quotes are needed. A failure is reported by `Source.quotes`."""
 
-    def warm_up(self, symbol: str, now: datetime) -> Iterable[Tick]:
+    def warm_up(self, symbol: str, now: datetime) -> Sequence[Tick]:
         """Ticks before `now` (aware UTC), oldest first, that make momentum known at once; none by default."""
         del symbol, now
         return ()
+
+    def replayed_at(self, symbol: str, at: datetime) -> datetime | None:
+        """When the price of the instant `at` (aware UTC) was a real one, if it is replayed; None otherwise."""
+        del symbol, at
+        return None
 
     async def close(self) -> None:
         """Close all connections."""

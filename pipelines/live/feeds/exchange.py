@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
+from pipelines.configuration.sections import ExchangeSettings, Transport
 from pipelines.domain.prices.ticks import Quote
 from pipelines.errors import FeedError
 from pipelines.ingestion.exchange import (
@@ -16,7 +18,6 @@ from pipelines.ingestion.exchange import (
     utc_from_ms,
 )
 from pipelines.live.feeds.base import Feed, Source
-from pipelines.settings import ExchangeSettings, Transport
 
 
 class ExchangeFeed(Feed):
@@ -24,6 +25,7 @@ class ExchangeFeed(Feed):
 
     def __init__(self, settings: ExchangeSettings, markets: Mapping[str, str]) -> None:
         self.name = settings.name
+        self.max_repeat = timedelta(seconds=settings.max_repeat_seconds)
         self._client = new_client(settings)
         has_websocket = settings.transport is Transport.WEBSOCKET and self._client.has.get("watchTicker")
         source_type = WebsocketSource if has_websocket else PollingSource
@@ -50,6 +52,7 @@ class _MarketSource(Source):
         self._settings = settings
         self._market = market
         self._client = client
+        self._undated: tuple[str, datetime] | None = None
 
     async def _require_market(self) -> None:
         if not self._client.markets:
@@ -61,8 +64,17 @@ class _MarketSource(Source):
         price, quoted_at_ms = ticker.get("last"), ticker.get("timestamp")
         if not isinstance(price, int | float):
             raise FeedError(f"{self.name}: the ticker has no last price")
-        quoted_at = utc_from_ms(quoted_at_ms) if isinstance(quoted_at_ms, int | float) else None
+        if isinstance(quoted_at_ms, int | float):
+            quoted_at = utc_from_ms(quoted_at_ms)
+        else:
+            quoted_at = self._first_received_at(str(ticker))
         return Quote(self.symbols[0], float(price), quoted_at)
+
+    def _first_received_at(self, ticker: str) -> datetime:
+        """When a ticker without a time was first received: one with the same volume, bid and ask is a repetition."""
+        if self._undated is None or self._undated[0] != ticker:
+            self._undated = ticker, datetime.now(UTC)
+        return self._undated[1]
 
 
 class PollingSource(_MarketSource):

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
+from pipelines.configuration.sections import FeedKind
 from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.replay import LOOP_BARS, Recording, ReplayFeed
-from pipelines.settings import FeedKind, Settings
+from pipelines.settings import Settings
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.prices.history import latest_bars
 
@@ -19,7 +20,8 @@ def replay_factory(symbols: Sequence[str], speed: float = 1.0, ticks_per_second:
         recordings = {}
         for symbol in symbols:
             if bars := latest_bars(connection, symbol, LOOP_BARS):
-                recordings[symbol] = Recording(tuple(bar.open for bar in bars), tuple(bar.close for bar in bars), speed)
+                opens, closes = tuple(bar.open for bar in bars), tuple(bar.close for bar in bars)
+                recordings[symbol] = Recording(tuple(bar.opened_at for bar in bars), opens, closes, speed)
         return ReplayFeed(recordings, ticks_per_second)
 
     return make

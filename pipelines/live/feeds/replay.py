@@ -7,18 +7,16 @@ continues where the previous session ended.
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 import numpy as np
 
-from pipelines.domain.prices.ticks import EPOCH, Quote, Tick
+from pipelines.domain.prices.ticks import EPOCH, REPLAY, Quote, Tick
 from pipelines.live.feeds.base import Feed, Source
 
-#: `price_log.source` of replayed ticks.
-REPLAY = "replay"
 LOOP_BARS = 24 * 60
 #: Momentum looks back 30 minutes, with a tolerance of 90 s.
 WARM_UP_MINUTES = 32
@@ -28,11 +26,12 @@ WOBBLE = 0.25
 
 @dataclass(frozen=True)
 class Recording:
-    """Bars of a symbol to replay: `opens` and `closes` in USD, oldest first. Raises ValueError when there are none.
+    """Bars of a symbol to replay, oldest first. Raises ValueError when there are none.
 
-    `speed`: minutes of history per minute.
+    `opened_at`: aware UTC; `opens` and `closes` in USD; `speed`: minutes of history per minute.
     """
 
+    opened_at: tuple[datetime, ...]
     opens: tuple[float, ...]
     closes: tuple[float, ...]
     speed: float = 1.0
@@ -43,13 +42,22 @@ class Recording:
 
     def tick_at(self, instant: datetime) -> Tick:
         """The tick at an instant (aware)."""
-        minutes, seconds = divmod((instant - EPOCH).total_seconds() * self.speed, 60.0)
-        bar = int(minutes) % len(self.closes)
+        bar, seconds = self._position(instant)
         start, end = self._levels[bar], self._levels[bar + 1]
         share = seconds / 60.0
         wobble = WOBBLE * math.sin(6 * math.pi * share) * 4 * share * (1.0 - share)
         price = start + (end - start) * (share + wobble)
         return Tick(instant.astimezone(UTC), round(price, 2 if price >= 1 else 8))
+
+    def real_time(self, instant: datetime) -> datetime:
+        """When the price that is replayed at an instant (aware) was a real one."""
+        bar, seconds = self._position(instant)
+        return self.opened_at[bar] + timedelta(seconds=seconds)
+
+    def _position(self, instant: datetime) -> tuple[int, float]:
+        """The bar that is replayed at an instant, and the seconds since its start."""
+        minutes, seconds = divmod((instant - EPOCH).total_seconds() * self.speed, 60.0)
+        return int(minutes) % len(self.closes), seconds
 
     @cached_property
     def _levels(self) -> tuple[float, ...]:
@@ -90,9 +98,13 @@ class ReplayFeed(Feed):
         self._recordings = recordings
         self.sources = [ReplaySource(recordings, ticks_per_second)] if recordings else []
 
-    def warm_up(self, symbol: str, now: datetime) -> Iterable[Tick]:
+    def warm_up(self, symbol: str, now: datetime) -> Sequence[Tick]:
         """One tick a minute for the last half hour."""
         if symbol not in self._recordings:
             return []
         tick_at = self._recordings[symbol].tick_at
         return [tick_at(now - timedelta(minutes=minutes)) for minutes in range(WARM_UP_MINUTES, 0, -1)]
+
+    def replayed_at(self, symbol: str, at: datetime) -> datetime | None:
+        recording = self._recordings.get(symbol)
+        return None if recording is None else recording.real_time(at)

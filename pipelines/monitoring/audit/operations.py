@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pipelines.domain.monitoring.audit.detections import sequential_scans, shape
 from pipelines.domain.monitoring.audit.measurements import Detection, Measurements, Unit, percentiles
@@ -85,7 +85,7 @@ def measure_queries(database: Database, role: Role, symbols: Sequence[str], call
         pool.open(wait=True, timeout=10)
 
         def measure_query(query: probes.HotQuery) -> None:
-            def execute(parameters: Sequence[Any]) -> None:
+            def execute(parameters: probes.Parameters) -> None:
                 with pool.connection(CONNECTION_TIMEOUT_SECONDS) as connection:
                     query.run(connection, parameters)
 

@@ -32,9 +32,12 @@ TRANSIENT = frozenset(
 )
 #: Part of a command line and the role of the process; the first match counts.
 ROLES = (
-    ("dagster_webserver", "web server"),
+    ("pipelines.web.dagster_ui", "web server"),
+    ("dagster_webserver", "web server"),  # of `dagster dev`
     ("dagster._daemon", "daemon"),
+    ("dagster code-server", "code server"),
     ("dagster api grpc", "code server"),
+    ("pipelines.cli serve", "page"),
     ("pipelines.maintenance.log_writer", "log writer"),
     (f"{RUN_TITLE}live_refresh", "live session"),
     (RUN_TITLE, RUN),
@@ -160,10 +163,11 @@ class Cost:
 
 def _supervisor(settings: Settings) -> psutil.Process | None:
     """The process of `strikecast up` in the pid file, unless another process has that id by now."""
-    with suppress(OSError, KeyError, ValueError, psutil.Error):
-        record = read_pid_file(settings) or {}
-        found, children = psutil.Process(record["pid"]), [created for _, created in record["children"]]
-        return found if found.create_time() <= min(children) else None
+    with suppress(ValueError, psutil.Error):
+        record = read_pid_file(settings)
+        if record is not None:
+            found, children = psutil.Process(record["pid"]), [created for _, created in record["children"]]
+            return found if found.create_time() <= min(children) else None
     return None
 
 

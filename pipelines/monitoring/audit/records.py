@@ -4,8 +4,9 @@ from contextlib import suppress
 from datetime import datetime
 
 from pipelines.domain.maintenance.backups import Manifest
+from pipelines.domain.models.freshness import STALE_AFTER_SECONDS, Cause
 from pipelines.domain.monitoring.audit.measurements import Measurements, Unit
-from pipelines.live.probability_reader import read_view
+from pipelines.live.probability_reader import View, read_view
 from pipelines.live.probability_writer import probabilities_path
 from pipelines.maintenance.backup import list_backups
 from pipelines.maintenance.log_rotation import log_sizes
@@ -14,35 +15,41 @@ from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.monitoring import measurements
 from pipelines.storage.postgres.connection import Connection
 
-#: Tolerated difference between the clock of the file system and this machine's.
-CLOCK_SKEW_SECONDS = 1.0
-
 
 def measure_files(settings: Settings, connection: Connection, now: datetime) -> Measurements:
-    """Age and size of each published symbol's probability file; `now` is aware UTC.
-
-    A missing or unreadable file is as old as the running session, or the end of the last one. Before the first session
-    no file is expected.
-    """
+    """Size, ages and freshness of each published symbol's probability file; `now` is aware UTC."""
     found = Measurements()
     published = champion_generations(connection, list(settings.symbols))
     if not published:
         found.add_gap("files", "no symbol has a published generation")
     since = measurements.refreshed_since(connection)
     for symbol in published:
-        view = read_view(settings.output_dir, symbol, now)
-        if view.file_age_seconds is not None and view.file_age_seconds < -CLOCK_SKEW_SECONDS:
-            found.add_gap(f"file of {symbol}", "its time is in the future")
-        elif view.file_age_seconds is not None:
-            found.add("file_age", Unit.SECONDS, max(0.0, view.file_age_seconds), symbol=symbol)
-            with suppress(FileNotFoundError):
-                size = probabilities_path(settings.output_dir, symbol).stat().st_size
-                found.add("file_size", Unit.BYTES, size, symbol=symbol)
-        elif since is not None:
-            age = max(0.0, (now - since).total_seconds())
-            found.add("file_age", Unit.SECONDS, age, f"the file is {view.status}", symbol=symbol)
-        else:
-            found.add_gap(f"file of {symbol}", "no live session has ever run")
+        found.extend(measure_file(read_view(settings.output_dir, symbol, now), since, now))
+        with suppress(FileNotFoundError):
+            size = probabilities_path(settings.output_dir, symbol).stat().st_size
+            found.add("file_size", Unit.BYTES, size, symbol=symbol)
+    return found
+
+
+def measure_file(view: View, since: datetime | None, now: datetime) -> Measurements:
+    """Ages of a file; `answer_age` is the age by the judgement of `freshness`, which the target applies to.
+
+    Without a readable file it is the time since `since`: when the running session began, or the last one ended. Before
+    the first session no file is expected.
+    """
+    found, freshness = Measurements(), view.freshness
+    note = "; ".join(freshness.reasons)
+    if freshness.cause is Cause.CLOCK:
+        found.add_gap(f"file of {view.symbol}", note)
+    elif freshness.age_seconds is not None:
+        found.add("answer_age", Unit.SECONDS, freshness.age_seconds, note, symbol=view.symbol)
+        found.add("file_age", Unit.SECONDS, max(0.0, view.file_age_seconds or 0.0), symbol=view.symbol)
+        found.add("price_age", Unit.SECONDS, max(0.0, view.price_age_seconds or 0.0), symbol=view.symbol)
+    elif since is not None:
+        age = max(STALE_AFTER_SECONDS, (now - since).total_seconds())
+        found.add("answer_age", Unit.SECONDS, age, f"the file is {freshness.status}", symbol=view.symbol)
+    else:
+        found.add_gap(f"file of {view.symbol}", "no live session has ever run")
     return found
 
 

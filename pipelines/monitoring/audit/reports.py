@@ -1,4 +1,4 @@
-"""Reports of an audit: in a terminal, as Markdown, as a page, as JSON for machines, and as metrics for Prometheus.
+"""Reports of an audit: as Markdown, as a page, as JSON for machines, and as metrics for Prometheus.
 
 The schema of the JSON is `docs/audit.schema.json`, printed by `strikecast audit schema`.
 """
@@ -15,28 +15,14 @@ import jinja2
 import orjson
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from pipelines.atomic_files import atomic_write
-from pipelines.domain.monitoring.audit.document import Document, Section, audit_document
+from pipelines.domain.monitoring.audit.document import Document, audit_document
 from pipelines.domain.monitoring.audit.findings import Audit, Finding, Kind, Scorecard
 from pipelines.domain.monitoring.audit.measurements import Gap, Measurement, Statistic, Unit
 from pipelines.domain.monitoring.audit.targets import Judgement, Severity, State
 from pipelines.settings import Settings
 
-#: A text column is at least as wide as its longest word, up to so many letters.
-LONGEST_WORD = 32
-MIN_TEXT_WIDTH = 12
-STYLES = {
-    "P0": "bold white on red",
-    "P1": "bold red",
-    "P2": "yellow",
-    "P3": "dim",
-    "missed": "bold red",
-    "met": "green",
-}
 PREFIX = "strikecast_"
 #: Suffix of a metric's name, and the factor to its base unit.
 BASE_UNITS = {
@@ -52,36 +38,6 @@ BASE_UNITS = {
     Unit.PER_CORE: ("_per_core", 1.0),
     Unit.COUNT: ("", 1.0),
 }
-
-
-def terminal(document: Document) -> RenderableType:
-    """A report for rich."""
-    parts: list[RenderableType] = [Text(document.title, style="bold"), Text(document.lead, style="dim")]
-    for section in document.sections:
-        parts += [Text(), Text(section.title, style="bold cyan")]
-        if section.lead:
-            parts.append(Text(section.lead))
-        if section.rows:
-            parts.append(_table(section))
-    return Group(*parts)
-
-
-def _table(section: Section) -> Table:
-    """Numbers are never wrapped; text wraps between words."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="underline")
-    numbers = len(section.header) - section.text_columns
-    widest = max(MIN_TEXT_WIDTH, LONGEST_WORD - 4 * numbers) // max(1, section.text_columns - 1)
-    for column, name in enumerate(section.header):
-        cells = [row[column] for row in section.rows]
-        if column < section.text_columns:
-            longest = max((len(word) for cell in cells for word in cell.split()), default=0)
-            table.add_column(name, overflow="fold", min_width=min(longest, widest))
-        else:
-            width = max(len(cell) for cell in cells)
-            table.add_column(name, justify="right", overflow="fold", no_wrap=True, min_width=width)
-    for row in section.rows:
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    return table
 
 
 def markdown(document: Document) -> str:

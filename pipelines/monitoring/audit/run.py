@@ -16,6 +16,7 @@ from pipelines.domain.monitoring.audit.measurements import Measurements, Unit
 from pipelines.domain.monitoring.audit.targets import judge
 from pipelines.errors import StrikecastError
 from pipelines.log import Log
+from pipelines.monitoring import surroundings
 from pipelines.monitoring.audit import host, lookups, operations, processes, records
 from pipelines.monitoring.audit.declarations import explanations, targets
 from pipelines.monitoring.audit.reports import write_reports
@@ -31,6 +32,7 @@ from pipelines.storage.postgres.connection import (
     full_message,
     primary_message,
 )
+from pipelines.storage.postgres.embedded import embedded_wheel
 
 _logger = logging.getLogger(__name__)
 #: Bands are computed from the audits of so many days.
@@ -102,6 +104,7 @@ def collect(settings: Settings, database: Database, kind: Kind, log: Log = lambd
             audit.query("tables", lambda one: statistics.measure_tables(one, _now()))
             audit.query("server", lambda one: statistics.measure_server(one, _server_memory(one)))
             audit.query("statements", statistics.measure_statements)
+            audit.query("disks, slots, clocks", lambda one: surroundings.measure(settings, one))
             audit.query("files", lambda one: records.measure_files(settings, one, _now()))
             audit.query("builds, maintenance, sessions", lambda one: records.measure_records(settings, one, _now()))
             audit.query("live session", lambda one: statistics.measure_live_session(one, _now()))
@@ -127,7 +130,7 @@ def collect(settings: Settings, database: Database, kind: Kind, log: Log = lambd
         _now(),
         metadata.version("strikecast"),
         version,
-        _machine(),
+        _machine(settings),
         audit.cost.own_seconds,
         tuple(found.items),
         tuple(found.gaps),
@@ -208,7 +211,7 @@ def _cost(cost: processes.Cost, *, with_server: bool) -> Measurements:
     return found
 
 
-def _machine() -> dict[str, Any]:
+def _machine(settings: Settings) -> dict[str, Any]:
     return {
         "system": platform.system(),
         "release": platform.release(),
@@ -216,4 +219,5 @@ def _machine() -> dict[str, Any]:
         "cores": psutil.cpu_count(),
         "memory_bytes": host.memory_total(),
         "python": platform.python_version(),
+        "embedded_server": embedded_wheel() if settings.database_url is None else None,
     }

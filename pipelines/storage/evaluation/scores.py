@@ -13,7 +13,7 @@ from pipelines.domain.evaluation.score_report import ScoreRow
 from pipelines.domain.prices.bars import Floats, Ints
 from pipelines.storage.models.generations import code_version
 from pipelines.storage.postgres.connection import Connection
-from pipelines.storage.postgres.statements import Statements, read_value
+from pipelines.storage.postgres.statements import Statements, read_rows, read_value
 
 SQL = Statements(__name__)
 
@@ -44,6 +44,34 @@ def write_scores(
         for row in rows:
             copy.write_row((run, *astuple(row)))
     return run
+
+
+@dataclass(frozen=True)
+class StoredScore:
+    """A model's score over all cases of a stored run; `happened` and `mean_probability` are fractions, times UTC."""
+
+    score_run_id: int
+    symbol: str
+    origin: str
+    scored_from: datetime
+    scored_until: datetime
+    created_at: datetime
+    code_version: str
+    dagster_run_id: str | None
+    model: str
+    n: int
+    mean_probability: float
+    happened: float
+    brier: float | None
+    log_loss: float | None
+    skill: float | None
+    skill_low: float | None
+    skill_high: float | None
+
+
+def read_score_runs(connection: Connection, symbol: str | None, most: int) -> list[StoredScore]:
+    """Scores of the newest runs, at most `most`, of one symbol or all; newest first, then by skill."""
+    return read_rows(connection, StoredScore, SQL["score_runs"], {"symbol": symbol, "most": most})
 
 
 def previous_skills(connection: Connection, symbol: str, origin: str, age: timedelta) -> dict[str, float]:

@@ -45,3 +45,16 @@ SELECT model, extract(hour FROM answered_at AT TIME ZONE 'UTC')::integer, prob_b
 FROM live_data.answer_strike
 WHERE symbol = %s AND answered_at >= %s AND answered_at < %s AND happened IS NOT NULL
 ORDER BY model
+
+-- name: score_runs
+-- Of the newest runs, the scores over all cases.
+SELECT score_run_id, symbol, origin, scored_from, scored_until, created_at, code_version, dagster_run_id, model, n,
+    mean_probability, happened, brier, log_loss, skill, skill_low, skill_high
+FROM (
+    SELECT * FROM analytics.score_run
+    WHERE %(symbol)s::text IS NULL OR symbol = %(symbol)s
+    ORDER BY score_run_id DESC LIMIT %(most)s
+) AS score_run
+JOIN analytics.score USING (score_run_id)
+WHERE dimension = 'all'
+ORDER BY score_run_id DESC, skill DESC NULLS LAST, model

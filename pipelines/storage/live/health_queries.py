@@ -8,8 +8,9 @@ from datetime import datetime
 import psycopg
 from psycopg import conninfo
 
+from pipelines.domain.models.freshness import SessionState
 from pipelines.errors import DatabaseError, ServerUnavailableError
-from pipelines.storage.live.sessions import KEEPALIVES, latest_session, session_lock_is_held
+from pipelines.storage.live.sessions import KEEPALIVES, session_state
 from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.postgres.connection import Connection, Database, Role, full_message, primary_message
 from pipelines.storage.postgres.statements import Statements
@@ -22,22 +23,11 @@ CONNECTION_TIMEOUTS = {"connect_timeout": 2, **KEEPALIVES}
 
 
 @dataclass(frozen=True)
-class SessionRecord:
-    """The newest session; the heartbeat's age is by the database's clock, which recorded it."""
-
-    session_id: int
-    status: str
-    cycles: int
-    heartbeat_age_seconds: float
-
-
-@dataclass(frozen=True)
 class DatabaseHealth:
-    """Published generation of each symbol's champion; whether a session holds the lock; the newest session."""
+    """Published generation of each symbol's champion, and the newest session."""
 
     generations: Mapping[str, int]
-    lock_is_held: bool
-    session: SessionRecord | None
+    session: SessionState
 
 
 def with_timeouts(database: Database) -> Database:
@@ -54,13 +44,7 @@ def with_timeouts(database: Database) -> Database:
 def read_health(database: Database, symbols: Sequence[str]) -> DatabaseHealth:
     """Published generations of `symbols`, and the newest live session. Raises DatabaseError."""
     with _connection(database) as connection:
-        generations = champion_generations(connection, symbols)
-        row = latest_session(connection)
-        lock_is_held = session_lock_is_held(connection) if row is None else row["alive"]
-    if row is None:
-        return DatabaseHealth(generations, lock_is_held, None)
-    session = SessionRecord(row["session_id"], row["status"], row["cycles"], row["heartbeat_age_seconds"])
-    return DatabaseHealth(generations, lock_is_held, session)
+        return DatabaseHealth(champion_generations(connection, symbols), session_state(connection))
 
 
 def read_prices(database: Database, symbol: str, start: datetime, end: datetime) -> list[tuple[datetime, float]]:

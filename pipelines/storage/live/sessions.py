@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from psycopg import conninfo
 from psycopg.abc import Params
 from psycopg.rows import dict_row
 
+from pipelines.domain.models.freshness import SessionState
 from pipelines.storage.postgres.connection import AsyncConnection, Connection, Database, Role, translate_errors
 from pipelines.storage.postgres.locks import acquire_run_lock, release_all_async
 from pipelines.storage.postgres.statements import Statements
@@ -27,9 +28,10 @@ KEEPALIVES = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count"
 
 @dataclass(frozen=True)
 class LockState:
-    """Holder of the session lock (None: free), number of waiting sessions, and the newest session in state running.
+    """Holder of the session lock (None: no session), number of waiting sessions, and the newest running session.
 
-    `hands_over_at` is aware UTC; `heartbeat_age_seconds` by the server's clock.
+    `hands_over_at` is aware UTC; `heartbeat_age_seconds` by the server's clock. `intruder_pid`: a connection that holds
+    the lock and is no session, with its description.
     """
 
     holder_pid: int | None
@@ -38,6 +40,8 @@ class LockState:
     run_id: str | None
     hands_over_at: datetime | None
     heartbeat_age_seconds: float | None
+    intruder_pid: int | None = None
+    intruder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,9 +110,13 @@ async def set_timeouts(connection: AsyncConnection, statement: str, lock: str) -
     await connection.execute(SQL["set_timeouts"], [statement, lock])
 
 
-async def terminate_backend(connection: AsyncConnection, pid: int) -> None:
-    """Terminate another connection of the same login."""
-    await connection.execute(SQL["terminate_backend"], [pid])
+async def terminate_backend(connection: AsyncConnection, pid: int) -> bool:
+    """Terminate another connection; False when the login may not, which needs its own role or `pg_signal_backend`."""
+    try:
+        await connection.execute(SQL["terminate_backend"], [pid])
+    except psycopg.errors.InsufficientPrivilege:
+        return False
+    return True
 
 
 async def take_leadership(
@@ -122,9 +130,17 @@ async def take_leadership(
     return Leadership(connection, session, started_at, [number for (number,) in crashed], database_id)
 
 
-async def record_heartbeat(connection: AsyncConnection, session: int, cycles: int) -> bool:
-    """Record that a session is alive; False when it is no longer in state running."""
-    return await _fetch(connection, "session_heartbeat", {"session_id": session, "cycles": cycles}) != []
+async def record_heartbeat(
+    connection: AsyncConnection, session: int, cycles: int, write_failure: str | None = None
+) -> bool:
+    """Record that a session is alive, and why it cannot write a file; False when it is no longer in state running."""
+    parameters = {"session_id": session, "cycles": cycles, "write_failure": write_failure}
+    return await _fetch(connection, "session_heartbeat", parameters) != []
+
+
+async def advance_hand_over(connection: AsyncConnection, session: int) -> None:
+    """Let a session hand over as soon as a successor waits; `live_supervisor` then requests one."""
+    await connection.execute(SQL["advance_hand_over"], [session])
 
 
 async def end_session(connection: AsyncConnection, session: int, cycles: int, reason: str) -> None:
@@ -144,6 +160,15 @@ def latest_session(connection: Connection) -> dict[str, Any] | None:
     with connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(SQL["latest_session"]).fetchone()
     return None if row is None else {**row, "alive": session_lock_is_held(connection)}
+
+
+def session_state(connection: Connection) -> SessionState:
+    """The newest session as the judgement of a file's freshness sees it."""
+    row = latest_session(connection)
+    if row is None:
+        return SessionState(session_lock_is_held(connection))
+    known = {field.name: row[field.name] for field in fields(SessionState) if field.name in row}
+    return SessionState(row["alive"], **known)
 
 
 def symbol_status(connection: Connection, symbols: Sequence[str]) -> list[dict[str, Any]]:

@@ -2,19 +2,24 @@
 SELECT pg_try_advisory_lock(%s)
 
 -- name: session_lock_state
-SELECT holder.pid, waiting.count, running.session_id, running.dagster_run_id, running.hands_over_at,
-    extract(epoch FROM clock_timestamp() - running.heartbeat_at)::float8
+-- Only a member of the live role is a session: any login may take advisory locks where a superuser has not restricted them.
+WITH locks AS MATERIALIZED (
+    SELECT pg_locks.pid, granted, pg_has_role(activity.usesysid, 'strikecast_live', 'MEMBER') IS NOT FALSE AS is_session,
+        format(
+            'role %%s, application %%L, from %%s, process %%s', activity.usename, activity.application_name,
+            coalesce(host(activity.client_addr), CASE WHEN activity.backend_start IS NULL THEN 'an address that this login cannot see' ELSE 'this machine' END),
+            pg_locks.pid
+        ) AS description
+    FROM pg_locks LEFT JOIN pg_stat_activity AS activity ON activity.pid = pg_locks.pid
+    WHERE locktype = 'advisory' AND classid = 0 AND objid = %(lock)s AND objsubid = 1
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+)
+SELECT holder.pid, (SELECT count(*) FROM locks WHERE is_session AND NOT granted),
+    running.session_id, running.dagster_run_id, running.hands_over_at,
+    extract(epoch FROM clock_timestamp() - running.heartbeat_at)::float8, intruder.pid, intruder.description
 FROM (VALUES (1)) AS always
-LEFT JOIN LATERAL (
-    SELECT pid FROM pg_locks
-    WHERE locktype = 'advisory' AND granted AND classid = 0 AND objid = %(lock)s AND objsubid = 1
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-) AS holder ON true
-CROSS JOIN LATERAL (
-    SELECT count(*) FROM pg_locks
-    WHERE locktype = 'advisory' AND NOT granted AND classid = 0 AND objid = %(lock)s AND objsubid = 1
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-) AS waiting
+LEFT JOIN (SELECT pid FROM locks WHERE is_session AND granted LIMIT 1) AS holder ON true
+LEFT JOIN (SELECT pid, description FROM locks WHERE NOT is_session AND granted LIMIT 1) AS intruder ON true
 LEFT JOIN LATERAL (
     SELECT session_id, dagster_run_id, hands_over_at, heartbeat_at FROM live_data.session
     WHERE status = 'running' ORDER BY session_id DESC LIMIT 1
@@ -44,9 +49,12 @@ WHERE status = 'running' AND session_id <> %(session_id)s
 RETURNING session_id
 
 -- name: session_heartbeat
-UPDATE live_data.session SET heartbeat_at = clock_timestamp(), cycles = %(cycles)s
+UPDATE live_data.session SET heartbeat_at = clock_timestamp(), cycles = %(cycles)s, write_failure = %(write_failure)s
 WHERE session_id = %(session_id)s AND status = 'running'
 RETURNING session_id
+
+-- name: advance_hand_over
+UPDATE live_data.session SET hands_over_at = least(hands_over_at, clock_timestamp()) WHERE session_id = %s
 
 -- name: end_session
 UPDATE live_data.session
@@ -58,7 +66,7 @@ WHERE session_id = %(session_id)s AND status = 'running'
 SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || oid FROM pg_database WHERE datname = current_database()
 
 -- name: latest_session
-SELECT session_id, status, dagster_run_id, started_at, heartbeat_at, cycles,
+SELECT session_id, status, dagster_run_id, started_at, heartbeat_at, cycles, feed, write_failure, ended_because,
     extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 AS heartbeat_age_seconds
 FROM live_data.session ORDER BY session_id DESC LIMIT 1
 

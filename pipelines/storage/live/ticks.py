@@ -1,6 +1,6 @@
 """Ticks in `live_data.price_log`: notifications, reads, and the partitions by UTC day."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -31,16 +31,44 @@ async def notifications(database: Database) -> AsyncIterator[Notification]:
 
 
 async def read_new_ticks(
-    connection: AsyncConnection, newest: Sequence[tuple[str, datetime]], limit: int, *, replayed: bool
+    connection: AsyncConnection, newest: Mapping[str, datetime], until: datetime, limit: int, *, replayed: bool
 ) -> list[tuple[Any, ...]]:
-    """Ticks of each (symbol, instant) later than the instant, oldest first, at most `limit` per symbol.
+    """Ticks of each symbol later than its instant in `newest`, oldest first, at most `limit` per symbol until `until`.
 
-    `replayed` selects replayed or real ticks. Columns: symbol, ticked_at, price (USD), received_at, and whether the
-    tick has no features yet. Times are aware UTC.
+    Of later ones only the last. `replayed` selects replayed or real ticks. Columns: symbol, ticked_at (aware UTC),
+    price (USD), the time since its receipt (timedelta, which does not depend on the server's clock), and whether the
+    tick has no features yet.
     """
-    parameters = [[symbol for symbol, _ in newest], [at for _, at in newest], replayed, limit]
+    parameters = {
+        "symbols": list(newest),
+        "since": list(newest.values()),
+        "until": until,
+        "limit": limit,
+        "replayed": replayed,
+    }
     cursor = await connection.execute(SQL["live_tick_history"], parameters, prepare=True)
     return await cursor.fetchall()
+
+
+async def read_last_ticks(
+    connection: AsyncConnection, symbols: Sequence[str], *, replayed: bool
+) -> list[tuple[str, datetime, float]]:
+    """The last tick of each symbol that has one, of any age: symbol, ticked_at (aware UTC), price (USD).
+
+    `replayed` selects replayed or real ticks.
+    """
+    return await (await connection.execute(SQL["last_ticks"], [list(symbols), replayed])).fetchall()
+
+
+async def read_price_levels(
+    connection: AsyncConnection, symbols: Sequence[str], before: datetime, *, replayed: bool
+) -> dict[str, float]:
+    """The level of each symbol's price in USD: the newest bar's close, or the last tick `before` (aware) without bars.
+
+    `replayed` selects replayed or real ticks.
+    """
+    cursor = await connection.execute(SQL["price_levels"], [list(symbols), before, replayed])
+    return dict(await cursor.fetchall())
 
 
 def minute_closes(

@@ -5,13 +5,41 @@ LISTEN strikecast_tick
 LISTEN strikecast_generation
 
 -- name: live_tick_history
-SELECT wanted.symbol, log.ticked_at, log.price, log.received_at, log.missing_lags IS NULL AS lacks_features
-FROM unnest(%s::text[], %s::timestamptz[]) AS wanted (symbol, since)
+SELECT wanted.symbol, log.ticked_at, log.price, statement_timestamp() - log.received_at AS since_receipt,
+    log.missing_lags IS NULL AS lacks_features
+FROM unnest(%(symbols)s::text[], %(since)s::timestamptz[]) AS wanted (symbol, since)
 CROSS JOIN LATERAL (
-    SELECT ticked_at, price, received_at, missing_lags FROM live_data.price_log
-    WHERE price_log.symbol = wanted.symbol AND ticked_at > wanted.since AND (source = 'replay') = %s
-    ORDER BY ticked_at LIMIT %s
+    (SELECT ticked_at, price, received_at, missing_lags FROM live_data.price_log
+    WHERE price_log.symbol = wanted.symbol AND ticked_at > wanted.since AND ticked_at <= %(until)s
+        AND (source = 'replay') = %(replayed)s
+    ORDER BY ticked_at LIMIT %(limit)s)
+    UNION ALL
+    (SELECT ticked_at, price, received_at, missing_lags FROM live_data.price_log
+    WHERE price_log.symbol = wanted.symbol AND ticked_at > %(until)s AND (source = 'replay') = %(replayed)s
+    ORDER BY ticked_at DESC LIMIT 1)
 ) AS log
+
+-- name: last_ticks
+SELECT wanted.symbol, log.ticked_at, log.price
+FROM unnest(%s::text[]) AS wanted (symbol)
+CROSS JOIN LATERAL (
+    SELECT ticked_at, price FROM live_data.price_log
+    WHERE price_log.symbol = wanted.symbol AND (source = 'replay') = %s
+    ORDER BY ticked_at DESC LIMIT 1
+) AS log
+
+-- name: price_levels
+SELECT wanted.symbol, coalesce(bar.close, tick.price) AS level
+FROM unnest(%s::text[]) AS wanted (symbol)
+LEFT JOIN LATERAL (
+    SELECT close FROM historical_data.price_history WHERE price_history.symbol = wanted.symbol ORDER BY opened_at DESC LIMIT 1
+) AS bar ON true
+LEFT JOIN LATERAL (
+    SELECT price FROM live_data.price_log
+    WHERE price_log.symbol = wanted.symbol AND ticked_at <= %s AND (source = 'replay') = %s
+    ORDER BY ticked_at DESC LIMIT 1
+) AS tick ON bar.close IS NULL
+WHERE coalesce(bar.close, tick.price) IS NOT NULL
 
 -- name: minute_closes
 SELECT tick.ticked_at, tick.price
@@ -28,9 +56,10 @@ ORDER BY tick.ticked_at
 SELECT live_data.create_day_partition(%s, %s)
 
 -- name: days_ahead
-SELECT min(ahead) FROM (
-    SELECT parent.relname, count(*) FILTER (WHERE to_date(right(day.relname, 8), 'YYYYMMDD') > (clock_timestamp() AT TIME ZONE 'UTC')::date) AS ahead
-    FROM pg_inherits JOIN pg_class AS day ON day.oid = inhrelid JOIN pg_class AS parent ON parent.oid = inhparent
-    WHERE parent.relnamespace = 'live_data'::regnamespace AND parent.relname IN ('price_log', 'answer')
-    GROUP BY parent.relname
-) AS counted
+SELECT min(ahead.days)
+FROM unnest(ARRAY['price_log', 'answer']) AS parent (name)
+CROSS JOIN LATERAL (
+    SELECT count(*) FROM pg_inherits JOIN pg_class AS day ON day.oid = inhrelid
+    WHERE inhparent = ('live_data.' || parent.name)::regclass
+        AND substring(day.relname FROM '_([0-9]{8})$') > to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMMDD')
+) AS ahead (days)

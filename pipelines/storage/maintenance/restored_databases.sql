@@ -4,8 +4,32 @@ SELECT datname FROM pg_database WHERE datname LIKE %s AND NOT EXISTS (SELECT 1 F
 -- name: create_empty_database
 CREATE DATABASE {} TEMPLATE template0
 
+-- name: database_exists
+SELECT EXISTS (SELECT FROM pg_database WHERE datname = %s)
+
+-- name: has_tables
+SELECT EXISTS (
+    SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE relkind IN ('r', 'p') AND nspname <> 'information_schema' AND nspname !~ '^pg_'
+)
+
 -- name: create_role
 CREATE ROLE {} NOLOGIN
+
+-- name: superusers
+SELECT rolname FROM pg_roles WHERE rolsuper
+
+-- name: plain_roles
+SELECT rolname FROM pg_roles WHERE NOT rolsuper
+
+-- name: set_database_owner
+ALTER DATABASE {} OWNER TO {}
+
+-- name: reset_database
+ALTER DATABASE {} RESET ALL
+
+-- name: create_extension
+CREATE EXTENSION IF NOT EXISTS {}
 
 -- name: rename_database
 ALTER DATABASE {} RENAME TO {}
@@ -25,7 +49,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 -- name: table_facts
 SELECT nspname || '.' || relname,
     format(
-        'SELECT count(*), coalesce(sum(hash_record_extended(t, 0)), 0)::text FROM ONLY %%I.%%I AS t',
+        'SELECT count(*), coalesce(sum(pg_catalog.hash_record_extended(t, 0)), 0)::text FROM ONLY %%I.%%I AS t',
         nspname, relname
     )
 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace

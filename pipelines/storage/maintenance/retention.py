@@ -91,10 +91,10 @@ def maintenance_lock(connection: Connection) -> Iterator[None]:
     """
     try:
         acquire(connection, MAINTENANCE_LOCK)
-    except psycopg.errors.LockNotAvailable as error:
+    except DatabaseError as error:
         raise DatabaseError(
             "a backup, publication or migration is in progress "
-            f"(waited {LOCK_TIMEOUT_SECONDS} s): skipped until the next run"
+            f"(waited {LOCK_TIMEOUT_SECONDS} s; {error}): skipped until the next run"
         ) from error
     try:
         yield

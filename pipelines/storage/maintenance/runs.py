@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from pipelines.errors import AlreadyRunningError, DatabaseError
 from pipelines.log import Log
 from pipelines.storage.postgres.connection import Connection, Database, Role
-from pipelines.storage.postgres.locks import release_all
+from pipelines.storage.postgres.locks import describe_holders, release_all
 from pipelines.storage.postgres.statements import Statements, read_value
 
 SQL = Statements(__name__)
@@ -41,7 +41,10 @@ def exclusive_run(database: Database, job: str) -> Iterator[Connection]:
     """
     with database.connect(job, Role.PIPELINE, autocommit=True) as connection:
         if not read_value(connection, SQL["try_job_lock"], [JOB_LOCKS, job]):
-            raise AlreadyRunningError(f"{job} is already running on {database.describe()}: wait until it has finished")
+            raise AlreadyRunningError(
+                f"{job} is already running on {database.describe()} ({describe_holders(connection, JOB_LOCKS, job)}): "
+                "wait until it has finished"
+            )
         try:
             yield connection
         finally:

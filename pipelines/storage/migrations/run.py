@@ -1,13 +1,18 @@
 """Run migrations with Alembic; apart from `postgres.schema`, because its import takes longer than most commands."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
 import sqlalchemy
 from alembic import command, op
 from alembic.config import Config
+from alembic.util.exc import CommandError
 
+from pipelines.errors import SchemaVersionError
 from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.statements import Statements
 
@@ -27,6 +32,21 @@ def upgrade(database: Database, revision: str = "head") -> None:
         configuration.attributes["connection"] = connection
         command.upgrade(configuration, revision)
         connection.commit()
+
+
+@contextmanager
+def newer_dagster_refused(database: Database, name: str) -> Iterator[None]:
+    """Raise SchemaVersionError where Dagster's migrations do not know the revision of its database."""
+    try:
+        yield
+    except CommandError as error:
+        if "Can't locate revision" not in str(error):
+            raise
+        raise SchemaVersionError(
+            f"Dagster's database {name} at {database.describe()} was migrated by a newer Dagster than the installed "
+            f"{version('dagster')} ({error}): install the newer strikecast again, or restore a backup from before its "
+            "upgrade (docs/upgrades.md)"
+        ) from error
 
 
 def run_migration_file(name: str, *, as_owner: bool = True) -> None:

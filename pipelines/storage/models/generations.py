@@ -21,7 +21,7 @@ from pipelines.domain.models.registry import model_named
 from pipelines.domain.prices.bars import Closes, instant_of_minute
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.postgres.connection import Connection
-from pipelines.storage.postgres.locks import MAINTENANCE_LOCK
+from pipelines.storage.postgres.locks import MAINTENANCE_LOCK, acquire_shared_until_commit
 from pipelines.storage.postgres.statements import Statements, read_value
 from pipelines.storage.prices.history import BarSummary
 
@@ -196,7 +196,7 @@ def publish(connection: Connection, generation: int) -> ModelVersion:
         _wait_for_current_readers(connection)
     if version.model == MODEL_NAME:
         connection.execute(SQL["create_fingerprint_views"], [version.symbol])
-    connection.execute(SQL["publish_lock"], [MAINTENANCE_LOCK])
+    acquire_shared_until_commit(connection, MAINTENANCE_LOCK)
     if connection.execute(SQL["publish"], [generation]).fetchone() is None:
         raise BuildError(
             f"generation {generation} of {version.symbol} is {version.state}, only a complete one is published"

@@ -38,9 +38,6 @@ WHERE generation = %(generation)s AND state = 'building'
 SELECT virtualtransaction FROM pg_locks
 WHERE relation = 'analytics.lookup'::regclass AND mode = 'AccessShareLock' AND pid <> pg_backend_pid()
 
--- name: publish_lock
-SELECT pg_advisory_xact_lock_shared(%s)
-
 -- name: publish
 INSERT INTO analytics.active_generation AS active (symbol, model, generation)
 SELECT symbol, model, generation FROM analytics.model_version

@@ -1,17 +1,19 @@
 """Strike ladders on demand, from the database."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from pipelines.domain.configuration.names import answers_view
 from pipelines.domain.models.base import MarketStates
-from pipelines.domain.models.ladder import LadderQuery, base_strike_usd, ladder_strikes_usd, tidy
+from pipelines.domain.models.ladder import STRIKE_STEP_SHARE, LadderAnswers, LadderQuery, ladder_strikes_usd, tidy
 from pipelines.domain.models.registry import model_named
 from pipelines.domain.prices.momentum import PERCENT_PER_UNIT
-from pipelines.errors import SettingsError
+from pipelines.domain.prices.volatility import MAX_STATE_AGE
+from pipelines.errors import NoDataError, SettingsError
 from pipelines.storage.models.champions import read_champion
-from pipelines.storage.models.generations import active_generation, read_version
+from pipelines.storage.models.generations import ModelVersion, active_generation, read_version
 from pipelines.storage.models.tables import read_fingerprints, read_lookup_rows
 from pipelines.storage.models.volatility import latest_volatility_state
 from pipelines.storage.postgres.connection import Connection, Database, Role
@@ -26,35 +28,71 @@ def ladder_payload(
     momentum_pct: float | None,
     model: str | None = None,
     sigma_pct: float | None = None,
+    now: datetime | None = None,
+    *,
+    by_probability: bool = False,
 ) -> dict[str, Any]:
-    """The published probabilities of 21 strikes, with the applicable fields of the live file.
+    """The published probabilities of a ladder's strikes, with the applicable fields of the live file.
 
     `model`: by default the champion. `sigma_pct`: volatility in percent per square root of a minute, by default the
     forecast after the newest bar; ignored by models without volatility. Without momentum, the baseline or the pooled
-    table is used. Raises NoDataError when nothing is published, SettingsError for invalid arguments.
+    table is used. `now` (aware): the time of the question, for the age of the volatility; None: that of the newest bar.
+    `by_probability`: strikes are chosen by probability, otherwise 21 are `tier_usd` apart.
+    Raises NoDataError when nothing is published or volatility is older than MAX_STATE_AGE, SettingsError for invalid
+    arguments and for a TTC beyond the model's horizon.
     """
     _require_numbers(price_usd, ttc_seconds, momentum_pct, sigma_pct)
     strikes = ladder_strikes_usd(price_usd, tier_usd)
     with database.connect("ladder", Role.READER) as connection:
-        version = read_version(connection, active_generation(connection, symbol, _model(connection, symbol, model)))
+        version = published_version(connection, symbol, model)
+        if ttc_seconds > version.ttc_max_seconds:
+            raise SettingsError(
+                f"TTC {ttc_seconds:g} s is beyond the horizon of {version.model}, {version.ttc_max_seconds} s"
+            )
         rule = version.rule if sigma_pct is None else version.rule.with_sigma(sigma_pct / PERCENT_PER_UNIT)
-        states = MarketStates.single(0.0, momentum_pct)
+        states, state_at = MarketStates.single(0.0, momentum_pct), None
         if rule.volatility is not None and sigma_pct is None:
             newest = latest_volatility_state(connection, symbol)
             states = MarketStates.single(newest.minute + 1.0, momentum_pct, newest.variances)
-        query = LadderQuery(rule, version.axes, states, price_usd, strikes, ttc_seconds)
-        if query.bucket is None:
-            answers = query.answer_from_baseline(read_fingerprints(connection, version, baseline_only=True))
-        else:
-            answers = query.answer_from_lookup(read_lookup_rows(connection, version, query.bucket, ttc_seconds))
+            state_at = datetime.fromtimestamp((newest.minute + 1) * 60, UTC)
+            if now is not None and now - state_at > MAX_STATE_AGE:
+                raise NoDataError(
+                    f"the volatility of {symbol} is that of {state_at:%Y-%m-%d %H:%M} UTC, more than "
+                    f"{MAX_STATE_AGE.total_seconds() / 3600:g} h old: ingest newer bars and run `strikecast build "
+                    f"{symbol}`, or give --sigma"
+                )
+        step_usd = tier_usd * STRIKE_STEP_SHARE if by_probability else None
+        query = LadderQuery(rule, version.axes, states, price_usd, strikes, ttc_seconds, step_usd)
+        answers = answer(connection, version, query)
     return {
-        "current_price": price_usd,
-        "base_strike": tidy(base_strike_usd(price_usd, tier_usd)),
-        "ttc_seconds": tidy(ttc_seconds),
+        **answer_fields(version, query, answers, momentum_pct, tier_usd),
+        "volatility_timestamp": None if state_at is None else state_at.isoformat().replace("+00:00", "Z"),
+        "volatility_age_seconds": None if state_at is None or now is None else int((now - state_at).total_seconds()),
+        "built_to": None if version.last_bar_at is None else version.last_bar_at.isoformat().replace("+00:00", "Z"),
+        "quantiles": answers.quantiles,
+        "curve": answers.curve,
+    }
+
+
+def answer(connection: Connection, version: ModelVersion, query: LadderQuery) -> LadderAnswers:
+    """The answers of a published generation, from its lookup or its baseline."""
+    if query.bucket is None:
+        return query.answer_from_baseline(read_fingerprints(connection, version, baseline_only=True))
+    return query.answer_from_lookup(read_lookup_rows(connection, version, query.bucket, query.ttc_seconds))
+
+
+def answer_fields(
+    version: ModelVersion, query: LadderQuery, answers: LadderAnswers, momentum_pct: float | None, tier_usd: float
+) -> dict[str, Any]:
+    """The fields of the live file that depend on the question and its answers."""
+    return {
+        "current_price": query.price_usd,
+        "base_strike": tidy(answers.base_strike_usd(tier_usd)),
+        "ttc_seconds": tidy(query.ttc_seconds),
         "momentum_score": momentum_pct,
-        "strikes": [tidy(strike) for strike in strikes.tolist()],
+        "strikes": [tidy(strike) for strike in answers.strikes_usd.tolist()],
         "probabilities": answers.rows(),
-        "fingerprint_table": answers_view(symbol, version.model, query.bucket),
+        "fingerprint_table": answers_view(version.symbol, version.model, query.bucket),
         "momentum_bucket": query.bucket if query.sigma_pct is None else None,
         "clamped": int(answers.reading.clamped.sum()),
         "n_eff": answers.n_eff,
@@ -69,17 +107,21 @@ def ladder_payload(
 
 def _require_numbers(price_usd: float, ttc_seconds: float, momentum_pct: float | None, sigma_pct: float | None) -> None:
     given = [price_usd, ttc_seconds, *(value for value in (momentum_pct, sigma_pct) if value is not None)]
-    if not np.isfinite(given).all() or price_usd <= 0 or ttc_seconds < 0 or (sigma_pct is not None and sigma_pct <= 0):
+    try:
+        finite = bool(np.isfinite(given).all())
+    except TypeError:  # from Python, whose types nothing checks
+        finite = False
+    if not finite or price_usd <= 0 or ttc_seconds < 0 or (sigma_pct is not None and sigma_pct <= 0):
         raise SettingsError(
-            "price and sigma must be positive, TTC not negative and momentum a number, "
-            f"got price {price_usd}, TTC {ttc_seconds}, momentum {momentum_pct}, sigma {sigma_pct}"
+            "price and sigma must be positive numbers, TTC not negative and momentum a number, "
+            f"got price {price_usd!r}, TTC {ttc_seconds!r}, momentum {momentum_pct!r}, sigma {sigma_pct!r}"
         )
 
 
-def _model(connection: Connection, symbol: str, named: str | None) -> str:
-    if named is None:
-        return read_champion(connection, symbol).champion
+def published_version(connection: Connection, symbol: str, model: str | None) -> ModelVersion:
+    """The published generation of a model, by default of the champion. Raises NoDataError, SettingsError."""
     try:
-        return model_named(named).name
+        name = read_champion(connection, symbol).champion if model is None else model_named(model).name
     except ValueError as error:
         raise SettingsError(str(error)) from error
+    return read_version(connection, active_generation(connection, symbol, name))

@@ -20,6 +20,7 @@ from pipelines.domain.models.standardised_fingerprint import (
 from pipelines.domain.prices.bars import MINUTES_PER_DAY, MINUTES_PER_WEEK, Closes, minute_of_instant
 from pipelines.domain.prices.history import MarketHistory, market_history
 from pipelines.domain.prices.momentum import compute_momentum
+from pipelines.domain.prices.season import MARKET_TIME_ZONE
 from pipelines.domain.prices.volatility import track_volatility
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.models.volatility import (
@@ -86,7 +87,8 @@ def update_volatility(
     stored, lender = read_parameters(connection, symbol), _lender(connection, lenders)
     fitted = None
     if stored is not None:
-        fitted = CurrentFit(minute_of_instant(stored.fitted_until), bool(stored.borrowed_from))
+        outdated = stored.parameters.volatility.season.time_zone != MARKET_TIME_ZONE
+        fitted = CurrentFit(minute_of_instant(stored.fitted_until), bool(stored.borrowed_from), outdated)
     try:
         due = due_refit(fitted, first, end, can_borrow=lender is not None, requested=refit)
     except ValueError as error:

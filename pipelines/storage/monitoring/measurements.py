@@ -1,13 +1,14 @@
 """Measurements from the server's statistics and from records of builds, maintenance and live sessions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
 from psycopg import sql
+from psycopg.abc import Params
 
 from pipelines.domain.monitoring.audit import detections
-from pipelines.domain.monitoring.audit.measurements import Gap, Measurements, Unit, key_of
+from pipelines.domain.monitoring.audit.measurements import Detection, Gap, Measurements, Unit, key_of
 from pipelines.storage.monitoring.audits import first_readings
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.postgres.statements import Statements, read_rows
@@ -66,10 +67,19 @@ def measure_server(connection: Connection, memory_bytes: float | None) -> Measur
     found.detections += detections.detect_server(values)
     found.detections += detections.detect_lag(standbys.items)
     found.detections += detections.detect_settings(settings, values["database_size"], memory_bytes)
+    found.detections += [Detection("collation version", *one) for one in collation_mismatches(connection).items()]
     if memory_bytes is None:
         found.add_gap("settings compared with the server's memory", NOT_LOCAL)
     found.extend(standbys)
     return found
+
+
+def collation_mismatches(connection: Connection) -> dict[str, str]:
+    """Collations in use whose version differs from that of their indexes; a description by name."""
+    return {
+        name: f"its indexes are sorted by version {recorded}, the system has {actual or 'no version'}"
+        for name, recorded, actual in connection.execute(SQL["collation_mismatches"]).fetchall()
+    }
 
 
 def measure_standbys(connection: Connection) -> Measurements:
@@ -119,7 +129,7 @@ def read_processes(connection: Connection) -> list[tuple[int, str]] | None:
     return None if any(name is None for _, name in rows) else [(int(pid), str(name)) for pid, name in rows]
 
 
-def explain(connection: Connection, statement: str, parameters: Sequence[Any]) -> dict[str, Any]:
+def explain(connection: Connection, statement: str, parameters: Params) -> dict[str, Any]:
     """Execute a query and return its plan: EXPLAIN (ANALYZE, BUFFERS)."""
     row = connection.execute(f"{SQL['explain']} {statement}", parameters).fetchone()
     assert row is not None

@@ -213,3 +213,15 @@ SELECT name, unit, value::float8, '{}' FROM newest, LATERAL (VALUES
     ('live_longest_gap', 's', config ->> 'longest_gap_seconds'),
     ('live_start', 's', config ->> 'start_seconds')
 ) AS measured (name, unit, value)
+
+-- name: collation_mismatches
+-- Of the database, and of collations that its indexes use. Those of C have no version.
+SELECT 'database ' || datname, datcollversion, pg_database_collation_actual_version(oid)
+FROM pg_database
+WHERE datname = current_database() AND datcollversion IS NOT NULL
+    AND datcollversion IS DISTINCT FROM pg_database_collation_actual_version(oid)
+UNION ALL
+SELECT 'collation ' || collname, collversion, pg_collation_actual_version(oid)
+FROM pg_collation
+WHERE collversion IS NOT NULL AND collversion IS DISTINCT FROM pg_collation_actual_version(oid)
+    AND oid IN (SELECT unnest(indcollation::oid[]) FROM pg_index)

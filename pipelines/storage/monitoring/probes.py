@@ -3,7 +3,7 @@
 The scratch table has the shape and key of the tick table.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +22,7 @@ from pipelines.storage.prices import history
 
 SQL = Statements(__name__)
 Statement = Literal["insert_scratch", "update_scratch", "bar_by_key", "bars_by_volume", "one_core"]
+Parameters = Sequence[Any] | Mapping[str, Any]
 #: Ticks that a session reads once, at its start.
 HISTORY = timedelta(minutes=31)
 
@@ -33,9 +34,9 @@ class HotQuery:
     name: str
     statement: LiteralString
     label: str
-    parameters: Sequence[Sequence[Any]]
+    parameters: Sequence[Parameters]
 
-    def run(self, connection: Connection, parameters: Sequence[Any]) -> None:
+    def run(self, connection: Connection, parameters: Parameters) -> None:
         """Execute the statement once and fetch all rows."""
         connection.execute(self.statement, parameters, prepare=True).fetchall()
 
@@ -55,7 +56,9 @@ def hot_queries(connection: Connection, symbols: Sequence[str], calls: int, now:
             )
             for _ in range(calls)
         ]
-        new_ticks = [[[symbol], [now - HISTORY], False, 20_000]] * max(5, calls // 25)
+        new_ticks = [
+            {"symbols": [symbol], "since": [now - HISTORY], "until": now, "limit": 20_000, "replayed": False}
+        ] * max(5, calls // 25)
         found += [
             HotQuery("lookup_rows", tables.SQL["lookup_rows"], symbol, spread),
             HotQuery("newest_bar", history.SQL["newest_bar"], symbol, [[symbol]] * calls),

@@ -1,5 +1,6 @@
 """Connections with an application name, a role and timeouts, and one error for each way in which they fail."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from psycopg import conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from pipelines.errors import DatabaseError, ServerUnavailableError, single_line
+from pipelines.storage.postgres.statements import Statements
+
+SQL = Statements(__name__)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
@@ -35,6 +39,7 @@ class Role(StrEnum):
     OWNER = "strikecast_owner"
     PIPELINE = "strikecast_pipeline"
     LIVE = "strikecast_live"
+    PRODUCER = "strikecast_producer"
     READER = "strikecast_reader"
     BACKUP = "strikecast_backup"
     AUDITOR = "strikecast_auditor"
@@ -56,6 +61,11 @@ class Database:
         except psycopg.ProgrammingError:
             raise DatabaseError("STRIKECAST_DATABASE_URL is not a PostgreSQL URL") from None
 
+    @property
+    def name(self) -> str:
+        """Name of the database; by libpq's default that of the user."""
+        return str(self.parameters.get("dbname") or self.parameters.get("user") or "postgres")
+
     def describe(self) -> str:
         """Host, port and database, without a password."""
         parts = self.parameters
@@ -68,6 +78,8 @@ class Database:
 
         >>> Database("postgresql://ann:s3%2F@[::1]:5433/a?sslmode=require").url_for("b")
         'postgresql://ann:s3%2F@[::1]:5433/b?sslmode=require'
+        >>> Database("postgresql://localhost").url_for("b?host=elsewhere")
+        'postgresql://localhost/b%3Fhost%3Delsewhere'
         """
         options = {key: str(value) for key, value in self.parameters.items() if value is not None and key != "dbname"}
         user, password = (quote(options.pop(name, ""), safe="") for name in ("user", "password"))
@@ -78,7 +90,7 @@ class Database:
         if port := options.pop("port", ""):
             address += f":{port}"
         query = urlencode(options, safe="/", quote_via=quote)
-        return f"postgresql://{address}/{database}{f'?{query}' if query else ''}"
+        return f"postgresql://{address}/{quote(database, safe='')}{f'?{query}' if query else ''}"
 
     def conninfo(self, application: str, role: Role | None) -> str:
         """Connection string with an application name, a role and timeouts."""
@@ -105,6 +117,18 @@ class Database:
         with self.connect("version", None) as connection:
             return connection.info.server_version // 10_000
 
+    def responds(self, timeout_seconds: int) -> bool:
+        """Whether a server answers at the address, even one that accepts no connections yet."""
+        return self._ping(timeout_seconds) in {psycopg.pq.Ping.OK, psycopg.pq.Ping.REJECT}
+
+    def accepts_connections(self, timeout_seconds: int) -> bool:
+        """Whether a server answers, and is neither starting up nor shutting down."""
+        return self._ping(timeout_seconds) is psycopg.pq.Ping.OK
+
+    def _ping(self, timeout_seconds: int) -> psycopg.pq.Ping:
+        target = conninfo.make_conninfo(self.url, connect_timeout=timeout_seconds)
+        return psycopg.pq.Ping(psycopg.pq.PGconn.ping(target.encode()))
+
     @contextmanager
     def connect(self, application: str, role: Role | None, *, autocommit: bool = False) -> Iterator[Connection]:
         """A connection that commits on exit, and rolls back on an error.
@@ -114,6 +138,17 @@ class Database:
         conninfo = self.conninfo(application, role)
         with translate_errors(self), psycopg.connect(conninfo, autocommit=autocommit) as connection:
             yield connection
+
+    def missing_role(self, role: Role) -> DatabaseError:
+        """The error of a login that is not a member of a role. Raises ServerUnavailableError."""
+        with self.connect("roles", None) as connection:
+            row = connection.execute(SQL["login_roles"]).fetchone()
+        assert row is not None
+        login, roles = row
+        return DatabaseError(
+            f"{self.describe()}: this needs role {role}; your login {login} has only {', '.join(roles) or 'no role'}: "
+            f"a superuser permits it with GRANT {role} TO {login}"
+        )
 
     def open(self, application: str) -> Connection:
         """An autocommit connection with TCP keepalives; the caller closes it. Raises ServerUnavailableError."""
@@ -134,6 +169,8 @@ class Database:
 #: No server restarts faster, so a connection used within this time needs no check: a check is a round trip, as long as
 #: reading a ladder.
 RECENTLY_SECONDS = 0.25
+#: At connection time, without an SQLSTATE.
+_REFUSED_ROLE = re.compile(rf'permission denied to set role "({"|".join(Role)})"')
 _last_used: WeakKeyDictionary[object, float] = WeakKeyDictionary()
 
 
@@ -172,8 +209,12 @@ def translate_errors(database: Database) -> Iterator[None]:
     except psycopg.Error as error:
         if _is_missing_role(error):
             raise DatabaseError(f"{name} has no strikecast roles yet: {MIGRATE}") from error
+        if (refused := _REFUSED_ROLE.search(str(error))) is not None:
+            raise database.missing_role(Role(refused[1])) from error
         if not isinstance(error, psycopg.OperationalError) or not is_connection_error(error):
             raise
+        if is_missing_database(error):
+            raise DatabaseError(f"the database {name} does not exist: {MIGRATE}, which creates it") from error
         raise ServerUnavailableError(f"cannot use the database at {name}: {full_message(error)}") from error
 
 
@@ -182,6 +223,11 @@ def _is_missing_role(error: psycopg.Error) -> bool:
     if isinstance(error, psycopg.OperationalError):  # at connection time, without an SQLSTATE
         undefined = "does not exist" in str(error)
     return undefined and "role" in str(error) and "strikecast_" in str(error)
+
+
+def is_missing_database(error: psycopg.OperationalError) -> bool:
+    """Whether the server has no database of the name; at connection time errors have no SQLSTATE."""
+    return re.search(r'database ".*" does not exist', str(error)) is not None
 
 
 def is_connection_error(error: psycopg.OperationalError) -> bool:

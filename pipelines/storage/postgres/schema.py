@@ -13,10 +13,13 @@ from pipelines.storage.postgres.connection import (
     CONNECT_TIMEOUT_SECONDS,
     MIGRATE,
     MINIMUM_SERVER_VERSION,
+    Connection,
     Database,
+    Role,
     full_message,
+    is_missing_database,
 )
-from pipelines.storage.postgres.locks import MAINTENANCE_LOCK, acquire
+from pipelines.storage.postgres.locks import MAINTENANCE_LOCK, acquire, restrict_locks
 from pipelines.storage.postgres.statements import Statements, read_value
 
 SQL = Statements(__name__)
@@ -44,13 +47,13 @@ def ensure_database(database: Database, name: str | None = None) -> None:
 
     Raises ServerUnavailableError when no server answers, and DatabaseError when the database cannot be created.
     """
-    wanted = name or str(database.parameters.get("dbname") or database.parameters.get("user") or "postgres")
+    wanted = name or database.name
     where = database.describe()
     try:
         with psycopg.connect(database.url_for(wanted), connect_timeout=CONNECT_TIMEOUT_SECONDS):
             return
     except psycopg.OperationalError as error:
-        if "does not exist" not in str(error) or "database" not in str(error):
+        if not is_missing_database(error):
             raise ServerUnavailableError(f"cannot use the database at {where}: {full_message(error)}") from error
     try:
         with (
@@ -69,12 +72,21 @@ def ensure_database(database: Database, name: str | None = None) -> None:
 
 
 def read_version(database: Database) -> SchemaVersion:
-    """Read the schema's revision. Raises ServerUnavailableError, and DatabaseError for a server older than 15."""
+    """Read the schema's revision.
+
+    Raises ServerUnavailableError, DatabaseError for a server older than 15, and SchemaVersionError where the login may
+    not read the revision, as a reader's before revision 0014.
+    """
     with database.connect("schema", None) as connection:
         if connection.info.server_version < MINIMUM_SERVER_VERSION:
             major = connection.info.server_version // 10_000
             raise DatabaseError(f"{database.describe()} is PostgreSQL {major}; strikecast needs 15 or newer")
         exists = read_value(connection, SQL["schema_version_exists"])
+        if exists and not read_value(connection, SQL["schema_version_is_readable"]):
+            raise SchemaVersionError(
+                f"{database.describe()}: your login {connection.info.user} may not read the schema's version: GRANT "
+                f"{Role.READER} TO {connection.info.user}, and `strikecast migrate` by its operator, permit it"
+            )
         found = read_value(connection, SQL["schema_version"]) if exists else None
     return SchemaVersion(found, _revisions()[-1])
 
@@ -92,11 +104,13 @@ def require_current(database: Database) -> None:
 def migrate(database: Database) -> SchemaVersion:
     """Migrate the schema to this code's version; without effect when it is current, and safe to run concurrently.
 
-    Returns the version found before. Raises SchemaVersionError when the schema is newer than the code.
+    Returns the version found before. Raises SchemaVersionError when the schema is newer than the code, and
+    DatabaseError for a login that may not change what is stored.
     """
     ensure_database(database)
     # The lock is held on a connection of its own, so that a migration's rollback does not release it.
     with database.connect("migration lock", None, autocommit=True) as connection:
+        _require_role(database, connection, read_version(database))
         connection.execute(SQL["set_lock_timeout"], [f"{MIGRATION_LOCK_TIMEOUT_SECONDS}s"])
         acquire(connection, MAINTENANCE_LOCK)
         found = read_version(database)
@@ -106,7 +120,20 @@ def migrate(database: Database) -> SchemaVersion:
 
             upgrade(database)
             _logger.info("schema %s -> %s", found.found, found.needed)
+        if not restrict_locks(connection) and not found.is_current:
+            _logger.warning(
+                "any login of %s can hold up migrations, backups and live sessions with an advisory lock: run "
+                "`strikecast migrate` once as a superuser",
+                database.describe(),
+            )
     return found
+
+
+def _require_role(database: Database, connection: Connection, version: SchemaVersion) -> None:
+    """Raise DatabaseError unless the login has the role that the migration, or what follows it, needs."""
+    needed = Role.PIPELINE if version.is_current else Role.OWNER
+    if version.found is not None and not read_value(connection, SQL["login_has_role"], [needed]):
+        raise database.missing_role(needed)
 
 
 def _refuse_newer(database: Database, version: SchemaVersion) -> None:

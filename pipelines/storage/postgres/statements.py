@@ -7,13 +7,14 @@ literal.
 import re
 from functools import cache
 from importlib import resources
-from typing import Any, LiteralString, TypeVar
+from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
 
 from psycopg.abc import Params
 from psycopg.rows import class_row, scalar_row
 from psycopg.sql import Composed
 
-from pipelines.storage.postgres.connection import Connection
+if TYPE_CHECKING:  # connections have statements of their own
+    from pipelines.storage.postgres.connection import Connection
 
 Row = TypeVar("Row")
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
@@ -48,14 +49,14 @@ def _read(module: str) -> dict[str, LiteralString]:
 
 
 def read_rows(
-    connection: Connection, kind: type[Row], statement: LiteralString, parameters: Params | None = None
+    connection: "Connection", kind: type[Row], statement: LiteralString, parameters: Params | None = None
 ) -> list[Row]:
     """Rows of a statement as instances of `kind`, whose fields have the names of the columns."""
     with connection.cursor(row_factory=class_row(kind)) as cursor:
         return cursor.execute(statement, parameters).fetchall()
 
 
-def read_value(connection: Connection, statement: LiteralString | Composed, parameters: Params | None = None) -> Any:
+def read_value(connection: "Connection", statement: LiteralString | Composed, parameters: Params | None = None) -> Any:
     """The first column of a statement's first row; None without rows."""
     with connection.cursor(row_factory=scalar_row) as cursor:
         return cursor.execute(statement, parameters).fetchone()

@@ -1,4 +1,4 @@
-"""Archive months of bars as Parquet files, and query stored and archived bars together.
+"""Archive months of bars as Parquet files.
 
 Bars are deleted from the table only after DuckDB has read the new file back with equal values. A file is
 `{folder}/{SYMBOL}/{symbol}_1m_{year}-{month}.parquet`, in the shape that ingestion reads; a .json file records
@@ -7,23 +7,20 @@ its row count and SHA-256.
 
 import hashlib
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import numpy as np
 import orjson
 import polars as pl
 
 from pipelines.atomic_files import atomic_write
 from pipelines.domain.maintenance.archive import StoredMonth
-from pipelines.errors import BuildError, NoDataError, single_line
-from pipelines.storage.postgres.binary_copy import minutes_of_timestamptz
+from pipelines.errors import BuildError
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.postgres.locks import lock_symbol
 from pipelines.storage.postgres.statements import Statements, read_rows
-from pipelines.storage.prices.history import read_arrays
+from pipelines.storage.prices.archive_files import archive_files, month_span
 
 SQL = Statements(__name__)
 
@@ -62,7 +59,7 @@ def archive_month(connection: Connection, folder: Path, month: StoredMonth) -> A
     An existing file keeps the bars that the table lacks. Raises BuildError, without deleting anything, when the file
     does not read back as written.
     """
-    first, after = _span(month.month)
+    first, after = month_span(month.month)
     between = [month.symbol, first, after]
     with connection.transaction():
         for writer in ("strikecast.ingest", "strikecast.momentum"):
@@ -87,13 +84,7 @@ def archive_month(connection: Connection, folder: Path, month: StoredMonth) -> A
 
 def archived_months(folder: Path, symbol: str) -> list[tuple[datetime, datetime]]:
     """Ranges [first, after) of a symbol's archived months, UTC, by the names of its files."""
-    stems = sorted(path.stem for path in (folder / symbol).glob(f"{symbol.lower()}_1m_????-??.parquet"))
-    return [_span(date.fromisoformat(f"{stem[-7:]}-01")) for stem in stems]
-
-
-def _span(month: date) -> tuple[datetime, datetime]:
-    first = datetime(month.year, month.month, 1, tzinfo=UTC)
-    return first, datetime(month.year + month.month // 12, month.month % 12 + 1, 1, tzinfo=UTC)
+    return [(file.since, file.until) for file in archive_files(folder, symbol)]
 
 
 def _write(bars: pl.DataFrame, path: Path) -> str:
@@ -109,36 +100,3 @@ def _write(bars: pl.DataFrame, path: Path) -> str:
         with partial.open("rb") as finished:
             digest = hashlib.file_digest(finished, "sha256").hexdigest()
     return digest
-
-
-def query_prices(connection: Connection, folder: Path, question: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Run a SELECT on the view `price`, every stored or archived bar once, and return column names and rows.
-
-    Columns: symbol, opened_at (UTC), open, high, low, close, volume, archived. Raises NoDataError for a failing query.
-    """
-    with duckdb.connect() as prices:
-        prices.execute(SQL["set_utc"])
-        prices.execute(SQL["create_stored_price"])
-        _load_stored_bars(connection, prices)
-        files = sorted(str(path) for path in folder.glob("*/*.parquet"))
-        if files:
-            prices.read_parquet(files, filename=True).create_view("archive_file")
-        prices.execute(SQL["create_price_view" if files else "create_price_view_without_archive"])
-        try:
-            result = prices.execute(question)
-            return [column[0] for column in result.description or []], result.fetchall()
-        except duckdb.Error as error:
-            raise NoDataError(f"the query failed: {single_line(str(error))}") from error
-
-
-def _load_stored_bars(connection: Connection, prices: duckdb.DuckDBPyConnection) -> None:
-    """Copy the table's bars into DuckDB as arrays, by symbol and year: 60 MB at a time."""
-    for symbol, first, last in connection.execute(SQL["stored_ranges"]).fetchall():
-        for year in range(first.year, last.year + 1):
-            span = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
-            opened_at, *values = read_arrays(connection, SQL["bars_as_arrays"], [symbol, *span], (">i8", *[">f8"] * 5))
-            minutes = minutes_of_timestamptz(opened_at).astype("datetime64[m]")
-            columns = [minutes.astype("datetime64[s]"), *(each.astype(np.float64) for each in values)]
-            prices.register("bar", dict(zip(COLUMNS, columns, strict=True)))
-            prices.execute(SQL["insert_stored_price"], [symbol])
-            prices.unregister("bar")

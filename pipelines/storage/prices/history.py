@@ -7,11 +7,13 @@ from typing import LiteralString
 
 import numpy as np
 import numpy.typing as npt
+from psycopg import sql
 
 from pipelines.domain.configuration.model import Profile
 from pipelines.domain.models.invariants import Gap
-from pipelines.domain.prices.bars import Closes, closes_from_usd, instant_of_minute
+from pipelines.domain.prices.bars import Closes, closes_from_usd, instant_of_minute, minute_of_instant
 from pipelines.domain.prices.momentum import Momentum
+from pipelines.domain.prices.outliers import OUTLIER_CHANGE
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.postgres.binary_copy import (
     decode_array,
@@ -95,6 +97,21 @@ def read_closes(connection: Connection, symbol: str, since_minute: int = 0) -> C
         raise BuildError(f"{symbol}: {error}") from error
 
 
+def closes_between(connection: Connection, symbol: str, since: datetime, until: datetime) -> Closes | None:
+    """Closes of the bars that open from `since` up to `until` (aware, whole minutes), oldest first; None if none."""
+    rows = connection.execute(SQL["closes_between"], [symbol, since, until]).fetchall()
+    if not rows:
+        return None
+    minutes, usd = zip(*((minute_of_instant(opened_at), close) for opened_at, close in rows), strict=True)
+    return closes_from_usd(np.array(minutes, dtype=np.int64), np.array(usd))
+
+
+def close_at(connection: Connection, symbol: str, opened_at: datetime) -> float | None:
+    """Close of the bar that opens at an instant (aware)."""
+    row = connection.execute(SQL["close_at"], [symbol, opened_at]).fetchone()
+    return None if row is None else float(row[0])
+
+
 def write_momentum(connection: Connection, symbol: str, closes: Closes, momentum: Momentum) -> MomentumReport:
     """Make `historical_data.momentum` equal to `momentum`, writing only rows that differ; requires a transaction.
 
@@ -143,9 +160,10 @@ def missing_ranges(
 def bars_of_ticks(connection: Connection, symbol: str, since: datetime, until: datetime) -> list[Candle]:
     """Bars made from ticks in (since, until], replayed ticks excluded; volumes are zero, because ticks have none.
 
-    A minute needs ticks in its first and in its last quarter.
+    Ticks that differ from their minute's median by more than OUTLIER_CHANGE are left out. Of the others, a minute needs
+    some in its first and in its last quarter.
     """
-    parameters = {"symbol": symbol, "since": since, "until": until}
+    parameters = {"symbol": symbol, "since": since, "until": until, "outlier_change": OUTLIER_CHANGE}
     return connection.execute(SQL["bars_of_ticks"], parameters).fetchall()
 
 
@@ -176,7 +194,10 @@ def write_gaps(connection: Connection, symbol: str, gaps: Sequence[Gap]) -> None
 
 
 def read_arrays(
-    connection: Connection, statement: LiteralString, parameters: Sequence[object], payloads: Sequence[str]
+    connection: Connection,
+    statement: LiteralString | sql.Composed,
+    parameters: Sequence[object] | None,
+    payloads: Sequence[str],
 ) -> list[npt.NDArray[np.generic]]:
     """The array columns of a statement's only row; `payloads`: numpy type of each in binary form. NULL is empty."""
     cursor = connection.cursor(binary=True)

@@ -15,6 +15,13 @@ FROM (
     SELECT opened_at, close FROM historical_data.price_history WHERE symbol = %s AND opened_at >= %s ORDER BY opened_at
 ) AS bar
 
+-- name: closes_between
+SELECT opened_at, close FROM historical_data.price_history
+WHERE symbol = %s AND opened_at >= %s AND opened_at < %s ORDER BY opened_at
+
+-- name: close_at
+SELECT close FROM historical_data.price_history WHERE symbol = %s AND opened_at = %s
+
 -- name: momentum_as_arrays
 SELECT array_agg(opened_at), array_agg(momentum_score_pct), array_agg(momentum_bucket)
 FROM (
@@ -37,14 +44,19 @@ INSERT INTO historical_data.price_gap (symbol, first_missing_at, last_missing_at
 DELETE FROM historical_data.price_gap WHERE symbol = %s
 
 -- name: bars_of_ticks
-SELECT minute.began, (array_agg(price ORDER BY ticked_at))[1], max(price), min(price),
-    (array_agg(price ORDER BY ticked_at DESC))[1], 0.0::float8
-FROM live_data.price_log
-CROSS JOIN LATERAL (SELECT date_trunc('minute', ticked_at - interval '1 microsecond') AS began) AS minute
-WHERE symbol = %(symbol)s AND ticked_at > %(since)s AND ticked_at <= %(until)s AND source <> 'replay'
-GROUP BY minute.began
-HAVING min(ticked_at) <= minute.began + interval '15 seconds' AND max(ticked_at) >= minute.began + interval '45 seconds'
-ORDER BY minute.began
+WITH tick AS (
+    SELECT ticked_at, price, date_trunc('minute', ticked_at - interval '1 microsecond') AS began
+    FROM live_data.price_log
+    WHERE symbol = %(symbol)s AND ticked_at > %(since)s AND ticked_at <= %(until)s AND source <> 'replay'
+),
+median AS (SELECT began, percentile_disc(0.5) WITHIN GROUP (ORDER BY price) AS price FROM tick GROUP BY began)
+SELECT began, (array_agg(tick.price ORDER BY ticked_at))[1], max(tick.price), min(tick.price),
+    (array_agg(tick.price ORDER BY ticked_at DESC))[1], 0.0::float8
+FROM tick JOIN median USING (began)
+WHERE abs(tick.price / median.price - 1) <= %(outlier_change)s
+GROUP BY began
+HAVING min(ticked_at) <= began + interval '15 seconds' AND max(ticked_at) >= began + interval '45 seconds'
+ORDER BY began
 
 -- name: missing_ranges
 SELECT after_bar + interval '1 minute', before_bar

@@ -8,7 +8,6 @@ const HEALTH_MS = 5000;
 const TICK_MS = 250;
 const GAP_MS = 120000;
 const HOUR_MS = 3600000;
-const SVG = "http://www.w3.org/2000/svg";
 
 let symbol = body.dataset.symbol;
 let events = null;
@@ -17,6 +16,8 @@ let offset = 0;         // server clock minus local clock, ms: ages are by the s
 let lostAt = null;      // when the connection was lost
 let prices = [];        // [ms, USD] of this hour, oldest first
 let historyNote = "";
+let pastAt = "";        // the past minute that is shown instead of the live ladder; empty: none
+let past = null;        // its ladder; null while it is read, and without one
 
 const serverNow = () => Date.now() + offset;
 const money = (value) => value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
@@ -32,18 +33,18 @@ function ageText(seconds) {
   return seconds < 172800 ? Math.round(seconds / 3600) + " h" : Math.round(seconds / 86400) + " d";
 }
 
-// As in live/probability_reader.py, repeated as time passes: a file that stops changing must not look fresh.
+// As in domain/models/freshness.py, repeated as time passes: a file that stops changing must not look fresh.
 function assess(payload, now) {
   const ages = { file: (now - Date.parse(payload.timestamp)) / 1000, price: (now - Date.parse(payload.price_timestamp)) / 1000 };
   const reasons = payload.reasons;
   if (lostAt !== null) return ["no connection", ["the server has not answered for " + ageText((Date.now() - lostAt) / 1000)], ages];
-  if (ages.file > unwrittenAfter) return ["not written", ["no session writes this file: it is " + ageText(ages.file) + " old", ...reasons], ages];
+  if (ages.file > unwrittenAfter) return ["not written", ["the file is not being written: it is " + ageText(ages.file) + " old", ...reasons], ages];
   const old = Object.entries(ages).filter(([, age]) => age > staleAfter).map(([name, age]) => "the " + name + " is " + ageText(age) + " old");
   const ahead = Object.entries(ages).filter(([, age]) => age < -staleAfter)
     .map(([name, age]) => "the " + name + " is " + ageText(-age) + " ahead of the server's clock: its age is not known");
   if (old.length || ahead.length) return ["stale", [...old, ...ahead, ...reasons], ages];
   if (payload.status === "stale") return ["stale", [...reasons, "its session will not refresh it"], ages];
-  return [payload.status === "ok" ? "ok" : "degraded", reasons, ages];
+  return [["ok", "replay"].includes(payload.status) ? payload.status : "degraded", reasons, ages];
 }
 
 function showState(status, reasons) {
@@ -89,6 +90,7 @@ function rungsOf(payload) {
     return {
       strike: row.strike, move: upward ? row.move_percent : -row.move_percent, above: row.positive_prob, below: row.negative_prob,
       low: low === null ? null : upward ? low : 100 - high, high: high === null ? null : upward ? high : 100 - low,
+      outcome: payload.closed_at_or_above?.[index],
     };
   }).reverse();
 }
@@ -111,6 +113,7 @@ function showLadder(payload, rungs) {
     row.querySelector("rect").setAttribute("width", rung.above ?? 0);
     put(cell("below"), percent(rung.below));
     put(cell("interval"), rung.low === null ? "" : percent(rung.low) + " – " + percent(rung.high));
+    put(cell("outcome"), rung.outcome === undefined ? "" : rung.outcome === null ? "–" : rung.outcome ? "yes" : "no");
   });
   put(mark.querySelector("span"), payload === null ? "" : money(payload.current_price));
   const under = rows[rungs.findIndex((rung) => rung.move <= 0)] ?? null;
@@ -120,6 +123,8 @@ function showLadder(payload, rungs) {
 function showEvent(event) {
   latest = event;
   const payload = event.payload;
+  byId("notice").hidden = event.notice === null;
+  put(byId("notice").querySelector("span"), event.notice ?? "");
   const rungs = payload === null ? [] : rungsOf(payload);
   put(byId("price"), payload === null ? "–" : money(payload.current_price));
   put(byId("sigma"), payload === null || payload.sigma === null ? "–" : payload.sigma.toFixed(4));
@@ -127,11 +132,20 @@ function showEvent(event) {
   put(byId("model"), payload === null ? "–" : payload.model ?? "none");
   put(byId("generation"), String(payload?.model_version ?? "–"));
   if (payload === null) ["ttc", "price-age", "file-age"].forEach((id) => put(byId(id), "–"));
-  showLadder(payload, rungs);
+  if (pastAt === "") showAnswers(payload, rungs);
   if (payload !== null) addPrice(Date.parse(payload.price_timestamp), payload.current_price);
-  drawCurve(payload, rungs);
   drawHour(payload);
   tick();
+}
+
+function showAnswers(payload, rungs) {
+  showLadder(payload, rungs);
+  const prices = new Map((payload?.quantiles ?? []).map((row) => [String(row.percent), row.price]));
+  document.querySelectorAll("#quantiles dd").forEach((cell) => {
+    const price = prices.get(cell.dataset.percent) ?? null;
+    put(cell, price === null ? "–" : money(price));
+  });
+  drawCurve(payload, rungs);
 }
 
 function addPrice(at, price) {
@@ -140,107 +154,6 @@ function addPrice(at, price) {
 }
 
 const hourStart = () => Math.floor(serverNow() / HOUR_MS) * HOUR_MS;
-
-// ---- drawing
-
-function element(name, attributes, text) {
-  const made = document.createElementNS(SVG, name);
-  Object.entries(attributes).forEach(([key, value]) => made.setAttribute(key, value));
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function frame(svg) {
-  const { clientWidth: width, clientHeight: height } = svg;
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  return { width, height, top: 16, bottom: height - 22, right: width - 14 };
-}
-
-const path = (points) => points.map(([x, y], index) => (index ? "L" : "M") + x.toFixed(1) + " " + y.toFixed(1)).join("");
-const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-
-function drawCurve(payload, rungs) {
-  const svg = byId("curve");
-  const known = rungs.filter((rung) => rung.above !== null).reverse();
-  if (known.length < 2 || svg.clientWidth === 0) { svg.replaceChildren(); return; }
-  const { width, top, bottom, right } = frame(svg);
-  const left = 34;
-  const [first, last] = [known[0].strike, known.at(-1).strike];
-  const x = (strike) => left + (strike - first) / (last - first) * (right - left);
-  const y = (value) => bottom - value / 100 * (bottom - top);
-  const parts = [];
-  for (const level of [0, 25, 50, 75, 100]) {
-    parts.push(element("line", { class: "grid", x1: left, x2: right, y1: y(level), y2: y(level) }));
-    parts.push(element("text", { x: left - 7, y: y(level) + 4, "text-anchor": "end" }, level));
-  }
-  const labels = width < 480 ? 3 : 5;
-  for (let index = 0; index < labels; index += 1) {
-    const { strike } = known[Math.round(index * (known.length - 1) / (labels - 1))];
-    const anchor = index === 0 ? "start" : index === labels - 1 ? "end" : "middle";
-    parts.push(element("text", { x: x(strike), y: bottom + 17, "text-anchor": anchor }, strikeText(strike)));
-  }
-  const banded = known.filter((rung) => rung.low !== null);
-  if (banded.length > 1) {
-    const edge = [...banded.map((rung) => [x(rung.strike), y(rung.high)]), ...banded.toReversed().map((rung) => [x(rung.strike), y(rung.low)])];
-    parts.push(element("path", { class: "band", d: path(edge) + "Z" }));
-  }
-  parts.push(element("path", { class: "line", d: path(known.map((rung) => [x(rung.strike), y(rung.above)])) }));
-  for (const rung of known) {
-    const dot = element("circle", { class: "dot", cx: x(rung.strike), cy: y(rung.above), r: 2.6, "data-strike": rung.strike, "data-percent": rung.above });
-    dot.append(element("title", {}, strikeText(rung.strike) + ": " + percent(rung.above) + " %"));
-    parts.push(dot);
-  }
-  const at = clamp(x(payload.current_price), left, right);
-  parts.push(element("line", { class: "price", x1: at, x2: at, y1: top, y2: bottom }));
-  parts.push(element("text", { class: "price", x: clamp(at, left + 32, right - 32), y: top - 4, "text-anchor": "middle" }, money(payload.current_price)));
-  svg.replaceChildren(...parts);
-}
-
-function drawHour(payload) {
-  const svg = byId("hour");
-  put(byId("history-note"), historyNote);
-  const start = hourStart();
-  const shown = prices.filter(([at]) => at >= start);
-  if (payload === null || shown.length === 0 || svg.clientWidth === 0) { svg.replaceChildren(); return; }
-  const { top, bottom, right } = frame(svg);
-  const strike = payload.base_strike;
-  const values = [...shown.map(([, price]) => price), strike];
-  const [lowest, highest] = values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
-  const margin = (highest - lowest || highest * 0.001) * 0.08;
-  const [low, high] = [lowest - margin, highest + margin];
-  const step = niceStep((high - low) / 4);
-  const digits = Math.max(0, -Math.floor(Math.log10(step)));
-  const label = (value) => value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-  const left = 12 + 7 * label(high).length;
-  const x = (at) => left + (at - start) / HOUR_MS * (right - left);
-  const y = (price) => bottom - (price - low) / (high - low) * (bottom - top);
-  const parts = [];
-  for (let value = Math.ceil(low / step) * step; value <= high; value += step) {
-    parts.push(element("line", { class: "grid", x1: left, x2: right, y1: y(value), y2: y(value) }));
-    parts.push(element("text", { x: left - 7, y: y(value) + 4, "text-anchor": "end" }, label(value)));
-  }
-  for (const minute of [0, 15, 30, 45, 60]) {
-    const anchor = minute === 0 ? "start" : minute === 60 ? "end" : "middle";
-    const time = new Date(start + minute * 60000).toISOString().slice(11, 16);
-    parts.push(element("text", { x: x(start + minute * 60000), y: bottom + 17, "text-anchor": anchor }, time));
-  }
-  parts.push(element("line", { class: "strike", x1: left, x2: right, y1: y(strike), y2: y(strike), "data-strike": strike }));
-  parts.push(element("text", { class: "strike", x: right, y: y(strike) + (y(strike) < top + 16 ? 14 : -5), "text-anchor": "end" }, strikeText(strike)));
-  let line = "";
-  shown.forEach(([at, price], index) => {
-    const joined = index > 0 && at - shown[index - 1][0] < GAP_MS;
-    line += (joined ? "L" : "M") + x(at).toFixed(1) + " " + y(price).toFixed(1);
-  });
-  parts.push(element("path", { class: "line", d: line, "data-points": shown.length }));
-  const [at, price] = shown.at(-1);
-  parts.push(element("circle", { class: "dot", cx: x(at), cy: y(price), r: 3.5 }));
-  svg.replaceChildren(...parts);
-}
-
-function niceStep(rough) {
-  const power = 10 ** Math.floor(Math.log10(rough));
-  return power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
-}
 
 // ---- requests and events
 
@@ -273,7 +186,7 @@ async function loadHealth() {
     pill.dataset.good = "no";
     return;
   }
-  put(pill, report.healthy ? "healthy" : "not healthy");
+  put(pill, (report.healthy ? "healthy" : "not healthy") + (report.notices.length ? ", replay" : ""));
   pill.dataset.good = report.healthy ? "yes" : "no";
   showList(byId("problems"), report.problems);
   const { database, session, symbols } = report.checks;
@@ -314,6 +227,7 @@ function selectSymbol(next) {
   put(byId("symbol"), symbol);
   byId("file-link").href = `/api/${symbol}`;
   byId("history-link").href = `/api/${symbol}/history`;
+  showChosen();
   listen();
 }
 
@@ -321,18 +235,23 @@ document.querySelector("nav").addEventListener("click", (click) => {
   const link = click.target.closest("a");
   if (link === null || click.ctrlKey || click.metaKey || click.shiftKey || click.button !== 0) return;
   click.preventDefault();
-  history.pushState({ symbol: link.textContent }, "", link.href);
+  history.pushState(null, "", link.href);
   selectSymbol(link.textContent);
 });
-history.replaceState({ symbol }, "");
-window.addEventListener("popstate", (change) => selectSymbol(change.state.symbol));
+window.addEventListener("popstate", () => {
+  const query = new URLSearchParams(location.search);
+  const named = query.get("symbol") ?? body.dataset.symbol;
+  // A link within the page changes neither.
+  if (named !== symbol || (query.get("at") ?? "").replace(/Z$/, "") !== pastAt) selectSymbol(named);
+});
 
 let redraw = 0;
 new ResizeObserver(() => {
   cancelAnimationFrame(redraw);
   redraw = requestAnimationFrame(() => {
     if (latest === null) return;
-    drawCurve(latest.payload, latest.payload === null ? [] : rungsOf(latest.payload));
+    const shown = pastAt === "" ? latest.payload : past;
+    drawCurve(shown, shown === null ? [] : rungsOf(shown));
     drawHour(latest.payload);
   });
 }).observe(byId("curve"));

@@ -54,6 +54,28 @@ def test_the_exit_code_is_that_of_the_dagster_command(stopped_home: Path) -> Non
     assert command.returncode == 2, output
 
 
+@pytest.mark.parametrize("program", ["dagster dev -p 0", "dagster job list", "dg list defs"])
+def test_a_bare_command_in_a_checkout_names_the_remedy_in_one_line(program: str) -> None:
+    name, *arguments = program.split()
+    unset = ("DAGSTER_HOME", "STRIKECAST_DAGSTER_URL")
+    command = subprocess.run(
+        [Path(sys.executable).with_name(name), *arguments],
+        env={
+            **{key: value for key, value in os.environ.items() if key not in unset},
+            "VIRTUAL_ENV": str(Path(sys.executable).parents[1]),
+        },
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert command.returncode == 1
+    assert command.stderr.splitlines()[-1].startswith(
+        "Error: STRIKECAST_DAGSTER_URL is not set: run `strikecast dagster"
+    )
+    assert "Traceback" not in command.stdout + command.stderr
+
+
 @pytest.mark.soak
 def test_dev_serves_the_ui_until_sigterm_and_leaves_no_process(stopped_home: Path) -> None:
     with socket() as probe:

@@ -12,8 +12,10 @@ from pipelines.definitions import defs
 from pipelines.domain.evaluation import promotion
 from pipelines.errors import BuildError
 from pipelines.evaluation.calibration_report import report_path
+from pipelines.resources import default_resources
 from pipelines.service.builds import write_synthetic_bars
-from pipelines.service.job_runner import register_symbols, run_job
+from pipelines.service.instance import register_symbols
+from pipelines.service.job_runner import run_job
 from pipelines.storage.models.champions import read_champion
 from pipelines.storage.models.ladders import ladder_payload
 from pipelines.storage.postgres.connection import Role
@@ -41,6 +43,9 @@ def test_calibration_stores_scores_and_writes_a_report(
     run_job("calibrate", "ETH")
     metadata = latest(instance, "calibration").metadata
     assert metadata["champion"].value == "standardised"
+    for model in ("standardised", "momentum"):  # numbers, which the UI plots over time
+        assert 0 < metadata[f"brier_{model}"].value < 0.25
+        assert isinstance(metadata[f"skill_pct_{model}"].value, float)
     page = report_path(in_system.settings.reports_dir, "ETH").read_text()
     assert page.count("<svg") >= 3
     assert "standardised predicted" in page
@@ -136,7 +141,8 @@ def test_yesterdays_live_answers_are_settled_and_scored(
 def test_a_symbol_with_too_little_history_is_served_by_momentum(
     in_system: System, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"SOL": {"strike_tier_usd": 1.0}}')  # no other symbol to borrow from
+    only_sol = {"SOL": {"strike_tier_usd": 1.0}, "BTC": {"enabled": False}, "ETH": {"enabled": False}}
+    monkeypatch.setenv("STRIKECAST_SYMBOLS", json.dumps(only_sol))  # no other symbol to borrow from
     path = write_synthetic_bars("SOL", 3, 4, datetime.now(UTC), in_system.home / "sol.parquet")
     run_job("ingest_prices", "SOL", {"price_history": {"paths": [str(path)]}})
     run_job("build", "SOL")
@@ -155,6 +161,7 @@ def test_each_schedule_requests_a_run_per_symbol(in_system: System, instance: dg
             instance=instance,
             scheduled_execution_time=datetime(2026, 1, 4, 4, tzinfo=UTC),
             repository_def=defs.get_repository_def(),
+            resources=default_resources(),
         ) as context:
             requests = schedule.evaluate_tick(context).run_requests
         assert schedule.job_name == job

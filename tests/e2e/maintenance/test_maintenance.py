@@ -43,7 +43,8 @@ def test_a_backup_from_the_command_line_is_listed_verified_and_restored(
 
 def test_a_restore_that_is_not_possible_is_a_one_line_error(system: System, backed_up: dict[str, object]) -> None:
     for arguments, message in (
-        (["restore"], "restore takes either --into DATABASE or --replace"),
+        (["restore"], "database strikecast exists: restore with --into NAME"),
+        (["restore", "--into", "x", "--replace"], "restore takes either --into DATABASE or --replace"),
         (["restore", "nothing", "--into", "x"], "there is no backup 'nothing'"),
         (["restore", "--into", "dagster"], "database 'dagster' cannot be created"),
         (["drill", "--pitr"], "the server does not archive WAL (archive_mode off"),

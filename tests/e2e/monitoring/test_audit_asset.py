@@ -140,5 +140,4 @@ def test_every_format_is_printed_and_a_comparison_separates_noise(used_system: S
     )
     assert json.loads(used_system.invoke("audit", "schema").stdout)["title"] == "PublishedAudit"
     compared = used_system.invoke("audit", "compare", "before").stdout
-    assert "0 of" in compared
-    assert "measurements changed beyond noise" in compared
+    assert "0 measurements changed beyond noise" in compared

@@ -13,7 +13,8 @@ from pipelines.orchestration.jobs import live_refresh
 from pipelines.orchestration.sensors import live_supervisor
 from pipelines.resources import default_resources
 from pipelines.service.builds import write_synthetic_bars
-from pipelines.service.job_runner import register_symbols, run_job
+from pipelines.service.instance import register_symbols
+from pipelines.service.job_runner import run_job
 from pipelines.storage.live.sessions import SESSION_LOCK
 from pipelines.storage.models.generations import active_generation, read_version
 from pipelines.storage.postgres.connection import Role
@@ -53,6 +54,61 @@ def test_materializations_carry_their_metadata(instance: dg.DagsterInstance, ass
 def test_a_full_lookup_has_8_840_181_cells(instance: dg.DagsterInstance) -> None:
     assert latest(instance, "lookup").metadata["cells"].value == 8_840_181
     assert latest(instance, "lookup").metadata["dagster/row_count"].value == 43_981 + 721  # climatology
+
+
+def check_only(instance: dg.DagsterInstance, *checks: str, symbol: str | None = "BTC") -> dict[str, bool]:
+    """Results of checks of `lookup`, executed without the asset."""
+    selection = dg.AssetSelection.checks(*(dg.AssetCheckKey(dg.AssetKey("lookup"), name) for name in checks))
+    job = dg.define_asset_job("only_checks", selection)
+    result = (
+        dg.Definitions.merge(defs, dg.Definitions(jobs=[job]))
+        .resolve_job_def("only_checks")
+        .execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            tags={} if symbol is None else {"dagster/partition": symbol},
+        )
+    )
+    assert not result.get_asset_materialization_events()
+    return {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
+
+
+def test_checks_are_executed_without_their_asset_and_leave_the_published_generation(
+    in_system: System, instance: dg.DagsterInstance
+) -> None:
+    generation = published(in_system)
+    both = ("monotone_in_move", "percent_0_to_100")
+    assert check_only(instance, *both) == dict.fromkeys(both, True)
+    assert check_only(instance, *both, symbol=None) == dict.fromkeys(both, True)
+    broken = """UPDATE analytics.lookup SET prob_within_positive_hundredths[3] = 9999
+        WHERE generation = %s AND ttc_seconds = 900 AND bucket = 0"""
+    with in_system.database.connect("test", None) as connection:
+        [before] = connection.execute(
+            "SELECT prob_within_positive_hundredths FROM analytics.lookup "
+            "WHERE generation = %s AND ttc_seconds = 900 AND bucket = 0",
+            [generation],
+        ).fetchall()
+        connection.execute(broken, [generation])
+    try:
+        assert check_only(instance, *both) == {"monotone_in_move": False, "percent_0_to_100": True}
+        assert published(in_system) == generation
+    finally:
+        with in_system.database.connect("test", None) as connection:
+            connection.execute(
+                "UPDATE analytics.lookup SET prob_within_positive_hundredths = %s "
+                "WHERE generation = %s AND ttc_seconds = 900 AND bucket = 0",
+                [before[0], generation],
+            )
+
+
+def test_runs_of_commands_belong_to_their_job_in_the_ui(instance: dg.DagsterInstance) -> None:
+    for job in ("ingest_prices", "build"):
+        runs = instance.get_runs(dg.RunsFilter(job_name=job, tags={".dagster/repository": "__repository__@strikecast"}))
+        assert runs, job
+        for run in runs:
+            assert run.status is dg.DagsterRunStatus.SUCCESS
+            assert run.remote_job_origin is not None
+            assert (run.remote_job_origin.location_name, run.remote_job_origin.job_name) == ("strikecast", job)
 
 
 def test_charts_are_png_files_and_only_their_paths_are_in_the_event_log(
@@ -176,7 +232,8 @@ def test_the_sensor_starts_a_session_only_when_none_is_alive(
     assert isinstance(reason, dg.SkipReason)
     assert reason.skip_message == f"no live session is running; run {run.run_id} is starting"
     instance.delete_run(run.run_id)
-    monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"XRP": {"strike_tier_usd": 0.01}}')
+    symbols = '{"XRP": {"strike_tier_usd": 0.01}, "BTC": {"enabled": false}}'
+    monkeypatch.setenv("STRIKECAST_SYMBOLS", symbols)
     reason = evaluate()
     assert isinstance(reason, dg.SkipReason)
     assert "no symbol has a published generation" in str(reason.skip_message)

@@ -131,6 +131,7 @@ def test_jobs_and_sensors() -> None:
     assert set(jobs) == {
         "ingest_prices",
         "build",
+        "check_stored",
         "live_refresh",
         "calibrate",
         "score_live_answers",

@@ -171,6 +171,7 @@ def test_producer_ticks_become_bars_and_replayed_ticks_do_not(
         for i, second in enumerate(seconds):
             insert_tick(database, "TICKS", base + i, begin + timedelta(seconds=second))
     insert_tick(database, "TICKS", 999.0, now)
+    insert_tick(database, "TICKS", 1.0, last - 2 * MINUTE + timedelta(seconds=59.5))  # not the minute's close
     with database.connect("producer", Role.LIVE) as connection:
         connection.execute(
             "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('TICKS', %s, 5.0, 'replay')",

@@ -174,7 +174,7 @@ def test_a_paused_session_is_replaced_and_writes_nothing_when_it_resumes(
             first.send_signal(signal.SIGCONT)
             assert wait_for_end(first) != 0, "it ends with an error"
             wait_until(lambda: count_ticks(database, "PAUSE") > ticks + 2, "the successor's ticks")
-            wait_until(payload_has(tmp_path, "PAUSE", status="ok"), "a fresh file")
+            wait_until(payload_has(tmp_path, "PAUSE", status="replay"), "a fresh file")
             payload = read_payload(tmp_path, "PAUSE")
             assert payload is not None
             assert payload["session"] > number
@@ -204,7 +204,7 @@ def test_a_cancelled_session_writes_a_final_file_and_snapshot(database: Database
     build("STOP", seed=1)
     insert_bars(database, "STOP")
     with session(database, tmp_path, "STOP", feed="replay") as child:
-        wait_until(payload_has(tmp_path, "STOP", status="ok"), "a fresh file")
+        wait_until(payload_has(tmp_path, "STOP", status="replay"), "a fresh file")
         child.send_signal(signal.SIGTERM)
         wait_for_end(child)
     payload = read_payload(tmp_path, "STOP")

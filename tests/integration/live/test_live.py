@@ -93,7 +93,13 @@ def test_a_symbol_without_a_generation_does_not_affect_others(database: Database
     assert payload is not None
     assert payload["reasons"][0] == "no generation is published for NOGEN"
     assert {row["prob_beyond"] for row in payload["probabilities"]} == {None}
-    assert read_payload(tmp_path, "NOTICK") is None
+    without_tick = read_payload(tmp_path, "NOTICK")
+    assert without_tick is not None
+    assert without_tick["current_price"] is None
+    assert without_tick["reasons"] == [
+        "no price of NOTICK has arrived yet (source: external)",
+        "no generation is published for NOTICK",
+    ]
 
 
 def test_a_running_session_uses_a_published_generation(database: Database, build: Build, tmp_path: Path) -> None:
@@ -146,11 +152,13 @@ def test_the_replay_feed_provides_momentum_at_once(database: Database, build: Bu
             "100, 100.05, 100, 100.02, 1 FROM generate_series(0, 1500) AS m"
         )
     with session(database, tmp_path, "PLAY", feed="replay"):
-        wait_until(payload_has(tmp_path, "PLAY", status="ok"), "a fresh file")
+        wait_until(payload_has(tmp_path, "PLAY", status="replay"), "a fresh file")
         first = read_payload(tmp_path, "PLAY")
         assert first is not None
         assert first["momentum_bucket"] is not None
         wait_until(lambda: (read_payload(tmp_path, "PLAY") or {})["timestamp"] > first["timestamp"], "a refresh")
+    assert first["source"] == "replay"
+    assert "2026-01-01T01:01" <= first["replayed_timestamp"] <= "2026-01-02T01:01"
 
 
 def test_a_reader_never_sees_a_partial_file(tmp_path: Path) -> None:

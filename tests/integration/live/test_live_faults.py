@@ -22,6 +22,7 @@ from live_sessions import (
 )
 from waiting import TIMEOUT_SECONDS, wait_until
 
+from pipelines.domain.prices.ticks import Tick
 from pipelines.live import refresh_loop
 from pipelines.live import session as session_module
 from pipelines.live.feeds.exchange import ExchangeFeed
@@ -31,6 +32,10 @@ from pipelines.storage.live.sessions import LockState, read_lock_state, read_loc
 from pipelines.storage.postgres.connection import AsyncConnection, Database, Role
 
 Build = Callable[..., int]
+
+
+def reasons(output: Path, symbol: str) -> list[str]:
+    return list((read_payload(output, symbol) or {"reasons": []})["reasons"])
 
 
 def session_number(output: Path, symbol: str) -> int | None:
@@ -159,6 +164,32 @@ def test_a_bug_in_one_symbols_refresh_affects_no_other_symbol(
                 lambda: any(f"{buggy}: {type(error).__name__}: {error} (fails" in text for text in logged), "a log line"
             )
         insert_ticks_until(database, tmp_path, buggy, 100.5, "its own file, once the bug is gone")
+
+
+def test_a_bug_in_one_symbols_ticks_affects_no_other_symbol(
+    database: Database, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for symbol in ("BUGTICK", "SOUNDTICK"):
+        build(symbol, seed=1)
+        insert_half_an_hour_of_ticks(database, symbol, 100.0)
+    logged: list[str] = []
+    works = SymbolRefresher.add_tick
+
+    def fails(self: SymbolRefresher, tick: Tick) -> bool:
+        if self.symbol == "BUGTICK":
+            raise TypeError("unsupported operand")
+        return works(self, tick)
+
+    with running_in_thread(new_session(database, tmp_path, "BUGTICK", "SOUNDTICK", log=logged.append)):
+        with monkeypatch.context() as patch:
+            patch.setattr(SymbolRefresher, "add_tick", fails)
+            for _ in range(3):
+                insert_tick(database, "BUGTICK", 100.25)
+            insert_ticks_until(database, tmp_path, "SOUNDTICK", 100.25, "the other symbol's file", status="ok")
+            wait_until(lambda: any("TypeError" in reason for reason in reasons(tmp_path, "BUGTICK")), "the reason")
+        assert sum("BUGTICK: TypeError: unsupported operand (fails" in text for text in logged) == 1
+        insert_ticks_until(database, tmp_path, "BUGTICK", 100.5, "its own file, once the bug is gone")
+        assert not any("TypeError" in reason for reason in reasons(tmp_path, "BUGTICK"))
 
 
 @pytest.mark.embedded_only

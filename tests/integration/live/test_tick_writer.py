@@ -1,6 +1,7 @@
 """Ticks in the database: partitions by day, features, and no loss while the table cannot be written."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,15 +14,16 @@ from exchange_server import Exchange, status
 from live_sessions import (
     insert_half_an_hour_of_ticks,
     insert_tick,
-    insert_ticks_until,
     payload_has,
     read_payload,
+    running_in_thread,
     session,
 )
 from waiting import wait_until
 
 from pipelines.domain.prices.ticks import DELTA_LAGS_MINUTES, Tick, TickFeatures
 from pipelines.live.feeds.exchange import ExchangeFeed
+from pipelines.live.probability_writer import ProbabilityFileWriter
 from pipelines.live.session import LiveSession
 from pipelines.storage.live.tick_writer import TickRecord, TickWriter
 from pipelines.storage.live.ticks import create_day_partitions_async, upcoming_days
@@ -210,25 +212,6 @@ def test_the_session_adds_features_to_ticks_of_other_producers(
     assert before[0]["missing_lags"] == [1, 2, 3, 4, 15, 30]
 
 
-def test_a_price_from_the_future_is_reported_and_not_used(database: Database, build: Build, tmp_path: Path) -> None:
-    build("AHEAD", seed=1)
-    insert_half_an_hour_of_ticks(database, "AHEAD", 100.0)
-    with session(database, tmp_path, "AHEAD"):
-        insert_ticks_until(database, tmp_path, "AHEAD", 100.0, "a fresh file", status="ok")
-        insert_tick(database, "AHEAD", 500.0, datetime.now(UTC) + timedelta(seconds=90))
-
-        def is_reported() -> bool:
-            return any(
-                "ahead of this machine's clock" in reason
-                for reason in (read_payload(tmp_path, "AHEAD") or {})["reasons"]
-            )
-
-        wait_until(is_reported, "the reason")
-        payload = read_payload(tmp_path, "AHEAD")
-    assert payload is not None
-    assert payload["current_price"] == 100.0
-
-
 def test_exchange_prices_are_stored_and_failures_are_reasons(
     database: Database, build: Build, exchange: Exchange, tmp_path: Path
 ) -> None:
@@ -262,6 +245,65 @@ def test_exchange_prices_are_stored_and_failures_are_reasons(
     assert all(row["missing_lags"] is not None for row in stored)
     assert {row["price"] for row in stored} == {100_000.0}
     assert live.metrics.source_failures >= 1
+
+
+def test_an_exchange_that_fails_from_the_start_is_named_in_the_file(
+    database: Database, build: Build, exchange: Exchange, tmp_path: Path
+) -> None:
+    """Also in place of the last file of a session that was stopped, and with the last price that is known."""
+    for symbol in ("DEAD", "NEVER"):
+        build(symbol, seed=1)
+    exchange.fail("/coinbase", *[status(503)] * 500)
+    last_at = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
+    insert_tick(database, "DEAD", 101.0, last_at)
+    files = ProbabilityFileWriter(tmp_path)
+    files.claim(0, "earlier")
+    files.write("DEAD", {"status": "stale", "reasons": ["the live session ended: stopped by SIGINT"]})
+    files.close()
+
+    def feed(_: object) -> ExchangeFeed:
+        return ExchangeFeed(exchange.settings(), {"DEAD": "BTC/USD", "NEVER": "ETH/USD"})
+
+    def is_named(symbol: str) -> bool:
+        return any("503" in reason for reason in (read_payload(tmp_path, symbol) or {"reasons": []})["reasons"])
+
+    with running_in_thread(LiveSession(database, tmp_path, {"DEAD": 0.25, "NEVER": 0.25}, feed)):
+        wait_until(lambda: is_named("DEAD") and is_named("NEVER"), "the failure in the files")
+        dead, never = read_payload(tmp_path, "DEAD"), read_payload(tmp_path, "NEVER")
+    assert dead is not None
+    assert never is not None
+    assert (dead["status"], dead["current_price"]) == ("stale", 101.0)
+    assert dead["price_timestamp"] == f"{last_at:%Y-%m-%dT%H:%M:%S}.000Z"
+    assert dead["price_age_ms"] >= 7_200_000
+    assert dead["reasons"][0] == (
+        f"no price of DEAD has arrived since {last_at:%Y-%m-%d %H:%M:%S} UTC (source: coinbaseexchange)"
+    )
+    assert {row["prob_beyond"] for row in dead["probabilities"]} == {None}
+    assert (never["current_price"], never["price_timestamp"], never["probabilities"]) == (None, None, [])
+    assert never["reasons"][0] == "no price of NEVER has arrived yet (source: coinbaseexchange)"
+    ended = read_payload(tmp_path, "NEVER")
+    assert ended is not None
+    assert "the live session ended" in ended["reasons"][1]
+
+
+def test_a_repeated_trade_makes_the_file_stale_by_the_time_of_the_trade(
+    database: Database, build: Build, exchange: Exchange, tmp_path: Path
+) -> None:
+    build("REPEAT", seed=1)
+    exchange.tick("BTC", 100_000.0, time.time() - 30.0)
+    traded_at = datetime.fromtimestamp(exchange.trade_time("BTC"), UTC).isoformat(timespec="milliseconds")
+
+    def feed(_: object) -> ExchangeFeed:
+        return ExchangeFeed(exchange.settings(max_repeat_seconds=60.0), {"REPEAT": "BTC/USD"})
+
+    with running_in_thread(LiveSession(database, tmp_path, {"REPEAT": 250.0}, feed)):
+        wait_until(payload_has(tmp_path, "REPEAT", status="degraded"), "a confirmed price")
+        wait_until(payload_has(tmp_path, "REPEAT", status="stale"), "a stale file")
+        payload = read_payload(tmp_path, "REPEAT")
+    assert payload is not None
+    assert payload["price_timestamp"].replace("Z", "+00:00") == traded_at
+    assert payload["price_age_ms"] > 60_000
+    assert payload["reasons"][0].startswith("the source repeats its last price, dated ")
 
 
 def test_an_upgrade_keeps_the_ticks_of_the_previous_schema(server: Database) -> None:

@@ -15,6 +15,7 @@ import pytest
 from backups import (
     SCRIPT,
     TIMEOUT_SECONDS,
+    UNSIGNED,
     backup_backends,
     blocked_dump,
     now,
@@ -74,13 +75,13 @@ def test_a_restored_backup_equals_the_database(filled: Database, build: Build, t
     assert "PASSWORD" not in roles
     name = f"{filled.parameters['dbname']}_copy"
     try:
-        done = restore(filled, made, name, now())
+        done = restore(filled, made, name, now(), trust=UNSIGNED)
         assert done.differences == ()
         assert done.rows == made.manifest.rows
         with Database(filled.url_for(name)).connect("test", Role.READER) as connection:
             assert connection.execute("SELECT count(*) FROM historical_data.price_history").fetchone() == (250_001,)
         with pytest.raises(DatabaseError, match="already exists"):
-            restore(filled, made, name, now())
+            restore(filled, made, name, now(), trust=UNSIGNED)
         assert table_facts(Database(filled.url_for(name))) == made.manifest.tables, "the existing database is unchanged"
     finally:
         drop_database(filled, name)
@@ -89,10 +90,10 @@ def test_a_restored_backup_equals_the_database(filled: Database, build: Build, t
 def test_a_drill_restores_compares_reads_a_ladder_and_drops_its_database(
     filled: Database, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"BTC": {"strike_tier_usd": 0.25}}')
+    monkeypatch.setenv("STRIKECAST_SYMBOLS", '{"BTC": {"strike_tier_usd": 0.25}, "ETH": {"enabled": false}}')
     build("BTC", seed=1)
     made = create_backup(filled, tmp_path)
-    done = run_drill(load_settings(), filled, made, now())
+    done = run_drill(load_settings(), filled, made, now(), trust=UNSIGNED)
     assert (done.differences, done.ladders) == ((), 1)
     with psycopg.connect(filled.url_for("postgres")) as connection:
         left = connection.execute(
@@ -129,7 +130,7 @@ def test_a_transaction_during_the_dump_is_included_completely_or_not_at_all(fill
     assert facts["public.pair_a"].checksum == facts["public.pair_b"].checksum
     name = f"{filled.parameters['dbname']}_instant"
     try:
-        assert restore(filled, made, name, now()).differences == ()
+        assert restore(filled, made, name, now(), trust=UNSIGNED).differences == ()
     finally:
         drop_database(filled, name)
         with filled.connect("test", None) as connection:
@@ -281,7 +282,7 @@ def test_a_damaged_backup_is_detected_and_not_restored(database: Database, tmp_p
     assert verify_backup(made, now()).problem is None
     damage(made, kind)
     with pytest.raises(BackupError, match=f"{made.folder.name} is damaged: database.dump"):
-        restore(database, made, "not_created", now())
+        restore(database, made, "not_created", now(), trust=UNSIGNED)
     with psycopg.connect(database.url_for("postgres")) as connection:
         assert connection.execute("SELECT 1 FROM pg_database WHERE datname = 'not_created'").fetchone() is None
     assert find_backup(tmp_path, None).folder == undamaged.folder, "the newest undamaged backup"
@@ -302,9 +303,11 @@ def test_a_restore_in_place_keeps_the_replaced_database(server: Database, tmp_pa
         made = create_backup(used, tmp_path / "folder with spaces")
         with used.connect("test", None) as connection:
             connection.execute("UPDATE here SET n = 2")
+        with pytest.raises(BackupError, match=f"database {name} exists: restore with --into NAME"):
+            restore_in_place(used, made, now(), trust=UNSIGNED)
         busy = psycopg.connect(used.url)
         busy.execute("SELECT 1")
-        kept_as = restore_in_place(used, made, now()).kept_as
+        (kept_as,) = restore_in_place(used, made, now(), replace=True, trust=UNSIGNED).kept_as
         busy.close()
         assert kept_as is not None
         with used.connect("test", None) as connection:
@@ -345,3 +348,10 @@ def test_the_script_prints_its_usage() -> None:
     assert "usage: pg_backup.sh" in done.stdout
     assert "exit: 0 done" in done.stdout
     assert subprocess.run(["sh", SCRIPT], capture_output=True, check=False).returncode == 2
+
+
+def test_a_large_object_of_another_login_stops_no_backup(database: Database, tmp_path: Path) -> None:
+    """Any login can make one, and nobody else may read it."""
+    with database.connect("test", Role.READER) as connection:
+        connection.execute("SELECT lo_from_bytea(0, 'x')")
+    assert create_backup(database, tmp_path).folder.is_dir()

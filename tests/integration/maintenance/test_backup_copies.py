@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from programs import find
 
+from pipelines.configuration.sections import BackupSettings
 from pipelines.domain.maintenance.backups import RotationPolicy
 from pipelines.errors import BackupError
 from pipelines.maintenance.backup import create_backup, list_backups, rotate_copies, verify_backup
-from pipelines.settings import BackupSettings
 from pipelines.storage.postgres.connection import Database
 
 KEEP_NEWEST = RotationPolicy(0, 0, 0, 0, 1)

@@ -8,11 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from backups import UNSIGNED
 
+from pipelines.configuration.sections import BackupSettings
 from pipelines.errors import BackupError
 from pipelines.maintenance.backup import Backup, create_backup, read_backup, verify_backup
 from pipelines.maintenance.restore import restore
-from pipelines.settings import BackupSettings
 from pipelines.storage.maintenance.restored_databases import drop_database, table_facts
 from pipelines.storage.postgres.connection import Database
 
@@ -75,12 +76,12 @@ def test_an_encrypted_backup_restores_only_with_its_key(
         assert not path.read_bytes().startswith((b"PGDMP", b"--"))
         assert b"strikecast_owner" not in path.read_bytes()
     with pytest.raises(BackupError, match=rf"database.dump.{tool} cannot be decrypted with .*{FOREIGN}.{tool}: \w"):
-        restore(marked, made, "not_created", now(), identity=keys / f"{FOREIGN}.{tool}")
+        restore(marked, made, "not_created", now(), identity=keys / f"{FOREIGN}.{tool}", trust=UNSIGNED)
     with pytest.raises(BackupError, match=f"is encrypted with {tool}: set `identity`"):
-        restore(marked, made, "not_created", now())
+        restore(marked, made, "not_created", now(), trust=UNSIGNED)
     name = f"{marked.parameters['dbname']}_{tool}"
     try:
-        done = restore(marked, made, name, now(), identity=keys / f"{OWN}.{tool}")
+        done = restore(marked, made, name, now(), identity=keys / f"{OWN}.{tool}", trust=UNSIGNED)
         assert done.differences == ()
         assert table_facts(Database(marked.url_for(name))) == made.manifest.tables
     finally:
@@ -115,7 +116,7 @@ def test_an_encrypted_invalid_dump_is_damaged_rather_than_undecryptable(
     (made.folder / "manifest.json").write_text(manifest.replace(made.manifest.files[0].sha256, digest))
     problem = verify_backup(read_backup(made.folder), now(), keys / f"{OWN}.age").problem
     assert problem is not None
-    assert problem.startswith("pg_restore cannot read it: ")
+    assert problem.startswith("pg_restore cannot read database.dump.age: ")
 
 
 @pytest.mark.parametrize("recipient", ["age:age1invalid", "gpg:unknown@example.org"])

@@ -14,6 +14,7 @@ from pipelines.maintenance.archive import plan, run
 from pipelines.settings import Settings, load_settings
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.prices import archive as price_archive
+from pipelines.storage.queries.query import run_query
 
 NOW = datetime(2025, 6, 15, tzinfo=UTC)
 MONTHS = ("2025-01", "2025-02", "2025-03")
@@ -49,8 +50,11 @@ def stored(database: Database) -> list[tuple[object, ...]]:
 
 
 def query(settings: Settings, database: Database, question: str) -> list[tuple[object, ...]]:
-    with database.connect("test", Role.READER) as connection:
-        return price_archive.query_prices(connection, settings.archive_dir, question)[1]
+    with (
+        database.connect("test", Role.READER) as connection,
+        run_query(connection, settings.archive_dir, question) as result,
+    ):
+        return list(result.rows())
 
 
 def test_old_months_are_moved_to_files_with_equal_content(database: Database, settings: Settings) -> None:

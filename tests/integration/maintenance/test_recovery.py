@@ -1,6 +1,5 @@
 """Point-in-time recovery with PostgreSQL's programs, on a server of the test's own that archives WAL."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ import pytest
 from programs import postgresql_with_contrib
 from server_folders import server_folder
 from small_builds import build_generation
+from wal_archives import SCRIPT, set_up_archiving
 
 from pipelines.errors import BackupError, NoDataError
 from pipelines.maintenance.point_in_time_recovery import (
@@ -25,12 +25,18 @@ from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.embedded import EmbeddedServer
 from pipelines.storage.postgres.schema import migrate
 
-SCRIPT = Path(__file__).parents[3] / "pipelines" / "maintenance" / "wal_archive.sh"
 INSTALLED_SERVER = pytest.mark.needs("PostgreSQL with contrib")
 
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Replaces pytest's folder, which the server's user cannot enter."""
+    with server_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +46,7 @@ def archiving() -> Iterator[tuple[Database, Path]]:
         # The wheel's pg_verifybackup crashes.
         server = EmbeddedServer(folder / "pg", programs=postgresql_with_contrib())
         archive = folder / "pg" / "the archive"
-        script = shutil.copy(SCRIPT, folder)
-        with server.running():
-            archive.mkdir()
-            server.adopt_files()
-            with Database(server.url("postgres")).connect("test", None, autocommit=True) as connection:
-                connection.execute("ALTER SYSTEM SET archive_mode = on")
-                connection.execute(f'ALTER SYSTEM SET archive_command = \'sh "{script}" "{archive}" %p %f\'')
+        set_up_archiving(server, archive)
         with server.running() as url:
             database = Database(url)
             migrate(database)

@@ -137,7 +137,7 @@ def test_missing_sessions_and_files_are_measured_after_the_first_session(
         return {one.name: one.value for one in measured.items}
 
     now = datetime.now(UTC)
-    assert not look(now).keys() & {"file_age", "session_availability"}, "no session has run yet"
+    assert not look(now).keys() & {"answer_age", "session_availability"}, "no session has run yet"
     with published.connect("test", None) as connection:
         connection.execute(
             "INSERT INTO live_data.session (symbols, feed, hands_over_at, started_at, heartbeat_at, ended_at, status) "
@@ -160,10 +160,10 @@ def test_missing_sessions_and_files_are_measured_after_the_first_session(
             with_a_session = look(now)
         finally:
             connection.execute("DELETE FROM live_data.session")
-    assert with_a_session["file_age"] == pytest.approx(600, abs=5), "the session runs and has written no file"
+    assert with_a_session["answer_age"] == pytest.approx(600, abs=5), "the session runs and has written no file"
     assert with_a_session["session_availability"] == pytest.approx(100, abs=1)
     assert found["session_availability"] == 0
-    assert found["file_age"] == pytest.approx(29 * 3_600, abs=1)
+    assert found["answer_age"] == pytest.approx(29 * 3_600, abs=1)
 
 
 def test_a_failed_step_is_a_gap(caplog: pytest.LogCaptureFixture) -> None:

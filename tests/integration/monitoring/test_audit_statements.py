@@ -7,7 +7,7 @@ import pytest
 from programs import postgresql_with_contrib
 from server_folders import server_folder
 
-from pipelines.domain.monitoring.audit.document import audit_document
+from pipelines.domain.monitoring.audit.document import audit_document, server_release
 from pipelines.domain.monitoring.audit.findings import Audit, Kind, explain
 from pipelines.monitoring.audit.declarations import explanations
 from pipelines.monitoring.audit.run import collect
@@ -74,6 +74,9 @@ def test_a_missing_extension_is_a_finding_until_it_is_created(cluster: tuple[Emb
     assert "Statements by pg_stat_statements" in [one.title for one in audit_document(audit).sections]
     with psycopg.connect(url) as connection:
         assert audit.server_version == str(connection.info.server_version)
+        release = server_release(connection.info.server_version)
+    assert f"PostgreSQL {release}" in audit_document(audit).lead
+    assert "embedded_server" in audit.machine
     assert {one.labels["why"] for one in audit.measurements if one.name == "checkpoints"} == {"early", "their time"}
 
 

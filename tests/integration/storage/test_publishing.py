@@ -131,7 +131,7 @@ def test_a_transaction_that_began_before_a_publish_keeps_its_generation(database
 
 #: Blocks until it gets a lock. The planner also calls it to estimate rows, after it has listed the partitions.
 HELD_UP = """
-    CREATE FUNCTION held_up() RETURNS smallint STABLE LANGUAGE plpgsql AS $$
+    CREATE FUNCTION held_up() RETURNS smallint STABLE SECURITY DEFINER LANGUAGE plpgsql AS $$
     BEGIN
         PERFORM pg_advisory_xact_lock_shared(4711);
         RETURN 1::smallint;

@@ -22,6 +22,17 @@ DENIED = [
     (Role.LIVE, "SELECT * FROM historical_data.quarantined_bar"),
     (Role.LIVE, "DELETE FROM live_data.price_log"),
     (Role.LIVE, "SELECT analytics.create_lookup_table(1000)"),
+    (
+        Role.LIVE,
+        "INSERT INTO live_data.price_log (symbol, ticked_at, price, source, received_at) VALUES ('BTC', now(), 1, 'x', now())",
+    ),
+    (
+        Role.PRODUCER,
+        "INSERT INTO live_data.price_log (symbol, ticked_at, price, source, received_at) VALUES ('BTC', now(), 1, 'x', now())",
+    ),
+    (Role.PRODUCER, "SELECT price FROM live_data.price_log"),
+    (Role.PRODUCER, "UPDATE live_data.session SET status = 'stopped'"),
+    (Role.PRODUCER, "SELECT live_data.create_day_partition('price_log', current_date + 10)"),
     (Role.READER, "INSERT INTO live_data.price_log VALUES ('BTC', now(), 1, 'reader')"),
     (Role.READER, "UPDATE analytics.active_generation SET generation = 1"),
     (Role.READER, "DELETE FROM historical_data.price_history"),
@@ -41,6 +52,10 @@ ALLOWED = [
     (Role.PIPELINE, "SELECT historical_data.create_symbol_partitions('ROLE')"),
     (Role.PIPELINE, "INSERT INTO historical_data.price_gap VALUES ('ROLE', now(), now(), 1)"),
     (Role.LIVE, "INSERT INTO live_data.price_log VALUES ('ROLE', now(), 1, 'test')"),
+    (
+        Role.PRODUCER,
+        "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('ROLE', now(), 1, 'test') ON CONFLICT DO NOTHING",
+    ),
     (Role.LIVE, "SELECT * FROM analytics.lookup WHERE generation = 1 AND bucket = 0::smallint"),
     (Role.READER, "SELECT * FROM analytics.strike_probability('ROLE', 100, 101, 900, 0.01)"),
     (Role.READER, "SELECT count(*) FROM historical_data.price_history"),

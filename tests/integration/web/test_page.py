@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from live_sessions import insert_tick
 from page_server import Served, serving
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from programs import chromium
+from past_answers import store_answer
+from playwright.sync_api import Browser, BrowserContext, Page
 from sample_ladders import ladder, write_ladder
 from waiting import TIMEOUT_SECONDS, avoid_hour_boundary
 
@@ -24,15 +24,6 @@ VIEWS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark"
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"]) as it,
-    ):
-        yield it
 
 
 @dataclass
@@ -116,8 +107,14 @@ def test_the_page_follows_the_files_and_agrees_with_them(opened: Opened) -> None
         "dots => dots.map(dot => [Number(dot.dataset.strike), Number(dot.dataset.percent), Number(dot.getAttribute('cy'))])"
     )
     assert [(strike, percent) for strike, percent, _ in dots] == [
-        (row["strike"], row["positive_prob"]) for row in payload["probabilities"]
+        (row["strike"], row["positive_prob"])
+        for row in payload["probabilities"]
+        if payload["curve"][0]["price"] <= row["strike"] <= payload["curve"][-1]["price"]
     ]
+    assert len(dots) > 10
+    assert opened.page.locator("#curve path.line").get_attribute("data-points") == str(len(payload["curve"]))
+    quantiles = [f"{row['price']:,.2f}" for row in payload["quantiles"]]
+    assert opened.texts("#quantiles dd") == quantiles
     heights = [height for _, _, height in dots]
     assert heights == sorted(heights)  # the curve falls: heights are counted from the top
     assert opened.page.locator("#hour .strike[data-strike]").get_attribute("data-strike") == str(payload["base_strike"])
@@ -170,6 +167,129 @@ def test_prices_of_the_previous_hour_are_not_drawn(opened: Opened) -> None:
     assert opened.page.evaluate("prices[0][0] >= hourStart()") is True
 
 
+def test_a_replay_has_a_banner(opened: Opened) -> None:
+    assert opened.page.locator("#notice").is_hidden()
+    replayed_at = now() - timedelta(days=100)
+    write_ladder(opened.folder, "BTC", ladder(NEXT_PRICE, now(), source="replay", replayed_at=replayed_at))
+    opened.shows("#status", "replay")
+    assert opened.texts("#notice span") == [
+        f"replayed prices of {replayed_at:%Y-%m-%d %H:%M} UTC, not the market's prices now"
+    ]
+    assert opened.page.locator("#notice").is_visible()
+    opened.page.reload()
+    assert opened.page.locator("#notice").is_visible()
+    assert opened.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth") is True
+    opened.write(LATER_PRICE)
+    opened.shows("#price", f"{LATER_PRICE:,.2f}")
+    assert opened.page.locator("#notice").is_hidden()
+
+
+def choose(opened: Opened, at: datetime) -> None:
+    opened.page.locator("#at").fill(f"{at:%Y-%m-%dT%H:%M}")
+
+
+def answers_link(opened: Opened) -> str | None:
+    return opened.page.locator("#answers-link").get_attribute("href")
+
+
+@pytest.fixture
+def stored_at(database: Database) -> datetime:
+    """A minute of yesterday with a stored answer, the only one."""
+    at = (now() - timedelta(days=1)).replace(minute=40, second=0, microsecond=0)
+    with database.connect("test", None) as connection:
+        connection.execute("TRUNCATE live_data.answer")
+    store_answer(database, at, closing_price=100.1)
+    return at
+
+
+def test_a_past_minute_replaces_the_ladder_until_the_user_goes_back(opened: Opened, stored_at: datetime) -> None:
+    at = stored_at
+    choose(opened, at)
+    opened.shows("#rungs th", "100.25")
+    assert opened.texts("#rungs .above") == ["10.25", "\u2013", "79.50"]
+    assert opened.texts("#rungs .outcome") == ["no", "yes", "yes"]
+    assert opened.page.locator("#rungs .outcome").first.is_visible()
+    text = opened.texts("#past-text")[0]
+    assert text.startswith(f"{at:%Y-%m-%d %H:%M} UTC: price 100.00, 900 s to the close; closed at 100.10.")
+    assert "as answered then" in text
+    assert answers_link(opened) == f"/api/BTC/answers.csv?day={at:%Y-%m-%d}"
+    assert opened.page.evaluate(OUTSIDE_THE_LADDER) == []
+    for absent in ("#quantiles", "thead .interval", ".legend .interval"):  # not stored
+        assert opened.page.locator(absent).is_hidden()
+    opened.write(NEXT_PRICE)
+    opened.shows("#price", f"{NEXT_PRICE:,.2f}")
+    assert opened.texts("#mark") == ["100.00"]  # the live price goes on, the ladder is still the past one
+    opened.page.get_by_role("button", name="Back to now").click()
+    opened.shows("#mark", f"{NEXT_PRICE:,.2f}")
+    assert opened.page.locator("#past").is_hidden()
+    assert opened.page.locator("#rungs .outcome").first.is_hidden()
+    assert opened.page.locator("#quantiles").is_visible()
+    assert opened.page.locator(".legend .interval").is_visible()
+    assert opened.page.evaluate(CONTRAST) == []
+
+
+def test_a_computed_past_minute_fits_its_card(opened: Opened) -> None:
+    live = ladder(PRICE, now())
+    outcomes = [row["strike"] <= PRICE for row in live["probabilities"]]
+    computed = live | {"at": "2026-07-01T12:35:00Z", "origin": "computed", "built_to": None, "ttc_seconds": 1500}
+    computed |= {"closing_price": PRICE, "closed_at_or_above": outcomes}
+    opened.page.route("**/past?*", lambda route: route.fulfill(json=computed))
+    choose(opened, now() - timedelta(days=1))
+    opened.page.locator("#rungs .outcome").first.wait_for()
+    assert opened.page.locator(".legend .interval").is_visible()
+    assert opened.page.evaluate(OUTSIDE_THE_LADDER) == []
+    labels = "[...document.querySelectorAll('#quantiles div')].map(e => Math.round(e.getBoundingClientRect().height))"
+    assert len(set(opened.page.evaluate(labels))) == 1
+
+
+@pytest.mark.parametrize("context", [(1280, "light")], indirect=True)
+def test_a_minute_without_data_is_refused_with_its_reason_and_without_answers(
+    opened: Opened, stored_at: datetime
+) -> None:
+    def empty() -> bool:
+        answers = opened.page.locator("#rungs th, #curve *").count()
+        return answers == 0 and set(opened.texts("#quantiles dd")) == {"\u2013"}
+
+    missing, future = now() - timedelta(days=1000), now() + timedelta(days=1)
+    for at, reason in ((missing, "no generation is published for BTC"), (future, "is not past")):
+        choose(opened, at)
+        opened.page.get_by_text(reason).wait_for()
+        assert empty()
+        assert answers_link(opened) == f"/api/BTC/answers.csv?day={at:%Y-%m-%d}"
+        opened.write(NEXT_PRICE if at == missing else LATER_PRICE)
+        opened.shows("#price", f"{NEXT_PRICE if at == missing else LATER_PRICE:,.2f}")
+        assert empty()
+        choose(opened, stored_at)
+        opened.shows("#rungs th", "100.25")
+    opened.page.route("**/past?*", lambda _: None)  # never answered
+    choose(opened, stored_at - timedelta(minutes=1))
+    opened.page.get_by_text("reading").wait_for()
+    assert empty()
+
+
+@pytest.mark.parametrize("context", [(1280, "light")], indirect=True)
+def test_the_address_names_the_past_minute(opened: Opened, stored_at: datetime) -> None:
+    choose(opened, stored_at)
+    opened.shows("#rungs th", "100.25")
+    assert opened.page.url == f"{opened.served.url}/?symbol=BTC&at={stored_at:%Y-%m-%dT%H:%M}Z"
+    opened.page.reload()
+    opened.shows("#rungs th", "100.25")
+    assert opened.page.locator("#at").input_value() == f"{stored_at:%Y-%m-%dT%H:%M}"
+    opened.page.locator("#health-pill").click()  # a link within the page
+    assert opened.texts("#rungs th")[0] == "100.25"
+    assert [text for text in opened.errors if "503" not in text] == []
+    opened.page.get_by_role("link", name="ETH").click()
+    opened.shows("#status", "missing")
+    assert opened.page.locator("#past").is_hidden()
+    opened.page.go_back()
+    opened.shows("#rungs th", "100.25")
+    opened.page.get_by_role("button", name="Back to now").click()
+    opened.shows("#mark", f"{PRICE:,.2f}")
+    assert opened.page.url == f"{opened.served.url}/?symbol=BTC"
+    opened.page.goto(f"{opened.served.url}/?symbol=BTC&at=yesterday")
+    opened.page.get_by_text("at must be a minute in UTC").wait_for()
+
+
 @pytest.mark.parametrize("context", [(1280, "light")], indirect=True)
 def test_an_unwritten_file_and_a_lost_server_are_shown(context: BrowserContext, tmp_path: Path) -> None:
     write_ladder(tmp_path / "output", "BTC", ladder(NEXT_PRICE, now()))
@@ -179,7 +299,7 @@ def test_an_unwritten_file_and_a_lost_server_are_shown(context: BrowserContext, 
         opened.shows("#status", "ok")
         opened.shows("#status", "stale")
         opened.shows("#status", "not written")
-        assert opened.texts("#reasons")[0].startswith("no session writes this file")
+        assert opened.texts("#reasons")[0].startswith("the file is not being written")
         served.process.terminate()
         opened.shows("#status", "no connection")
 
@@ -208,11 +328,20 @@ def test_without_javascript_the_page_is_a_snapshot(browser: Browser, served: Ser
         assert page.locator("noscript p").first.is_visible()
         assert not page.locator("#curve").is_visible()
         headers = page.locator("thead th").all_text_contents()
-        assert headers[:3] == ["strike", "move %", "≥ strike %"]
+        assert headers[:3] == ["strike", "move %", "at or above %"]
         probabilities_path(folder, "BTC").unlink()
         page.reload()
         assert page.locator("#status").text_content() == "missing"
 
+
+#: Elements of the ladder that extend over the padding of its card.
+OUTSIDE_THE_LADDER = """() => {
+  const card = document.getElementById("ladder");
+  const edge = card.getBoundingClientRect().right - parseFloat(getComputedStyle(card).paddingRight);
+  const range = document.createRange();
+  const right = (e) => { range.selectNodeContents(e); return Math.max(range.getBoundingClientRect().right, e.getBoundingClientRect().right); };
+  return [...card.querySelectorAll("*")].filter((e) => right(e) > edge).map((e) => e.outerHTML);
+}"""
 
 #: Texts whose contrast with the nearest opaque ground is below 4.5 (WCAG 2 AA).
 CONTRAST = """() => {

@@ -115,7 +115,9 @@ def test_health_reflects_the_session_and_the_feed(
             wait_until(lambda: all_match(served.problems(), r"BTC: the price is \d+\.\d s old"), "the price being old")
 
             live.send_signal(signal.SIGSTOP)
-            wait_until(lambda: any("no session writes this file" in p for p in served.problems()), "the unwritten file")
+            wait_until(
+                lambda: any("the file is not being written" in p for p in served.problems()), "the unwritten file"
+            )
             wait_until(lambda: any("last heartbeat of session" in p for p in served.problems()), "the old heartbeat")
             assert not any("lock" in problem for problem in served.problems())
 
@@ -198,6 +200,24 @@ def test_symbols_are_listed_with_their_status(without_database: Served) -> None:
     btc, eth = without_database.client.get("/api/symbols").json()
     assert (btc["symbol"], btc["current_price"]) == ("BTC", 95_100.0)
     assert (eth["symbol"], eth["status"], eth["file_age_seconds"]) == ("ETH", "missing", None)
+
+
+def test_symbols_that_are_added_later_are_served(tmp_path: Path) -> None:
+    with serving(tmp_path / "home", database_url=NO_DATABASE) as served:
+
+        def names() -> list[str]:
+            return [one["symbol"] for one in served.client.get("/api/symbols").json()]
+
+        assert names() == ["BTC", "ETH"]
+        settings = served.home / "strikecast.toml"
+        for tier, expected in (("-1", ["BTC", "ETH"]), ("1", ["SOL"])):
+            tables = f"[symbols.SOL]\nstrike_tier_usd = {tier}\n"
+            settings.with_name("partial").write_text(tables)
+            settings.with_name("partial").replace(settings)
+            assert [name for name in names() if name in expected] == expected
+        assert f"the changed settings are not used: {settings}:2: symbols.SOL.strike_tier_usd" in served.log()
+        write_ladder(served.home / "output", "SOL", ladder(95_100.0, now()))
+        assert served.client.get("/api/SOL").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from sample_ladders import ladder, write_ladder
 from waiting import TIMEOUT_SECONDS, wait_until
 
 from pipelines.cli.watch import nearest, screen
+from pipelines.domain.models.ladder import payload_without_answers
 from pipelines.live.probability_reader import View, view_of
 
 pytestmark = pytest.mark.slow
@@ -83,6 +84,21 @@ def test_the_numbers_are_those_of_the_file() -> None:
         assert line.split()[2] == f"{row['positive_prob']:.2f}"
 
 
+def test_a_replay_is_named_below_the_price() -> None:
+    replayed_at = datetime(2025, 7, 1, 8, 30, tzinfo=UTC)
+    lines = draw(view(ladder(95_100.0, NOW, source="replay", replayed_at=replayed_at)))
+    assert "   replay" in lines[0]
+    assert lines[1].startswith("REPLAY: replayed prices of 2025-07-01 08:30 UTC, not the market's prices now")
+    assert not any("REPLAY" in line for line in draw(view(ladder(95_100.0, NOW))))
+
+
+def test_a_file_without_a_price_shows_the_reason() -> None:
+    lines = draw(view(payload_without_answers(NOW, None, 250.0, ["kraken BTC: down"], session=1, source="kraken")))
+    assert lines[0].startswith("BTC")
+    assert "stale" in lines[0]
+    assert lines[1].startswith("! kraken BTC: down")
+
+
 def test_a_short_terminal_shows_the_nearest_strikes() -> None:
     rungs = view(ladder(95_100.0, NOW)).rungs
     assert [rung.strike for rung in nearest(rungs, 3)] == [95_250, 95_000, 94_750]
@@ -103,7 +119,7 @@ def test_a_file_that_is_not_written_shows_its_age() -> None:
     lines = draw(view(ladder(95_100.0, NOW), 65.0))
     assert "not written" in lines[0]
     assert "file 65 s old" in lines[1]
-    assert "! no session writes this file: it is 65 s old" in lines[2]
+    assert "! the file is not being written: it is 65 s old" in lines[2]
 
 
 def test_strikes_without_a_probability_show_dashes() -> None:
@@ -196,7 +212,7 @@ def test_watch_waits_for_the_file_follows_it_and_restores_the_terminal(tmp_path:
 def test_watch_updates_the_age_of_a_file_that_is_not_written(tmp_path: Path) -> None:
     write_ladder(tmp_path / "output", "BTC", ladder(95_100.0, datetime.now(UTC)))
     with terminal(tmp_path) as it:
-        it.shows("no session writes this file")
+        it.shows("the file is not being written")
 
 
 def test_watch_opens_no_connection_and_starts_no_process(tmp_path: Path) -> None:

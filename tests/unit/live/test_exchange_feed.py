@@ -9,15 +9,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 from exchange_server import Exchange, Fault, garbage, other_shape, stall, status
+from pydantic import SecretStr
 from waiting import TIMEOUT_SECONDS
 
+from pipelines.configuration.sections import ExchangeSettings, Transport
 from pipelines.domain.prices.ticks import QuoteValidator, Tick
 from pipelines.errors import FeedError, SettingsError
 from pipelines.ingestion.exchange import new_client
 from pipelines.live.feeds.exchange import ExchangeFeed
 from pipelines.live.feeds.runner import RetryPolicy, SourceRunner
 from pipelines.live.metrics import SessionMetrics
-from pipelines.settings import ExchangeSettings, Transport
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +62,7 @@ def listen(
         settings = exchange.settings(name, websocket=websocket, **changes)
         feed = ExchangeFeed(settings, {symbol: symbol + MARKETS[name] for symbol in symbols})
         listening = Listening(feed)
-        validators = {symbol: QuoteValidator() for symbol in symbols}
+        validators = {symbol: QuoteValidator(max_repeat=feed.max_repeat) for symbol in symbols}
         listening.runners = [
             SourceRunner(one, validators, listening.metrics, listening.deliver, listening.logged.append, POLICY)
             for one in feed.sources
@@ -305,6 +306,24 @@ def test_trades_out_of_order_or_repeated_give_increasing_times(exchange: Exchang
     assert instants == sorted(set(instants))
 
 
+@pytest.mark.parametrize("name", ["coinbaseexchange", "kraken"])
+def test_an_exchange_that_repeats_its_last_trade_is_reported(exchange: Exchange, name: str) -> None:
+    """Kraken's tickers have no time: one that does not change in any field is a repetition."""
+    exchange.tick("BTC", 100_000.0, time.time())
+    listening = listen(
+        exchange,
+        [
+            lambda listening: any("repeats its last price" in problem for problem in listening.problems()),
+            does(lambda: exchange.tick("BTC", 100_001.0, time.time())),
+            has(100_001.0),
+        ],
+        name,
+        max_repeat_seconds=2.5,
+    )
+    first, *_, last = (tick.at for _, tick in listening.ticks if tick.price_usd == 100_000.0)
+    assert timedelta(0) < last - first <= timedelta(seconds=3)
+
+
 def test_absurd_prices_are_refused(exchange: Exchange) -> None:
     listening = listen(
         exchange,
@@ -336,7 +355,7 @@ def test_an_unknown_exchange_or_address_is_a_settings_error() -> None:
     with pytest.raises(SettingsError, match="ccxt knows no exchange 'mtgox'"):
         ExchangeFeed(ExchangeSettings(name="mtgox"), {"BTC": "BTC/USD"})
     with pytest.raises(SettingsError, match="has no API 'wss' whose address"):
-        new_client(ExchangeSettings(urls={"wss": "ws://localhost"}))
+        new_client(ExchangeSettings(urls={"wss": SecretStr("ws://localhost")}))
 
 
 def test_a_ticker_without_a_price_is_an_error(exchange: Exchange) -> None:

@@ -9,8 +9,12 @@ import orjson
 import pytest
 from sample_ladders import ladder, write_ladder
 
+from pipelines.domain.models import freshness
+from pipelines.domain.models.freshness import Status
+from pipelines.domain.models.ladder import payload_without_answers
+from pipelines.domain.prices.ticks import REPLAY, Tick
 from pipelines.live import probability_reader
-from pipelines.live.probability_reader import Status, View, first_with_file, read_view, view_of
+from pipelines.live.probability_reader import View, first_with_price, read_view, view_of
 
 NOW = datetime(2026, 3, 4, 10, 47, 26, tzinfo=UTC)
 
@@ -32,7 +36,7 @@ def test_a_file_that_is_not_written_never_looks_fresh() -> None:
     late = assess(payload, 2.5)
     assert (late.status, late.reasons) == (Status.STALE, ("the file is 2.5 s old", "the price is 2.5 s old"))
     dead = assess(payload, 65.0)
-    assert (dead.status, dead.reasons) == (Status.UNWRITTEN, ("no session writes this file: it is 65 s old",))
+    assert (dead.status, dead.reasons) == (Status.UNWRITTEN, ("the file is not being written: it is 65 s old",))
 
 
 def test_an_old_price_in_a_new_file_is_stale() -> None:
@@ -84,7 +88,6 @@ def test_the_probability_of_closing_at_or_above_falls_with_the_strike_and_lies_i
         assert rung.below is not None
         assert rung.low < rung.at_or_above < rung.high
         assert rung.at_or_above + rung.below == pytest.approx(100)
-        assert rung.beyond == min(rung.at_or_above, rung.below)
         assert (rung.move_pct > 0) == (rung.strike > 95_100)
 
 
@@ -108,13 +111,48 @@ def test_a_missing_file_has_status_missing(tmp_path: Path) -> None:
     assert "there is no file for BTC yet" in view.reasons[0]
 
 
-def test_the_first_symbol_with_a_file_is_the_default(tmp_path: Path) -> None:
-    assert first_with_file(tmp_path, ["BTC", "ETH"]) == "BTC"
+def test_the_first_symbol_with_a_price_is_the_default(tmp_path: Path) -> None:
+    assert first_with_price(tmp_path, ["BTC", "ETH"], NOW) == "BTC"
+    write_ladder(tmp_path, "BTC", without_price())
     write_ladder(tmp_path, "ETH", ladder(95_100.0, NOW))
-    assert first_with_file(tmp_path, ["BTC", "ETH"]) == "ETH"
+    assert first_with_price(tmp_path, ["BTC", "ETH"], NOW) == "ETH"
+
+
+def without_price() -> dict[str, Any]:
+    return payload_without_answers(NOW, None, 250.0, ["kraken BTC: no answer"], session=3, source="kraken")
+
+
+def test_a_file_without_a_price_gives_the_reason() -> None:
+    payload = without_price()
+    assert list(payload) == list(ladder(95_100.0, NOW))
+    assert [payload[name] for name in ("current_price", "price_timestamp", "strikes")] == [None, None, []]
+    view = assess(payload)
+    assert (view.status, view.reasons, view.payload) == (Status.STALE, ("kraken BTC: no answer",), None)
+    late = assess(payload, 65.0)
+    assert late.status is Status.UNWRITTEN
+    assert late.reasons == ("the file is not being written: it is 65 s old", "kraken BTC: no answer")
+
+
+def test_a_last_known_price_is_shown_with_its_age_and_without_probabilities() -> None:
+    last = Tick(NOW - timedelta(days=3), 95_100.0)
+    view = assess(payload_without_answers(NOW, last, 250.0, ["kraken BTC: no answer"], session=3, source="kraken"))
+    assert (view.status, view.reasons) == (Status.STALE, ("the price is 3 d old", "kraken BTC: no answer"))
+    assert view.payload is not None
+    assert view.payload["current_price"] == 95_100.0
+    assert len(view.rungs) == 21
+    assert {rung.at_or_above for rung in view.rungs} == {None}
+
+
+def test_replayed_prices_are_never_ok() -> None:
+    replayed = {"replayed_at": datetime(2025, 7, 1, 8, 30, 5, tzinfo=UTC)}
+    for problems in ([], ["momentum is not known"]):
+        view = assess(ladder(95_100.0, NOW, problems=problems, source=REPLAY, **replayed))
+        assert (view.status, view.reasons) == (Status.REPLAY, tuple(problems))
+        assert view.notice == "replayed prices of 2025-07-01 08:30 UTC, not the market's prices now"
+    assert assess(ladder(95_100.0, NOW, source=REPLAY, **replayed), 3.0).status is Status.STALE
+    assert assess(ladder(95_100.0, NOW, source="kraken")).notice is None
 
 
 def test_the_examples_of_the_documentation_hold() -> None:
-    result = doctest.testmod(probability_reader)
-    assert result.attempted == 2
-    assert result.failed == 0
+    for module in (freshness, probability_reader):
+        assert doctest.testmod(module) == (0, 1)

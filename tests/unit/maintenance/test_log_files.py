@@ -6,10 +6,11 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from socket import socketpair
 
 import orjson
 import pytest
-from small_disks import small_disk
+from small_disks import fill, small_disk
 from waiting import TIMEOUT_SECONDS, wait_until
 
 from pipelines.domain.maintenance.log_files import LogFile, LogPolicy, plan_logs
@@ -80,13 +81,19 @@ def test_rotations_in_the_same_second_have_different_names(tmp_path: Path) -> No
     ]
 
 
+def start_writer(folder: Path, names: list[str], descriptors: list[int]) -> subprocess.Popen[bytes]:
+    ours, theirs = socketpair()
+    with ours, theirs:  # a supervisor that has ended does not end the log writer
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipelines.maintenance.log_writer", str(folder), str(theirs.fileno()), *names],
+            pass_fds=[theirs.fileno(), *descriptors],
+        )
+
+
 def test_no_line_is_lost_while_files_are_rotated(tmp_path: Path) -> None:
     pipes = [os.pipe() for _ in range(2)]
     names = [f"{name}={reading}" for name, (reading, _) in zip(("a", "b"), pipes, strict=True)]
-    child = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.maintenance.log_writer", str(tmp_path), *names],
-        pass_fds=[one for one, _ in pipes],
-    )
+    child = start_writer(tmp_path, names, [one for one, _ in pipes])
     for reading, _ in pipes:
         os.close(reading)
     for number in range(20_000):
@@ -105,13 +112,47 @@ def test_no_line_is_lost_while_files_are_rotated(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("a-*.log"))) >= 5
 
 
+def test_an_outage_is_two_lines_and_colour_codes_reach_no_file(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    child = start_writer(tmp_path, [f"daemon={reading}"], [reading])
+    os.close(reading)
+    time = "\x1b[32m2026-11-29 10:56:11 +0000\x1b[0m - dagster.daemon.SensorDaemon - "
+    failed = f"{time}\x1b[31mERROR\x1b[0m - Sensor daemon caught an error\nTraceback (most recent call last):\n"
+    failed += '  File "a.py", line 1\n' * 50 + "psycopg2.OperationalError: connection to server at ::1 failed\n"
+    for _ in range(200):
+        os.write(writing, failed.encode())
+    os.write(writing, f"{time}\x1b[34mINFO\x1b[0m - Checking for new runs\n".encode())
+    os.close(writing)
+    assert child.wait(TIMEOUT_SECONDS) == 0
+    began, info, over = (tmp_path / "daemon.log").read_text().splitlines()
+    assert began.startswith("2026-11-29 10:56:11 +0000 - dagster.daemon.SensorDaemon - ERROR - Sensor daemon caught")
+    assert began.endswith("(psycopg2.OperationalError: connection to server at ::1 failed)")
+    assert info == "2026-11-29 10:56:11 +0000 - dagster.daemon.SensorDaemon - INFO - Checking for new runs"
+    assert over.startswith("(199 more within ")
+
+
+@pytest.mark.needs("a mount")
+def test_messages_of_commands_on_a_full_disk_print_no_traceback_and_are_written_again_later(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from pipelines.service.log_setup import *\n"
+        "open_command_log(Path(sys.argv[1])); filler = Path(sys.argv[1]) / 'filler'\n"
+        "for n in range(2000): command_log.info(f'{n:01000d}')\n"
+        "filler.unlink(); command_log.info('again')\n"
+    )
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        fill(disk).write_bytes(bytes(30_000))
+        done = subprocess.run(
+            [sys.executable, "-c", program, disk], capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert '"again"' in (disk / "logs" / "commands.jsonl").read_text().splitlines()[-1]
+
+
 @pytest.mark.needs("a mount")
 def test_lines_are_dropped_and_counted_while_the_disk_is_full(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "64k") as disk:
         reading, writing = os.pipe()
-        child = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.maintenance.log_writer", str(disk), f"a={reading}"], pass_fds=[reading]
-        )
+        child = start_writer(disk, [f"a={reading}"], [reading])
         try:
             os.close(reading)
             for number in range(5_000):

@@ -3,6 +3,7 @@
 import json
 import re
 from html import unescape
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from typer.main import get_command
 
+from pipelines.cli.audit_report import audit_report
 from pipelines.cli.main import app
 from pipelines.domain.monitoring.audit.document import Document, audit_document
 from pipelines.monitoring.audit.declarations import explanations
-from pipelines.monitoring.audit.reports import html, json_document, json_schema, markdown, metrics, terminal
+from pipelines.monitoring.audit.reports import html, json_document, json_schema, markdown, metrics
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -48,14 +50,22 @@ def test_page_and_markdown_have_every_cell_of_every_section(document: Document, 
         assert cell.replace("|", "\\|") in text, cell
 
 
-def test_the_terminal_has_every_number_at_eighty_columns(document: Document) -> None:
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    console.print(terminal(document))
+@pytest.mark.parametrize("width", [60, 79, 80, 120, 200])
+def test_the_terminal_has_every_number_command_and_word_at_any_width(document: Document, width: int) -> None:
+    console = Console(width=width, record=True, file=StringIO())
+    console.print(audit_report(document), crop=False)
     shown = console.export_text()
+    words = set(shown.split())
     for section in document.sections:
         for row in section.rows:
-            for number in row[section.text_columns :]:
-                assert number in shown, (section.title, number)
+            for name, cell in zip(section.header, row, strict=True):
+                is_whole = name == "command" or cell in row[section.text_columns :]
+                assert cell in shown if is_whole else set(cell.split()) <= words, (section.title, cell)
+
+
+def test_no_report_compares_with_another_system(document: Document, page: str) -> None:
+    for text in (markdown(document), page, json.dumps(json_document(audit())), metrics(audit()).decode()):
+        assert "original" not in text.lower()
 
 
 def test_json_and_report_have_the_same_values(document: Document) -> None:

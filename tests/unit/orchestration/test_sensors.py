@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from pipelines.domain.models.freshness import HEARTBEAT_LIMIT_SECONDS
 from pipelines.orchestration.jobs import LIVE_JOB
 from pipelines.orchestration.run_reaper import _should_hold_its_lock
-from pipelines.orchestration.sensors import SILENT_SECONDS, SUCCESSOR_EARLY, _may_be_starting, wanted_because
+from pipelines.orchestration.sensors import SUCCESSOR_EARLY, _may_be_starting, wanted_because
 from pipelines.storage.live.sessions import LockState
 
 NOW = datetime(2026, 7, 1, 13, 30, tzinfo=UTC)
@@ -40,13 +41,15 @@ def test_a_row_in_state_running_without_the_lock_is_no_session() -> None:
 def test_a_successor_is_requested_a_minute_before_the_hour() -> None:
     before = replace(HEALTHY, hands_over_at=NOW + SUCCESSOR_EARLY + timedelta(seconds=1))
     assert wanted(before) is None
-    assert wanted(replace(HEALTHY, hands_over_at=NOW + SUCCESSOR_EARLY)) == "the market closes at 13:31 UTC"
-    assert wanted(replace(HEALTHY, hands_over_at=NOW - timedelta(minutes=5))) == "the market closes at 13:25 UTC"
+    assert wanted(replace(HEALTHY, hands_over_at=NOW + SUCCESSOR_EARLY)) == "live session 12 hands over at 13:31 UTC"
+    assert (
+        wanted(replace(HEALTHY, hands_over_at=NOW - timedelta(minutes=5))) == "live session 12 hands over at 13:25 UTC"
+    )
 
 
 def test_a_session_without_heartbeat_is_replaced() -> None:
-    assert wanted(replace(HEALTHY, heartbeat_age_seconds=SILENT_SECONDS)) is None
-    reason = wanted(replace(HEALTHY, heartbeat_age_seconds=SILENT_SECONDS + 0.1))
+    assert wanted(replace(HEALTHY, heartbeat_age_seconds=HEARTBEAT_LIMIT_SECONDS)) is None
+    reason = wanted(replace(HEALTHY, heartbeat_age_seconds=HEARTBEAT_LIMIT_SECONDS + 0.1))
     assert reason == "the live session has been silent for more than 10 s"
     assert wanted(replace(HEALTHY, heartbeat_age_seconds=None)) == reason
 

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,16 +16,17 @@ import pytest
 from sample_ladders import ladder
 from waiting import TIMEOUT_SECONDS
 
+from pipelines.domain.models.freshness import SessionState
 from pipelines.errors import DatabaseError, ServerUnavailableError
 from pipelines.live.probability_reader import View, view_of
-from pipelines.storage.live.health_queries import DatabaseHealth, SessionRecord
+from pipelines.storage.live.health_queries import DatabaseHealth
 from pipelines.web.health import health_report
 from pipelines.web.shared_reads import FileWatcher, SingleFlightCache
 
 Result = TypeVar("Result")
 NOW = datetime(2026, 3, 4, 10, 47, 26, tzinfo=UTC)
-ALIVE = SessionRecord(session_id=4, status="running", cycles=100, heartbeat_age_seconds=3.0)
-HEALTHY = DatabaseHealth({"BTC": 7}, lock_is_held=True, session=ALIVE)
+ALIVE = SessionState(True, session_id=4, status="running", feed="external", cycles=100, heartbeat_age_seconds=3.0)
+HEALTHY = DatabaseHealth({"BTC": 7}, ALIVE)
 
 
 def run(make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
@@ -49,6 +51,7 @@ def test_a_healthy_report_has_all_measurements() -> None:
         "required": True,
         "generation": 7,
         "status": "ok",
+        "notice": None,
         "reasons": [],
         "file_age_seconds": 0.5,
         "price_age_seconds": 0.5,
@@ -58,25 +61,38 @@ def test_a_healthy_report_has_all_measurements() -> None:
 
 
 def test_an_old_file_is_unhealthy() -> None:
-    assert problems([view(age_seconds=3)], HEALTHY) == ["BTC: the file is 3.0 s old", "BTC: the price is 3.0 s old"]
+    assert problems([view(age_seconds=3)], HEALTHY) == [
+        "BTC: the file is 3.0 s old",
+        "BTC: the price is 3.0 s old (feed external)",
+    ]
+
+
+def test_replayed_prices_are_healthy_and_noticed() -> None:
+    replayed = ladder(95_100.0, NOW, source="replay", replayed_at=datetime(2025, 7, 1, 8, 30, tzinfo=UTC))
+    report = health_report([view_of("BTC", orjson.dumps(replayed), NOW)], HEALTHY, NOW)
+    assert report["healthy"] is True
+    assert report["notices"] == ["BTC: replayed prices of 2025-07-01 08:30 UTC, not the market's prices now"]
+    assert report["checks"]["symbols"]["BTC"]["status"] == "replay"
+    degraded = ladder(95_100.0, NOW, source="replay", problems=["momentum is not known"])
+    assert health_report([view_of("BTC", orjson.dumps(degraded), NOW)], HEALTHY, NOW)["healthy"] is False
 
 
 def test_a_symbol_without_a_generation_is_not_required() -> None:
     missing = view_of("ETH", None, NOW)
     assert problems([view(), missing], HEALTHY) == []
-    assert problems([view(), missing], DatabaseHealth({"BTC": 7, "ETH": 9}, True, ALIVE)) != []
+    assert problems([view(), missing], DatabaseHealth({"BTC": 7, "ETH": 9}, ALIVE)) != []
 
 
 @pytest.mark.parametrize(
     ("found", "problem"),
     [
-        (DatabaseHealth({"BTC": 7}, False, ALIVE), "session: no live session is running"),
+        (DatabaseHealth({"BTC": 7}, replace(ALIVE, lock_is_held=False)), "session: no live session is running"),
         (
-            DatabaseHealth({"BTC": 7}, True, SessionRecord(4, "running", 1, 12.0)),
+            DatabaseHealth({"BTC": 7}, replace(ALIVE, heartbeat_age_seconds=12.0)),
             "session: the last heartbeat of session 4 is 12 s old",
         ),
-        (DatabaseHealth({"BTC": 7}, False, None), "session: no live session has run yet"),
-        (DatabaseHealth({}, True, ALIVE), "no symbol has a published generation: run `strikecast build`"),
+        (DatabaseHealth({"BTC": 7}, SessionState(False)), "session: no live session has run yet"),
+        (DatabaseHealth({}, ALIVE), "no symbol has a published generation: run `strikecast build`"),
         (ServerUnavailableError("no answer"), "database: no answer"),
     ],
 )
@@ -126,6 +142,7 @@ def test_a_hanging_call_times_out_and_is_not_repeated() -> None:
 
 HANGS = """
 import asyncio, threading
+from pipelines.domain.models.freshness import SessionState
 from pipelines.errors import ServerUnavailableError
 from pipelines.web.shared_reads import SingleFlightCache
 async def main():

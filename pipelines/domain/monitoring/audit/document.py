@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.domain.monitoring.audit.comparison import MIN_READINGS, Change, Comparison, Outcome
+from pipelines.domain.monitoring.audit.comparison import MIN_READINGS, MIN_SHARE, Change, Comparison, Outcome
 from pipelines.domain.monitoring.audit.findings import PENALTIES, WEIGHTS, Audit
 from pipelines.domain.monitoring.audit.measurements import PERCENTILES, Measurement, Unit, formatted
 from pipelines.domain.monitoring.audit.targets import State
@@ -23,6 +23,7 @@ class Section:
 
 #: Rows of a table that are shown; JSON has all.
 MAX_ROWS = 16
+LARGE_PCT = 100 * MIN_SHARE
 PERCENTILE_COLUMNS = tuple(str(statistic) for statistic in PERCENTILES)
 
 
@@ -53,7 +54,11 @@ class Layout:
                 cells[row][column].append(one)
                 notes[row] = notes.get(row) or one.note
         rows = tuple(
-            (*row, *([notes[row]] if self.note else []), *(_cell(cells[row][column]) for column in self.columns))
+            (
+                *row,
+                *([notes[row]] if self.note else []),
+                *(_cell(cells[row][column]).removesuffix(" of a core") for column in self.columns),
+            )
             for row in sorted(cells, key=lambda row: -sum(one.value for one in cells[row][self.ranked]))
         )
         hidden = f" {len(rows) - MAX_ROWS} more are in the JSON." if len(rows) > MAX_ROWS else ""
@@ -148,7 +153,7 @@ def _environment(audit: Audit) -> str:
     parts = [str(machine[name]) for name in ("system", "architecture") if name in machine]
     parts += [f"{machine['cores']} cores"] if "cores" in machine else []
     parts += [formatted(machine["memory_bytes"], Unit.BYTES)] if "memory_bytes" in machine else []
-    parts += [f"PostgreSQL {int(audit.server_version) // 10_000}"] if audit.server_version else []
+    parts += [f"PostgreSQL {server_release(int(audit.server_version))}"] if audit.server_version else []
     return f" on {', '.join(parts)}" if parts else ""
 
 
@@ -163,7 +168,7 @@ def _findings(audit: Audit) -> Section:
         )
         for one in audit.findings
     )
-    header = ("", "finding", "evidence", "cause and remedy", "command")
+    header = ("severity", "finding", "evidence", "cause and remedy", "command")
     return Section("Findings", header, rows, "" if rows else "Nothing needs attention.", 5)
 
 
@@ -193,25 +198,40 @@ def _scorecard(audit: Audit) -> Section:
 
 
 def comparison_document(before: Audit, after: Audit, comparison: Comparison) -> Document:
-    """Report on the differences of two audits, those beyond noise first."""
-    changed = [one for one in comparison.changes if one.outcome is Outcome.CHANGED]
-    unknown = [one for one in comparison.changes if one.outcome is Outcome.NOT_JUDGED and one.difference]
-    same = len(comparison.changes) - len(changed) - len(unknown)
-    lead = (
-        f"{len(changed)} of {len(comparison.changes)} measurements changed beyond noise; {same} show no difference; "
-        f"{len(unknown)} differ, but fewer than {MIN_READINGS} audits of the kind show how they vary."
+    """Report on what changed between two audits, then how many measurements did not."""
+    by_outcome: dict[Outcome, list[Change]] = defaultdict(list)
+    for one in comparison.changes:
+        by_outcome[one.outcome].append(one)
+    not_judged = by_outcome[Outcome.NOT_JUDGED]
+    large = [one for one in not_judged if abs(one.difference) > MIN_SHARE * abs(one.before)]
+    large.sort(key=lambda one: -abs(one.relative_pct or 0.0))
+    few = f"fewer than {MIN_READINGS} audits of the kind show what is usual"
+    same, unknown = len(by_outcome[Outcome.NOISE]), len(not_judged) - len(large)
+    little = f"differ by at most {LARGE_PCT:.0f} %, and {few}"
+    kinds = (
+        f" One audit is {before.kind}, the other {after.kind}: their numbers of samples differ."
+        if before.kind is not after.kind
+        else ""
     )
-    if before.kind is not after.kind:
-        lead += f" One audit is {before.kind}, the other {after.kind}: their numbers of samples differ."
+    lead = (
+        f"{len(by_outcome[Outcome.CHANGED])} measurements changed beyond noise; {len(large)} differ by more than "
+        f"{LARGE_PCT:.0f} %, but {few}.{kinds}"
+    )
     header = ("measurement", "before", "after", "change", "relative", "noise")
     sections = (
-        Section("Changed", header, tuple(map(_change, changed))),
-        Section("Different, not judged", header, tuple(map(_change, unknown))),
-        Section("Only before", ("measurement",), tuple((key,) for key in comparison.only_before)),
-        Section("Only after", ("measurement",), tuple((key,) for key in comparison.only_after)),
+        Section("Changed beyond noise", header, tuple(map(_change, by_outcome[Outcome.CHANGED]))),
+        _shortened(f"Differ by more than {LARGE_PCT:.0f} %", header[:-1], [_change(one)[:-1] for one in large]),
+        _shortened("Only before", ("measurement",), [(key,) for key in comparison.only_before]),
+        _shortened("Only after", ("measurement",), [(key,) for key in comparison.only_after]),
+        Section("Not changed", lead=f"{same + unknown} measurements: {same} within noise; {unknown} {little}."),
     )
     title = " and ".join(f"audit {one.audit_id} ({one.started_at:%F %H:%M})" for one in (before, after))
-    return Document(title, lead, tuple(one for one in sections if one.rows))
+    return Document(title, lead, tuple(one for one in sections if one.rows or one.lead))
+
+
+def _shortened(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Section:
+    hidden = f"{len(rows) - MAX_ROWS} more are in the JSON." if len(rows) > MAX_ROWS else ""
+    return Section(title, header, tuple(rows[:MAX_ROWS]), hidden)
 
 
 def _change(change: Change) -> tuple[str, ...]:
@@ -226,3 +246,12 @@ def _change(change: Change) -> tuple[str, ...]:
     relative = "-" if change.relative_pct is None else f"{change.relative_pct:+,.1f} %"
     noise = "-" if change.noise is None else signed(change.noise).replace("+", "±")
     return change.key, shown(change.before), shown(change.after), signed(change.difference), relative, noise
+
+
+def server_release(number: int) -> str:
+    """PostgreSQL's release from its version number.
+
+    >>> server_release(180_001)
+    '18.1'
+    """
+    return f"{number // 10_000}.{number % 10_000}"

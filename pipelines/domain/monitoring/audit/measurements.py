@@ -1,13 +1,13 @@
 """Measurements of an audit: a unit, a statistic, and the samples that the value is computed from."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
+from statistics import fmean
 from typing import Any, ClassVar
-
-import numpy as np
 
 
 class Unit(StrEnum):
@@ -64,7 +64,7 @@ class Measurement:
     note: str = ""
 
     def __post_init__(self) -> None:
-        if not self.samples or not np.isfinite(self.samples).all():
+        if not self.samples or not all(map(math.isfinite, self.samples)):
             raise ValueError(f"{self.key} has no samples, or one that is not finite: report a gap instead")
 
     @cached_property
@@ -74,9 +74,11 @@ class Measurement:
             case Statistic.LAST:
                 return self.samples[-1]
             case Statistic.MEAN:
-                return float(np.mean(self.samples))
+                return fmean(self.samples)
             case Statistic.MAX:
                 return max(self.samples)
+        import numpy as np
+
         return float(np.percentile(self.samples, PERCENTILES[self.statistic]))
 
     @property

@@ -13,6 +13,7 @@ from price_series import price_series, without
 from real_data import SOURCES
 
 from pipelines.domain.configuration.model import ModelConfig, Profile
+from pipelines.domain.evaluation.score_report import merged_tallies
 from pipelines.domain.evaluation.scoring import pooled, skill_interval, two_sided_slices
 from pipelines.domain.evaluation.walk_forward import Fold, Plan, candidates, outcomes, walk_forward
 from pipelines.domain.models import probability
@@ -183,10 +184,23 @@ def test_each_fold_is_fitted_and_scored_independently(history: MarketHistory) ->
     last = folds[-1]
     single = walk_forward(history, candidates(["standardised", "momentum"], ModelConfig()), plan_of(last.start, stop))
     for label in ("standardised", "momentum"):
-        for dimension in ("hour", "momentum_band", "volatility_band"):
+        for dimension in ("hour", "momentum_band"):
             np.testing.assert_array_equal(
                 last.tallies[label].by_level(dimension), single[0].tallies[label].by_level(dimension)
             )
+
+
+def test_folds_do_not_change_which_cases_are_in_a_volatility_band(history: MarketHistory) -> None:
+    """The calibration report, of quarters, and `score`, of one fold, show the same observed frequencies."""
+    start = history.first_minute + 7 * DAY
+    observed = []
+    for fold_months in (None, 1):
+        folds = walk_forward(
+            history, candidates(["climatology"], ModelConfig()), plan_of(start, history.end, fold_months=fold_months)
+        )
+        bands = merged_tallies(folds)["climatology"].by_level("volatility_band")
+        observed.append(bands[:, [0, 2]])  # cases and outcomes
+    np.testing.assert_array_equal(*observed)
 
 
 @given(st.integers(25_000_000, 30_000_000), st.integers(1, 800 * DAY), st.integers(1, 12))

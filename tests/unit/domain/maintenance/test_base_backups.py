@@ -1,5 +1,7 @@
 """Plans of base backups, and of the WAL that they need."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from pipelines.domain.maintenance.backups import BaseBackup, parse_start_wal, plan_bases
@@ -10,7 +12,7 @@ def wal(number: int, timeline: int = 1) -> str:
 
 
 def base(day: int, number: int, timeline: int = 1) -> BaseBackup:
-    return BaseBackup(f"base-202607{day:02}T030000Z", wal(number, timeline))
+    return BaseBackup(f"base-202607{day:02}T030000Z", wal(number, timeline), datetime(2026, 7, day, 3, tzinfo=UTC))
 
 
 def test_older_base_backups_and_their_wal_are_deleted() -> None:

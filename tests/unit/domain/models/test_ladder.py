@@ -24,6 +24,7 @@ from pipelines.domain.models.ladder import (
 )
 from pipelines.domain.models.lookup import LookupAxes, LookupRow
 from pipelines.domain.models.momentum import MomentumRule
+from pipelines.domain.models.probability import Reading
 from pipelines.domain.prices.bars import closes_from_usd
 from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.domain.prices.ticks import Tick, TickHistory
@@ -147,7 +148,7 @@ def test_the_originals_fields_take_242_newlines() -> None:
 
 def test_the_json_contains_the_inputs_of_the_answer() -> None:
     payload = _payload(now=NOW + timedelta(milliseconds=123))
-    del payload["probabilities"], payload["strikes"]
+    del payload["probabilities"], payload["strikes"], payload["quantiles"], payload["curve"]
     assert payload == {
         "timestamp": "2026-07-01T13:30:00.123Z",
         "current_price": 95_123.45,
@@ -170,6 +171,8 @@ def test_the_json_contains_the_inputs_of_the_answer() -> None:
         "thin_evidence": False,
         "intervals": [{"prob_beyond_low": None, "prob_beyond_high": None, "n_independent": None}] * 21,
         "session": None,
+        "source": None,
+        "replayed_timestamp": None,
     }
 
 
@@ -282,3 +285,10 @@ def test_a_changed_configuration_applies_to_the_next_momentum() -> None:
     history = _history({-60.0 * i: 100.0 for i in range(30, 0, -1)} | {0.0: 110.0})
     history.use_config(ModelConfig(bucket_limit=5))
     assert history.momentum()[1] == 5
+
+
+def test_the_base_strike_is_the_nearest_of_strikes_chosen_by_probability() -> None:
+    strikes = np.array([94_980.0, 95_090.5, 95_120.25, 95_160.0])
+    unknown = np.full(4, np.nan)
+    answers = LadderAnswers(95_123.45, strikes, Reading(unknown, unknown.astype(bool), 0.0, unknown))
+    assert answers.base_strike_usd(250.0) == 95_120.25

@@ -72,7 +72,7 @@ def test_counts_equal_a_count_in_plain_python(
 ) -> None:
     start, stop = 29_900, 30_300  # a gap of 200 minutes lies within
     counts = count_outcomes(history, parameters, track, start, stop)
-    season, slow = parameters.volatility.season_by_minute.tolist(), Counter[tuple[int, int, int]]()
+    season, slow = parameters.volatility.season, Counter[tuple[int, int, int]]()
     coefficients, knots = parameters.volatility.coefficients.tolist(), (1, 2, 5, 10, 15, 30, 45, 60)
 
     def sigma(row: int, horizon: int) -> float:
@@ -85,7 +85,7 @@ def test_counts_equal_a_count_in_plain_python(
             for weight, variance in zip(weights[:-1], track.variances[:, row].tolist(), strict=True)
         )
         opens = history.first_minute + row + 1
-        ahead = sum(season[(opens + k) % MINUTES_PER_WEEK] for k in range(horizon)) / horizon
+        ahead = season.of_minutes(np.arange(opens, opens + horizon)).mean()
         return math.sqrt(max(math.exp(log_variance), parameters.volatility.variance_floor) * ahead)
 
     for row in range(start, stop):
@@ -280,7 +280,8 @@ def test_tables_without_outcomes_raise() -> None:
 
 def test_parameters_round_trip_through_json_exactly(parameters: StandardisedParameters) -> None:
     back = StandardisedParameters.from_json(json.loads(json.dumps(parameters.as_json())))
-    np.testing.assert_array_equal(back.volatility.season, parameters.volatility.season)
+    np.testing.assert_array_equal(back.volatility.season.by_minute, parameters.volatility.season.by_minute)
+    assert back.volatility.season.time_zone == "America/New_York"
     np.testing.assert_array_equal(back.volatility.coefficients, parameters.volatility.coefficients)
     assert back.volatility.variance_floor == parameters.volatility.variance_floor
     assert back.volatility.fitted_until == parameters.volatility.fitted_until

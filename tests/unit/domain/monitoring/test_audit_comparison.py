@@ -1,7 +1,10 @@
 """Comparison with earlier audits: bands, and differences beyond the variation from audit to audit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from auditing import audit
 
 from pipelines.domain.monitoring.audit.comparison import (
     Outcome,
@@ -11,6 +14,7 @@ from pipelines.domain.monitoring.audit.comparison import (
     compare_all,
     usual_difference,
 )
+from pipelines.domain.monitoring.audit.document import comparison_document
 from pipelines.domain.monitoring.audit.findings import explain
 from pipelines.domain.monitoring.audit.measurements import Measurement, Unit, single
 from pipelines.monitoring.audit.declarations import explanations
@@ -126,3 +130,22 @@ def test_a_process_that_only_one_audit_has_is_listed_and_not_summed() -> None:
 def test_measurements_in_different_units_are_not_compared() -> None:
     found = compare_all([single("x", Unit.BYTES, 1)], [single("x", Unit.COUNT, 1)], {})
     assert (found.changes, found.only_before, found.only_after) == ((), ("x",), ("x",))
+
+
+def test_a_comparison_reports_what_changed_and_counts_the_rest() -> None:
+    usual = {"b": [100.0 + number % 3 for number in range(12)]}
+    names = [f"n{number}" for number in range(300)]
+    before = [single(name, Unit.COUNT, 100) for name in ("b", "gone", *names)]
+    after = [single("b", Unit.COUNT, 200), single("new", Unit.COUNT, 1)]
+    after += [single(name, Unit.COUNT, 180 if name in ("n3", "n7") else 110) for name in names]
+    first, second = (replace(audit(), measurements=tuple(each)) for each in (before, after))
+    document = comparison_document(first, second, compare_all(before, after, usual))
+    rows = {section.title: [row[0] for row in section.rows] for section in document.sections}
+    assert rows == {
+        "Changed beyond noise": ["b"],
+        "Differ by more than 25 %": ["n3", "n7"],
+        "Only before": ["gone"],
+        "Only after": ["new"],
+        "Not changed": [],
+    }
+    assert document.sections[-1].lead.startswith("298 measurements: 0 within noise; 298 differ by at most 25 %, and ")

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipelines.domain.configuration.model import ModelConfig
+from pipelines.domain.prices.outliers import OUTLIER_CHANGE
 from pipelines.domain.prices.ticks import (
     MILLISECOND,
-    OUTLIER_CHANGE,
     Quote,
     QuoteValidator,
     Tick,
@@ -127,6 +127,33 @@ def test_a_repeated_quote_is_dated_now() -> None:
     assert validator.validate(Quote("BTC", 100.0, NOW), NOW + seconds(3)) == Tick(NOW + seconds(3), 100.0)
 
 
+def test_a_price_that_is_repeated_for_over_a_minute_has_the_age_of_its_trade() -> None:
+    validator, newest = QuoteValidator(), Tick(NOW, 0.0)
+    ages: dict[int, float] = {}
+    for second in range(1801):
+        tick = validator.validate(Quote("BTC", 100.0, NOW), NOW + seconds(second))
+        newest = tick or newest
+        assert (tick is None) == (validator.problem is not None) == (second > 60)
+        ages[second] = (NOW + seconds(second) - validator.with_own_time(newest).at).total_seconds()
+    assert [ages[second] for second in (1, 60, 61, 600, 1800)] == [0.0, 0.0, 61.0, 600.0, 1800.0]
+    assert validator.problem == "the source repeats its last price, dated 2026-07-01 13:30:00 UTC"
+    resumed = validator.validate(Quote("BTC", 101.0, NOW + seconds(1800)), NOW + seconds(1801))
+    assert resumed == Tick(NOW + seconds(1800), 101.0)
+    assert validator.with_own_time(resumed) == resumed
+    assert validator.problem is None
+
+
+def test_a_successor_dates_an_outdated_price_by_its_trade() -> None:
+    confirmed = Tick(NOW + seconds(60), 100.0)
+    validator = QuoteValidator(confirmed)
+    tick = validator.validate(Quote("BTC", 100.0, NOW), NOW + seconds(600))
+    assert tick is not None
+    assert validator.with_own_time(tick).at == NOW
+    assert validator.with_own_time(Tick(tick.at + timedelta(microseconds=500), 100.0)).at == NOW
+    of_another_producer = Tick(NOW + seconds(599), 100.5)
+    assert validator.with_own_time(of_another_producer) == of_another_producer
+
+
 def test_a_quote_delivered_out_of_order_is_ignored_without_a_problem() -> None:
     validator = QuoteValidator()
     validator.validate(Quote("BTC", 100.0, NOW), NOW)
@@ -158,11 +185,11 @@ def test_delayed_prices_keep_their_timestamp_and_are_reported() -> None:
     assert validator.problem == "prices arrive 20.0 s after their time"
 
 
-@pytest.mark.parametrize("price", [0.0, -1.0, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("price", [0.0, -1.0, 2.0**64, 1e-13, math.nan, math.inf, -math.inf])
 def test_an_invalid_price_is_rejected(price: float) -> None:
     validator = QuoteValidator()
     assert validator.validate(Quote("BTC", price), NOW) is None
-    assert validator.problem == f"{price} is not a valid price"
+    assert validator.problem == f"{price:g} is not a valid price"
     assert validator.validate(Quote("BTC", 100.0), NOW) is not None
     assert validator.problem is None
 

@@ -1,7 +1,6 @@
 """Volatility forecast: season, states, weights, and independence of future bars."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -11,25 +10,20 @@ from price_series import price_series
 from real_data import SOURCES
 
 from pipelines.domain.prices.bars import Floats, closes_from_usd
-from pipelines.domain.prices.synthetic_bars import SimulationParameters, generate_bars
+from pipelines.domain.prices.season import CAP_IN_MEAN_ABS_RETURNS, Season
 from pipelines.domain.prices.volatility import (
-    CAP_IN_MEAN_ABS_RETURNS,
     HALF_LIVES_MINUTES,
     KNOTS_MINUTES,
-    MINUTES_PER_WEEK,
     VolatilityParameters,
     VolatilityState,
     VolatilityTrack,
-    fit_season,
     fit_volatility,
     log_returns,
-    quarter_of_week,
     track_volatility,
 )
 
 DAY = 1440
 WARM_UP = 20 * DAY
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def log_closes(source: str, symbol: str, first: int, days: int) -> tuple[int, Floats]:
@@ -64,7 +58,7 @@ def state_after(track: VolatilityTrack, logs: Floats, row: int) -> VolatilitySta
 
 
 def with_season(level: float) -> VolatilityParameters:
-    return VolatilityParameters(np.full(192, level), np.zeros((len(KNOTS_MINUTES), 0)), 2.5e-9, 0)
+    return VolatilityParameters(Season.of_day_kinds([level] * 192), np.zeros((len(KNOTS_MINUTES), 0)), 2.5e-9, 0)
 
 
 def test_replaying_a_day_bar_by_bar_gives_the_states_of_the_fit(
@@ -159,37 +153,6 @@ def test_an_extreme_return_is_capped_at_twenty_mean_absolute_returns() -> None:
         assert values[2000] == pytest.approx(kept * values[1999] + (1 - kept) * limit, rel=1e-9)
 
 
-@given(st.lists(st.integers(0, 30_000_000), min_size=1, max_size=50))
-@settings(max_examples=50, deadline=None)
-def test_quarters_of_the_week_match_the_calendar(minutes: list[int]) -> None:
-    for minute, found in zip(minutes, quarter_of_week(np.array(minutes)).tolist(), strict=True):
-        at = EPOCH + timedelta(minutes=minute)
-        weekend = at.weekday() >= 5
-        assert found == at.hour * 4 + at.minute // 15 + 96 * weekend
-
-
-def test_weekends_begin_at_midnight_utc() -> None:
-    friday = int((datetime(2025, 2, 28, 23, 59, tzinfo=UTC) - EPOCH) / timedelta(minutes=1))
-    assert quarter_of_week(friday + np.array([0, 1, 2 * DAY, 2 * DAY + 1])).tolist() == [95, 96, 191, 0]
-
-
-@given(st.integers(0, 3 * MINUTES_PER_WEEK), st.floats(0, 0.999), st.floats(1 / 60, 60))
-@settings(max_examples=80, deadline=None)
-def test_the_mean_season_averages_over_the_horizon(minute: int, part: float, ttc: float) -> None:
-    season = np.exp(np.random.default_rng(2).normal(0, 1, 192))
-    parameters = VolatilityParameters(season, np.zeros((8, 5)), 1e-9, 0)
-    points = minute + part + (np.arange(20_000) + 0.5) / 20_000 * ttc
-    slow = season[quarter_of_week(np.floor(points).astype(np.int64))].mean()
-    assert parameters.mean_season(np.array([minute + part]), ttc)[0] == pytest.approx(slow, rel=2e-3)
-
-
-def test_the_mean_season_wraps_around_the_end_of_the_week() -> None:
-    season = np.ones(192)
-    season[:4] = 5.0  # the first hour of a weekday: 1970 began on a Thursday, so minute 0 of the grid's week
-    parameters = VolatilityParameters(season, np.zeros((8, 5)), 1e-9, 0)
-    assert parameters.mean_season(np.array([MINUTES_PER_WEEK - 15]), 60)[0] == pytest.approx((15 + 45 * 5) / 60)
-
-
 def test_sigma_is_the_weighted_geometric_mean_of_the_states_times_the_season(
     fitted: tuple[VolatilityParameters, VolatilityTrack],
 ) -> None:
@@ -200,7 +163,7 @@ def test_sigma_is_the_weighted_geometric_mean_of_the_states_times_the_season(
     def by_hand(ttc: float, coefficients: Floats) -> Floats:
         floored = np.maximum(track.variances[:, rows], parameters.variance_floor)
         variance = np.exp(coefficients[-1]) * np.prod(floored ** coefficients[:-1, None], axis=0)
-        return np.sqrt(variance * parameters.mean_season(instants, ttc))
+        return np.sqrt(variance * parameters.season.mean(instants, ttc))
 
     for knot, coefficients in zip(KNOTS_MINUTES, parameters.coefficients, strict=True):
         np.testing.assert_allclose(parameters.sigma(states, instants, knot), by_hand(knot, coefficients), rtol=1e-12)
@@ -222,33 +185,9 @@ def test_sigma_is_continuous_across_every_knot(fitted: tuple[VolatilityParameter
 
 
 def test_sigma_has_a_floor() -> None:
-    parameters = VolatilityParameters(np.ones(192), np.tile([0.25] * 4 + [-5.0], (8, 1)), 4e-10, 0)
+    parameters = VolatilityParameters(Season.of_day_kinds([1.0] * 192), np.tile([0.25] * 4 + [-5.0], (8, 1)), 4e-10, 0)
     states = parameters.log_states(np.zeros((4, 1)))
     assert parameters.sigma(states, np.array([0]), 10)[0] == pytest.approx(2e-5)
-
-
-def test_the_fit_recovers_the_season_of_synthetic_bars() -> None:
-    truth = SimulationParameters(100_000.0, jumps_per_day=0.0)
-    bars = generate_bars(truth, 400, 29_012_000, 7)
-    closes = closes_from_usd(bars.minutes, bars.close)
-    grid, _ = closes.on_grid()
-    season, level = fit_season(log_returns(np.log(grid)), int(bars.minutes[0]))
-    middle = 15 * np.arange(96) + 7.5
-    true = np.exp(2 * truth.season_log_depth * np.cos(2 * np.pi * (middle - truth.season_peak_minute) / DAY))
-    for found in (season[:96], season[96:]):
-        ratio = found / found.mean() / (true / true.mean())
-        assert ratio.min() > 0.70
-        assert ratio.max() < 1.40
-        assert np.corrcoef(np.log(found), np.log(true))[0, 1] > 0.9
-    assert level == pytest.approx(np.nanmean(np.square(log_returns(np.log(grid)))), rel=0.01)
-
-
-def test_the_season_has_mean_one_over_the_bars_and_one_where_there_are_none() -> None:
-    returns = np.random.default_rng(3).normal(0, 1e-3, 3 * DAY)
-    monday = 4 * DAY  # 1970-01-05
-    season, _ = fit_season(returns, monday)
-    assert season[quarter_of_week(monday + np.arange(3 * DAY))].mean() == pytest.approx(1.0, rel=1e-12)
-    assert (season[96:] == 1.0).all()
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -263,7 +202,7 @@ def test_the_forecast_beats_plain_means_out_of_sample(source: str) -> None:
     instants = first_minute + rows + 1
     for ttc in (1, 5, 30, 60, 12):
         ahead = np.stack([squares[rows + k] for k in range(1, ttc + 1)]).mean(axis=0)
-        seasonal = parameters.mean_season(instants, ttc)
+        seasonal = parameters.season.mean(instants, ttc)
         forecast = parameters.sigma(parameters.log_states(track.variances[:, rows]), instants, ttc) ** 2
 
         def loss(variance: Floats, realised: Floats = ahead) -> float:
@@ -287,7 +226,7 @@ def test_the_fitted_weights_solve_the_equations_of_gamma_regression(
     for ttc in KNOTS_MINUTES:
         ahead = np.stack([squares[rows + k] for k in range(1, ttc + 1)])
         known = ~np.isnan(ahead).all(axis=0)
-        realised = np.nanmean(ahead[:, known], axis=0) / parameters.mean_season(instants[known], ttc)
+        realised = np.nanmean(ahead[:, known], axis=0) / parameters.season.mean(instants[known], ttc)
         realised = np.maximum(realised, parameters.variance_floor)
         forecast = np.exp(parameters.log_variance(states[:, known], ttc))
         surprise = np.minimum(realised / forecast, 50.0) - 1.0

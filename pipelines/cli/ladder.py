@@ -1,0 +1,72 @@
+"""`strikecast ladder`: strike ladders on demand, and those of past minutes."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from pipelines.cli import console
+from pipelines.cli.arguments import Json, Symbol, reading_settings
+from pipelines.deployment import existing_database
+
+app = typer.Typer()
+
+
+@app.command()
+def ladder(
+    symbol: Symbol,
+    price: Annotated[float | None, typer.Option(min=0.0, help="Price now, USD.")] = None,
+    ttc: Annotated[float | None, typer.Option(min=0.0, help="Seconds to the market's close.")] = None,
+    momentum: Annotated[
+        float | None, typer.Option(help="Momentum score, percent; by default the baseline bucket.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model: standardised, momentum, ...; by default the champion.")
+    ] = None,
+    sigma: Annotated[
+        float | None,
+        typer.Option(help="Volatility, percent per square root of a minute; by default that after the newest bar."),
+    ] = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%MZ", "%Y-%m-%d %H:%MZ"],
+            help="A past minute, UTC, instead of --price, --ttc, --momentum and --sigma: its ladder and outcome.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print the probability of each strike, with the age of the volatility that it rests on, and the quantiles.
+
+    There is no answer for a TTC beyond the model's horizon, nor from a volatility that is more than 24 hours old. With
+    --at, the answer is the one that the live session stored in that minute, if there is one; otherwise it is computed
+    by the published generation from the bars of that time.
+
+    Examples: `strikecast ladder BTC --price 95000 --ttc 900 --momentum 0.02 --model momentum`,
+    `strikecast ladder BTC --at "2026-07-01 12:35"`
+    """
+    given = [name for name, value in (("price", price), ("ttc", ttc)) if value is not None]
+    others = [name for name, value in (("momentum", momentum), ("sigma", sigma)) if value is not None]
+    if at is not None and (given or others):
+        raise typer.BadParameter(f"cannot be used with --{(given + others)[0]}", param_hint="--at")
+    if at is None and len(given) < 2:
+        raise typer.BadParameter("both are required without --at", param_hint="--price and --ttc")
+    from pipelines.storage.models.ladders import ladder_payload
+    from pipelines.storage.models.past_ladders import past_ladder
+
+    settings = reading_settings([symbol])
+    with existing_database(settings, console.log) as database:
+        tier_usd, now, by_probability = settings.tier_usd(symbol), datetime.now(UTC), symbol in settings.by_probability
+        if at is not None:
+            past = at.replace(tzinfo=UTC)
+            payload = past_ladder(database, symbol, tier_usd, past, now, model, by_probability=by_probability)
+        else:
+            assert price is not None
+            assert ttc is not None
+            payload = ladder_payload(
+                database, symbol, tier_usd, price, ttc, momentum, model, sigma, now, by_probability=by_probability
+            )
+    if json:
+        console.print_json(payload)
+    else:
+        console.print_ladder(symbol, payload)

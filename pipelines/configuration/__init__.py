@@ -1,0 +1,1 @@
+"""The settings: their sections, their file, problems with them, and where each value comes from."""

@@ -1,0 +1,1 @@
+"""Protection of what the system knows: modes of files, and credentials in texts."""

@@ -1,0 +1,1 @@
+GRANT SELECT ON public.schema_version TO strikecast_reader, strikecast_pipeline, strikecast_live;
