@@ -16,6 +16,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from pipelines.cli.tables import UNLIMITED, WholeTable
+from pipelines.domain.prices.decimals import price_text, strike_text
 from pipelines.errors import escaped, single_line
 from pipelines.service.log_setup import command_log
 
@@ -108,7 +109,7 @@ def print_ladder(symbol: str, payload: Mapping[str, Any]) -> None:
         style = "dim" if above is None or below is None else _style(min(above, below))
         rows.append(
             (
-                f"{rung.strike:,}",
+                strike_text(rung.strike),
                 "0.000" if rung.move_pct == 0 else f"{rung.move_pct:+.3f}",
                 Text("-" if above is None else f"{above:.2f}", style=style),
                 Text("-" if rung.low is None else f"{rung.low:.2f} .. {rung.high:.2f}", style="dim"),
@@ -116,7 +117,7 @@ def print_ladder(symbol: str, payload: Mapping[str, Any]) -> None:
                 _bar(above, style) if outcomes is None else YES_NO[outcomes[-index]],
             )
         )
-    title = f"{symbol} {payload['current_price']:,.2f}, {payload['ttc_seconds']} s to close"
+    title = f"{symbol} {price_text(payload['current_price'])}, {payload['ttc_seconds']} s to close"
     print_table((*names, "" if outcomes is None else "closed at or above"), rows, title=title, numbers=names)
     print_facts(_ladder_facts(payload), wrap=True)
 
@@ -143,7 +144,7 @@ def _ladder_facts(payload: Mapping[str, Any]) -> dict[str, str | None]:
         **{
             f"{row['percent']} % close at or below": "beyond the table"
             if row["price"] is None
-            else f"{row['price']:,.2f}"
+            else price_text(row["price"])
             for row in payload.get("quantiles") or ()
         },
         "outcome": None if "origin" not in payload else _outcome_text(payload),
@@ -155,7 +156,7 @@ def _outcome_text(payload: Mapping[str, Any]) -> str:
     """Where a past ladder comes from, and the price at its close."""
     origin = "answered" if payload["origin"] == "stored" else "computed from bars for"
     price = payload["closing_price"]
-    closed = "has no closing price yet" if price is None else f"closed at {price:,.2f}"
+    closed = "has no closing price yet" if price is None else f"closed at {price_text(price)}"
     return f"{origin} {payload['at']}; the market of {payload['market_close']} {closed}"
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.domain.models.freshness import Status, age_text
+from pipelines.domain.prices.decimals import price_text, strike_text
 from pipelines.errors import NoDataError
 from pipelines.live.probability_reader import Rung, View, clock_text, read_view
 
@@ -100,7 +101,7 @@ def _header(view: View, width: int) -> list[Text]:
         assert view.ttc_seconds is not None
         assert view.price_age_seconds is not None
         assert view.file_age_seconds is not None
-        price = Text(f"  {payload['current_price']:,.2f}", style="bold bright_cyan")
+        price = Text(f"  {price_text(payload['current_price'])}", style="bold bright_cyan")
         closes = f"closes in {clock_text(view.ttc_seconds)}" if view.ttc_seconds else "this hour has closed"
         sigma, momentum = payload["sigma"], payload["momentum_score"]
         facts = [
@@ -128,7 +129,7 @@ def _table(view: View, rungs: Sequence[Rung], width: int) -> Table:
     table.add_column("", ratio=1, no_wrap=True)
     largest = max((abs(rung.move_pct) for rung in view.rungs), default=0.0) or 1.0
     rows = [(rung.move_pct, _row(rung, largest, bool(intervals))) for rung in rungs]
-    price = Text(f"{view.payload['current_price']:,.2f}", style="bold reverse")
+    price = Text(price_text(view.payload["current_price"]), style="bold reverse")
     rows.insert(sum(move > 0 for move, _ in rows), (0.0, [price, Text("price", style="bold")]))
     for _, row in rows:
         table.add_row(*row)
@@ -141,7 +142,7 @@ def _row(rung: Rung, largest_move_pct: float, with_interval: bool) -> list[Rende
     interval = "-" if rung.low is None else f"{rung.low:.2f} .. {rung.high:.2f}"
     bar: RenderableType = "" if rung.at_or_above is None else Bar(100.0, 0.0, rung.at_or_above, color=style.split()[-1])
     return [
-        Text(f"{rung.strike:,}", style=style),
+        Text(strike_text(rung.strike), style=style),
         Text(f"{rung.move_pct:+.3f}", style=style),
         Text(_percent(rung.at_or_above), style=style),
         *([Text(interval, style="dim")] if with_interval else []),

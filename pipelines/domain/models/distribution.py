@@ -9,6 +9,7 @@ import numpy as np
 from pipelines.domain.models.probability import Reading
 from pipelines.domain.models.uncertainty import wilson_interval_pct
 from pipelines.domain.prices.bars import Floats
+from pipelines.domain.prices.decimals import price_decimals, step_decimals
 
 #: Percent of closes at or below each quantile.
 QUANTILES_PCT = (5, 25, 50, 75, 95)
@@ -56,14 +57,14 @@ class Distribution:
         """The quantiles of STRIKES_PCT as multiples of `step_usd`, rising; fewer where they coincide or are unknown."""
         quantiles = self.quantiles_usd(STRIKES_PCT)
         steps = np.unique(np.rint(quantiles[~np.isnan(quantiles)] / step_usd))
-        return (steps * step_usd).round(8)
+        return (steps * step_usd).round(step_decimals(step_usd))
 
     def quantile_rows(self) -> list[dict[str, float | None]]:
         """The quantiles of QUANTILES_PCT as the live JSON has them; empty where nothing is known."""
         prices = self.quantiles_usd(QUANTILES_PCT)
         if np.isnan(prices).all():
             return []
-        rows = zip(QUANTILES_PCT, prices.round(_decimals(prices)).tolist(), strict=True)
+        rows = zip(QUANTILES_PCT, prices.round(price_decimals(np.nanmax(prices))).tolist(), strict=True)
         return [{"percent": percent, "price": None if np.isnan(price) else price} for percent, price in rows]
 
     def curve_rows(self) -> list[dict[str, Any]]:
@@ -74,7 +75,7 @@ class Distribution:
             return []
         chance = 100.0 - np.asarray(CURVE_PCT)[known]
         low, high = wilson_interval_pct(chance, np.interp(prices[known], self.prices_usd, self.independent))
-        shown = prices[known].round(_decimals(prices))
+        shown = prices[known].round(price_decimals(np.nanmax(prices)))
         columns = (column.tolist() for column in (shown, chance.round(2), low.round(2), high.round(2)))
         return [
             {"price": price, "at_or_above": above, "low": None, "high": None}
@@ -92,8 +93,3 @@ def prices_around(price_usd: float) -> Floats:
 def at_or_above(price_usd: float, strikes_usd: Floats, reading: Reading) -> Floats:
     """P(close at or above each strike) in percent, from P(close at or past it, seen from the price)."""
     return np.where(strikes_usd > price_usd, reading.beyond, 100.0 - reading.beyond)
-
-
-def _decimals(prices_usd: Floats) -> int:
-    """Decimals that show a millionth of a price; at least cents."""
-    return max(2, 6 - int(np.floor(np.log10(np.nanmax(prices_usd)))))

@@ -18,26 +18,25 @@ from pipelines.domain.models.lookup import LookupAxes, LookupRow
 from pipelines.domain.models.probability import Reading
 from pipelines.domain.models.uncertainty import MIN_INDEPENDENT_OUTCOMES, wilson_interval_pct
 from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats
+from pipelines.domain.prices.decimals import distance_decimals, step_decimals
 from pipelines.domain.prices.momentum import BPS_PER_UNIT, NO_BUCKET, PERCENT_PER_UNIT
 from pipelines.domain.prices.ticks import REPLAY, Tick
 
 STRIKES_PER_SIDE = 10
 #: Strikes chosen by probability are multiples of this share of the distance between the others.
 STRIKE_STEP_SHARE = 0.001
-#: Strikes are decimal prices; further decimals are rounding errors of the multiplication.
-STRIKE_DECIMALS = 8
 
 
 def base_strike_usd(price_usd: float, tier_usd: float) -> float:
     """The strike nearest to the price: round(price / tier) * tier, halves to even."""
-    return round(round(price_usd / tier_usd) * tier_usd, STRIKE_DECIMALS)
+    return round(round(price_usd / tier_usd) * tier_usd, step_decimals(tier_usd))
 
 
 def ladder_strikes_usd(price_usd: float, tier_usd: float) -> Floats:
-    """The 21 strikes around the price, lowest first; those at or below zero are left out."""
+    """The 21 strikes around the price, lowest first, with the decimals of the tier; those above zero only."""
     base = base_strike_usd(price_usd, tier_usd)
     strikes = base + tier_usd * np.arange(-STRIKES_PER_SIDE, STRIKES_PER_SIDE + 1, dtype=np.float64)
-    strikes = strikes.round(STRIKE_DECIMALS)
+    strikes = strikes.round(step_decimals(tier_usd))
     return strikes[strikes > 0]
 
 
@@ -83,11 +82,15 @@ class LadderAnswers:
         return float(self.strikes_usd[distances.argmin()])
 
     def rows(self) -> list[dict[str, Any]]:
-        """The answers in the contract's shape: `prob_beyond` and the others in percent, None where unknown."""
+        """The answers in the contract's shape: `prob_beyond` and the others in percent, None where unknown.
+
+        `buffer` has two decimals more than the strikes, at least cents.
+        """
         beyond, buffer_usd = self.reading.beyond.round(2), np.abs(self.strikes_usd - self.price_usd)
+        decimals = distance_decimals(self.strikes_usd.tolist())
         columns = zip(
             self.strikes_usd.tolist(),
-            buffer_usd.round(2).tolist(),
+            buffer_usd.round(decimals).tolist(),
             (buffer_usd / self.price_usd * PERCENT_PER_UNIT).round(4).tolist(),
             (self.strikes_usd > self.price_usd).tolist(),
             np.isnan(beyond).tolist(),

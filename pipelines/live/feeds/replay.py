@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from pipelines.domain.prices.decimals import price_decimals
 from pipelines.domain.prices.ticks import EPOCH, REPLAY, Quote, Tick
 from pipelines.live.feeds.base import Feed, Source
 
@@ -47,7 +48,7 @@ class Recording:
         share = seconds / 60.0
         wobble = WOBBLE * math.sin(6 * math.pi * share) * 4 * share * (1.0 - share)
         price = start + (end - start) * (share + wobble)
-        return Tick(instant.astimezone(UTC), round(price, 2 if price >= 1 else 8))
+        return Tick(instant.astimezone(UTC), round(price, price_decimals(price)))
 
     def real_time(self, instant: datetime) -> datetime:
         """When the price that is replayed at an instant (aware) was a real one."""

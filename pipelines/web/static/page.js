@@ -20,8 +20,10 @@ let pastAt = "";        // the past minute that is shown instead of the live lad
 let past = null;        // its ladder; null while it is read, and without one
 
 const serverNow = () => Date.now() + offset;
-const money = (value) => value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
-const strikeText = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 8 });
+// As pipelines/domain/prices/decimals.py: to a millionth of the price, at least cents.
+const priceDecimals = (value) => Math.min(20, Math.max(2, 6 - Math.floor(Math.log10(value))));
+const money = (value) => value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: priceDecimals(value) });
+const strikeText = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 20 });
 const percent = (value) => value === null ? "–" : value.toFixed(2);
 const signed = (value, digits) => (value < 0 ? "" : "+") + value.toFixed(digits);
 const put = (node, text) => { if (node.textContent !== text) node.textContent = text; };
