@@ -40,6 +40,7 @@ from pipelines.domain.maintenance.archive import ArchivePolicy
 from pipelines.domain.maintenance.log_files import LogPolicy
 from pipelines.domain.maintenance.retention import RetentionPolicy
 from pipelines.domain.maintenance.vacuum import VacuumPolicy
+from pipelines.domain.markets.settlement import SettlementRule
 from pipelines.errors import SettingsError
 from pipelines.log import Log
 from pipelines.protection.redaction import conceal
@@ -200,6 +201,11 @@ class Settings(BaseSettings):
     def by_probability(self) -> frozenset[str]:
         """Symbols whose strikes are chosen by probability."""
         return frozenset(name for name, known in self.symbols.items() if known.strikes is StrikeChoice.PROBABILITY)
+
+    @property
+    def rules(self) -> dict[str, SettlementRule]:
+        """What the markets of each symbol settle on."""
+        return {symbol: known.settlement for symbol, known in self.symbols.items()}
 
     def tier_usd(self, symbol: str) -> float:
         """Distance between a symbol's strikes, USD. Raises SettingsError when the symbol is not configured."""

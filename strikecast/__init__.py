@@ -21,7 +21,7 @@ import polars as pl
 from pipelines.deployment import existing_database
 from pipelines.live.probability_reader import rungs_of
 from pipelines.settings import Settings, load_settings
-from pipelines.storage.models.ladders import ladder_payload
+from pipelines.storage.models.ladders import current_question, ladder_payload
 from pipelines.storage.queries import frames
 
 __all__ = ["bars", "ladder", "probabilities", "query", "scores"]
@@ -45,16 +45,22 @@ def ladder(
     momentum: float | None = None,
     model: str | None = None,
     sigma: float | None = None,
+    settlement: str | None = None,
+    known_mean: float | None = None,
+    basis: float | None = None,
 ) -> pl.DataFrame:
     """The probabilities of 21 strikes around a price `ttc` seconds before the market's close, lowest strike first.
 
     `momentum`: percent. `model`: by default the champion. `sigma`: volatility, percent per square root of a minute; by
-    default the forecast after the newest bar, which must be less than 24 hours old.
+    default the forecast after the newest bar, which must be less than 24 hours old. `settlement`: "mean_60s" or
+    "last_price", by default the rule in the settings of the symbol; for the mean, `known_mean` is that of the last
+    minute so far (USD, by default the price), and `basis` the log of the market's index over the price (basis points).
 
     Columns: strike (USD), move_pct (from the price to the strike), at_or_above_pct (of closing at or above the strike),
     low_pct and high_pct (its 95 % interval), below_pct. They are null where the model has no answer.
     """
-    settings = _settings(symbol)
+    settings, now = _settings(symbol), datetime.now(UTC)
+    question = current_question(settlement or settings.rules[symbol], price, ttc, known_mean, basis, now)
     with existing_database(settings) as database:
         payload = ladder_payload(
             database,
@@ -65,8 +71,9 @@ def ladder(
             momentum,
             model,
             sigma,
-            datetime.now(UTC),
+            now,
             by_probability=symbol in settings.by_probability,
+            question=question,
         )
     names = ("strike", "move_pct", "at_or_above_pct", "low_pct", "high_pct", "below_pct")
     rows = [

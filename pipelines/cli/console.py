@@ -136,6 +136,7 @@ def _ladder_facts(payload: Mapping[str, Any]) -> dict[str, str | None]:
     return {
         "model": f"{payload.get('model') or 'none'}, generation {payload['model_version']}",
         "table": payload["fingerprint_table"],
+        "settlement": _settlement_text(payload),
         "momentum": unknown if momentum is None else f"{momentum:+.4f} %",
         "sigma": None if sigma is None else f"{sigma:.4f} % per root minute",
         "volatility": None if age is None else f"{age_text(age)} old",
@@ -149,7 +150,18 @@ def _ladder_facts(payload: Mapping[str, Any]) -> dict[str, str | None]:
         },
         "outcome": None if "origin" not in payload else _outcome_text(payload),
         "prices": replay_notice(payload),
+        "warnings": tuple(payload.get("warnings") or ()) or None,
     }
+
+
+def _settlement_text(payload: Mapping[str, Any]) -> str | None:
+    """What the market settles on, as far as it is known; None for the price itself."""
+    from pipelines.live.probability_reader import basis_text, settlement_text
+
+    if payload.get("settlement") is None:
+        return None
+    basis = basis_text(payload)
+    return settlement_text(payload) + (f"; basis {basis}" if basis else "")
 
 
 def _outcome_text(payload: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import typer
 from pipelines.cli import console
 from pipelines.cli.arguments import Json, Symbol, reading_settings
 from pipelines.deployment import existing_database
+from pipelines.domain.markets.settlement import SettlementRule
 
 app = typer.Typer()
 
@@ -31,8 +32,20 @@ def ladder(
         datetime | None,
         typer.Option(
             formats=["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%MZ", "%Y-%m-%d %H:%MZ"],
-            help="A past minute, UTC, instead of --price, --ttc, --momentum and --sigma: its ladder and outcome.",
+            help="A past minute, UTC, instead of the price and its circumstances: its ladder and outcome.",
         ),
+    ] = None,
+    settlement: Annotated[
+        SettlementRule | None,
+        typer.Option(help="What the market settles on; by default the rule in the settings of the symbol."),
+    ] = None,
+    known_mean: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Mean price of the last minute so far, USD, for mean_60s; by default the price."),
+    ] = None,
+    basis: Annotated[
+        float | None,
+        typer.Option(help="Log of the market's index over the price, basis points, for mean_60s; by default 0."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -46,25 +59,39 @@ def ladder(
     `strikecast ladder BTC --at "2026-07-01 12:35"`
     """
     given = [name for name, value in (("price", price), ("ttc", ttc)) if value is not None]
-    others = [name for name, value in (("momentum", momentum), ("sigma", sigma)) if value is not None]
+    optional = {"momentum": momentum, "sigma": sigma, "known-mean": known_mean, "basis": basis}
+    others = [name for name, value in optional.items() if value is not None]
     if at is not None and (given or others):
         raise typer.BadParameter(f"cannot be used with --{(given + others)[0]}", param_hint="--at")
     if at is None and len(given) < 2:
         raise typer.BadParameter("both are required without --at", param_hint="--price and --ttc")
-    from pipelines.storage.models.ladders import ladder_payload
+    from pipelines.storage.models.ladders import current_question, ladder_payload
     from pipelines.storage.models.past_ladders import past_ladder
 
     settings = reading_settings([symbol])
     with existing_database(settings, console.log) as database:
         tier_usd, now, by_probability = settings.tier_usd(symbol), datetime.now(UTC), symbol in settings.by_probability
+        rule = settlement or settings.rules[symbol]
         if at is not None:
             past = at.replace(tzinfo=UTC)
-            payload = past_ladder(database, symbol, tier_usd, past, now, model, by_probability=by_probability)
+            payload = past_ladder(
+                database, symbol, tier_usd, past, now, model, by_probability=by_probability, rule=rule
+            )
         else:
             assert price is not None
             assert ttc is not None
             payload = ladder_payload(
-                database, symbol, tier_usd, price, ttc, momentum, model, sigma, now, by_probability=by_probability
+                database,
+                symbol,
+                tier_usd,
+                price,
+                ttc,
+                momentum,
+                model,
+                sigma,
+                now,
+                by_probability=by_probability,
+                question=current_question(rule, price, ttc, known_mean, basis, now),
             )
     if json:
         console.print_json(payload)

@@ -32,6 +32,7 @@ def live(
             settings.tiers_usd,
             feed_factory(settings),
             by_probability=settings.by_probability,
+            rules=settings.rules,
             wait=wait,
             log=console.log,
             is_outdated=SettingsWatch(settings, console.log).has_changed,

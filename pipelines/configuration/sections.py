@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from pipelines.domain.configuration.strikes import StrikeChoice
 from pipelines.domain.maintenance.backups import RotationPolicy
+from pipelines.domain.markets.settlement import DEFAULT_RULE, SettlementRule
 from pipelines.domain.monitoring.alerts import AlertLimits
 from pipelines.domain.prices.quote_times import MAX_REPEAT
 
@@ -26,6 +27,8 @@ class SymbolSettings(BaseModel, frozen=True, extra="forbid"):
     strike_tier_usd: float = Field(gt=0, allow_inf_nan=False)
     #: `probability`: closing at or above the strikes has 99, 95, 90, ..., 5, 1 %; for symbols without a market.
     strikes: StrikeChoice = StrikeChoice.SPACING
+    #: What its markets settle on: the mean of the last 60 one-second values of an index, or the last price.
+    settlement: SettlementRule = DEFAULT_RULE
     #: Market on the exchange, such as BTC/USDT; by default SYMBOL/`exchange.quote`.
     market: str | None = Field(default=None, pattern=r"^[A-Z0-9]+/[A-Z0-9]+$")
     #: `false` leaves the symbol out, also a built-in one.

@@ -47,6 +47,15 @@ class CurvePoint(BaseModel, strict=True):
     high: Percentage | None
 
 
+class BasisField(BaseModel, strict=True):
+    """The basis between the market's index and the price."""
+
+    bps: Number
+    source: Name
+    timestamp: Name
+    age_seconds: Count
+
+
 class File(BaseModel, strict=True):
     """A file, with or without a price."""
 
@@ -75,6 +84,11 @@ class PricedFile(File, strict=True):
     intervals: list[Interval]
     quantiles: list[Quantile] = []
     curve: list[CurvePoint] = []
+    settlement: Name = "last_price"
+    known_values: Count = 0
+    known_mean: Price | None = None
+    basis: BasisField | None = None
+    warnings: list[str] = []
 
 
 def require_probability_file(payload: Any) -> None:

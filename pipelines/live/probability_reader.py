@@ -14,7 +14,9 @@ from typing import Any
 
 import orjson
 
-from pipelines.domain.models.freshness import FileState, Freshness, Status, judge
+from pipelines.domain.markets.settlement import VALUES, SettlementRule
+from pipelines.domain.models.freshness import FileState, Freshness, Status, age_text, judge
+from pipelines.domain.prices.decimals import price_text
 from pipelines.domain.prices.ticks import REPLAY
 from pipelines.errors import single_line
 from pipelines.live.file_schema import require_probability_file
@@ -144,6 +146,24 @@ def replay_notice(payload: Mapping[str, Any]) -> str | None:
     at = payload.get("replayed_timestamp")
     since = "" if at is None else f" of {datetime.fromisoformat(at):%Y-%m-%d %H:%M} UTC"
     return f"replayed prices{since}, not the market's prices now"
+
+
+def settlement_text(payload: Mapping[str, Any]) -> str:
+    """What a file's market settles on, in words."""
+    if payload.get("settlement", SettlementRule.LAST_PRICE) == SettlementRule.LAST_PRICE:
+        return "last price"
+    known = payload.get("known_values") or 0
+    mean = payload.get("known_mean")
+    so_far = f", {known} of {VALUES} known" + (f", mean {price_text(mean)}" if mean else "") if known else ""
+    return f"mean of the last {VALUES} seconds{so_far}"
+
+
+def basis_text(payload: Mapping[str, Any]) -> str | None:
+    """The basis of a file with its source and age; None without one."""
+    basis = payload.get("basis")
+    if basis is None:
+        return None
+    return f"{basis['bps']:+.1f} bp ({basis['source']}, {age_text(basis['age_seconds'])} old)"
 
 
 def rungs_of(payload: Mapping[str, Any]) -> tuple[Rung, ...]:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pipelines.domain.markets.settlement import SettlementRule
 from pipelines.domain.prices.ticks import EPOCH, REPLAY, QuoteValidator
 from pipelines.errors import NoDataError, ServerUnavailableError, StrikecastError
 from pipelines.live.cancellation import repeat_lost_cancellations
@@ -70,9 +71,10 @@ class LiveSession:
     """Refreshes the probability files of the symbols in `tiers_usd` (symbol -> distance of its strikes in USD).
 
     `period`: the session hands over at whole multiples of it, an hour for hourly markets. `wait`: wait for the leader
-    to end instead of raising AlreadyRunningError. `by_probability`: symbols whose strikes are
-    chosen by probability. `is_outdated`: whether a successor would have other settings; then it
-    hands over early. `on_start` is called once it leads, `on_report` every ten minutes and at its end.
+    to end instead of raising AlreadyRunningError. `by_probability`: symbols whose strikes are chosen by probability.
+    `rules`: what the markets of each symbol settle on, by default on the last price. `is_outdated`: whether a successor
+    would have other settings; then it hands over early. `on_start` is called once it leads, `on_report` every ten
+    minutes and at its end.
     """
 
     database: Database
@@ -81,6 +83,7 @@ class LiveSession:
     feed_factory: FeedFactory
     _: KW_ONLY
     by_probability: Collection[str] = ()
+    rules: Mapping[str, SettlementRule] = field(default_factory=dict)
     run_id: str | None = None
     period: timedelta = timedelta(hours=1)
     wait: bool = False
@@ -96,7 +99,12 @@ class LiveSession:
         self._files = ProbabilityFileWriter(self.output_dir)
         self._refreshers = {
             symbol: SymbolRefresher(
-                symbol, tier_usd, self._files, self.metrics, by_probability=symbol in self.by_probability
+                symbol,
+                tier_usd,
+                self._files,
+                self.metrics,
+                by_probability=symbol in self.by_probability,
+                rule=self.rules.get(symbol, SettlementRule.LAST_PRICE),
             )
             for symbol, tier_usd in self.tiers_usd.items()
         }

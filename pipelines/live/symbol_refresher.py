@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import isnan
 from typing import Any
 from zlib import crc32
@@ -13,6 +13,15 @@ import numpy as np
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.configuration.names import answers_view
+from pipelines.domain.markets.basis import Basis
+from pipelines.domain.markets.question import LAST_PRICE_QUESTION, MarketQuestion, without_basis
+from pipelines.domain.markets.settlement import (
+    MAX_VALUE_AGE_MS,
+    MS_PER_SECOND,
+    VALUES,
+    SettlementRule,
+    known_values,
+)
 from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.ladder import (
     STRIKE_STEP_SHARE,
@@ -28,7 +37,7 @@ from pipelines.domain.models.ladder import (
 from pipelines.domain.models.lookup import LookupRow
 from pipelines.domain.models.momentum import MomentumRule
 from pipelines.domain.prices.outliers import OutlierFilter
-from pipelines.domain.prices.ticks import QuoteValidator, Tick, TickHistory, minutes_of
+from pipelines.domain.prices.ticks import QuoteValidator, Tick, TickHistory, milliseconds_of, minutes_of
 from pipelines.live.champions import Champion
 from pipelines.live.feeds.base import Feed
 from pipelines.live.metrics import SessionMetrics
@@ -42,6 +51,10 @@ CACHED_ROWS = 4096
 #: Rows are read at least this far ahead: one read a minute and bucket instead of one in five seconds.
 READ_AHEAD_SECONDS = 60
 
+#: Prices that the one-second values of a market's last minute rest on.
+LAST_MINUTE = timedelta(milliseconds=VALUES * MS_PER_SECOND + MAX_VALUE_AGE_MS)
+NO_BASIS_YET = "it has not been estimated yet"
+
 
 @dataclass
 class SymbolRefresher:
@@ -54,6 +67,10 @@ class SymbolRefresher:
     session: int | None = None
     #: Strikes are chosen by probability; where nothing is known, they are `tier_usd` apart.
     by_probability: bool = False
+    #: What its markets settle on.
+    rule: SettlementRule = SettlementRule.LAST_PRICE
+    #: The basis between the index of MEAN_60S and our price, or why none is known.
+    basis: Basis | str | None = None
     #: Where the session's prices come from.
     feed: Feed = field(default_factory=Feed)
     #: The last price before those in `ticks`, however old; None if there is none.
@@ -136,7 +153,13 @@ class SymbolRefresher:
         if self.champion is None:
             reasons.append(f"no generation is published for {self.symbol}")
         payload = payload_without_answers(
-            now, self.last_known, self.tier_usd, reasons, session=self.session, source=self.feed.name
+            now,
+            self.last_known,
+            self.tier_usd,
+            reasons,
+            session=self.session,
+            source=self.feed.name,
+            question=self._question(now),
         )
         self.files.write(self.symbol, payload)
 
@@ -158,7 +181,20 @@ class SymbolRefresher:
             session=self.session,
             source=self.feed.name,
             replayed_at=self.feed.replayed_at(self.symbol, tick.at),
+            question=self._question(now),
         )
+
+    def _question(self, now: datetime) -> MarketQuestion:
+        known, ttc = None, ttc_seconds(now)
+        if self.rule is SettlementRule.LAST_PRICE:
+            return LAST_PRICE_QUESTION
+        basis = self.basis if isinstance(self.basis, Basis) else None
+        warnings = () if basis else (without_basis(str(self.basis or NO_BASIS_YET)),)
+        if ttc < VALUES:
+            close = next_market_close(now)
+            ticked_ms, prices_usd = self.ticks.arrays_since(close - LAST_MINUTE)
+            known = known_values(ticked_ms, prices_usd, milliseconds_of(close), ttc)
+        return MarketQuestion(self.rule, known, basis, warnings)
 
     async def _answer(self, pool: AsyncPool, state: LiveState) -> tuple[LiveState, LadderAnswers, list[str]]:
         """The state completed by the model, the answers, and messages about problems with them."""
@@ -167,10 +203,15 @@ class SymbolRefresher:
         unknown = LadderAnswers.unknown(price, strikes)
         if champion is None:
             return state, unknown, [f"no generation is published for {self.symbol}"]
+        question = state.question
+        if not question.is_answerable:
+            return state, unknown, question.problems
         variances = None if champion.volatility is None else champion.volatility.current_state().variances
         states = MarketStates.single(minutes_of(state.now), state.momentum_score_pct, variances)
         step_usd = self.tier_usd * STRIKE_STEP_SHARE if self.by_probability else None
-        query = LadderQuery(champion.rule, champion.version.axes, states, price, strikes, ttc, step_usd)
+        query = LadderQuery(
+            champion.rule, champion.version.axes, states, price, strikes, ttc, step_usd, question.settlement
+        )
         sigma_pct, bucket = query.sigma_pct, query.bucket
         if sigma_pct is not None and isnan(sigma_pct):
             return state, unknown, [f"volatility of {self.symbol} is not known"]
@@ -178,13 +219,13 @@ class SymbolRefresher:
             if champion.baseline is None:
                 return state, unknown, [f"there is neither momentum nor a baseline for {self.symbol}"]
             problem = f"momentum is not known{self._missing_lags()}: the baseline answers"
-            return state, query.answer_from_baseline(champion.baseline), [problem]
-        problems = []
+            return state, query.answer_from_baseline(champion.baseline), [*question.problems, problem]
+        problems = question.problems
         if sigma_pct is not None:
             state = replace(state, sigma_pct=sigma_pct, group=bucket)
             if state.momentum_score_pct is None and len(champion.version.buckets) > 1:
                 problems.append(f"momentum is not known{self._missing_lags()}: all momenta together answer")
-        rows = await self._lookup_rows(pool, champion.version, bucket, ttc)
+        rows = await self._lookup_rows(pool, champion.version, bucket, query.effective_seconds)
         return state, query.answer_from_lookup(rows), problems
 
     def _missing_lags(self) -> str:
@@ -192,7 +233,9 @@ class SymbolRefresher:
         lags = () if features is None else features.missing_lags
         return f" (no price {', '.join(str(lag) for lag in lags)} minutes ago)" if lags else ""
 
-    async def _lookup_rows(self, pool: AsyncPool, version: ModelVersion, bucket: int, ttc: int) -> dict[int, LookupRow]:
+    async def _lookup_rows(
+        self, pool: AsyncPool, version: ModelVersion, bucket: int, ttc: float
+    ) -> dict[int, LookupRow]:
         """The rows around a TTC, from the cache or the database."""
         nodes, generation = version.axes.nodes_around(ttc), version.generation
         missing = sum((generation, bucket, node) not in self._cache for node in nodes)
@@ -221,6 +264,9 @@ class SymbolRefresher:
             "generation": state.generation,
             "bucket": state.momentum_bucket if state.sigma_pct is None else state.group,
             "sigma_pct": state.sigma_pct,
+            "settlement": str(state.question.rule),
+            "basis_bps": None if state.question.basis is None else state.question.basis.bps,
+            "source": state.source,
             "strikes": answers.strikes_usd.tolist(),
             "prob_beyond": answers.reading.beyond.tolist(),
             "status": status,

@@ -113,6 +113,7 @@ def live_session(context: dg.OpExecutionContext, settings: SettingsResource, dat
             settings.values.tiers_usd,
             feed_factory(settings.values),
             by_probability=settings.values.by_probability,
+            rules=settings.values.rules,
             run_id=context.run.run_id,
             wait=True,
             log=log,

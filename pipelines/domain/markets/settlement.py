@@ -58,6 +58,12 @@ class Settlement:
         r = open_values(ttc_seconds)
         return ttc_seconds - (r - 1) + (r - 1) * (2 * r - 1) / (6 * r)
 
+    def expected_usd(self, ttc_seconds: float, price_usd: float) -> float:
+        """The market's value if the price stays where it is."""
+        r = VALUES if self.rule is SettlementRule.LAST_PRICE else open_values(ttc_seconds)
+        known = price_usd if self.known_mean_usd is None else self.known_mean_usd
+        return (r * price_usd + (VALUES - r) * known) / VALUES * exp(self.basis_bps / BPS_PER_UNIT)
+
     def effective_strikes(self, strikes_usd: Floats, ttc_seconds: float, price_usd: float) -> Floats:
         """What the price must reach after `effective_seconds`.
 
@@ -71,6 +77,10 @@ class Settlement:
         if r == 0:
             return np.where(known >= strikes, 0.0, np.inf)
         return (VALUES * strikes - (VALUES - r) * known) / r
+
+
+#: The price itself, as the models' tables have it.
+LAST_PRICE = Settlement()
 
 
 def open_values(ttc_seconds: float) -> int:

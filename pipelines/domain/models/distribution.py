@@ -33,12 +33,11 @@ class Distribution:
     independent: Floats
 
     @classmethod
-    def of(cls, price_usd: float, reading: Reading) -> "Distribution":
-        """From a reading at `prices_around`.
+    def of(cls, price_usd: float, prices: Floats, reading: Reading) -> "Distribution":
+        """From a reading at `prices` (rising), seen from the price.
 
         A close at exactly the price counts for both sides; there the two sides meet in the middle.
         """
-        prices = prices_around(price_usd)
         chance = at_or_above(price_usd, prices, reading)
         usable = ~(np.isnan(chance) | reading.clamped)
         chance = chance[usable]
@@ -85,9 +84,9 @@ class Distribution:
         ]
 
 
-def prices_around(price_usd: float) -> Floats:
-    """The prices at which a model is read for its distribution, rising."""
-    return price_usd * (1.0 + _MOVES)
+def prices_around(centre_usd: float) -> Floats:
+    """The prices at which a model is read for its distribution, rising, most of them near the centre."""
+    return centre_usd * (1.0 + _MOVES)
 
 
 def at_or_above(price_usd: float, strikes_usd: Floats, reading: Reading) -> Floats:

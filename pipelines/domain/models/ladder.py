@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.domain.markets.question import LAST_PRICE_QUESTION, MarketQuestion
+from pipelines.domain.markets.settlement import LAST_PRICE, Settlement
 from pipelines.domain.models import probability
 from pipelines.domain.models.base import MarketStates, Rule
 from pipelines.domain.models.distribution import Distribution, prices_around
@@ -135,7 +137,8 @@ class LadderQuery:
 
     The caller reads the rows that `bucket` names and passes them to `answer_from_lookup`, or the baseline to
     `answer_from_baseline` where `bucket` is None. `states` holds one state. `strike_step_usd`: strikes are chosen by
-    probability, as multiples of it; `strikes_usd` then apply only where nothing is known.
+    probability, as multiples of it; `strikes_usd` then apply only where nothing is known. `settlement`: of the market
+    that asks; the model is read `effective_seconds` ahead.
     """
 
     rule: Rule
@@ -145,6 +148,12 @@ class LadderQuery:
     strikes_usd: Floats
     ttc_seconds: float
     strike_step_usd: float | None = None
+    settlement: Settlement = LAST_PRICE
+
+    @cached_property
+    def effective_seconds(self) -> float:
+        """The time ahead for which the model is read: by it, the caller finds the rows."""
+        return self.settlement.effective_seconds(self.ttc_seconds)
 
     @cached_property
     def bucket(self) -> int | None:
@@ -155,17 +164,16 @@ class LadderQuery:
     @cached_property
     def sigma_pct(self) -> float | None:
         """Forecast volatility in percent per square root of a minute: None for a rule without, NaN when unknown."""
-        sigma = self.rule.sigma(self.states, self.ttc_seconds / SECONDS_PER_MINUTE)
+        sigma = self.rule.sigma(self.states, self.effective_seconds / SECONDS_PER_MINUTE)
         return None if sigma is None else float(sigma[0]) * PERCENT_PER_UNIT
 
     def answer_from_lookup(self, rows: Mapping[int, LookupRow]) -> LadderAnswers:
-        """Probabilities from the rows of `bucket`; `rows`: by TTC, holding `axes.nodes_around(ttc_seconds)`."""
-        ttc_minutes = self.ttc_seconds / SECONDS_PER_MINUTE
+        """Probabilities from the rows of `bucket`; `rows`: by TTC, holding `axes.nodes_around(effective_seconds)`."""
+        seconds = self.effective_seconds
 
-        def read(strikes_usd: Floats) -> Reading:
-            moves_bps = self._moves_bps(strikes_usd)
-            positions = self.rule.positions(self.states, ttc_minutes, moves_bps)[0]
-            return probability.from_lookup(rows, self.axes, self.ttc_seconds, positions, moves_bps > 0)
+        def read(moves_bps: Floats) -> Reading:
+            positions = self.rule.positions(self.states, seconds / SECONDS_PER_MINUTE, moves_bps)[0]
+            return probability.from_lookup(rows, self.axes, seconds, positions, moves_bps > 0)
 
         return self._answer(read)
 
@@ -173,21 +181,37 @@ class LadderQuery:
         """Probabilities from the baseline fingerprint; `baseline` comes first in its set."""
         profile = self.axes.profile
         return self._answer(
-            lambda strikes: probability.from_baseline(baseline, self.ttc_seconds, self._moves_bps(strikes), profile)
+            lambda moves_bps: probability.from_baseline(baseline, self.effective_seconds, moves_bps, profile)
         )
 
     def _answer(self, read: Callable[[Floats], Reading]) -> LadderAnswers:
-        """Answers from a model that `read` reads at strikes, once for the ladder and the distribution: it is live."""
-        around, strikes = prices_around(self.price_usd), self.strikes_usd
-        both = read(np.concatenate([around, strikes]))
-        distribution = Distribution.of(self.price_usd, both.part(slice(len(around))))
+        """Answers from a model that `read` reads at moves (basis points), once for the ladder and the distribution."""
+        around, strikes = (
+            prices_around(self.settlement.expected_usd(self.ttc_seconds, self.price_usd)),
+            self.strikes_usd,
+        )
+        both = self._settled(read, np.concatenate([around, strikes]))
+        distribution = Distribution.of(self.price_usd, around, both.part(slice(len(around))))
         reading = both.part(slice(len(around), None))
         if self.strike_step_usd is not None and len(chosen := distribution.strikes_usd(self.strike_step_usd)):
-            strikes, reading = chosen, read(chosen)
+            strikes, reading = chosen, self._settled(read, chosen)
         return LadderAnswers(self.price_usd, strikes, reading, distribution.quantile_rows(), distribution.curve_rows())
 
-    def _moves_bps(self, strikes_usd: Floats) -> Floats:
-        return (strikes_usd - self.price_usd) / self.price_usd * BPS_PER_UNIT
+    def _settled(self, read: Callable[[Floats], Reading], strikes_usd: Floats) -> Reading:
+        """P(the market's value is at or past each strike, seen from the price)."""
+        reach = self.settlement.effective_strikes(strikes_usd, self.ttc_seconds, self.price_usd)
+        is_open = (reach > 0) & (reach < np.inf)
+        moves_bps = (np.where(is_open, reach, self.price_usd) - self.price_usd) / self.price_usd * BPS_PER_UNIT
+        reading, above = read(moves_bps), strikes_usd > self.price_usd
+        if (is_open & ((moves_bps > 0) == above)).all():
+            return reading
+        beyond = np.where((moves_bps > 0) == above, reading.beyond, 100.0 - reading.beyond)
+        return Reading(
+            np.where(is_open, beyond, np.where((reach <= 0) == above, 100.0, 0.0)),
+            reading.clamped & is_open,
+            reading.n_eff,
+            np.where(is_open, reading.independent, np.nan),
+        )
 
 
 def tidy(value: float) -> float | int:
@@ -199,7 +223,8 @@ def tidy(value: float) -> float | int:
 class LiveState:
     """Inputs of a live answer at `now` (aware UTC).
 
-    `source`: of the prices; `replayed_at` (aware UTC): when a replayed price was a real one, None for real prices.
+    `question`: what its market asks; `source`: of the prices; `replayed_at` (aware UTC): when a replayed price was a
+    real one, None for real prices.
     """
 
     now: datetime
@@ -214,6 +239,7 @@ class LiveState:
     session: int | None = None
     source: str | None = None
     replayed_at: datetime | None = None
+    question: MarketQuestion = LAST_PRICE_QUESTION
 
 
 def live_payload(
@@ -255,11 +281,19 @@ def live_payload(
         "replayed_timestamp": None if state.replayed_at is None else iso(state.replayed_at),
         "quantiles": answers.quantiles,
         "curve": answers.curve,
+        **state.question.fields(state.now),
     }
 
 
 def payload_without_answers(
-    now: datetime, last_tick: Tick | None, tier_usd: float, reasons: Sequence[str], *, session: int | None, source: str
+    now: datetime,
+    last_tick: Tick | None,
+    tier_usd: float,
+    reasons: Sequence[str],
+    *,
+    session: int | None,
+    source: str,
+    question: MarketQuestion = LAST_PRICE_QUESTION,
 ) -> dict[str, Any]:
     """The JSON of a symbol without a current price, at `now` (aware UTC): stale, without probabilities.
 
@@ -267,7 +301,7 @@ def payload_without_answers(
     """
     tick = last_tick or Tick(now, tier_usd)
     strikes = ladder_strikes_usd(tick.price_usd, tier_usd)[: None if last_tick else 0]
-    state = LiveState(now, tick, None, None, None, None, session=session, source=source)
+    state = LiveState(now, tick, None, None, None, None, session=session, source=source, question=question)
     payload = live_payload(state, tier_usd, LadderAnswers.unknown(tick.price_usd, strikes), (), last=True)
     price_fields = ("current_price", "base_strike", "price_age_ms", "price_timestamp")
     return payload | {"reasons": list(reasons)} | ({} if last_tick else dict.fromkeys(price_fields))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from pipelines.domain.configuration.model import ModelConfig
+from pipelines.domain.prices.bars import Floats, Ints
 from pipelines.domain.prices.momentum import NO_BUCKET, PERCENT_PER_UNIT, bucket_of
 from pipelines.domain.prices.outliers import OutlierFilter
 from pipelines.domain.prices.quote_times import AHEAD_OF_CLOCK, MAX_REPEAT
@@ -79,12 +80,17 @@ class TickHistory:
 
     def since(self, instant: datetime) -> Iterator[Tick]:
         """Ticks at or after an instant, oldest first."""
-        first = bisect_left(self._instants_ms, _ms(instant))
+        first = bisect_left(self._instants_ms, milliseconds_of(instant))
         return (self._tick(i) for i in range(first, len(self._instants_ms)))
+
+    def arrays_since(self, instant: datetime) -> tuple[Ints, Floats]:
+        """Ticks at or after an instant, oldest first: int64[n] milliseconds since 1970 UTC, and float64[n] USD."""
+        first = bisect_left(self._instants_ms, milliseconds_of(instant))
+        return np.array(self._instants_ms[first:], dtype=np.int64), np.array(self._prices_usd[first:], dtype=np.float64)
 
     def add(self, tick: Tick) -> bool:
         """Append a tick; return False, without adding it, unless it is newer than the newest."""
-        instant = _ms(tick.at)
+        instant = milliseconds_of(tick.at)
         if self._instants_ms and instant <= self._instants_ms[-1]:
             return False
         self._instants_ms.append(instant)
@@ -151,7 +157,8 @@ def _percent(change: float | None) -> float | None:
     return None if change is None else change * PERCENT_PER_UNIT
 
 
-def _ms(instant: datetime) -> int:
+def milliseconds_of(instant: datetime) -> int:
+    """Milliseconds since 1970-01-01 UTC of an aware instant, rounded down."""
     return (instant - EPOCH) // MILLISECOND
 
 

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 
 from pipelines.domain.configuration.names import answers_view
+from pipelines.domain.markets.basis import Basis, BasisSource
+from pipelines.domain.markets.question import LAST_PRICE_QUESTION, MarketQuestion, without_basis
+from pipelines.domain.markets.settlement import VALUES, KnownValues, SettlementRule, open_values
 from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.ladder import STRIKE_STEP_SHARE, LadderAnswers, LadderQuery, ladder_strikes_usd, tidy
 from pipelines.domain.models.registry import model_named
@@ -31,13 +34,15 @@ def ladder_payload(
     now: datetime | None = None,
     *,
     by_probability: bool = False,
+    question: MarketQuestion = LAST_PRICE_QUESTION,
 ) -> dict[str, Any]:
     """The published probabilities of a ladder's strikes, with the applicable fields of the live file.
 
     `model`: by default the champion. `sigma_pct`: volatility in percent per square root of a minute, by default the
     forecast after the newest bar; ignored by models without volatility. Without momentum, the baseline or the pooled
     table is used. `now` (aware): the time of the question, for the age of the volatility; None: that of the newest bar.
-    `by_probability`: strikes are chosen by probability, otherwise 21 are `tier_usd` apart.
+    `by_probability`: strikes are chosen by probability, otherwise 21 are `tier_usd` apart. `question`: what the market
+    asks of the price.
     Raises NoDataError when nothing is published or volatility is older than MAX_STATE_AGE, SettingsError for invalid
     arguments and for a TTC beyond the model's horizon.
     """
@@ -62,7 +67,7 @@ def ladder_payload(
                     f"{symbol}`, or give --sigma"
                 )
         step_usd = tier_usd * STRIKE_STEP_SHARE if by_probability else None
-        query = LadderQuery(rule, version.axes, states, price_usd, strikes, ttc_seconds, step_usd)
+        query = LadderQuery(rule, version.axes, states, price_usd, strikes, ttc_seconds, step_usd, question.settlement)
         answers = answer(connection, version, query)
     return {
         **answer_fields(version, query, answers, momentum_pct, tier_usd),
@@ -71,14 +76,51 @@ def ladder_payload(
         "built_to": None if version.last_bar_at is None else version.last_bar_at.isoformat().replace("+00:00", "Z"),
         "quantiles": answers.quantiles,
         "curve": answers.curve,
+        **question.fields(datetime.now(UTC) if now is None else now),
     }
+
+
+def current_question(
+    rule: SettlementRule | str,
+    price_usd: float,
+    ttc_seconds: float,
+    known_mean_usd: float | None,
+    basis_bps: float | None,
+    now: datetime,
+) -> MarketQuestion:
+    """What a market that settles by `rule` asks `ttc_seconds` before its close, at `now` (aware UTC).
+
+    `known_mean_usd`: mean of the last minute so far, by default the price; `basis_bps`: of the index over the price.
+    Raises SettingsError for invalid arguments, and for those that the rule does not use.
+    """
+    _require_numbers(price_usd, ttc_seconds, known_mean_usd, None)
+    given = [value for value in (known_mean_usd, basis_bps) if value is not None]
+    try:
+        rule = SettlementRule(rule)
+    except ValueError:
+        raise SettingsError(f"settlement must be one of {', '.join(SettlementRule)}, not {rule!r}") from None
+    if rule is SettlementRule.LAST_PRICE:
+        if given:
+            raise SettingsError(f"a known mean and a basis belong to {SettlementRule.MEAN_60S}, not to {rule}")
+        return LAST_PRICE_QUESTION
+    if not np.isfinite(given).all() or (known_mean_usd is not None and known_mean_usd <= 0):
+        raise SettingsError(f"known mean must be positive, and basis a number, got {known_mean_usd!r}, {basis_bps!r}")
+    due, warnings, known = VALUES - open_values(ttc_seconds), [], None
+    if due:
+        known = KnownValues(due, 0, price_usd if known_mean_usd is None else known_mean_usd)
+        if known_mean_usd is None:
+            warnings.append(f"the mean of the {due} values that are known is taken to be the price: give it")
+    basis = None if basis_bps is None else Basis(basis_bps, BasisSource.GIVEN, now)
+    if basis is None:
+        warnings.append(without_basis("none was given"))
+    return MarketQuestion(rule, known, basis, tuple(warnings))
 
 
 def answer(connection: Connection, version: ModelVersion, query: LadderQuery) -> LadderAnswers:
     """The answers of a published generation, from its lookup or its baseline."""
     if query.bucket is None:
         return query.answer_from_baseline(read_fingerprints(connection, version, baseline_only=True))
-    return query.answer_from_lookup(read_lookup_rows(connection, version, query.bucket, query.ttc_seconds))
+    return query.answer_from_lookup(read_lookup_rows(connection, version, query.bucket, query.effective_seconds))
 
 
 def answer_fields(

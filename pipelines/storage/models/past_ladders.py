@@ -8,6 +8,8 @@ import numpy as np
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.configuration.names import answers_view
+from pipelines.domain.markets.question import MarketQuestion, without_basis
+from pipelines.domain.markets.settlement import SettlementRule
 from pipelines.domain.models.base import MarketStates, Rule
 from pipelines.domain.models.ladder import (
     STRIKE_STEP_SHARE,
@@ -30,6 +32,7 @@ from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.prices.history import close_at, closes_between
 
 MINUTE = timedelta(minutes=1)
+NO_PAST_BASIS = "the basis of that time is not stored"
 
 
 def past_ladder(
@@ -41,6 +44,7 @@ def past_ladder(
     model: str | None = None,
     *,
     by_probability: bool = False,
+    rule: SettlementRule = SettlementRule.LAST_PRICE,
 ) -> dict[str, Any]:
     """The ladder of the minute in which `at` lies (aware UTC, as `now`), with the fields of `ladder_payload`.
 
@@ -55,7 +59,9 @@ def past_ladder(
     with database.connect("ladder", Role.READER) as connection:
         stored = answer_of_minute(connection, symbol, minute) if model is None else None
         if stored is None:
-            found = _computed(connection, symbol, tier_usd, minute, model, by_probability=by_probability)
+            warnings = () if rule is SettlementRule.LAST_PRICE else (without_basis(NO_PAST_BASIS),)
+            question = MarketQuestion(rule, warnings=warnings)
+            found = _computed(connection, symbol, tier_usd, minute, model, question, by_probability=by_probability)
         else:
             found = _stored(symbol, tier_usd, stored)
         close, closing_price = found["market_close"], found.pop("closing_price")
@@ -103,7 +109,14 @@ def _stored(symbol: str, tier_usd: float, stored: StoredAnswer) -> dict[str, Any
 
 
 def _computed(
-    connection: Connection, symbol: str, tier_usd: float, minute: datetime, model: str | None, *, by_probability: bool
+    connection: Connection,
+    symbol: str,
+    tier_usd: float,
+    minute: datetime,
+    model: str | None,
+    question: MarketQuestion,
+    *,
+    by_probability: bool,
 ) -> dict[str, Any]:
     version = published_version(connection, symbol, model)
     config = version.rule.config if isinstance(version.rule, MomentumRule) else ModelConfig()
@@ -118,7 +131,8 @@ def _computed(
     close = next_market_close(minute)
     step_usd = tier_usd * STRIKE_STEP_SHARE if by_probability else None
     ttc = (close - minute).total_seconds()
-    query = LadderQuery(version.rule, version.axes, states, price, ladder_strikes_usd(price, tier_usd), ttc, step_usd)
+    strikes = ladder_strikes_usd(price, tier_usd)
+    query = LadderQuery(version.rule, version.axes, states, price, strikes, ttc, step_usd, question.settlement)
     answers = answer(connection, version, query)
     return {
         "at": _text(minute),
@@ -129,6 +143,7 @@ def _computed(
         "built_to": None if version.last_bar_at is None else _text(version.last_bar_at),
         "quantiles": answers.quantiles,
         "curve": answers.curve,
+        **question.fields(minute),
     }
 
 

@@ -26,12 +26,12 @@ def reaching(bps: float) -> Distribution:
 
     found = read(AROUND)
     clamped = np.abs(AROUND / PRICE - 1) * 10_000 > bps
-    return Distribution.of(PRICE, Reading(found.beyond, clamped, found.n_eff, found.independent))
+    return Distribution.of(PRICE, AROUND, Reading(found.beyond, clamped, found.n_eff, found.independent))
 
 
 @pytest.fixture(scope="module")
 def distribution() -> Distribution:
-    return Distribution.of(PRICE, read(AROUND))
+    return Distribution.of(PRICE, AROUND, read(AROUND))
 
 
 def test_quantiles_are_those_of_the_distribution(distribution: Distribution) -> None:
@@ -74,7 +74,7 @@ def test_what_the_table_does_not_reach_is_unknown() -> None:
 
 def test_without_an_answer_everything_is_empty() -> None:
     nothing = np.full(len(AROUND), np.nan)
-    unknown = Distribution.of(PRICE, Reading(nothing, np.zeros(len(AROUND), dtype=np.bool_), 0.0, nothing))
+    unknown = Distribution.of(PRICE, AROUND, Reading(nothing, np.zeros(len(AROUND), dtype=np.bool_), 0.0, nothing))
     assert (unknown.quantile_rows(), unknown.curve_rows(), len(unknown.strikes_usd(0.25))) == ([], [], 0)
 
 
@@ -83,6 +83,6 @@ def test_closes_at_exactly_the_price_leave_the_curve_falling() -> None:
 
     found = read(AROUND)
     beyond = 0.7 * found.beyond + 30.0 * np.exp(-np.abs(AROUND - PRICE))
-    distribution = Distribution.of(PRICE, Reading(beyond, found.clamped, found.n_eff, found.independent))
+    distribution = Distribution.of(PRICE, AROUND, Reading(beyond, found.clamped, found.n_eff, found.independent))
     assert (np.diff(distribution.at_or_above_pct) <= 0).all()
     assert distribution.quantiles_usd([50.0])[0] == pytest.approx(PRICE, abs=0.5)
