@@ -21,7 +21,7 @@ class RetentionPolicy(Policy):
     session_days: int = 30
     #: A session recorded as running without a snapshot for this long counts as crashed.
     silent_hours: int = 6
-    #: Prices of the live session.
+    #: Prices of the live session, and the reference values that they are compared with.
     price_log_days: int = 30
     #: Probabilities that the live session has written.
     answer_days: int = 90
@@ -142,6 +142,7 @@ class RetentionPlan:
     runs: tuple[Removal, ...]
     live_sessions_before: datetime
     silent_before: datetime
+    reference_values_before: datetime
     quarantine_before: datetime
     quick_audits_before: datetime
     full_audits_before: datetime
@@ -176,6 +177,7 @@ def plan_retention(facts: Facts, policy: RetentionPolicy, now: datetime) -> Rete
         _runs(facts.runs, policy, now, kept),
         live_sessions_before=now - timedelta(days=policy.session_days),
         silent_before=now - timedelta(hours=policy.silent_hours),
+        reference_values_before=now - timedelta(days=policy.price_log_days),
         quarantine_before=now - timedelta(days=policy.quarantine_days),
         quick_audits_before=now - timedelta(days=policy.quick_audit_days),
         full_audits_before=now - timedelta(days=policy.full_audit_days),

@@ -69,11 +69,12 @@ def mark_crashed_sessions(connection: Connection, plan: RetentionPlan) -> Counte
 
 
 def delete_rows(connection: Connection, plan: RetentionPlan, log: Log) -> Counter[str]:
-    """Delete expired snapshots, sessions, quarantined rows and audits in batches; returns rows by table."""
+    """Delete expired snapshots, sessions, reference values, quarantined rows and audits; returns rows by table."""
     audits = {"quick_before": plan.quick_audits_before, "full_before": plan.full_audits_before}
     deletions: list[tuple[str, dict[str, Any]]] = [
         *(("delete_snapshots", asdict(one)) for one in plan.sessions),
         ("delete_live_sessions", {"before": plan.live_sessions_before}),
+        ("delete_reference_values", {"before": plan.reference_values_before}),
         ("delete_quarantined", {"before": plan.quarantine_before}),
         ("delete_audits", audits),
     ]

@@ -103,6 +103,14 @@ WHERE snapshot_id = %(newest_snapshot)s AND status = 'running' AND NOT EXISTS (
     WHERE newer.session_id = %(session_id)s AND newer.snapshot_id > %(newest_snapshot)s
 )
 
+-- name: delete_reference_values
+WITH expired AS (
+    SELECT ctid FROM live_data.reference_value WHERE valued_at < %(before)s LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+), deleted AS (
+    DELETE FROM live_data.reference_value AS reference USING expired WHERE reference.ctid = expired.ctid RETURNING 1
+)
+SELECT count(*) AS reference_value FROM deleted
+
 -- name: delete_quarantined
 WITH expired AS (
     SELECT ctid FROM historical_data.quarantined_bar WHERE quarantined_at < %(before)s LIMIT %(batch)s FOR UPDATE SKIP LOCKED

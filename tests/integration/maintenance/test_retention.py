@@ -111,6 +111,19 @@ def test_an_expired_session_is_deleted_and_counted_with_all_its_rows(database: D
     assert not any(run(settings, database, TODAY).rows.values()), "nothing else to delete"
 
 
+def test_expired_reference_values_are_deleted(database: Database, settings: Settings) -> None:
+    with database.connect("test", None) as connection:
+        connection.execute(
+            "INSERT INTO live_data.reference_value (symbol, kind, valued_at, value, source) "
+            "SELECT 'BTC', 'settled', %s - n * interval '1 hour', 100, 'test' FROM generate_series(1, 24 * 40) AS n",
+            [TODAY],
+        )
+    assert run(settings, database, TODAY).rows["reference_value"] == 24 * 38
+    assert one(database, "SELECT count(*) FROM live_data.reference_value") == 48
+    with database.connect("test", None) as connection:
+        connection.execute("TRUNCATE live_data.reference_value")
+
+
 def test_the_newest_snapshot_of_a_running_session_is_kept_at_any_age(database: Database, settings: Settings) -> None:
     # Without a heartbeat for 5 hours, it still counts as running.
     snapshots(database, "live", [90, 60, 5 / 24], "running")
