@@ -154,14 +154,18 @@ def _ladder_facts(payload: Mapping[str, Any]) -> dict[str, str | None]:
     }
 
 
-def _settlement_text(payload: Mapping[str, Any]) -> str | None:
-    """What the market settles on, as far as it is known; None for the price itself."""
+def _settlement_text(payload: Mapping[str, Any]) -> str:
+    """What the market settles on, as far as it is known, and the basis."""
     from pipelines.live.probability_reader import basis_text, settlement_text
 
-    if payload.get("settlement") is None:
-        return None
-    basis = basis_text(payload)
-    return settlement_text(payload) + (f"; basis {basis}" if basis else "")
+    basis, mean = basis_text(payload), payload.get("known_mean")
+    return "".join(
+        [
+            settlement_text(payload),
+            "" if mean is None else f" (mean {price_text(mean)})",
+            "" if basis is None else f"; basis {basis}",
+        ]
+    )
 
 
 def _outcome_text(payload: Mapping[str, Any]) -> str:

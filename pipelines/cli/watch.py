@@ -16,7 +16,7 @@ from rich.text import Text
 from pipelines.domain.models.freshness import Status, age_text
 from pipelines.domain.prices.decimals import price_text, strike_text
 from pipelines.errors import NoDataError
-from pipelines.live.probability_reader import Rung, View, clock_text, read_view
+from pipelines.live.probability_reader import Rung, View, basis_text, clock_text, read_view, settlement_text
 
 STATUS_STYLES = {Status.OK: "bold green", Status.DEGRADED: "bold yellow", Status.REPLAY: "bold white on dark_orange3"}
 ERROR_STYLE = "bold white on red"
@@ -109,7 +109,10 @@ def _header(view: View, width: int) -> list[Text]:
             *([] if sigma is None else [f"sigma {sigma:.4f} %/√min"]),
             "momentum unknown" if momentum is None else f"momentum {momentum:+.4f} %",
         ]
+        basis = basis_text(payload)
+        settles = f"settles on the {settlement_text(payload)}" + ("" if basis is None else f"   basis {basis}")
         lines = [title + price + Text(f"  {closes}  ") + badge, Text("   ".join(facts), style="dim")]
+        lines.append(Text(settles, style="dim"))
     if view.notice is not None:
         lines.insert(1, Text(f"REPLAY: {view.notice}", style="bold white on dark_orange3"))
     lines += [Text(f"! {reason}", style="yellow") for reason in view.reasons]

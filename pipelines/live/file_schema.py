@@ -54,6 +54,7 @@ class BasisField(BaseModel, strict=True):
     source: Name
     timestamp: Name
     age_seconds: Count
+    refused: list[str]
 
 
 class File(BaseModel, strict=True):

@@ -16,7 +16,6 @@ import orjson
 
 from pipelines.domain.markets.settlement import VALUES, SettlementRule
 from pipelines.domain.models.freshness import FileState, Freshness, Status, age_text, judge
-from pipelines.domain.prices.decimals import price_text
 from pipelines.domain.prices.ticks import REPLAY
 from pipelines.errors import single_line
 from pipelines.live.file_schema import require_probability_file
@@ -149,21 +148,21 @@ def replay_notice(payload: Mapping[str, Any]) -> str | None:
 
 
 def settlement_text(payload: Mapping[str, Any]) -> str:
-    """What a file's market settles on, in words."""
+    """What a file's market settles on, with what is known of it, in a few words."""
     if payload.get("settlement", SettlementRule.LAST_PRICE) == SettlementRule.LAST_PRICE:
         return "last price"
-    known = payload.get("known_values") or 0
-    mean = payload.get("known_mean")
-    so_far = f", {known} of {VALUES} known" + (f", mean {price_text(mean)}" if mean else "") if known else ""
-    return f"mean of the last {VALUES} seconds{so_far}"
+    known = payload["known_values"]
+    return f"mean of {VALUES} s" + (f", {known} known" if known else "")
 
 
 def basis_text(payload: Mapping[str, Any]) -> str | None:
-    """The basis of a file with its source and age; None without one."""
-    basis = payload.get("basis")
-    if basis is None:
+    """The basis of a file with its source and age, "unknown" without one; None where the market has no index."""
+    if payload.get("settlement", SettlementRule.LAST_PRICE) == SettlementRule.LAST_PRICE:
         return None
-    return f"{basis['bps']:+.1f} bp ({basis['source']}, {age_text(basis['age_seconds'])} old)"
+    basis = payload["basis"]
+    return (
+        "unknown" if basis is None else f"{basis['bps']:+.1f} bp, {basis['source']}, {age_text(basis['age_seconds'])}"
+    )
 
 
 def rungs_of(payload: Mapping[str, Any]) -> tuple[Rung, ...]:

@@ -18,6 +18,7 @@ from typing import Any
 from pipelines.domain.markets.settlement import SettlementRule
 from pipelines.domain.prices.ticks import EPOCH, REPLAY, QuoteValidator
 from pipelines.errors import NoDataError, ServerUnavailableError, StrikecastError
+from pipelines.live.bases import follow_bases
 from pipelines.live.cancellation import repeat_lost_cancellations
 from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.factory import FeedFactory
@@ -158,6 +159,9 @@ class LiveSession:
                     self._refresh_loop.follow_ticks(),
                     self._refresh_loop.listen(),
                     self._refresh_loop.watch_champions(),
+                    follow_bases(
+                        self._refresh_loop.pool, self._refreshers.values(), replayed=self._refresh_loop.replayed
+                    ),
                 ]
                 tasks = [group.create_task(coroutine) for coroutine in standby_tasks]
                 try:

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.configuration.names import answers_view
-from pipelines.domain.markets.basis import Basis
+from pipelines.domain.markets.basis import BasisChoice
 from pipelines.domain.markets.question import LAST_PRICE_QUESTION, MarketQuestion, without_basis
 from pipelines.domain.markets.settlement import (
     MAX_VALUE_AGE_MS,
@@ -53,7 +53,7 @@ READ_AHEAD_SECONDS = 60
 
 #: Prices that the one-second values of a market's last minute rest on.
 LAST_MINUTE = timedelta(milliseconds=VALUES * MS_PER_SECOND + MAX_VALUE_AGE_MS)
-NO_BASIS_YET = "it has not been estimated yet"
+NOT_ESTIMATED = BasisChoice(None, ("it has not been estimated yet",))
 
 
 @dataclass
@@ -70,7 +70,7 @@ class SymbolRefresher:
     #: What its markets settle on.
     rule: SettlementRule = SettlementRule.LAST_PRICE
     #: The basis between the index of MEAN_60S and our price, or why none is known.
-    basis: Basis | str | None = None
+    basis: BasisChoice = NOT_ESTIMATED
     #: Where the session's prices come from.
     feed: Feed = field(default_factory=Feed)
     #: The last price before those in `ticks`, however old; None if there is none.
@@ -188,13 +188,14 @@ class SymbolRefresher:
         known, ttc = None, ttc_seconds(now)
         if self.rule is SettlementRule.LAST_PRICE:
             return LAST_PRICE_QUESTION
-        basis = self.basis if isinstance(self.basis, Basis) else None
-        warnings = () if basis else (without_basis(str(self.basis or NO_BASIS_YET)),)
         if ttc < VALUES:
             close = next_market_close(now)
             ticked_ms, prices_usd = self.ticks.arrays_since(close - LAST_MINUTE)
             known = known_values(ticked_ms, prices_usd, milliseconds_of(close), ttc)
-        return MarketQuestion(self.rule, known, basis, warnings)
+        basis, reasons = self.basis.basis, self.basis.reasons
+        if basis is None:
+            return MarketQuestion(self.rule, known, warnings=(without_basis("; ".join(reasons)),))
+        return MarketQuestion(self.rule, known, basis, reasons)
 
     async def _answer(self, pool: AsyncPool, state: LiveState) -> tuple[LiveState, LadderAnswers, list[str]]:
         """The state completed by the model, the answers, and messages about problems with them."""

@@ -28,14 +28,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipelines.domain.models.distribution import QUANTILES_PCT
 from pipelines.domain.models.freshness import STALE_AFTER_SECONDS, UNWRITTEN_AFTER_SECONDS, age_text
 from pipelines.domain.models.ladder import iso
+from pipelines.domain.prices.decimals import price_text, strike_text
 from pipelines.errors import DatabaseError
 from pipelines.live.probability_reader import (
     MAX_FILE_BYTES,
     View,
+    basis_text,
     clock_text,
     first_with_price,
     read_bytes,
     read_view,
+    settlement_text,
     view_of,
 )
 from pipelines.live.probability_writer import probabilities_path
@@ -69,6 +72,10 @@ AUDIT_POLICY = (
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FOLDER = Path(__file__).parent
 PAGE_GLOBALS = {
+    "basis_text": basis_text,
+    "price_text": price_text,
+    "settlement_text": settlement_text,
+    "strike_text": strike_text,
     "age_text": age_text,
     "clock_text": clock_text,
     "quantiles": QUANTILES_PCT,

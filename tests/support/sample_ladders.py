@@ -34,7 +34,7 @@ def ladder(
         beyond = 48.0 * np.exp(-np.abs(prices - price) / (3 * TIER_USD)) if known else np.full(len(prices), np.nan)
         return Reading(beyond, np.zeros(len(prices), dtype=bool), 1_000.0, np.full(len(prices), 500.0))
 
-    distribution = Distribution.of(price, read(prices_around(price)))
+    distribution = Distribution.of(price, prices_around(price), read(prices_around(price)))
     curve = distribution.curve_rows()
     answers = LadderAnswers(price, strikes, read(strikes), distribution.quantile_rows(), curve)
     state = LiveState(

@@ -49,6 +49,8 @@ class BasisSource(StrEnum):
     INDEX = "index"
     QUOTES = "quotes"
     SETTLED = "settled"
+    #: By whoever asks.
+    GIVEN = "given"
 
 
 #: Older estimates are not used. The index moves against our price within minutes. Quotes of the day before are worse

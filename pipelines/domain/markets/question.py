@@ -12,13 +12,14 @@ from pipelines.domain.markets.settlement import KnownValues, Settlement, Settlem
 class MarketQuestion:
     """A market's settlement rule, the values of its last minute that are known, and the basis.
 
-    `known`: None when nothing is asked about the last minute. `basis`: None when none is known. `warnings`: what is
-    assumed where something is not known.
+    `known`: None when nothing is asked about the last minute. `basis`: None when none is known; `refused`: why the
+    sources before that of the basis were refused. `warnings`: what is assumed where something is not known.
     """
 
     rule: SettlementRule = SettlementRule.LAST_PRICE
     known: KnownValues | None = None
     basis: Basis | None = None
+    refused: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -53,6 +54,7 @@ class MarketQuestion:
                 "source": str(basis.source),
                 "timestamp": basis.at.isoformat(timespec="seconds").replace("+00:00", "Z"),
                 "age_seconds": max(0, round((now - basis.at).total_seconds())),
+                "refused": list(self.refused),
             },
             "warnings": list(self.warnings),
         }

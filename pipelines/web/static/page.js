@@ -49,6 +49,14 @@ function assess(payload, now) {
   return [["ok", "replay"].includes(payload.status) ? payload.status : "degraded", reasons, ages];
 }
 
+// As settlement_text and basis_text of pipelines/live/probability_reader.py.
+function settlementTexts(payload) {
+  if ((payload.settlement ?? "last_price") === "last_price") return ["last price", "none"];
+  const { basis, known_values: known } = payload;
+  const bps = basis === null ? "unknown" : signed(basis.bps, 1) + " bp, " + basis.source + ", " + ageText(basis.age_seconds) + " old";
+  return ["mean of 60 s" + (known ? ", " + known + " known" : ""), bps];
+}
+
 function showState(status, reasons) {
   const badge = byId("status");
   put(badge, status);
@@ -133,6 +141,10 @@ function showEvent(event) {
   put(byId("momentum"), payload === null ? "–" : payload.momentum_score === null ? "unknown" : signed(payload.momentum_score, 4));
   put(byId("model"), payload === null ? "–" : payload.model ?? "none");
   put(byId("generation"), String(payload?.model_version ?? "–"));
+  const [settlement, basis] = payload === null ? ["–", "–"] : settlementTexts(payload);
+  put(byId("settlement"), settlement);
+  put(byId("basis"), basis);
+  showList(byId("warnings"), payload?.warnings ?? []);
   if (payload === null) ["ttc", "price-age", "file-age"].forEach((id) => put(byId(id), "–"));
   if (pastAt === "") showAnswers(payload, rungs);
   if (payload !== null) addPrice(Date.parse(payload.price_timestamp), payload.current_price);

@@ -23,7 +23,7 @@ from pipelines.domain.prices.synthetic_bars import SimulationParameters, Synthet
 from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES, track_volatility
 from pipelines.errors import BuildError, NoDataError, SettingsError
 from pipelines.storage.models.champions import change_champion, read_champion
-from pipelines.storage.models.ladders import ladder_payload
+from pipelines.storage.models.ladders import current_question, ladder_payload
 from pipelines.storage.models.refit import update_counts, update_volatility
 from pipelines.storage.models.volatility import (
     latest_volatility_state,
@@ -297,6 +297,59 @@ def test_sql_and_python_give_the_same_answer_for_every_model(
                 else:
                     assert interval["prob_beyond_low"] is None, "the close needs no interval"
                     assert row["prob_beyond"] == (100.0 if row["strike"] == 100.0 else 0.0)
+
+
+@pytest.mark.parametrize("model", ["standardised", "normal"])
+@pytest.mark.parametrize(("known_mean", "basis_bps"), [(None, None), (100.04, None), (99.9, 3.0), (None, -6.5)])
+def test_sql_and_python_agree_on_markets_that_settle_on_a_mean(
+    database: Database,
+    published: str,
+    reader: Connection,
+    model: str,
+    known_mean: float | None,
+    basis_bps: float | None,
+) -> None:
+    now = datetime.now(UTC)
+    for ttc in (0.0, 0.4, 1.0, 2.0, 29.5, 59.0, 60.0, 61.5, 900.0, 3600.0):
+        question = current_question("mean_60s", 100.0, ttc, known_mean, basis_bps, now)
+        payload = ladder_payload(database, published, 0.05, 100.0, ttc, 0.004, model, 0.05, question=question)
+        for row in payload["probabilities"]:
+            answer = reader.execute(
+                "SELECT prob_beyond, bucket, direction, reason FROM analytics.strike_probability("
+                "%s, 100.0, %s, %s, 0.004, %s, 0.05, settlement => 'mean_60s', known_mean => %s, basis_bps => %s)",
+                [published, row["strike"], ttc, model, known_mean, basis_bps or 0.0],
+            ).fetchone()
+            assert answer is not None
+            assert answer[1:] == (payload["group"], row["direction"], None)
+            assert abs(float(answer[0]) - row["prob_beyond"]) < 0.0101, (ttc, row, answer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("settlement => 'mean_30s'", "settlement must be last_price or mean_60s, not mean_30s"),
+        ("settlement => NULL", "settlement must be last_price or mean_60s, not NULL"),
+        ("known_mean => -1", "known_mean must be positive, basis_bps a number"),
+        ("basis_bps => 'NaN'", "known_mean must be positive, basis_bps a number"),
+        ("basis_bps => NULL", "known_mean must be positive, basis_bps a number"),
+    ],
+)
+def test_sql_refuses_what_is_not_a_settlement(published: str, reader: Connection, arguments: str, reason: str) -> None:
+    found = reader.execute(
+        f"SELECT prob_beyond, reason FROM analytics.strike_probability(%s, 100.0, 100.1, 30, {arguments})", [published]
+    ).fetchone()
+    assert found == (None, reason)
+
+
+def test_python_refuses_what_is_not_a_settlement() -> None:
+    now = datetime.now(UTC)
+    with pytest.raises(SettingsError, match="settlement must be one of last_price, mean_60s, not 'mean_30s'"):
+        current_question("mean_30s", 100.0, 30.0, None, None, now)
+    with pytest.raises(SettingsError, match="belong to mean_60s"):
+        current_question("last_price", 100.0, 30.0, None, 1.0, now)
+    for known_mean, basis_bps in ((-1.0, None), (math.nan, None), (None, math.inf)):
+        with pytest.raises(SettingsError):
+            current_question("mean_60s", 100.0, 30.0, known_mean, basis_bps, now)
 
 
 def test_a_ladder_uses_the_newest_state_unless_volatility_is_given(

@@ -173,6 +173,11 @@ def test_the_json_contains_the_inputs_of_the_answer() -> None:
         "session": None,
         "source": None,
         "replayed_timestamp": None,
+        "settlement": "last_price",
+        "known_values": 0,
+        "known_mean": None,
+        "basis": None,
+        "warnings": [],
     }
 
 
