@@ -224,4 +224,7 @@ class SymbolRefresher:
             "strikes": answers.strikes_usd.tolist(),
             "prob_beyond": answers.reading.beyond.tolist(),
             "status": status,
+            "settlement": "last_price",
+            "basis_bps": None,
+            "source": self.feed.name,
         }

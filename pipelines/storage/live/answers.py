@@ -11,7 +11,8 @@ from pipelines.storage.postgres.statements import Statements, read_rows
 SQL = Statements(__name__)
 
 #: Columns of `outcomes`, one row per answer and strike. Prices and strikes are in USD, probabilities in percent,
-#: times UTC; `prob_beyond` as in the live JSON; the closing price is that of the session's ticks, or of the bars.
+#: times UTC; `prob_beyond` as in the live JSON. The closing price is that of the session's ticks, or for `last_price` that
+#: of the bars; `closed_at_or_above` compares it, times exp(basis), with the strike.
 OUTCOME_COLUMNS: dict[str, pl.DataType] = {
     "symbol": pl.String(),
     "answered_at": pl.Datetime("us", "UTC"),
@@ -28,6 +29,9 @@ OUTCOME_COLUMNS: dict[str, pl.DataType] = {
     "at_or_above": pl.Float64(),
     "closing_price": pl.Float64(),
     "closed_at_or_above": pl.Boolean(),
+    "settlement": pl.String(),
+    "basis_bps": pl.Float64(),
+    "source": pl.String(),
 }
 
 
@@ -47,6 +51,9 @@ class StoredAnswer:
     prob_beyond: list[float]
     status: str
     closing_price: float | None
+    settlement: str
+    basis_bps: float | None
+    source: str | None
 
 
 def answer_of_minute(connection: Connection, symbol: str, minute: datetime) -> StoredAnswer | None:

@@ -1,13 +1,14 @@
 """The ladder of a past minute with its outcome: the stored answer, or one computed from the bars of that time."""
 
 from datetime import datetime, timedelta
-from math import isnan
+from math import exp, isnan
 from typing import Any
 
 import numpy as np
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.configuration.names import answers_view
+from pipelines.domain.markets.settlement import BPS_PER_UNIT, SettlementRule
 from pipelines.domain.models.base import MarketStates, Rule
 from pipelines.domain.models.ladder import (
     STRIKE_STEP_SHARE,
@@ -30,6 +31,7 @@ from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.prices.history import close_at, closes_between
 
 MINUTE = timedelta(minutes=1)
+LAST_PRICE = SettlementRule.LAST_PRICE
 
 
 def past_ladder(
@@ -46,8 +48,10 @@ def past_ladder(
 
     `origin`: "stored", the answer that the live session gave in that minute, if one is stored and no `model` is named;
     otherwise "computed", by the generation published now (`built_to` may be later than `at`) from the bar that closed
-    at the minute's start. `closing_price` and `closed_at_or_above` (by strike) are None before the close, or without
-    its bar. Raises SettingsError for a time that is not past, NoDataError when there is neither an answer nor a bar.
+    at the minute's start. `closing_price`: the value by the rule `settlement`, without the basis, of a stored answer
+    that is settled; by last_price otherwise the close of the bar. `closed_at_or_above`, by strike, compares it times
+    exp(basis). Both are None before the close, or where it is not known. Raises SettingsError for a time that is not
+    past, NoDataError when there is neither an answer nor a bar.
     """
     minute = at.replace(second=0, microsecond=0)
     if not EPOCH <= at < now:
@@ -58,14 +62,18 @@ def past_ladder(
             found = _computed(connection, symbol, tier_usd, minute, model, by_probability=by_probability)
         else:
             found = _stored(symbol, tier_usd, stored)
+        replayed = stored is not None and REPLAY in (stored.status, stored.source)
         close, closing_price = found["market_close"], found.pop("closing_price")
-        if closing_price is None and close <= now and found.get("status") != REPLAY:
+        if closing_price is None and close <= now and found["settlement"] == LAST_PRICE and not replayed:
             closing_price = close_at(connection, symbol, close - MINUTE)
+    index_ratio = exp((found["basis_bps"] or 0.0) / BPS_PER_UNIT)
     return {
         **found,
         "market_close": _text(close),
         "closing_price": closing_price,
-        "closed_at_or_above": [None if closing_price is None else closing_price >= one for one in found["strikes"]],
+        "closed_at_or_above": [
+            None if closing_price is None else closing_price * index_ratio >= one for one in found["strikes"]
+        ],
     }
 
 
@@ -83,6 +91,8 @@ def _stored(symbol: str, tier_usd: float, stored: StoredAnswer) -> dict[str, Any
         "current_price": stored.price,
         "base_strike": tidy(answers.base_strike_usd(tier_usd)),
         "ttc_seconds": stored.ttc_seconds,
+        "settlement": stored.settlement,
+        "basis_bps": stored.basis_bps,
         "momentum_score": None,
         "strikes": [tidy(strike) for strike in stored.strikes],
         "probabilities": answers.rows(),
@@ -125,6 +135,8 @@ def _computed(
         "origin": "computed",
         "market_close": close,
         "closing_price": None,
+        "settlement": LAST_PRICE,
+        "basis_bps": None,
         **answer_fields(version, query, answers, momentum, tier_usd),
         "built_to": None if version.last_bar_at is None else _text(version.last_bar_at),
         "quantiles": answers.quantiles,
