@@ -11,8 +11,8 @@ from pipelines.storage.postgres.statements import Statements, read_rows
 SQL = Statements(__name__)
 
 #: Columns of `outcomes`, one row per answer and strike. Prices and strikes are in USD, probabilities in percent,
-#: times UTC; `prob_beyond` as in the live JSON. The closing price is that of the session's ticks, or for `last_price` that
-#: of the bars; `closed_at_or_above` compares it, times exp(basis), with the strike.
+#: times UTC; `prob_beyond` as in the live JSON. The closing price is that of the session's ticks, or that of the bars
+#: (last_price only); `closed_at_or_above` compares it, times exp(basis), with the strike.
 OUTCOME_COLUMNS: dict[str, pl.DataType] = {
     "symbol": pl.String(),
     "answered_at": pl.Datetime("us", "UTC"),
