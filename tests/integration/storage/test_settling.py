@@ -93,8 +93,8 @@ def test_ticks_after_the_close_do_not_change_what_it_settles_on(
 
 
 def test_a_strike_has_one_outcome_from_both_sides(database: Database, symbol: str, settle: Callable[..., int]) -> None:
-    """The market closes exactly at the strike: at or above it, and not below it."""
-    store_ticks(database, symbol, CLOSE, [(second, 150.0) for second in MINUTE])
+    """The market closes exactly at the strike: at or above it, and not below it. The ticks begin with the minute."""
+    store_ticks(database, symbol, CLOSE, [(second, 150.0) for second in range(60)])
     for minutes, price in ((20, 149.5), (10, 150.5)):
         store_answer(
             database,
