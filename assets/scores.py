@@ -1,26 +1,20 @@
 """Scores: models evaluated on data that they had not seen, and live answers compared with outcomes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from assets.common import symbol_asset, table_metadata, warning_result
 from pipelines.domain.evaluation.promotion import band_errors, evaluate_challenger
-from pipelines.domain.evaluation.score_report import ScoreRow, live_rows, merged_tallies
+from pipelines.domain.evaluation.score_report import WALK_FORWARD_RULE, ScoreRow, merged_tallies
 from pipelines.domain.evaluation.scoring import brier_difference
 from pipelines.domain.prices.history import MarketHistory
 from pipelines.evaluation.calibration_report import write_report
+from pipelines.evaluation.live_scores import score_live_days
 from pipelines.evaluation.score_runs import DEFAULT_MODELS, ScoreReport, read_history, score_symbol
 from pipelines.resources import DatabaseResource, SettingsResource, markdown_table
-from pipelines.storage.evaluation.scores import (
-    LIVE,
-    WALK_FORWARD,
-    previous_skills,
-    settle_answers,
-    settled_answers,
-    write_scores,
-)
+from pipelines.storage.evaluation.scores import WALK_FORWARD, previous_skills, write_scores
 from pipelines.storage.models.champions import change_champion, read_champion
 from pipelines.storage.models.generations import active_generation as published_generation
 
@@ -36,7 +30,7 @@ def recheck_scores(symbol: str, settings: SettingsResource, database: DatabaseRe
     """Score again by the newest bars, and store nothing."""
     history, champion, earlier = _inputs(symbol, settings, database)
     report = score_symbol(history, symbol, [*DEFAULT_MODELS, champion], settings.values.model)
-    return _checks(report, champion, _pooled(report.rows), earlier)
+    return _checks(report, champion, earlier)
 
 
 def _inputs(
@@ -49,9 +43,9 @@ def _inputs(
         return history, champion, previous_skills(connection, symbol, WALK_FORWARD, DRIFT_AGE)
 
 
-def _pooled(rows: Iterable[ScoreRow]) -> dict[str, ScoreRow]:
-    """The scores over all cases by model."""
-    return {row.model: row for row in rows if row.dimension == "all"}
+def _pooled(rows: Iterable[ScoreRow]) -> list[ScoreRow]:
+    """The scores over all cases of a model and a settlement rule."""
+    return [row for row in rows if row.dimension == "all"]
 
 
 @symbol_asset(
@@ -88,21 +82,21 @@ def calibration(
             "score_run": number,
             "report": dg.MetadataValue.path(str(write_report(report, settings.values.reports_dir, now))),
             "champion": champion,
-            "scores": _score_table(pooled.values()),
-            **_plotted(pooled.values()),
+            "settlement": f"{WALK_FORWARD_RULE}: one-minute bars do not give the mean of a minute",
+            "scores": _score_table({"{:%Y-%m-%d} to {:%Y-%m-%d}".format(*report.span): pooled}),
+            **_plotted(pooled),
         },
-        check_results=_checks(report, champion, pooled, earlier),
+        check_results=_checks(report, champion, earlier),
     )
 
 
-def _checks(
-    report: ScoreReport, champion: str, pooled: dict[str, ScoreRow], earlier: dict[str, float]
-) -> list[dg.AssetCheckResult]:
+def _checks(report: ScoreReport, champion: str, earlier: dict[str, float]) -> list[dg.AssetCheckResult]:
     tallies = merged_tallies(report.folds)
     errors = band_errors(tallies[champion])
     worst = max(errors, key=lambda band: abs(errors[band]))
     difference = brier_difference(tallies[champion], tallies[BENCHMARK_MODEL])
-    skill, before = pooled[champion].skill, earlier.get(champion)
+    skill = next(row.skill for row in _pooled(report.rows) if row.model == champion)
+    before = earlier.get(champion)
     drift = None if skill is None or before is None else skill - before
     return [
         warning_result(
@@ -125,23 +119,23 @@ def _checks(
 
 @symbol_asset("numpy", deps=["answer", "price_log"], automated=False, pool="live_calibration")
 def live_calibration(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
-    """Yesterday's sampled live answers compared with outcomes: analytics.score, origin live."""
-    symbol, now = context.partition_key, datetime.now(UTC)
-    stop = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    start = stop - timedelta(days=1)
+    """Sampled live answers compared with outcomes by their settlement rule, each day once: analytics.score, live."""
     with database.transaction("live_calibration") as connection:
-        settled = settle_answers(connection, symbol, now)
-        rows = [
-            row
-            for answers in settled_answers(connection, symbol, start, stop)
-            for row in live_rows(answers.model, answers.hour, answers.probability, answers.outcomes)
-        ]
-        if rows:
-            write_scores(connection, symbol, LIVE, (start, stop), {}, rows, context.run.run_id)
-        table = table_metadata(connection, "analytics.score", len(rows))
-    pooled = _pooled(rows).values()
+        scores = score_live_days(connection, context.partition_key, datetime.now(UTC), context.run.run_id)
+        table = table_metadata(connection, "analytics.score", len(scores.rows))
+    newest = _pooled(scores.days[max(scores.days)]) if scores.days else []
     return dg.MaterializeResult(
-        metadata={**table, "answers_settled": settled, "scores": _score_table(pooled), **_plotted(pooled)}
+        metadata={
+            **table,
+            "answers_settled": scores.settled,
+            "days_scored": len(scores.days),
+            "answers_replayed": scores.replayed,
+            "answers_unsettled": scores.unsettled,
+            "left_out": f"{scores.replayed} answers to replayed prices, which are no out-of-sample outcomes; "
+            f"{scores.unsettled} without all prices of their market's last minute",
+            "scores": _score_table({f"{day:%Y-%m-%d}": _pooled(rows) for day, rows in scores.days.items()}),
+            **_plotted(newest, by_rule=True),
+        }
     )
 
 
@@ -185,23 +179,34 @@ def champion_change(
     )
 
 
-def _plotted(rows: Iterable[ScoreRow]) -> dict[str, float]:
-    """Brier score and skill of each model as numbers, which the UI plots over time."""
+def _plotted(rows: Iterable[ScoreRow], *, by_rule: bool = False) -> dict[str, float]:
+    """Brier score and skill of each model as numbers, which the UI plots over time; `by_rule`: of each rule too."""
     values = {}
     for row in rows:
-        values[f"brier_{row.model}"] = row.brier
-        values[f"skill_pct_{row.model}"] = None if row.skill is None else 100 * row.skill
+        name = f"{row.model}_{row.settlement}" if by_rule else row.model
+        values[f"brier_{name}"] = row.brier
+        values[f"skill_pct_{name}"] = None if row.skill is None else 100 * row.skill
     return {name: round(value, 5) for name, value in values.items() if value is not None}
 
 
-def _score_table(rows: Iterable[ScoreRow]) -> dg.MarkdownMetadataValue:
-    """Pooled scores."""
-    header = ("model", "cases", "Brier", "skill over climatology", "mean probability", "observed frequency")
+def _score_table(spans: Mapping[str, Iterable[ScoreRow]]) -> dg.MarkdownMetadataValue:
+    """Pooled scores by the range of time that was scored."""
+    header = (
+        "scored",
+        "model",
+        "settlement",
+        "cases",
+        "Brier",
+        "skill over climatology",
+        "mean probability",
+        "observed frequency",
+    )
     lines = []
-    for row in rows:
-        skill = ""
-        if row.skill is not None and row.skill_low is not None and row.skill_high is not None:
-            skill = f"{100 * row.skill:.2f} % ({100 * row.skill_low:.2f} .. {100 * row.skill_high:.2f})"
-        shares = (f"{100 * share:.2f} %" for share in (row.mean_probability, row.observed_frequency))
-        lines.append((row.model, row.n, f"{row.brier:.5f}", skill, *shares))
+    for span, rows in spans.items():
+        for row in rows:
+            skill = ""
+            if row.skill is not None and row.skill_low is not None and row.skill_high is not None:
+                skill = f"{100 * row.skill:.2f} % ({100 * row.skill_low:.2f} .. {100 * row.skill_high:.2f})"
+            shares = (f"{100 * share:.2f} %" for share in (row.mean_probability, row.observed_frequency))
+            lines.append((span, row.model, str(row.settlement), row.n, f"{row.brier:.5f}", skill, *shares))
     return markdown_table(header, lines)

@@ -6,9 +6,9 @@ INSERT INTO live_data.price_log (symbol, ticked_at, price, source)
 SELECT symbol, %(day)s + n * interval '1 minute', 100 + n, 'month'
 FROM unnest(%(symbols)s::text[]) AS symbol, generate_series(0, 1439) AS n;
 
-INSERT INTO live_data.answer (symbol, answered_at, market_close, ttc_seconds, price, model, generation, strikes, prob_beyond, status)
+INSERT INTO live_data.answer (symbol, answered_at, market_close, ttc_seconds, price, model, generation, strikes, prob_beyond, status, settlement)
 SELECT symbol, %(day)s + n * interval '1 minute', %(day)s + (n / 60 + 1) * interval '1 hour', 3600 - n %% 60 * 60, 100,
-    'momentum', 1, array_fill(100::float8, ARRAY[21]), array_fill(50::real, ARRAY[21]), 'ok'
+    'momentum', 1, array_fill(100::float8, ARRAY[21]), array_fill(50::real, ARRAY[21]), 'ok', 'last_price'
 FROM unnest(%(symbols)s::text[]) AS symbol, generate_series(0, 1439) AS n;
 
 WITH saved AS (

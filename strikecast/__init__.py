@@ -87,7 +87,9 @@ def probabilities(symbol: str, since: datetime | None = None, until: datetime | 
 
     Columns: symbol, answered_at, market_close, ttc_seconds, price, model, generation, bucket, sigma_pct, status, strike
     (USD), prob_beyond (percent: of closing at or past the strike, seen from the price), at_or_above (percent), and
-    closing_price and closed_at_or_above, which are null until the market has closed.
+    closing_price and closed_at_or_above, which are null until the market has closed, settlement (last_price or
+    mean_60s: the rule of closing_price), basis_bps (log of the market's index over the price; null: none was used),
+    source. closed_at_or_above compares closing_price times exp(basis).
     """
     settings = _settings(symbol)
     with existing_database(settings) as database:
@@ -99,8 +101,9 @@ def scores(symbol: str, dimension: str = "all") -> pl.DataFrame:
 
     `dimension`: what the cases are grouped by, such as all, volatility_band, ttc_minutes, hour or quarter; `level` is
     its value. Columns: score_run_id, symbol, origin (walk_forward or live), scored_from, scored_until, created_at,
-    model, dimension, level, n (cases), mean_probability, happened, brier, log_loss, sharpness, skill, skill_low,
-    skill_high. `strikecast score SYMBOL --store` adds a run.
+    model, settlement, dimension, level, n (cases), mean_probability, happened, brier, log_loss, sharpness, skill,
+    skill_low, skill_high. `settlement`: the rule of the outcomes; live that of the answers, walk-forward always
+    last_price, since one-minute bars do not give the mean of a minute. `strikecast score SYMBOL --store` adds a run.
     """
     settings = _settings(symbol)
     with existing_database(settings) as database:

@@ -172,7 +172,8 @@ def _outcome_text(payload: Mapping[str, Any]) -> str:
     """Where a past ladder comes from, and the price at its close."""
     origin = "answered" if payload["origin"] == "stored" else "computed from bars for"
     price = payload["closing_price"]
-    closed = "has no closing price yet" if price is None else f"closed at {price_text(price)}"
+    rule = payload["settlement"]
+    closed = "has no closing price yet" if price is None else f"closed at {price_text(price)} ({rule})"
     return f"{origin} {payload['at']}; the market of {payload['market_close']} {closed}"
 
 
@@ -327,6 +328,7 @@ def print_scores(report: "ScoreReport") -> None:
     first, last = report.span
     pooled = [row for row in report.rows if row.dimension == "all"]
     title = f"{report.symbol}, {first:%Y-%m-%d} to {last:%Y-%m-%d}, {pooled[0].n:,} cases"
+    title += f"\nsettled by {pooled[0].settlement}: bars do not give the mean of a minute"
     numbers = ["Brier", "log loss", "skill %", "95 % interval", "calibration"]
     if len(report.folds) > 1:
         numbers.append("folds won")

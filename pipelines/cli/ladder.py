@@ -59,7 +59,8 @@ def ladder(
     `strikecast ladder BTC --at "2026-07-01 12:35"`
     """
     given = [name for name, value in (("price", price), ("ttc", ttc)) if value is not None]
-    optional = {"momentum": momentum, "sigma": sigma, "known-mean": known_mean, "basis": basis}
+    optional = {"momentum": momentum, "sigma": sigma, "settlement": settlement}
+    optional |= {"known-mean": known_mean, "basis": basis}
     others = [name for name, value in optional.items() if value is not None]
     if at is not None and (given or others):
         raise typer.BadParameter(f"cannot be used with --{(given + others)[0]}", param_hint="--at")
@@ -71,12 +72,9 @@ def ladder(
     settings = reading_settings([symbol])
     with existing_database(settings, console.log) as database:
         tier_usd, now, by_probability = settings.tier_usd(symbol), datetime.now(UTC), symbol in settings.by_probability
-        rule = settlement or settings.rules[symbol]
         if at is not None:
             past = at.replace(tzinfo=UTC)
-            payload = past_ladder(
-                database, symbol, tier_usd, past, now, model, by_probability=by_probability, rule=rule
-            )
+            payload = past_ladder(database, symbol, tier_usd, past, now, model, by_probability=by_probability)
         else:
             assert price is not None
             assert ttc is not None
@@ -91,7 +89,7 @@ def ladder(
                 sigma,
                 now,
                 by_probability=by_probability,
-                question=current_question(rule, price, ttc, known_mean, basis, now),
+                question=current_question(settlement or settings.rules[symbol], price, ttc, known_mean, basis, now),
             )
     if json:
         console.print_json(payload)

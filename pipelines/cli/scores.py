@@ -49,7 +49,7 @@ def scores(
         console.print_lines(f"no scores are stored: `strikecast score {symbol or 'SYMBOL'} --store`")
     else:
         numbers = ("run", "cases", "Brier", "log loss", "skill %", "95 % interval", "calibration")
-        names = ("run", "symbol", "origin", "from", "to", "model", *numbers[1:])
+        names = ("run", "symbol", "origin", "from", "to", "model", "settlement", *numbers[1:])
         console.print_table(names, [_row(score) for score in found], numbers=numbers)
 
 
@@ -68,6 +68,7 @@ def _row(score: "StoredScore") -> tuple[object, ...]:
         f"{score.scored_from:%Y-%m-%d}",
         f"{score.scored_until:%Y-%m-%d}",
         score.model,
+        score.settlement,
         f"{score.n:,}",
         "" if score.brier is None else f"{score.brier:.5f}",
         "" if score.log_loss is None else f"{score.log_loss:.5f}",

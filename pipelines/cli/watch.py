@@ -95,6 +95,7 @@ def _header(view: View, width: int) -> list[Text]:
     payload = view.payload
     badge = Text(f" {view.status} ", style=STATUS_STYLES.get(view.status, ERROR_STYLE))
     title = Text(view.symbol, style="bold")
+    last = None
     if payload is None:
         lines = [title + Text("  ") + badge]
     else:
@@ -110,12 +111,13 @@ def _header(view: View, width: int) -> list[Text]:
             "momentum unknown" if momentum is None else f"momentum {momentum:+.4f} %",
         ]
         basis = basis_text(payload)
-        settles = f"settles on the {settlement_text(payload)}" + ("" if basis is None else f"   basis {basis}")
+        last = f"settles on the {settlement_text(payload)}" + ("" if basis is None else f"   basis {basis}")
         lines = [title + price + Text(f"  {closes}  ") + badge, Text("   ".join(facts), style="dim")]
-        lines.append(Text(settles, style="dim"))
     if view.notice is not None:
         lines.insert(1, Text(f"REPLAY: {view.notice}", style="bold white on dark_orange3"))
     lines += [Text(f"! {reason}", style="yellow") for reason in view.reasons]
+    if last is not None:
+        lines.append(Text(last, style="dim"))
     for line in lines:
         line.truncate(width, overflow="ellipsis")
         line.no_wrap = True

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipelines.domain.configuration.model import ModelConfig
-from pipelines.domain.evaluation.score_report import ScoreRow, merged_tallies, score_rows
+from pipelines.domain.evaluation.score_report import WALK_FORWARD_RULE, ScoreRow, merged_tallies, score_rows
 from pipelines.domain.evaluation.scoring import BrierDecomposition, brier_decomposition
 from pipelines.domain.evaluation.walk_forward import Fold, Plan, candidates, walk_forward
 from pipelines.domain.prices.bars import MINUTES_PER_DAY, instant_of_minute, minute_of_instant
@@ -52,6 +52,7 @@ class ScoreReport:
             "symbol": self.symbol,
             "from": first.isoformat(),
             "to": last.isoformat(),
+            "settlement": WALK_FORWARD_RULE,
             "plan": self.plan_as_json(),
             "murphy": {label: asdict(parts) for label, parts in self.decompositions.items()},
             "scores": [row.as_json() for row in self.rows],

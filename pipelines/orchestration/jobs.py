@@ -48,7 +48,9 @@ calibrate = dg.define_asset_job(
     description="Score every model of one symbol on data that it had not seen, and write the report.",
 )
 score_live_answers = dg.define_asset_job(
-    "score_live_answers", "live_calibration", description="Score yesterday's live answers of one symbol."
+    "score_live_answers",
+    "live_calibration",
+    description="Score the live answers of one symbol, each complete day once.",
 )
 promote = dg.define_asset_job(
     "promote",

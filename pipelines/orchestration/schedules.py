@@ -70,7 +70,7 @@ ALL = [
         "daily_live_calibration",
         "10 0 * * *",
         jobs.score_live_answers,
-        "Score yesterday's live answers, for each symbol.",
+        "Score the live answers of the days that are not scored yet, for each symbol.",
         execution_fn=_request_each_symbol,
         required_resource_keys={"settings"},
     ),

@@ -46,15 +46,7 @@ class PastEndpoints:
         at = _instant(request, "at", _MINUTE, "a minute in UTC, such as 2026-07-01T12:35Z")
         tier_usd, by_probability = settings.tier_usd(symbol), symbol in settings.by_probability
         payload = await self._read(
-            lambda: past_ladder(
-                self._database,
-                symbol,
-                tier_usd,
-                at,
-                self._clock(),
-                by_probability=by_probability,
-                rule=settings.rules[symbol],
-            )
+            lambda: past_ladder(self._database, symbol, tier_usd, at, self._clock(), by_probability=by_probability)
         )
         return Response(orjson.dumps(payload), media_type="application/json")
 

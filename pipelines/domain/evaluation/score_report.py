@@ -1,4 +1,4 @@
-"""Rows of `analytics.score`: scores by model, dimension and level."""
+"""Rows of `analytics.score`: scores by model, settlement rule, dimension and level."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,16 +22,22 @@ from pipelines.domain.evaluation.scoring import (
     two_sided_slices,
 )
 from pipelines.domain.evaluation.walk_forward import VOLATILITY_BANDS, Fold
+from pipelines.domain.markets.settlement import SettlementRule
 from pipelines.domain.prices.bars import Floats, Ints, instant_of_minute
 
 REFERENCE = "climatology"
+#: One-minute bars have the last price of a minute, and do not give the mean of its 60 seconds.
+WALK_FORWARD_RULE = SettlementRule.LAST_PRICE
 DIMENSIONS = ("ttc_minutes", "move_bps", "volatility_band", "hour", "momentum_band")
 BAND_CELL = f"band_{BAND_TTC_MINUTES}_min_{BAND_MOVE_BPS}_bps"
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One row of `analytics.score`. Probabilities are fractions; the reference of the skill is climatology."""
+    """One row of `analytics.score`. Probabilities are fractions; the reference of the skill is climatology.
+
+    `settlement`: the rule of all of its outcomes.
+    """
 
     model: str
     dimension: str
@@ -45,6 +51,7 @@ class ScoreRow:
     skill: float | None = None
     skill_low: float | None = None
     skill_high: float | None = None
+    settlement: SettlementRule = WALK_FORWARD_RULE
 
     def as_json(self) -> dict[str, Any]:
         """JSON object with the names of the table's columns."""
@@ -81,8 +88,13 @@ def score_rows(folds: Sequence[Fold]) -> list[ScoreRow]:
     return rows
 
 
-def live_rows(model: str, hour: Ints, probability: Floats, outcome: npt.NDArray[np.bool_]) -> list[ScoreRow]:
-    """Scores of live answers, all [n] and n > 0: pooled, by hour of the day (UTC), and in 20 bins of the forecast."""
+def live_rows(
+    model: str, settlement: SettlementRule, hour: Ints, probability: Floats, outcome: npt.NDArray[np.bool_]
+) -> list[ScoreRow]:
+    """Scores of live answers of one settlement rule: pooled, by hour of the day (UTC), in 20 bins of the forecast.
+
+    `hour`, `probability` and `outcome`: [n], n > 0.
+    """
     squared_error = np.square(probability - outcome)
     clipped = np.clip(probability, LOG_LOSS_CLIP, 1.0 - LOG_LOSS_CLIP)
     log_loss = -np.log(np.where(outcome, clipped, 1.0 - clipped))
@@ -99,6 +111,7 @@ def live_rows(model: str, hour: Ints, probability: Floats, outcome: npt.NDArray[
             float(squared_error[selected].mean()),
             float(log_loss[selected].mean()),
             sharpness=float(probability[selected].var()),
+            settlement=settlement,
         )
 
     rows = [row("all", "all", np.ones(len(hour), dtype=np.bool_))]

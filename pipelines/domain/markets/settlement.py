@@ -129,11 +129,13 @@ def known_values(ticked_ms: Ints, prices_usd: Floats, close_ms: int, ttc_seconds
 def settled_price(rule: SettlementRule, ticked_ms: Ints, prices_usd: Floats, close_ms: int) -> float | None:
     """The market's value by a rule, in our own prices; None where the prices of its last minute do not give it.
 
-    The mean needs all 60 values, the last price a price within the minute, at the latest at the close. Arguments as in
-    `second_values`.
+    The mean needs all 60 values; without the first it is that of the other 59, since prices that begin with the minute
+    have none before the end of its first second. The last price is one within the minute, at the latest at the close.
+    Arguments as in `second_values`.
     """
     if rule is SettlementRule.MEAN_60S:
-        mean = float(second_values(ticked_ms, prices_usd, close_ms).mean())
+        values = second_values(ticked_ms, prices_usd, close_ms)
+        mean = float(values[int(isnan(values[0])) :].mean())
         return None if isnan(mean) else mean
     newest = int(np.searchsorted(ticked_ms, close_ms, side="right")) - 1
     if newest < 0 or close_ms - ticked_ms[newest] >= VALUES * MS_PER_SECOND:

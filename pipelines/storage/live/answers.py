@@ -3,15 +3,22 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
+import numpy as np
 import polars as pl
 
+from pipelines.domain.markets.settlement import SettlementRule, settled_price
+from pipelines.domain.prices.ticks import REPLAY, milliseconds_of
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.postgres.statements import Statements, read_rows
 
 SQL = Statements(__name__)
 
+#: The source of a session whose prices other programs insert.
+EXTERNAL = "external"
+
 #: Columns of `outcomes`, one row per answer and strike. Prices and strikes are in USD, probabilities in percent,
-#: times UTC; `prob_beyond` as in the live JSON; the closing price is that of the session's ticks, or of the bars.
+#: times UTC; `prob_beyond` as in the live JSON. The closing price is that of the session's ticks, or that of the bars
+#: (last_price only); `closed_at_or_above` compares it, times exp(basis), with the strike.
 OUTCOME_COLUMNS: dict[str, pl.DataType] = {
     "symbol": pl.String(),
     "answered_at": pl.Datetime("us", "UTC"),
@@ -28,6 +35,9 @@ OUTCOME_COLUMNS: dict[str, pl.DataType] = {
     "at_or_above": pl.Float64(),
     "closing_price": pl.Float64(),
     "closed_at_or_above": pl.Boolean(),
+    "settlement": pl.String(),
+    "basis_bps": pl.Float64(),
+    "source": pl.String(),
 }
 
 
@@ -47,6 +57,26 @@ class StoredAnswer:
     prob_beyond: list[float]
     status: str
     closing_price: float | None
+    settlement: str
+    basis_bps: float | None
+    source: str | None
+
+    @property
+    def tick_source(self) -> str | None:
+        """The source of the ticks that settle it; None: any but replay."""
+        if self.status == REPLAY:
+            return REPLAY
+        return None if self.source == EXTERNAL else self.source
+
+
+def value_by_ticks(
+    connection: Connection, symbol: str, close: datetime, rule: SettlementRule, tick_source: str | None
+) -> float | None:
+    """The market's value at a close (aware) by the ticks of a source, None: of any but replay; as `settled_price`."""
+    parameters = {"symbol": symbol, "market_close": close, "tick_source": tick_source}
+    rows = connection.execute(SQL["last_minute"], parameters).fetchall()
+    ticked_ms = np.array([milliseconds_of(at) for at, _ in rows], dtype=np.int64)
+    return settled_price(rule, ticked_ms, np.array([price for _, price in rows]), milliseconds_of(close))
 
 
 def answer_of_minute(connection: Connection, symbol: str, minute: datetime) -> StoredAnswer | None:

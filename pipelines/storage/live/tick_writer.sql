@@ -33,9 +33,10 @@ WHERE price_log.symbol = tick.symbol AND price_log.ticked_at = tick.ticked_at AN
 -- name: insert_answer
 INSERT INTO live_data.answer (
     symbol, answered_at, market_close, ttc_seconds, price, model, generation, bucket, sigma_pct, strikes, prob_beyond,
-    status
+    status, settlement, basis_bps, source
 ) VALUES (
     %(symbol)s, %(answered_at)s, %(market_close)s, %(ttc_seconds)s, %(price)s, %(model)s, %(generation)s, %(bucket)s,
-    %(sigma_pct)s, %(strikes)s, %(prob_beyond)s, %(status)s
+    %(sigma_pct)s, %(strikes)s, %(prob_beyond)s, %(status)s, %(settlement)s, %(basis_bps)s,
+    %(source)s
 )
 ON CONFLICT (symbol, answered_at) DO NOTHING

@@ -1,15 +1,16 @@
 """The ladder of a past minute with its outcome: the stored answer, or one computed from the bars of that time."""
 
 from datetime import datetime, timedelta
-from math import isnan
+from math import exp, isnan
 from typing import Any
 
 import numpy as np
 
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.configuration.names import answers_view
-from pipelines.domain.markets.question import MarketQuestion, without_basis
-from pipelines.domain.markets.settlement import SettlementRule
+from pipelines.domain.markets.basis import Basis, BasisSource
+from pipelines.domain.markets.question import LAST_PRICE_QUESTION, MarketQuestion
+from pipelines.domain.markets.settlement import BPS_PER_UNIT, SettlementRule
 from pipelines.domain.models.base import MarketStates, Rule
 from pipelines.domain.models.ladder import (
     STRIKE_STEP_SHARE,
@@ -25,14 +26,13 @@ from pipelines.domain.prices.bars import Closes, minute_of_instant
 from pipelines.domain.prices.momentum import compute_momentum
 from pipelines.domain.prices.ticks import EPOCH, REPLAY
 from pipelines.errors import NoDataError, SettingsError
-from pipelines.storage.live.answers import StoredAnswer, answer_of_minute
+from pipelines.storage.live.answers import StoredAnswer, answer_of_minute, value_by_ticks
 from pipelines.storage.models.ladders import answer, answer_fields, published_version
 from pipelines.storage.models.volatility import read_volatility_state
 from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.prices.history import close_at, closes_between
 
 MINUTE = timedelta(minutes=1)
-NO_PAST_BASIS = "the basis of that time is not stored"
 
 
 def past_ladder(
@@ -44,14 +44,15 @@ def past_ladder(
     model: str | None = None,
     *,
     by_probability: bool = False,
-    rule: SettlementRule = SettlementRule.LAST_PRICE,
 ) -> dict[str, Any]:
     """The ladder of the minute in which `at` lies (aware UTC, as `now`), with the fields of `ladder_payload`.
 
     `origin`: "stored", the answer that the live session gave in that minute, if one is stored and no `model` is named;
     otherwise "computed", by the generation published now (`built_to` may be later than `at`) from the bar that closed
-    at the minute's start. `closing_price` and `closed_at_or_above` (by strike) are None before the close, or without
-    its bar. Raises SettingsError for a time that is not past, NoDataError when there is neither an answer nor a bar.
+    at the minute's start. `closing_price`: the value by the rule `settlement`, without the basis, of a stored answer
+    that is settled; by last_price otherwise the close of the bar. `closed_at_or_above`, by strike, compares it times
+    exp(basis). Both are None before the close, or where it is not known. Raises SettingsError for a time that is not
+    past, NoDataError when there is neither an answer nor a bar.
     """
     minute = at.replace(second=0, microsecond=0)
     if not EPOCH <= at < now:
@@ -59,26 +60,39 @@ def past_ladder(
     with database.connect("ladder", Role.READER) as connection:
         stored = answer_of_minute(connection, symbol, minute) if model is None else None
         if stored is None:
-            warnings = () if rule is SettlementRule.LAST_PRICE else (without_basis(NO_PAST_BASIS),)
-            question = MarketQuestion(rule, warnings=warnings)
-            found = _computed(connection, symbol, tier_usd, minute, model, question, by_probability=by_probability)
+            found = _computed(connection, symbol, tier_usd, minute, model, by_probability=by_probability)
         else:
             found = _stored(symbol, tier_usd, stored)
         close, closing_price = found["market_close"], found.pop("closing_price")
-        if closing_price is None and close <= now and found.get("status") != REPLAY:
-            closing_price = close_at(connection, symbol, close - MINUTE)
+        if closing_price is None and close <= now:
+            closing_price = _closing_price(connection, symbol, close, stored)
+    basis = found["basis"]
+    index_ratio = 1.0 if basis is None else exp(basis["bps"] / BPS_PER_UNIT)
     return {
         **found,
         "market_close": _text(close),
         "closing_price": closing_price,
-        "closed_at_or_above": [None if closing_price is None else closing_price >= one for one in found["strikes"]],
+        "closed_at_or_above": [
+            None if closing_price is None else closing_price * index_ratio >= one for one in found["strikes"]
+        ],
     }
+
+
+def _closing_price(connection: Connection, symbol: str, close: datetime, stored: StoredAnswer | None) -> float | None:
+    """The market's value in our own prices: by the ticks of a stored answer's rule, or of the last price by the bar."""
+    if stored is not None:
+        value = value_by_ticks(connection, symbol, close, SettlementRule(stored.settlement), stored.tick_source)
+        if value is not None or stored.settlement != SettlementRule.LAST_PRICE or stored.tick_source == REPLAY:
+            return value
+    return close_at(connection, symbol, close - MINUTE)
 
 
 def _stored(symbol: str, tier_usd: float, stored: StoredAnswer) -> dict[str, Any]:
     unknown = np.full(len(stored.strikes), np.nan)
     reading = Reading(np.array(stored.prob_beyond), np.zeros(len(unknown), dtype=np.bool_), -1.0, unknown)
     answers = LadderAnswers(stored.price, np.array(stored.strikes), reading)
+    bps, at = stored.basis_bps, stored.answered_at
+    basis = None if bps is None else Basis(bps, BasisSource.GIVEN, at)
     by_group = stored.sigma_pct is not None
     return {
         "at": _text(stored.answered_at),
@@ -105,18 +119,12 @@ def _stored(symbol: str, tier_usd: float, stored: StoredAnswer) -> dict[str, Any
         "built_to": None,
         "quantiles": [],
         "curve": [],
+        **MarketQuestion(SettlementRule(stored.settlement), basis=basis).fields(stored.answered_at),
     }
 
 
 def _computed(
-    connection: Connection,
-    symbol: str,
-    tier_usd: float,
-    minute: datetime,
-    model: str | None,
-    question: MarketQuestion,
-    *,
-    by_probability: bool,
+    connection: Connection, symbol: str, tier_usd: float, minute: datetime, model: str | None, *, by_probability: bool
 ) -> dict[str, Any]:
     version = published_version(connection, symbol, model)
     config = version.rule.config if isinstance(version.rule, MomentumRule) else ModelConfig()
@@ -131,8 +139,7 @@ def _computed(
     close = next_market_close(minute)
     step_usd = tier_usd * STRIKE_STEP_SHARE if by_probability else None
     ttc = (close - minute).total_seconds()
-    strikes = ladder_strikes_usd(price, tier_usd)
-    query = LadderQuery(version.rule, version.axes, states, price, strikes, ttc, step_usd, question.settlement)
+    query = LadderQuery(version.rule, version.axes, states, price, ladder_strikes_usd(price, tier_usd), ttc, step_usd)
     answers = answer(connection, version, query)
     return {
         "at": _text(minute),
@@ -143,7 +150,7 @@ def _computed(
         "built_to": None if version.last_bar_at is None else _text(version.last_bar_at),
         "quantiles": answers.quantiles,
         "curve": answers.curve,
-        **question.fields(minute),
+        **LAST_PRICE_QUESTION.fields(minute),
     }
 
 

@@ -56,7 +56,10 @@ def test_stored_scores_are_listed_and_read(scored: System) -> None:
     scores = strikecast.scores("BTC")
     assert {"standardised", "momentum"} <= set(scores["model"])
     assert set(strikecast.scores("BTC", dimension="hour")["level"]) == {str(hour) for hour in range(24)}
-    assert "standardised" in scored.invoke("scores", "BTC").stdout
+    assert set(scores["settlement"]) == {"last_price"}
+    listed = scored.invoke("scores", "BTC").stdout
+    assert "standardised" in listed
+    assert "last_price" in listed
     readme = "SELECT * FROM analytics.score JOIN analytics.score_run USING (score_run_id) WHERE dimension = 'all'"
     assert len(strikecast.query(readme)) == len(scores)
 
@@ -64,6 +67,7 @@ def test_stored_scores_are_listed_and_read(scored: System) -> None:
 def test_without_answers_the_frame_is_empty(in_system: System) -> None:
     answers = strikecast.probabilities("BTC")
     assert answers.schema["answered_at"] == pl.Datetime("us", "UTC")
+    assert answers.columns[-3:] == ["settlement", "basis_bps", "source"]
     assert len(answers) == 0
     with pytest.raises(NoDataError, match="the query failed"):
         strikecast.query("SELECT nothing")

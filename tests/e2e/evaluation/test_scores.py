@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from past_answers import store_answer, store_ticks
 from system import System
 from waiting import avoid_hour_boundary
 
@@ -49,6 +50,8 @@ def test_calibration_stores_scores_and_writes_a_report(
     page = report_path(in_system.settings.reports_dir, "ETH").read_text()
     assert page.count("<svg") >= 3
     assert "standardised predicted" in page
+    assert "settled by the last price" in page
+    assert metadata["settlement"].value.startswith("last_price: ")
     with in_system.database.connect("test", Role.READER) as connection:
         models = connection.execute(
             "SELECT model, count(*), min(skill) FROM analytics.score WHERE score_run_id = %s GROUP BY model ORDER BY model",
@@ -99,42 +102,34 @@ def test_yesterdays_live_answers_are_settled_and_scored(
     avoid_hour_boundary()
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     close = today - timedelta(hours=5)
-    with in_system.database.connect("test", Role.LIVE) as connection:
-        for offset in (-1, 0, 1):
-            for table in ("answer", "price_log"):
-                day = (today + timedelta(days=offset)).date()
-                connection.execute("SELECT live_data.create_day_partition(%s, %s)", [table, day])
-        connection.execute(
-            "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('ETH', %s, 101.5, 'test')",
-            [close - timedelta(seconds=2)],
-        )
-        for minutes, settled in ((30, close), (10, close), (20, close - timedelta(hours=3))):
-            connection.execute(
-                "INSERT INTO live_data.answer (symbol, answered_at, market_close, ttc_seconds, price, model, generation, "
-                "strikes, prob_beyond, status) VALUES ('ETH', %s, %s, %s, 100, 'standardised', 1, %s, %s, 'ok')",
-                [
-                    settled - timedelta(minutes=minutes),
-                    settled,
-                    minutes * 60,
-                    [99.0, 100.0, 101.0, 102.0],
-                    [20.0, 50.0, 70.0, 10.0],
-                ],
-            )
-    run_job("score_live_answers", "ETH")
-    assert latest(instance, "live_calibration").metadata["answers_settled"].value >= 2
+    ladder = {"symbol": "ETH", "strikes": [99.0, 100.0, 101.0, 102.0], "prob_beyond": [20.0, 50.0, 70.0, 10.0]}
+    ladder |= {"model": "standardised", "settlement": "mean_60s"}
+    store_ticks(in_system.database, "ETH", close, [(second, 101.5) for second in range(1, 61)])
+    for minutes, settled in ((30, close), (10, close), (20, close - timedelta(hours=3))):
+        store_answer(in_system.database, settled - timedelta(minutes=minutes), **ladder)  # type: ignore[arg-type]
+    store_answer(in_system.database, close - timedelta(minutes=5), **ladder, status="replay")  # type: ignore[arg-type]
+    for days in (1, 0, 0):
+        run_job("score_live_answers", "ETH")
+        metadata = latest(instance, "live_calibration").metadata
+        assert (metadata["answers_settled"].value, metadata["days_scored"].value) == (2 * days, days)
+        if days:
+            assert (metadata["answers_replayed"].value, metadata["answers_unsettled"].value) == (1, 1)
+            assert "1 answers to replayed prices, which are no out-of-sample outcomes" in metadata["left_out"].value
+            assert "mean_60s" in metadata["scores"].value
+            assert 0 < metadata["brier_standardised_mean_60s"].value < 1
     with in_system.database.connect("test", Role.READER) as connection:
-        row = connection.execute(
-            "SELECT n, mean_probability, happened, brier FROM analytics.score JOIN analytics.score_run USING (score_run_id) "
-            "WHERE origin = 'live' AND dimension = 'all' AND model = 'standardised'"
-        ).fetchone()
+        rows = connection.execute(
+            "SELECT settlement, n, mean_probability, happened, brier FROM analytics.score JOIN analytics.score_run "
+            "USING (score_run_id) WHERE origin = 'live' AND dimension = 'all' AND model = 'standardised'"
+        ).fetchall()
         unsettled = connection.execute(
             "SELECT count(*) FROM live_data.answer WHERE market_close = %s AND closing_price IS NOT NULL",
             [close - timedelta(hours=3)],
         ).fetchone()
-    assert row is not None
+    assert len(rows) == 1, "scored once"
     expected = ((0.2 - 0) ** 2 + (0.5 - 0) ** 2 + (0.7 - 1) ** 2 + (0.1 - 0) ** 2) / 4
-    assert row[0] == 8, "two answers of four strikes; the one without a closing price is left out"
-    assert row[1:] == pytest.approx((0.375, 0.25, expected), abs=1e-6)
+    assert rows[0][:2] == ("mean_60s", 8), "two answers of four strikes; the one without a closing price is left out"
+    assert rows[0][2:] == pytest.approx((0.375, 0.25, expected), abs=1e-6)
     assert unsettled == (0,)
 
 
@@ -174,6 +169,8 @@ def test_the_score_command_prints_json(scored: System) -> None:
     result = scored.invoke("score", "ETH", "--model", "standardised", "--model", "momentum", "--every", "30", "--json")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
+    assert report["settlement"] == "last_price"
+    assert {row["settlement"] for row in report["scores"]} == {"last_price"}
     skills = {row["model"]: row["skill"] for row in report["scores"] if row["dimension"] == "all"}
     assert skills["standardised"] > skills["momentum"]
     assert report["plan"]["models"] == ["climatology", "standardised", "momentum"]

@@ -89,12 +89,14 @@ def test_the_file_shows_the_models_inputs_and_its_answer_is_stored(
     with database.connect("test", Role.READER) as connection:
         row = connection.execute(
             "SELECT model, generation, cardinality(strikes), sigma_pct, market_close - answered_at < interval '1 hour', "
-            "tableoid::regclass::text, answered_at FROM live_data.answer WHERE symbol = 'LIVE' ORDER BY answered_at DESC LIMIT 1"
+            "tableoid::regclass::text, answered_at, settlement, source FROM live_data.answer WHERE symbol = 'LIVE' ORDER BY answered_at DESC LIMIT 1"
         ).fetchone()
     assert row is not None
     assert row[:3] == ("standardised", payload["model_version"], 21)
     assert row[3] > 0
     assert row[4]
+    assert row[7] in {"last_price", "mean_60s"}
+    assert row[8] == "external"
     assert row[5] == f"live_data.answer_{row[6]:%Y%m%d}"
 
 

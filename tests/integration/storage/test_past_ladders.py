@@ -96,11 +96,48 @@ def test_a_stored_answer_comes_first_and_a_named_model_is_computed(published: Da
 
 
 @pytest.mark.usefixtures("no_answers")
-def test_an_answer_to_replayed_prices_has_no_outcome_in_the_bars(published: Database, newest: datetime) -> None:
+@pytest.mark.parametrize(("status", "source"), [("replay", None), ("stale", "replay")])
+def test_an_answer_to_replayed_prices_has_no_outcome_in_the_bars(
+    published: Database, newest: datetime, tmp_path: Path, status: str, source: str | None
+) -> None:
     at = newest.replace(minute=0) - timedelta(minutes=20)
-    store_answer(published, at, status="replay")
+    store_answer(published, at, status=status, source=source)
+    path = tmp_path / "answers.parquet"
+    write_answers(published, "BTC", path)
+    assert pl.read_parquet(path)["closing_price"].to_list() == [None] * 3
     found = past_ladder(published, "BTC", TIER_USD, at, NOW)
     assert (found["closing_price"], found["closed_at_or_above"]) == (None, [None] * 3)
+
+
+@pytest.mark.usefixtures("no_answers")
+def test_the_bar_does_not_settle_the_mean_of_a_minute(published: Database, newest: datetime, tmp_path: Path) -> None:
+    at = newest.replace(minute=0) - timedelta(minutes=20)
+    store_answer(published, at, settlement="mean_60s", source="kraken")
+    found = past_ladder(published, "BTC", TIER_USD, at, NOW)
+    assert (found["settlement"], found["closing_price"], found["closed_at_or_above"]) == ("mean_60s", None, [None] * 3)
+    path = tmp_path / "answers.parquet"
+    write_answers(published, "BTC", path)
+    columns = ["settlement", "basis_bps", "source", "closing_price", "closed_at_or_above"]
+    assert pl.read_parquet(path)[columns].rows() == [("mean_60s", None, "kraken", None, None)] * 3
+
+
+@pytest.mark.usefixtures("no_answers")
+@pytest.mark.parametrize(("basis_bps", "expected"), [(None, [True, False, False]), (3.0, [True, True, False])])
+def test_an_outcome_is_that_of_the_markets_index(
+    published: Database, newest: datetime, tmp_path: Path, basis_bps: float | None, expected: list[bool]
+) -> None:
+    at = newest.replace(minute=0) - timedelta(minutes=20)
+    store_answer(published, at, settlement="mean_60s", basis_bps=basis_bps, closing_price=99.98)
+    found = past_ladder(published, "BTC", TIER_USD, at, NOW)
+    assert (found["basis_bps"], found["closing_price"], found["closed_at_or_above"]) == (basis_bps, 99.98, expected)
+    path = tmp_path / "answers.parquet"
+    write_answers(published, "BTC", path)
+    table = pl.read_parquet(path)
+    assert table["basis_bps"].to_list() == [basis_bps] * 3
+    assert table["closed_at_or_above"].to_list() == expected
+    with published.connect("test", Role.READER) as connection:
+        rows = connection.execute("SELECT strike, happened FROM live_data.answer_strike ORDER BY strike").fetchall()
+    assert rows == [(99.75, not expected[0]), (100.25, expected[2])], "100 has no answer"
 
 
 @pytest.mark.usefixtures("no_answers")

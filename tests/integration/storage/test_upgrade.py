@@ -26,6 +26,12 @@ KEPT = (
     "SELECT count(*), sum(ttc_seconds) FROM analytics.lookup_cell",
     "SELECT symbol, ticked_at, price, source FROM live_data.price_log ORDER BY 1, 2",
 )
+#: Answers and scores of earlier versions are by the last price; this is added by the upgrade.
+RULES = (
+    "SELECT settlement, basis_bps, source, closing_price, prob_beyond FROM live_data.answer",
+    "SELECT settlement, model, happened FROM analytics.score",
+    "SELECT strike, settlement, market_value, happened, replayed FROM live_data.answer_strike ORDER BY 1",
+)
 ANSWER = (
     "SELECT prob_beyond FROM analytics.strike_probability('BTC', 100, 100.25, 900, 0.02, using_model => 'momentum')"
 )
@@ -59,6 +65,18 @@ def test_an_upgrade_keeps_data_generations_and_grants(earlier_database: Database
         connection.execute(
             "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('BTC', now(), 100, 'test')"
         )
+        connection.execute("SELECT live_data.create_day_partition('answer', current_date)")
+        connection.execute(
+            "INSERT INTO live_data.answer (symbol, answered_at, market_close, ttc_seconds, price, model, generation, "
+            "strikes, prob_beyond, status, closing_price) VALUES "
+            "('BTC', now(), now() + interval '1 minute', 60, 100, 'momentum', 1, '{99,101}', '{20,30}', 'ok', 99)"
+        )
+        connection.execute(
+            "WITH run AS (INSERT INTO analytics.score_run (symbol, origin, scored_from, scored_until, plan, code_version) "
+            "VALUES ('BTC', 'live', '2026-01-01Z', '2026-01-02Z', '{}', '1') RETURNING score_run_id) "
+            "INSERT INTO analytics.score (score_run_id, model, dimension, level, n, mean_probability, happened) "
+            "SELECT score_run_id, 'momentum', 'all', 'all', 1, 0.5, 1 FROM run"
+        )
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN IN ROLE strikecast_reader").format(sql.Identifier(login)))
         connection.execute(sql.SQL("GRANT SELECT ON live_data.price_log TO {}").format(sql.Identifier(login)))
     before = content(database)
@@ -79,6 +97,11 @@ def test_an_upgrade_keeps_data_generations_and_grants(earlier_database: Database
             connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(login)))
             assert connection.execute("SELECT count(*) FROM live_data.price_log").fetchone() == (1,)
             assert connection.execute(ANSWER).fetchall() == before[-1]
+            assert [connection.execute(query).fetchall() for query in RULES] == [
+                [("last_price", None, None, 99.0, [20.0, 30.0])],
+                [("last_price", "momentum", 1.0)],
+                [(99.0, "last_price", 99.0, False, False), (101.0, "last_price", 99.0, False, False)],
+            ]
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute("DELETE FROM analytics.active_generation")
     finally:

@@ -238,7 +238,7 @@ def test_without_a_terminal_the_ladder_is_printed_once(tmp_path: Path) -> None:
     assert process.returncode == 0
     assert "ETH  95,100.00" in process.stdout
     assert "\x1b" not in process.stdout
-    assert len(process.stdout.splitlines()) == 27  # including the reason
+    assert len(process.stdout.splitlines()) == 28  # including the reason
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,15 @@ def test_a_stream_that_stops_within_the_minute_gives_no_mean() -> None:
     assert settled_price(SettlementRule.LAST_PRICE, ticked[:-11], prices[:-11], CLOSE_MS) == 100.0
 
 
+def test_prices_that_begin_with_the_minute_give_its_mean_without_the_first_value() -> None:
+    ticked, prices = CLOSE_MS - 1_000 * np.arange(59, -1, -1), np.arange(60.0)
+    assert np.isnan(second_values(ticked, prices, CLOSE_MS)).tolist() == [True] + 59 * [False]
+    assert (
+        settled_price(SettlementRule.MEAN_60S, ticked, prices, CLOSE_MS) == 29.0
+    )  # the price at the close is not in it
+    assert settled_price(SettlementRule.MEAN_60S, ticked[1:], prices[1:], CLOSE_MS) is None
+
+
 def test_values_are_the_last_prices_before_the_end_of_each_second() -> None:
     ticked = CLOSE_MS - np.array([59_500, 59_200, 58_000, 30_000])
     values = second_values(ticked, np.array([1.0, 2.0, 3.0, 4.0]), CLOSE_MS)
