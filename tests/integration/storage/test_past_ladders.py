@@ -129,7 +129,11 @@ def test_an_outcome_is_that_of_the_markets_index(
     at = newest.replace(minute=0) - timedelta(minutes=20)
     store_answer(published, at, settlement="mean_60s", basis_bps=basis_bps, closing_price=99.98)
     found = past_ladder(published, "BTC", TIER_USD, at, NOW)
-    assert (found["basis_bps"], found["closing_price"], found["closed_at_or_above"]) == (basis_bps, 99.98, expected)
+    assert ((found["basis"] or {}).get("bps"), found["closing_price"], found["closed_at_or_above"]) == (
+        basis_bps,
+        99.98,
+        expected,
+    )
     path = tmp_path / "answers.parquet"
     write_answers(published, "BTC", path)
     table = pl.read_parquet(path)
