@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import lru_cache
 from math import floor, log10
 
 #: Prices are shown in cents at least, and to a millionth of themselves.
@@ -18,6 +19,7 @@ def price_decimals(price_usd: float) -> int:
     return max(MIN_DECIMALS, SIGNIFICANT_DIGITS - 1 - floor(log10(price_usd)))
 
 
+@lru_cache(maxsize=4096)  # live, the strikes of a minute are those of the minute before
 def step_decimals(step: float) -> int:
     """Decimals of the multiples of a step.
 
