@@ -18,8 +18,7 @@ from pipelines.domain.markets.basis import (
     choose_basis,
 )
 from pipelines.domain.markets.settlement import MAX_VALUE_AGE_MS, VALUES, SettlementRule, settled_price
-from pipelines.domain.prices.bars import Ints
-from pipelines.domain.prices.ticks import EPOCH, MILLISECOND
+from pipelines.domain.prices.ticks import MILLISECOND
 from pipelines.storage.postgres.connection import AsyncConnection, Connection
 from pipelines.storage.postgres.statements import Statements
 
@@ -108,26 +107,18 @@ def _index_basis(rows: Sequence[Row]) -> Basis | NoBasis:
     if not rows:
         minutes = MAX_AGE[BasisSource.INDEX] / timedelta(minutes=1)
         return NoBasis(BasisSource.INDEX, f"no value in the last {minutes:.0f} minutes")
-    _, valued, values, prices = zip(*rows, strict=True)
+    _, valued_ms, values, prices = zip(*rows, strict=True)
     # A price that is NULL becomes NaN.
-    return basis_of_index(_milliseconds(valued), np.array(values, np.float64), np.array(prices, np.float64))
+    return basis_of_index(np.array(valued_ms), np.array(values, np.float64), np.array(prices, np.float64))
 
 
 def _settled_basis(rows: Sequence[Row]) -> Basis | NoBasis:
-    closes, values, means = [], [], []
-    for (closed_at, value), found in groupby(rows, key=lambda row: (row[1], row[2])):
-        ticks = [(ticked_at, price) for *_, ticked_at, price in found if price is not None]
-        close_ms = int(_milliseconds([closed_at])[0])
-        ticked_ms, prices = _milliseconds([at for at, _ in ticks]), np.array([price for _, price in ticks], np.float64)
-        mean = settled_price(SettlementRule.MEAN_60S, ticked_ms, prices, close_ms)
-        closes.append(close_ms)
-        values.append(value)
-        means.append(np.nan if mean is None else mean)
-    if not closes:
+    if not rows:
         hours = SETTLED_WINDOW / timedelta(hours=1)
         return NoBasis(BasisSource.SETTLED, f"no value in the last {hours:.0f} hours")
-    return basis_of_settled(np.array(closes), np.array(values, np.float64), np.array(means, np.float64))
-
-
-def _milliseconds(instants: Sequence[datetime]) -> Ints:
-    return np.array([(instant - EPOCH) // MILLISECOND for instant in instants], dtype=np.int64)
+    _, closes_ms, values, ticked_ms, prices = zip(*rows, strict=True)
+    means = [
+        settled_price(SettlementRule.MEAN_60S, np.array(ticked or (), np.int64), np.array(usd or (), np.float64), close)
+        for close, ticked, usd in zip(closes_ms, ticked_ms, prices, strict=True)
+    ]
+    return basis_of_settled(np.array(closes_ms), np.array(values, np.float64), np.array(means, np.float64))

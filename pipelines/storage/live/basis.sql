@@ -1,6 +1,6 @@
 -- name: index_values
--- Each with the last price before it, as the values of a minute's mean are paired with their seconds.
-SELECT index.symbol, index.valued_at, index.value, tick.price
+-- In milliseconds since 1970 UTC; each with the last price before it, as the seconds of a minute's mean have.
+SELECT index.symbol, (extract(epoch FROM index.valued_at) * 1000)::bigint, index.value, tick.price
 FROM live_data.reference_value AS index
 LEFT JOIN LATERAL (
     SELECT price FROM live_data.price_log
@@ -13,8 +13,8 @@ WHERE index.symbol = ANY (%(symbols)s) AND index.kind = 'index'
 ORDER BY index.symbol, index.valued_at
 
 -- name: settled_values
--- Each with the last price of each second of the minute before the close; NULLs without prices.
-SELECT wanted.symbol, settled.valued_at, settled.value, tick.ticked_at, tick.price
+-- In milliseconds since 1970 UTC; each with the last prices of the seconds before the close, in arrays that may be NULL.
+SELECT wanted.symbol, (extract(epoch FROM settled.valued_at) * 1000)::bigint, settled.value, minute.ticked_ms, minute.prices
 FROM unnest(%(symbols)s::text[]) AS wanted (symbol)
 CROSS JOIN LATERAL (
     SELECT valued_at, value FROM live_data.reference_value
@@ -22,10 +22,14 @@ CROSS JOIN LATERAL (
         AND valued_at > %(now)s::timestamptz - %(day)s::interval AND valued_at <= %(now)s
     ORDER BY valued_at DESC LIMIT %(closes)s
 ) AS settled
-LEFT JOIN LATERAL (
-    SELECT DISTINCT ON (date_trunc('second', ticked_at)) ticked_at, price FROM live_data.price_log
-    WHERE price_log.symbol = wanted.symbol AND ticked_at < settled.valued_at
-        AND ticked_at >= settled.valued_at - %(minute)s::interval AND source <> 'replay'
-    ORDER BY date_trunc('second', ticked_at), ticked_at DESC
-) AS tick ON true
-ORDER BY wanted.symbol, settled.valued_at, tick.ticked_at
+CROSS JOIN LATERAL (
+    SELECT array_agg((extract(epoch FROM tick.ticked_at) * 1000)::bigint ORDER BY tick.ticked_at) AS ticked_ms,
+        array_agg(tick.price ORDER BY tick.ticked_at) AS prices
+    FROM (
+        SELECT DISTINCT ON (date_trunc('second', ticked_at)) ticked_at, price FROM live_data.price_log
+        WHERE price_log.symbol = wanted.symbol AND ticked_at < settled.valued_at
+            AND ticked_at >= settled.valued_at - %(minute)s::interval AND source <> 'replay'
+        ORDER BY date_trunc('second', ticked_at), ticked_at DESC
+    ) AS tick
+) AS minute
+ORDER BY wanted.symbol, settled.valued_at

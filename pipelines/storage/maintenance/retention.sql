@@ -104,10 +104,23 @@ WHERE snapshot_id = %(newest_snapshot)s AND status = 'running' AND NOT EXISTS (
 )
 
 -- name: delete_reference_values
-WITH expired AS (
-    SELECT ctid FROM live_data.reference_value WHERE valued_at < %(before)s LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+-- By the primary key, of each symbol and kind: a scan of the table would read the deleted rows again in each batch.
+WITH RECURSIVE pair AS (
+    (SELECT symbol, kind FROM live_data.reference_value ORDER BY symbol, kind LIMIT 1)
+    UNION ALL
+    SELECT next.symbol, next.kind FROM pair CROSS JOIN LATERAL (
+        SELECT symbol, kind FROM live_data.reference_value AS reference
+        WHERE (reference.symbol, reference.kind) > (pair.symbol, pair.kind) ORDER BY symbol, kind LIMIT 1
+    ) AS next
+), expired AS (
+    SELECT pair.symbol, pair.kind, oldest.valued_at FROM pair CROSS JOIN LATERAL (
+        SELECT valued_at FROM live_data.reference_value AS reference
+        WHERE reference.symbol = pair.symbol AND reference.kind = pair.kind AND valued_at < %(before)s
+        ORDER BY valued_at LIMIT %(batch)s
+    ) AS oldest LIMIT %(batch)s
 ), deleted AS (
-    DELETE FROM live_data.reference_value AS reference USING expired WHERE reference.ctid = expired.ctid RETURNING 1
+    DELETE FROM live_data.reference_value AS reference USING expired
+    WHERE (reference.symbol, reference.kind, reference.valued_at) = (expired.symbol, expired.kind, expired.valued_at) RETURNING 1
 )
 SELECT count(*) AS reference_value FROM deleted
 

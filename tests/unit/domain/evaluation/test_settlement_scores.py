@@ -80,6 +80,12 @@ def test_the_rule_makes_outcomes_near_the_close_more_certain(replay: Replay) -> 
     assert certainty[SettlementRule.MEAN_60S] > certainty[SettlementRule.LAST_PRICE]
 
 
+def test_an_index_above_our_price_makes_every_strike_more_likely(replay: Replay) -> None:
+    above, below = (replay.probabilities(SettlementRule.MEAN_60S, np.full((1, 1), bps)) for bps in (5.0, -5.0))
+    assert (above >= below).all()
+    assert (above - below).mean() > 0.01
+
+
 @pytest.mark.parametrize("bps", [-3.0, 4.25])
 def test_quotes_of_the_model_itself_show_their_basis(replay: Replay, bps: float) -> None:
     bases = quoted_at(replay, np.full((1, 1), bps)).quoted_bases(SettlementRule.MEAN_60S)
