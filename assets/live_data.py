@@ -5,7 +5,14 @@ import dagster as dg
 from pipelines.resources import LOCATION, REPOSITORY
 
 #: Tables that a live session reads.
-_READ = ["price_log", "active_generation", "active_standardised_generation", "volatility", "champion_change"]
+_READ = [
+    "price_log",
+    "reference_value",
+    "active_generation",
+    "active_standardised_generation",
+    "volatility",
+    "champion_change",
+]
 
 answer = dg.AssetSpec(
     "answer",

@@ -8,6 +8,14 @@ price_files = dg.AssetSpec(
     kinds={"file", "csv", "parquet"},
 )
 
+reference_value = dg.AssetSpec(
+    "reference_value",
+    description="Values of a market's index and settled values, of any producer: live_data.reference_value. The basis "
+    "between the index and our price is estimated from them.",
+    kinds={"postgres"},
+    metadata={"dagster/table_name": "live_data.reference_value"},
+)
+
 price_log = dg.AssetSpec(
     "price_log",
     description="Ticks of any producer as they arrive: live_data.price_log.",

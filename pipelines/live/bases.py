@@ -11,7 +11,7 @@ from pipelines.storage.live.basis import read_bases_async
 from pipelines.storage.postgres.connection import AsyncPool, DriverError, full_message
 
 #: It drifts over hours; a read takes 15 minutes of an index, if there is one.
-BASIS_SECONDS = 20.0
+BASIS_SECONDS = 60.0
 READ_FAILURES = (DriverError, OSError, ValueError, ArithmeticError)
 
 

@@ -6,11 +6,19 @@ import pytest
 from pipelines.definitions import build_defs, defs
 from pipelines.resources import SYMBOLS
 
-LIVE_SPECS = {"price_log", "answer", "live_probabilities"}
-LIVE_INPUTS = {"price_log", "active_generation", "active_standardised_generation", "volatility", "champion_change"}
+LIVE_SPECS = {"price_log", "reference_value", "answer", "live_probabilities"}
+LIVE_INPUTS = {
+    "price_log",
+    "reference_value",
+    "active_generation",
+    "active_standardised_generation",
+    "volatility",
+    "champion_change",
+}
 GRAPH = {
     "price_files": set(),
     "price_log": set(),
+    "reference_value": set(),
     "price_history": {"price_files", "price_log"},
     "price_gap": {"price_history"},
     "momentum": {"price_history"},
@@ -39,7 +47,7 @@ GRAPH = {
 #: Assets of operations, which are not partitioned by symbol.
 OPERATIONS = {"backup", "price_archive", "audit"}
 #: Assets that nobody promises to be fresh: inputs, tables without events, and what is made on demand.
-WITHOUT_FRESHNESS = {"price_files", "price_log", "answer", "champion_change"}
+WITHOUT_FRESHNESS = {"price_files", "price_log", "reference_value", "answer", "champion_change"}
 LOOKUP_CHECKS = {"cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes", "read_p95"}
 CHECKS = {
     "price_history": {"gap_share", "newest_bar_age"},
@@ -109,7 +117,10 @@ def test_materializable_assets_link_to_their_source_code() -> None:
 
 def test_tables_are_partitioned_by_symbol_versioned_and_rebuilt_when_prices_change() -> None:
     tables = {name: spec for name, spec in specs().items() if name in GRAPH and spec.partitions_def is not None}
-    assert set(tables) == set(GRAPH) - {"price_files", "price_log", "answer", "live_probabilities"} - OPERATIONS
+    assert (
+        set(tables)
+        == set(GRAPH) - {"price_files", "price_log", "reference_value", "answer", "live_probabilities"} - OPERATIONS
+    )
     for name, spec in tables.items():
         assert spec.partitions_def == SYMBOLS, name
         assert spec.code_version, name
