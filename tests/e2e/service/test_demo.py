@@ -40,7 +40,9 @@ def test_demo_once_writes_fresh_files_and_leaves_no_process(tmp_path: Path) -> N
         assert any("the live session ended" in problem for problem in payload["reasons"])
         assert len(payload["probabilities"]) == 21
         assert re.search(rf"{symbol} [\d,.]+, \d+ s to close", completed.stdout)
-    assert " ".join(completed.stdout.split()).count("status replay, replayed prices of") == 2, "during the refresh"
+    printed = " ".join(completed.stdout.split())
+    for fact in ("status replay ", "prices replayed prices of ", "settlement mean of 60 s"):
+        assert printed.count(fact) == 2, "during the refresh"
     assert "Dagster UI: http://127.0.0.1:" in completed.stdout
     ours = str(tmp_path / "home")
     left = [p for p in psutil.process_iter(["cmdline"]) if any(ours in part for part in p.info["cmdline"] or [])]
