@@ -24,6 +24,9 @@ from pipelines.domain.prices.bars import Floats, Ints
 VALUES = 60
 #: The value of a second is the last price before its end, if it is not older than this.
 MAX_VALUE_AGE_MS = 10_000
+#: Significant digits of a mean. In binary, the mean of 60 equal prices was below their price for 37 % of random prices
+#: in cents, and so below a strike that it is at.
+MEAN_DIGITS = 12
 MS_PER_SECOND = 1_000
 BPS_PER_UNIT = 10_000.0
 
@@ -136,7 +139,7 @@ def settled_price(rule: SettlementRule, ticked_ms: Ints, prices_usd: Floats, clo
     if rule is SettlementRule.MEAN_60S:
         values = second_values(ticked_ms, prices_usd, close_ms)
         mean = float(values[int(isnan(values[0])) :].mean())
-        return None if isnan(mean) else mean
+        return None if isnan(mean) else float(f"{mean:.{MEAN_DIGITS}g}")
     newest = int(np.searchsorted(ticked_ms, close_ms, side="right")) - 1
     if newest < 0 or close_ms - ticked_ms[newest] >= VALUES * MS_PER_SECOND:
         return None

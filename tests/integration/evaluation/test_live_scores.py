@@ -76,10 +76,21 @@ def test_a_day_waits_for_the_last_close(database: Database, symbol: str) -> None
 
 
 def test_two_runs_at_once_score_a_day_once(database: Database, symbol: str) -> None:
-    answer_day(database, symbol, TODAY - DAY)
-    with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda _: score(database, symbol), range(4)))
-    assert sorted(len(one.days) for one in found) == [0, 0, 0, 1]
+    answer_day(database, symbol, TODAY - DAY, (4,))
+    score(database, symbol, TODAY)  # which settles, and is too early to score
+
+    def is_waiting() -> bool:
+        with database.connect("observer", None) as connection:
+            return connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+            ).fetchone() == (1,)
+
+    with ThreadPoolExecutor(1) as threads:
+        with database.connect("test", Role.PIPELINE) as first:
+            assert list(score_live_days(first, symbol, NOW).days) == [TODAY - DAY]
+            second = threads.submit(score, database, symbol)
+            wait_until(lambda: is_waiting() or second.done(), "the second run to wait or end")
+        assert second.result().days == {}
     assert stored_days(database, symbol) == [TODAY - DAY]
 
 

@@ -57,7 +57,7 @@ def test_an_answer_is_settled_by_its_own_rule(
     store_ticks(database, symbol, CLOSE, [(second, 118510.0 if second > 10 else 118490.0) for second in MINUTE])
     store_answer(database, AT, symbol=symbol, price=118400, strikes=[118500], prob_beyond=[40], settlement=settlement)
     assert settle() == 1
-    assert closing_price(database, symbol) == pytest.approx(expected, abs=1e-9)
+    assert closing_price(database, symbol) == pytest.approx(expected, abs=1e-6)
     assert outcomes(database, symbol) == [(118400, 118500, settlement == "mean_60s")]
     assert settle() == 0, "settled once"
 

@@ -105,6 +105,15 @@ def test_a_stream_that_stops_within_the_minute_gives_no_mean() -> None:
     assert settled_price(SettlementRule.LAST_PRICE, ticked[:-11], prices[:-11], CLOSE_MS) == 100.0
 
 
+def test_a_mean_is_at_the_strike_that_it_equals() -> None:
+    cents = np.random.default_rng(3).integers(1_000, 20_000_000, 500)
+    for price in (cents / 100.0).tolist():
+        ticked, flat = each_second(*[price] * 60)
+        assert settled_price(SettlementRule.MEAN_60S, ticked, flat, CLOSE_MS) == price
+        _, around = each_second(*[round(price - 0.01, 2)] * 30, *[round(price + 0.01, 2)] * 30)
+        assert settled_price(SettlementRule.MEAN_60S, ticked, around, CLOSE_MS) == price
+
+
 def test_prices_that_begin_with_the_minute_give_its_mean_without_the_first_value() -> None:
     ticked, prices = CLOSE_MS - 1_000 * np.arange(59, -1, -1), np.arange(60.0)
     assert np.isnan(second_values(ticked, prices, CLOSE_MS)).tolist() == [True] + 59 * [False]
