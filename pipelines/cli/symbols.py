@@ -9,6 +9,8 @@ from pipelines.cli.arguments import Json, Symbol, command_settings, reading_sett
 from pipelines.configuration.sections import BUILT_IN_SYMBOLS
 from pipelines.configuration.settings_file import config_file
 from pipelines.domain.configuration.names import valid_symbol
+from pipelines.domain.markets.settlement import SettlementRule
+from pipelines.domain.prices.decimals import strike_text
 from pipelines.errors import SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Add, remove and list symbols.")
@@ -21,6 +23,9 @@ def add(
     strike_tier: Annotated[float, typer.Option(help="Distance between adjacent strikes of its hourly markets, USD.")],
     market: Annotated[
         str | None, typer.Option(help="Market on the exchange, such as SOL/USDT; by default SYMBOL/`exchange.quote`.")
+    ] = None,
+    settlement: Annotated[
+        SettlementRule | None, typer.Option(help="What its markets settle on; by default the mean of 60 seconds.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -35,12 +40,18 @@ def add(
     if not valid_symbol(symbol):
         raise SettingsError(f"{symbol!r} is not a symbol: use capital letters and digits, such as SOL")
     with prepared_instance(settings, console.log):
-        configured = configure_symbol(symbol, strike_tier, market)
+        configured = configure_symbol(symbol, strike_tier, market, settlement)
         register_symbol(symbol)
-    facts = {"symbol": symbol, "strike_tier_usd": configured.strike_tier_usd, "settings_file": str(config_file())}
+    facts = {
+        "symbol": symbol,
+        "strike_tier_usd": configured.strike_tier_usd,
+        "settlement": str(configured.settlement),
+        "settings_file": str(config_file()),
+    }
     console.print_outcome(
         facts,
-        f"{symbol}: strikes {configured.strike_tier_usd:g} USD apart, in {config_file()}",
+        f"{symbol}: strikes {strike_text(configured.strike_tier_usd)} USD apart, settled by {configured.settlement}, "
+        f"in {config_file()}",
         f"next: `strikecast ingest {symbol} PATH` or `strikecast ingest {symbol} --from-exchange --since DATE`, then "
         f"`strikecast build {symbol}`; {TAKE_OVER}",
         json=json,
@@ -61,7 +72,7 @@ def remove(symbol: Symbol, json: Json = False) -> None:
         {"symbol": symbol, "strike_tier_usd": tier_usd, "settings_file": str(config_file())},
         f"{symbol}: removed from {config_file()}; {TAKE_OVER}",
         "its bars, ticks, generations, scores, reports and Dagster's history stay; "
-        f"`strikecast symbol add {symbol} --strike-tier {tier_usd:g}` brings it back",
+        f"`strikecast symbol add {symbol} --strike-tier {strike_text(tier_usd)}` brings it back",
         json=json,
     )
 
@@ -74,6 +85,7 @@ def list_symbols(json: Json = False) -> None:
         {
             "symbol": symbol,
             "strike_tier_usd": values.strike_tier_usd,
+            "settlement": str(values.settlement),
             "market": settings.market_of(symbol),
             "built_in": symbol in BUILT_IN_SYMBOLS,
         }
@@ -82,9 +94,15 @@ def list_symbols(json: Json = False) -> None:
     if json:
         console.print_json(rows)
     else:
-        names = ("symbol", "strikes, USD apart", "market", "built in")
+        names = ("symbol", "strikes, USD apart", "settlement", "market", "built in")
         lines = [
-            (row["symbol"], f"{row['strike_tier_usd']:g}", row["market"], "yes" if row["built_in"] else "no")
-            for row in rows
+            (
+                row["symbol"],
+                strike_text(values.strike_tier_usd),
+                row["settlement"],
+                row["market"],
+                "yes" if row["built_in"] else "no",
+            )
+            for row, values in zip(rows, settings.symbols.values(), strict=True)
         ]
         console.print_table(names, lines, numbers={names[1]})

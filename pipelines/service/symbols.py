@@ -13,18 +13,24 @@ from filelock import FileLock
 from pipelines.atomic_files import atomic_write
 from pipelines.configuration.sections import BUILT_IN_SYMBOLS, SymbolSettings
 from pipelines.configuration.settings_file import config_file, read_settings_file
+from pipelines.domain.markets.settlement import SettlementRule
 from pipelines.errors import SettingsError
 from pipelines.settings import load_settings
 
 VARIABLE = "STRIKECAST_SYMBOLS"
 
 
-def configure_symbol(symbol: str, strike_tier_usd: float, market: str | None) -> SymbolSettings:
-    """Add a symbol to the settings file, or change it; `market` None keeps the present one. Returns its settings.
+def configure_symbol(
+    symbol: str, strike_tier_usd: float, market: str | None = None, settlement: SettlementRule | None = None
+) -> SymbolSettings:
+    """Add a symbol to the settings file, or change it; None keeps the present value. Returns its settings.
 
     Raises SettingsError for an invalid value, before anything is written.
     """
-    given = {"strike_tier_usd": strike_tier_usd, **({} if market is None else {"market": market})}
+    optional = {"market": market, "settlement": None if settlement is None else str(settlement)}
+    given = {"strike_tier_usd": strike_tier_usd} | {
+        name: value for name, value in optional.items() if value is not None
+    }
     with _edited_file() as document:
         symbols = document.setdefault("symbols", tomlkit.table(is_super_table=True))
         table = symbols.setdefault(symbol, tomlkit.table())

@@ -23,8 +23,13 @@ def names(system: System) -> list[str]:
 
 
 def test_a_symbol_is_added_listed_and_removed(system: System, instance: dg.DagsterInstance, file: Path) -> None:
+    options = ["--strike-tier", "0.0000001", "--settlement", "last_price"]
+    added = system.invoke("symbol", "add", "SOL", *options)
+    assert added.returncode == 0, added.stderr
+    assert "strikes 0.0000001 USD apart, settled by last_price" in " ".join(added.stdout.split())
     added = system.invoke("symbol", "add", "SOL", "--strike-tier", "1", "--market", "SOL/USDT")
     assert added.returncode == 0, added.stderr
+    assert "settled by last_price" in " ".join(added.stdout.split()), "kept"
     assert "`strikecast build SOL`" in added.stdout
     assert instance.has_dynamic_partition("symbol", "SOL")
     assert names(system) == ["BTC", "ETH", "SOL"]
