@@ -45,6 +45,7 @@ def _by_line(text: str, escape: Callable[[str], str]) -> str:
     )
 
 
+NO_CLOSE = "has no closing price: it has not closed yet, or the prices of its last minute are not known"
 YES_NO = {True: "yes", False: "no", None: "-"}
 #: Progress and errors go to standard error, results to standard output.
 progress = PrintableConsole(stderr=True, highlight=False, width=None if sys.stderr.isatty() else UNLIMITED)
@@ -173,7 +174,7 @@ def _outcome_text(payload: Mapping[str, Any]) -> str:
     origin = "answered" if payload["origin"] == "stored" else "computed from bars for"
     price = payload["closing_price"]
     rule = payload["settlement"]
-    closed = "has no closing price yet" if price is None else f"closed at {price_text(price)} ({rule})"
+    closed = NO_CLOSE if price is None else f"closed at {price_text(price)} ({rule})"
     return f"{origin} {payload['at']}; the market of {payload['market_close']} {closed}"
 
 

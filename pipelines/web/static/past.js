@@ -54,7 +54,7 @@ function pastText(payload) {
   const at = payload.at.slice(0, 16).replace("T", " ");
   const origin = payload.origin === "stored" ? "as answered then" : `computed from that time's bars by generation ${payload.model_version}, which is built from bars to ${payload.built_to?.slice(0, 10) ?? "an unknown day"}`;
   const replay = payload.status === "replay" ? "; replayed prices, not the market's" : "";
-  const close = payload.closing_price === null ? "not closed yet, or no price is known" : `closed at ${money(payload.closing_price)}`;
+  const close = payload.closing_price === null ? "not closed yet, or no price is known" : `closed at ${money(payload.closing_price)} (${settlementTexts(payload)[0]})`;
   return `${at} UTC: price ${money(payload.current_price)}, ${payload.ttc_seconds} s to the close; ${close}. Model ${payload.model}, ${origin}${replay}.`;
 }
 

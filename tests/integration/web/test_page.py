@@ -210,7 +210,7 @@ def test_a_past_minute_replaces_the_ladder_until_the_user_goes_back(opened: Open
     assert opened.texts("#rungs .outcome") == ["no", "yes", "yes"]
     assert opened.page.locator("#rungs .outcome").first.is_visible()
     text = opened.texts("#past-text")[0]
-    assert text.startswith(f"{at:%Y-%m-%d %H:%M} UTC: price 100.00, 900 s to the close; closed at 100.10.")
+    assert text.startswith(f"{at:%Y-%m-%d %H:%M} UTC: price 100.00, 900 s to the close; closed at 100.10 (last price).")
     assert "as answered then" in text
     assert answers_link(opened) == f"/api/BTC/answers.csv?day={at:%Y-%m-%d}"
     assert opened.page.evaluate(OUTSIDE_THE_LADDER) == []
