@@ -105,7 +105,7 @@ def axis_position(log_moves: npt.ArrayLike, sigma: npt.ArrayLike, ttc_minutes: f
 
 def fit_parameters(history: MarketHistory) -> StandardisedParameters:
     """Parameters from all of `history`. Raises ValueError when it is too short or never moves."""
-    volatility, track = fit_volatility(history.log_close, history.first_minute)
+    volatility, track = fit_volatility(history.log_close, history.first_minute, history.log_extremes)
     rows = np.arange(max(0, len(history) - GROUP_DAYS * MINUTES_PER_DAY), len(history))
     sigma = sigma_of_rows(volatility, track, rows, GROUP_SIGMA_MINUTES)
     relative = history.score[rows] / sigma

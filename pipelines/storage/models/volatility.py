@@ -15,7 +15,7 @@ from pipelines.domain.models.standardised_fingerprint import (
     StandardisedParameters,
 )
 from pipelines.domain.prices.bars import MINUTES_PER_DAY, instant_of_minute, minute_of_instant
-from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES, VolatilityState, VolatilityTrack
+from pipelines.domain.prices.volatility import STATE_HALF_LIVES, VolatilityState, VolatilityTrack
 from pipelines.errors import NoDataError
 from pipelines.storage.models.generations import code_version
 from pipelines.storage.postgres import binary_copy
@@ -139,18 +139,19 @@ def write_track(
 
 
 def read_track(connection: Connection, symbol: str, first_minute: int, end: int) -> VolatilityTrack:
-    """States of the minutes first_minute..end-1; NaN where none is stored."""
+    """States of the minutes first_minute..end-1; NaN where none is stored, ranges also on days of earlier versions."""
     first_day, last_day = first_minute // MINUTES_PER_DAY, (end - 1) // MINUTES_PER_DAY
     cursor = connection.cursor(binary=True)
     result = cursor.execute(SQL["volatility_days"], [symbol, _date(first_day), _date(last_day)]).pgresult
     assert result is not None
-    states = np.full((len(HALF_LIVES_MINUTES) + 1, last_day - first_day + 1, MINUTES_PER_DAY), np.nan)
+    states = np.full((len(STATE_HALF_LIVES) + 1, last_day - first_day + 1, MINUTES_PER_DAY), np.nan)
     for row in range(result.ntuples):
         day_data = result.get_value(row, 0)
         assert day_data is not None
         day = int.from_bytes(day_data, "big", signed=True) + (date(2000, 1, 1) - EPOCH).days
         for state in range(len(states)):
-            states[state, day - first_day] = binary_copy.decode_array(result.get_value(row, state + 1), ">f8")
+            if (stored := result.get_value(row, state + 1)) is not None:
+                states[state, day - first_day] = binary_copy.decode_array(stored, ">f8")
     flat = states.reshape(len(states), -1)[:, first_minute - first_day * MINUTES_PER_DAY :][:, : end - first_minute]
     return VolatilityTrack(first_minute, flat[0], flat[1:])
 
