@@ -24,7 +24,7 @@ from pipelines.domain.models.base import MarketStates
 from pipelines.domain.prices.ticks import minutes_of
 from pipelines.domain.prices.volatility import LiveVolatility
 from pipelines.live import refresh_loop
-from pipelines.storage.live.ticks import minute_closes
+from pipelines.storage.live.ticks import minute_prices
 from pipelines.storage.models.champions import change_champion
 from pipelines.storage.models.generations import active_generation, read_version
 from pipelines.storage.models.volatility import latest_volatility_state
@@ -113,10 +113,12 @@ def test_volatility_continues_from_the_newest_bar_through_later_ticks(
         assert rule.volatility is not None
         expected = LiveVolatility(state, rule.volatility)
         since = datetime.fromtimestamp((state.minute + 1) * 60, UTC)
-        closes = minute_closes(connection, symbol, since, replayed=False)
+        minutes = minute_prices(connection, symbol, since, replayed=False)
     written = datetime.fromisoformat(payload["timestamp"])
-    expected.add_all((minutes_of(at), price) for at, price in closes if at <= written)
-    assert len(closes) >= 9, "one price per minute since the newest bar"
+    for at, price, prices in minutes:
+        if at <= written:
+            expected.add(minutes_of(at), price, prices)
+    assert len(minutes) >= 9, "one price per minute since the newest bar"
     states = MarketStates(
         np.array([minutes_of(written)]), np.full(1, np.nan), np.array(expected.current_state().variances)[:, None]
     )
