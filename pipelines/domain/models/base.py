@@ -81,7 +81,7 @@ class Rule(ABC):
         """Volatility over the whole history by this rule's parameters; computed once."""
         parameters = self.volatility
         assert parameters is not None
-        key = ("track", parameters.season.by_minute.tobytes(), parameters.variance_floor)
+        key = ("track", parameters.season.by_minute.tobytes(), parameters.variance_floor, parameters.range_ratio)
         return history.cached(key, lambda: history.track(parameters))
 
     def states(self, history: MarketHistory, rows: Ints) -> MarketStates:

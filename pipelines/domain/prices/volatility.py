@@ -5,8 +5,8 @@ Three steps, from one-minute bars:
 1. season (`season`): the relative variance of each minute of the week in New York time, with mean 1;
 2. state: exponentially weighted means, with several half-lives, of two variances of a minute over its season: the
    squared return, and the variance by the high-low range (`price_range`). A minute without a usable range counts its
-   squared return in both. The state is held over gaps, and the root of a variance counts at most 20 times the mean
-   absolute return, so that the effect of one wrong tick, high or low does not last a day;
+   squared return times the usual ratio of both. The state is held over gaps, and the root of a variance counts at most
+   20 times the mean absolute return, so that the effect of one wrong tick, high or low does not last a day;
 3. forecast: log variance per minute over the next t minutes = a constant plus weights times the logs of those means,
    both fitted per horizon by gamma regression (log link, iteratively reweighted least squares), times the mean season
    of those minutes.
@@ -23,7 +23,7 @@ from math import log
 import numpy as np
 
 from pipelines.domain.prices.bars import MINUTES_PER_DAY, Floats, Ints
-from pipelines.domain.prices.price_range import MEAN_SQUARED_RANGE, PriceRange
+from pipelines.domain.prices.price_range import MEAN_SQUARED_RANGE, PriceRange, fit_range_ratio
 from pipelines.domain.prices.season import CAP_IN_MEAN_ABS_RETURNS, MARKET_TIME_ZONE, Season, fit_season
 
 #: Chosen on the year before 2025-07-17 (docs/models.md).
@@ -63,13 +63,14 @@ class VolatilityParameters:
 
     `season`: mean 1 over the fitted bars; `coefficients`: float64[knots, states + 1], the constant last; of earlier
     versions float64[knots, 5], without ranges; `variance_floor`: minimum variance per minute, deseasonalised;
-    `fitted_until`: instant before which all bars of the fit closed.
+    `fitted_until`: instant before which all bars of the fit closed; `range_ratio`: of `price_range`.
     """
 
     season: Season
     coefficients: Floats
     variance_floor: float
     fitted_until: int
+    range_ratio: float = 1.0
 
     @property
     def outdated(self) -> bool:
@@ -91,24 +92,36 @@ class VolatilityParameters:
     def _rms_return(self) -> float:
         return float(np.sqrt(self.variance_floor / FLOOR_SHARE))
 
-    def log_variance(self, log_states: Floats, ttc_minutes: float) -> Floats:
+    def log_variance(self, log_states: Floats, ttc_minutes: float, at_knots: dict[int, Floats] | None = None) -> Floats:
         """Log of the deseasonalised variance per minute over the next `ttc_minutes`.
 
         `log_states`: float64[states, n], of which coefficients of earlier versions use the first four. Horizons below
-        one minute have the value of one minute.
+        one minute have the value of one minute. `at_knots`: keeps values between calls with the same states.
         """
         at = min(max(log(max(ttc_minutes, 1.0)), LOG_KNOTS[0]), LOG_KNOTS[-1])
         upper = max(bisect_left(LOG_KNOTS, at), 1)
         share = (at - LOG_KNOTS[upper - 1]) / (LOG_KNOTS[upper] - LOG_KNOTS[upper - 1])
-        weights = self.coefficients[upper - 1] * (1.0 - share) + self.coefficients[upper] * share
+        known = {} if at_knots is None else at_knots
+        for knot in {upper - 1, upper} - known.keys():
+            known[knot] = self._log_variance_at(knot, log_states)
+        return known[upper - 1] * (1.0 - share) + known[upper] * share
+
+    def _log_variance_at(self, knot: int, log_states: Floats) -> Floats:
+        weights = self.coefficients[knot]
         result = np.full(log_states.shape[1], weights[-1])
         for weight, state in zip(weights[:-1].tolist(), log_states[: len(weights) - 1], strict=True):
             result += weight * state
         return result
 
-    def sigma(self, log_states: Floats, instants: Floats | Ints, ttc_minutes: float) -> Floats:
+    def sigma(
+        self,
+        log_states: Floats,
+        instants: Floats | Ints,
+        ttc_minutes: float,
+        at_knots: dict[int, Floats] | None = None,
+    ) -> Floats:
         """Standard deviation of the log return per square root of a minute, over the next `ttc_minutes`: float64[n]."""
-        variance = np.maximum(np.exp(self.log_variance(log_states, ttc_minutes)), self.variance_floor)
+        variance = np.maximum(np.exp(self.log_variance(log_states, ttc_minutes, at_knots)), self.variance_floor)
         return np.sqrt(variance * self.season.mean(instants, ttc_minutes))
 
     def log_states(self, variances: Floats) -> Floats:
@@ -152,7 +165,7 @@ def track_volatility(
     """Compute the states over a gapless grid of log closes that begins at `first_minute`.
 
     Continues from `before`, if given. `log_extremes`: float64[2, n], logs of highs and lows, NaN where unknown; None
-    when all are. Uses only the season and the floor of `parameters`.
+    when all are. Uses the season, the floor and the range ratio of `parameters`.
     """
     opening = np.concatenate([[np.nan if before is None else np.log(before.close)], log_closes])
     if before is not None and before.minute != first_minute - 1:
@@ -167,15 +180,18 @@ def track_volatility(
     def squared(roots: Floats) -> Floats:
         return np.square(np.where(roots > cap, cap, roots))
 
-    of_returns = of_ranges = squared(scaled)
+    of_returns, by_range = squared(scaled), scaled * np.sqrt(parameters.range_ratio)
     if log_extremes is not None:
         high, low = log_extremes
         log_range = np.maximum(high, opening[:-1]) - np.minimum(low, opening[:-1])
         roots = log_range / (np.sqrt(MEAN_SQUARED_RANGE) * root_season)
-        of_ranges = squared(np.where((high > low) & ~np.isnan(scaled), roots, scaled))
+        by_range = np.where((high > low) & ~np.isnan(scaled), roots, by_range)
+    of_ranges = squared(by_range)
     values = [of_returns] * len(HALF_LIVES_MINUTES) + [of_ranges] * len(HALF_LIVES_MINUTES)
-    means = [_ewma(*each) for each in zip(values, STATE_HALF_LIVES, start[1:], strict=True)]
-    return VolatilityTrack(first_minute, mean_abs, np.stack(means))
+    variances = np.empty((len(STATE_HALF_LIVES), len(log_closes)))
+    for row, each in enumerate(zip(values, STATE_HALF_LIVES, start[1:], strict=True)):
+        variances[row] = _ewma(*each)
+    return VolatilityTrack(first_minute, mean_abs, variances)
 
 
 @dataclass(frozen=True)
@@ -206,10 +222,11 @@ class VolatilityState:
         season = float(parameters.season.of_minutes(np.array([minute]))[0])
         root_season = float(np.sqrt(season))
         scaled = abs(float(np.log(price) - np.log(self.close))) / root_season
-        by_range = 0.0 if prices is None else prices.root_variance(self.close) / root_season
+        by_range = 0.0 if prices is None else prices.root_variance(self.close, parameters.range_ratio) / root_season
+        by_range = by_range or scaled * float(np.sqrt(parameters.range_ratio))
         limit = float(np.maximum(CAP_IN_MEAN_ABS_RETURNS * self.mean_abs_return, parameters.uncapped_return))
         cap = limit if limit == limit else float("inf")  # noqa: PLR0124  NaN before the first return
-        by_return, by_range = (min(root, cap) ** 2 for root in (scaled, by_range or scaled))
+        by_return, by_range = (min(root, cap) ** 2 for root in (scaled, by_range))
 
         def decayed(mean: float, value: float, half_life: float) -> float:
             if mean != mean:  # noqa: PLR0124
@@ -283,7 +300,8 @@ def fit_volatility(
     returns = log_returns(log_closes)
     season, level = fit_season(returns, first_minute)
     end = first_minute + len(log_closes)
-    empty = VolatilityParameters(season, np.zeros((len(KNOTS_MINUTES), 0)), FLOOR_SHARE * level, end)
+    ratio = fit_range_ratio(log_closes, log_extremes)
+    empty = VolatilityParameters(season, np.zeros((len(KNOTS_MINUTES), 0)), FLOOR_SHARE * level, end, ratio)
     track = track_volatility(log_closes, first_minute, empty, log_extremes=log_extremes)
     longest = KNOTS_MINUTES[-1]
     rows = np.arange(max(0, len(log_closes) - FIT_DAYS * MINUTES_PER_DAY), len(log_closes) - longest, FIT_EVERY_MINUTES)
@@ -300,7 +318,7 @@ def fit_volatility(
         realised = (squares[rows + 1 + horizon] - squares[rows + 1])[n > 0] / n[n > 0] / seasons[n > 0]
         # Without the floor the weights diverge after a frozen feed: no forecast is low enough for zero variance.
         coefficients.append(_gamma_regression(design[n > 0], np.maximum(realised, empty.variance_floor)))
-    return VolatilityParameters(season, np.stack(coefficients), empty.variance_floor, end), track
+    return replace(empty, coefficients=np.stack(coefficients)), track
 
 
 def _gamma_regression(design: Floats, response: Floats) -> Floats:

@@ -16,7 +16,7 @@ from pipelines.domain.models.standardised_fingerprint import fit_parameters
 from pipelines.domain.prices.bars import closes_from_usd
 from pipelines.domain.prices.history import MarketHistory, market_history
 from pipelines.domain.prices.momentum import compute_momentum
-from pipelines.domain.prices.price_range import MEAN_SQUARED_RANGE, MIN_TICKS, PriceRange, mean_squared_range
+from pipelines.domain.prices.price_range import MIN_TICKS, PriceRange, tick_correction
 from pipelines.domain.prices.ticks import Tick, TickHistory
 from pipelines.domain.prices.volatility import LiveVolatility, VolatilityState
 
@@ -47,7 +47,9 @@ def state_at(history: MarketHistory, rule: StandardisedRule, row: int) -> Volati
     )
 
 
-def ticks_of_bars(history: MarketHistory, first: int) -> tuple[MarketHistory, dict[int, list[tuple[float, float]]]]:
+def ticks_of_bars(
+    history: MarketHistory, first: int, range_ratio: float
+) -> tuple[MarketHistory, dict[int, list[tuple[float, float]]]]:
     """Ticks (instant, price) of each bar from row `first` on, and the history with the ranges that they stand for.
 
     Most bars have 30 ticks, every seventh has 5, which are too few for a range, and every fifth has its range as a bar.
@@ -67,7 +69,7 @@ def ticks_of_bars(history: MarketHistory, first: int) -> tuple[MarketHistory, di
             continue
         before = history.log_close[row - 1]
         low, high = min(np.log(inside.min()), before), max(np.log(inside.max()), before)
-        extremes[:, row] = low + (high - low) * np.sqrt(MEAN_SQUARED_RANGE / mean_squared_range(n)), low
+        extremes[:, row] = low + (high - low) * np.sqrt(tick_correction(n, range_ratio)), low
     return replace(history, log_extremes=extremes, cache={}), ticks
 
 
@@ -76,7 +78,7 @@ def test_replaying_a_day_tick_by_tick_gives_the_states_of_the_fit_within_1e_9(
     history: MarketHistory, rule: StandardisedRule
 ) -> None:
     first = len(history) - DAY
-    history, ticks_of_row = ticks_of_bars(history, first)
+    history, ticks_of_row = ticks_of_bars(history, first, rule.parameters.volatility.range_ratio)
     assert history.log_extremes is not None
     live = LiveVolatility(state_at(history, rule, first - 1), rule.parameters.volatility)
     ticks = TickHistory(ModelConfig())
