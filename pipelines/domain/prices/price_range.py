@@ -5,9 +5,9 @@ Brownian path the mean of ln(high / low)^2 is 4 ln 2 times the variance. Each ex
 path lies 0.5826 / sqrt(n) standard deviations inside that of the whole path on average (Chernoff 1965; Broadie,
 Glasserman and Kou 1997).
 
-The range of real bars is smaller too, as if they had few prices: 11 per minute of BTC, 18 of ETH. The range ratio of a
-symbol measures this: the variance by range over the squared return. It turns squared returns into what a range would be
-on average, and ticks are corrected only as far as they miss prices that bars have.
+The range of real bars is smaller too, as if they had few prices: 11 per minute of BTC in the year to 2025-07-16, 26 of
+ETH. The range ratio of a symbol measures this: the variance by range over the squared return. It turns squared returns
+into what a range would be on average, and ticks are corrected only as far as they miss prices that bars have.
 """
 
 from dataclasses import dataclass

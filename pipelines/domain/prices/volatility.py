@@ -294,13 +294,15 @@ def fit_volatility(
 ) -> tuple[VolatilityParameters, VolatilityTrack]:
     """Fit the parameters on all bars of a gapless grid, and compute the states over it.
 
-    `log_extremes` as in `track_volatility`. The weights are fitted on the newest FIT_DAYS days. Raises ValueError when
+    `log_extremes` as in `track_volatility`. The weights and the range ratio are fitted on the newest
+    FIT_DAYS days. Raises ValueError when
     the price never moves, when there are too few returns, or when the regression does not converge.
     """
     returns = log_returns(log_closes)
     season, level = fit_season(returns, first_minute)
     end = first_minute + len(log_closes)
-    ratio = fit_range_ratio(log_closes, log_extremes)
+    newest = slice(max(0, len(log_closes) - FIT_DAYS * MINUTES_PER_DAY), None)
+    ratio = fit_range_ratio(log_closes[newest], None if log_extremes is None else log_extremes[:, newest])
     empty = VolatilityParameters(season, np.zeros((len(KNOTS_MINUTES), 0)), FLOOR_SHARE * level, end, ratio)
     track = track_volatility(log_closes, first_minute, empty, log_extremes=log_extremes)
     longest = KNOTS_MINUTES[-1]
