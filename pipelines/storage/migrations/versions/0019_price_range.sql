@@ -103,3 +103,6 @@ BEGIN
     );
 END
 $$;
+
+COMMENT ON COLUMN analytics.standardised_parameters.parameters IS
+    'All of them: season [672] from Monday 00:00 in time_zone, minute_factors [60], coefficients by horizon (states by returns, states by ranges, constant), variance floor, range_ratio, momentum edges. Of earlier versions: season [192], weekdays and weekends in UTC; coefficients without ranges, and no range_ratio.';
