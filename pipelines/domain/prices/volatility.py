@@ -294,9 +294,9 @@ def fit_volatility(
 ) -> tuple[VolatilityParameters, VolatilityTrack]:
     """Fit the parameters on all bars of a gapless grid, and compute the states over it.
 
-    `log_extremes` as in `track_volatility`. The weights and the range ratio are fitted on the newest
-    FIT_DAYS days. Raises ValueError when
-    the price never moves, when there are too few returns, or when the regression does not converge.
+    `log_extremes` as in `track_volatility`. The weights and the range ratio are fitted on the newest FIT_DAYS days.
+    Raises ValueError when the price never moves, when there are too few returns, or when the regression does not
+    converge.
     """
     returns = log_returns(log_closes)
     season, level = fit_season(returns, first_minute)

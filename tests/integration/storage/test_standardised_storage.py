@@ -16,7 +16,7 @@ from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.standardised import StandardisedRule
 from pipelines.domain.models.standardised_fingerprint import OLDEST_WEEKS, StandardisedParameters, count_weeks
-from pipelines.domain.prices.bars import MINUTES_PER_WEEK
+from pipelines.domain.prices.bars import MINUTES_PER_WEEK, instant_of_minute
 from pipelines.domain.prices.synthetic_bars import SimulationParameters, SyntheticBars
 from pipelines.domain.prices.volatility import STATE_HALF_LIVES, LiveVolatility
 from pipelines.errors import BuildError, NoDataError, SettingsError
@@ -319,6 +319,8 @@ def test_a_fit_without_ranges_answers_until_the_next_update_replaces_it(
     live.add_all((state.minute + 1 + second / 60, state.close * (1 + 1e-4 * (second % 5))) for second in range(1, 100))
     now = parameters.log_states(np.array(live.current_state().variances)[:, None])
     assert np.isfinite(parameters.sigma(now, np.array([state.minute + 2]), 60.0)).all()
+    newest = "SELECT variance_3_min, range_3_min FROM historical_data.volatility WHERE symbol = 'UNRANGED' AND opened_at = %s"
+    assert reader.execute(newest, [instant_of_minute(state.minute)]).fetchone() == (state.variances[0], None)
     ingest_bars(database, "UNRANGED", bars, tmp_path, len(bars.minutes) - DAY)
     with database.connect("test", Role.PIPELINE) as connection:
         update = update_volatility(connection, "UNRANGED", [])
@@ -326,6 +328,9 @@ def test_a_fit_without_ranges_answers_until_the_next_update_replaces_it(
     assert update.fit == "the last fit is by an earlier method"
     assert not update.parameters.volatility.outdated
     assert_equals_full_computation(reader, "UNRANGED")
+    row = reader.execute(newest, [instant_of_minute(state.minute)]).fetchone()
+    track = read_track(reader, "UNRANGED", state.minute, state.minute + 1)
+    assert row == (track.variances[0, 0], track.variances[4, 0])
 
 
 def store_parameters(database: Database, symbol: str, parameters: dict[str, object]) -> None:

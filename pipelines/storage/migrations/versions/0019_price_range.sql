@@ -10,7 +10,7 @@ ALTER TABLE historical_data.volatility_day
 ALTER TABLE historical_data.volatility_day
     ALTER COLUMN range_3_min SET STORAGE EXTERNAL, ALTER COLUMN range_10_min SET STORAGE EXTERNAL,
     ALTER COLUMN range_60_min SET STORAGE EXTERNAL, ALTER COLUMN range_720_min SET STORAGE EXTERNAL;
-COMMENT ON COLUMN historical_data.volatility_day.range_3_min IS 'Decayed mean of the variance of a minute by its high, its low and the close before, over its season, half-life 3 minutes; the squared return where they are equal. NULL in rows of earlier versions.';
+COMMENT ON COLUMN historical_data.volatility_day.range_3_min IS 'Decayed mean of the variance of a minute by its high, its low and the close before, over its season, half-life 3 minutes; where high and low are equal, of the squared return times range_ratio of the parameters. NULL in rows of earlier versions.';
 COMMENT ON COLUMN historical_data.volatility_day.range_10_min IS 'The same with a half-life of 10 minutes.';
 COMMENT ON COLUMN historical_data.volatility_day.range_60_min IS 'The same with a half-life of 60 minutes.';
 COMMENT ON COLUMN historical_data.volatility_day.range_720_min IS 'The same with a half-life of 720 minutes.';
