@@ -14,6 +14,7 @@ from assets.common import chart_metadata, symbol_asset, table_metadata, warning_
 from pipelines.domain.configuration.model import Profile
 from pipelines.domain.models.invariants import find_gaps
 from pipelines.domain.prices.momentum import compute_momentum
+from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES
 from pipelines.errors import NoDataError
 from pipelines.evaluation.charts import season_chart
 from pipelines.ingestion.backfill import backfill_from_exchange, backfill_from_ticks
@@ -229,6 +230,13 @@ def momentum(
     )
 
 
+#: Columns of historical_data.volatility_day by the columns of price_history that they are computed from.
+VOLATILITY_COLUMNS = {
+    ("close",): ("usual_return", *(f"variance_{minutes}_min" for minutes in HALF_LIVES_MINUTES)),
+    ("high", "low", "close"): tuple(f"range_{minutes}_min" for minutes in HALF_LIVES_MINUTES),
+}
+
+
 class VolatilityConfig(dg.Config):
     """How to update; by default by the new bars, and from all bars when the last fit is four weeks old."""
 
@@ -248,8 +256,11 @@ def volatility(
     """Season and decayed variances after each minute: the state from which volatility is forecast."""
     symbol = context.partition_key
     lenders = [other for other in settings.values.symbols if other != symbol]
-    columns = ("usual_return", "variance_3_min", "variance_10_min", "variance_60_min", "variance_720_min")
-    lineage = {column: [("price_history", "close")] for column in columns}
+    lineage = {
+        column: [("price_history", source) for source in sources]
+        for sources, columns in VOLATILITY_COLUMNS.items()
+        for column in columns
+    }
     with database.transaction("volatility") as connection:
         try:
             update = update_volatility(connection, symbol, lenders, refit=config.refit)

@@ -12,11 +12,12 @@ from pipelines.domain.evaluation.scoring import brier_difference
 from pipelines.domain.prices.history import MarketHistory
 from pipelines.evaluation.calibration_report import write_report
 from pipelines.evaluation.live_scores import score_live_days
-from pipelines.evaluation.score_runs import DEFAULT_MODELS, ScoreReport, read_history, score_symbol
+from pipelines.evaluation.score_runs import DEFAULT_MODELS, ScoreReport, score_symbol
 from pipelines.resources import DatabaseResource, SettingsResource, markdown_table
 from pipelines.storage.evaluation.scores import WALK_FORWARD, previous_skills, write_scores
 from pipelines.storage.models.champions import change_champion, read_champion
 from pipelines.storage.models.generations import active_generation as published_generation
+from pipelines.storage.prices.history import read_market_history
 
 #: A champion that is off by more in any volatility band is reported.
 MOST_BAND_ERROR_POINTS = 3.0
@@ -38,7 +39,7 @@ def _inputs(
 ) -> tuple[MarketHistory, str, dict[str, float]]:
     """The stored history, the champion, and the skill of each model a month ago."""
     with database.transaction("calibration") as connection:
-        history = read_history(connection, symbol, settings.values.model)
+        history = read_market_history(connection, symbol, settings.values.model)
         champion = read_champion(connection, symbol).champion
         return history, champion, previous_skills(connection, symbol, WALK_FORWARD, DRIFT_AGE)
 
@@ -158,7 +159,7 @@ def champion_change(
     with database.transaction("promotion") as connection:
         champion = read_champion(connection, symbol).champion
         published_generation(connection, symbol, config.model)
-        history = read_history(connection, symbol, model)
+        history = read_market_history(connection, symbol, model)
     if config.model == champion:
         raise dg.Failure(f"{config.model} is the champion of {symbol} already")
     report = score_symbol(history, symbol, [champion, config.model], model, log=context.log.info)

@@ -46,9 +46,10 @@ def minute(instant: datetime) -> int:
 
 
 def history_of(path: Path) -> MarketHistory:
-    frame = pl.read_parquet(path, columns=["timestamp", "close"])
+    frame = pl.read_parquet(path, columns=["timestamp", "high", "low", "close"])
     closes = closes_from_usd((frame["timestamp"].dt.epoch("s") // 60).to_numpy(), frame["close"].to_numpy())
-    return market_history(closes, compute_momentum(closes, ModelConfig()))
+    extremes = frame.select("high", "low").to_numpy().T
+    return market_history(closes, compute_momentum(closes, ModelConfig()), extremes)
 
 
 def score(

@@ -10,13 +10,12 @@ from pipelines.domain.evaluation.score_report import WALK_FORWARD_RULE, ScoreRow
 from pipelines.domain.evaluation.scoring import BrierDecomposition, brier_decomposition
 from pipelines.domain.evaluation.walk_forward import Fold, Plan, candidates, walk_forward
 from pipelines.domain.prices.bars import MINUTES_PER_DAY, instant_of_minute, minute_of_instant
-from pipelines.domain.prices.history import MarketHistory, market_history
-from pipelines.domain.prices.momentum import compute_momentum
+from pipelines.domain.prices.history import MarketHistory
 from pipelines.errors import NoDataError, SettingsError
 from pipelines.log import Log
 from pipelines.storage.evaluation.scores import WALK_FORWARD, write_scores
-from pipelines.storage.postgres.connection import Connection, Database, Role
-from pipelines.storage.prices.history import read_closes
+from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.prices.history import read_market_history
 
 DEFAULT_MODELS = ("climatology", "momentum", "standardised", "student_t", "normal")
 #: The default range is the newest year, or the newer half of a shorter history.
@@ -74,12 +73,6 @@ def newest_plan(history: MarketHistory) -> Plan:
     return Plan(stop - scored * MINUTES_PER_DAY, stop, fold_months=FOLD_MONTHS)
 
 
-def read_history(connection: Connection, symbol: str, config: ModelConfig) -> MarketHistory:
-    """History of all stored bars. Raises NoDataError without bars."""
-    closes = read_closes(connection, symbol)
-    return market_history(closes, compute_momentum(closes, config))
-
-
 def score_symbol(
     history: MarketHistory,
     symbol: str,
@@ -123,7 +116,7 @@ def score_stored(
     except ValueError as error:
         raise SettingsError(str(error)) from error
     with database.connect("score", Role.READER) as connection:
-        history = read_history(connection, symbol, config)
+        history = read_market_history(connection, symbol, config)
     log(f"{len(history):,} minutes of {symbol} read")
     try:
         if start is None and stop is None:

@@ -14,7 +14,7 @@ from pipelines.domain.prices.ticks import minutes_of
 from pipelines.domain.prices.volatility import LiveVolatility
 from pipelines.errors import NoDataError
 from pipelines.storage.live.sessions import APPLICATION
-from pipelines.storage.live.ticks import minute_closes
+from pipelines.storage.live.ticks import minute_prices
 from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.models.generations import ModelVersion, read_version
 from pipelines.storage.models.tables import read_fingerprints
@@ -74,9 +74,11 @@ def _load(connection: Connection, version: ModelVersion, replayed: bool) -> Cham
     if rule.volatility is not None:
         with suppress(NoDataError):
             state = latest_volatility_state(connection, version.symbol)
-            volatility = LiveVolatility(state, rule.volatility)
+            # A replay moves smoothly from open to close.
+            volatility = LiveVolatility(state, rule.volatility, with_ranges=not replayed)
             since = max(datetime.fromtimestamp((state.minute + 1) * 60, UTC), now - LONGEST_LOOK_BACK)
-            closes = minute_closes(connection, version.symbol, since, replayed=replayed)
             outliers = OutlierFilter(state.close if isfinite(state.close) else None)
-            volatility.add_all(outliers.accepted((minutes_of(at), price) for at, price in closes))
+            for at, price, prices in minute_prices(connection, version.symbol, since, replayed=replayed):
+                if outliers.refusal(price) is None:
+                    volatility.add(minutes_of(at), price, prices)
     return Champion(version, rule, baseline, volatility, now)

@@ -27,14 +27,23 @@ def price_series(
 
     `source` is "generated" or "real". `seed` and `changes` (of SimulationParameters) apply to generated bars only.
     """
+    at, close, _ = bar_series(source, symbol, first, minutes, seed=seed, **changes)
+    return at, close
+
+
+def bar_series(
+    source: str, symbol: str, first: int, minutes: int, *, seed: int | None = None, **changes: float
+) -> tuple[Ints, Floats, Floats]:
+    """As `price_series`, with highs and lows in USD: float64[2, n]."""
     if source == "real":
-        frame = pl.scan_parquet(real_data(f"prices/{symbol.lower()}_1m.parquet")).select("timestamp", "close")
-        frame = frame.slice(first, minutes).collect()
-        return (frame["timestamp"].dt.epoch("s") // 60).to_numpy(), frame["close"].to_numpy()
+        frame = pl.scan_parquet(real_data(f"prices/{symbol.lower()}_1m.parquet"))
+        frame = frame.select("timestamp", "close", "high", "low").slice(first, minutes).collect()
+        at = (frame["timestamp"].dt.epoch("s") // 60).to_numpy()
+        return at, frame["close"].to_numpy(), frame.select("high", "low").to_numpy().T
     days = -(-minutes // MINUTES_PER_DAY)
     end = FIRST_MINUTE + first + days * MINUTES_PER_DAY
     bars = generate_bars(replace(PARAMETERS[symbol], **changes), days, end, SEEDS[symbol] if seed is None else seed)
-    return bars.minutes[:minutes], bars.close[:minutes]
+    return bars.minutes[:minutes], bars.close[:minutes], np.array([bars.high, bars.low])[:, :minutes]
 
 
 def without(series: tuple[Ints, Floats], rows: Ints) -> tuple[Ints, Floats]:

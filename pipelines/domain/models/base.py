@@ -19,12 +19,7 @@ from pipelines.domain.models.standardised_fingerprint import CountedTables, Stan
 from pipelines.domain.prices.bars import Floats, Ints
 from pipelines.domain.prices.history import MarketHistory
 from pipelines.domain.prices.momentum import PERCENT_PER_UNIT
-from pipelines.domain.prices.volatility import (
-    HALF_LIVES_MINUTES,
-    VolatilityParameters,
-    VolatilityTrack,
-    track_volatility,
-)
+from pipelines.domain.prices.volatility import STATE_HALF_LIVES, VolatilityParameters, VolatilityTrack
 
 
 @dataclass(frozen=True)
@@ -32,7 +27,7 @@ class MarketStates:
     """Inputs of a model at n instants; NaN where unknown.
 
     `instants`: float64[n], minutes since 1970 UTC; `score`: float64[n], momentum as a fraction; `variances`:
-    float64[half-lives, n] as in `volatility`, by the parameters of the rule that uses them.
+    float64[states, n] as in `volatility`, by the parameters of the rule that uses them.
     """
 
     instants: Floats
@@ -45,7 +40,7 @@ class MarketStates:
     ) -> "MarketStates":
         """One state; None means unknown."""
         score = np.nan if momentum_pct is None else momentum_pct / PERCENT_PER_UNIT
-        columns = np.full((len(HALF_LIVES_MINUTES), 1), np.nan) if variances is None else np.array(variances)[:, None]
+        columns = np.full((len(STATE_HALF_LIVES), 1), np.nan) if variances is None else np.array(variances)[:, None]
         return cls(np.array([instant]), np.array([score]), columns)
 
 
@@ -86,12 +81,12 @@ class Rule(ABC):
         """Volatility over the whole history by this rule's parameters; computed once."""
         parameters = self.volatility
         assert parameters is not None
-        key = ("track", parameters.season.by_minute.tobytes(), parameters.variance_floor)
-        return history.cached(key, lambda: track_volatility(history.log_close, history.first_minute, parameters))
+        key = ("track", parameters.season.by_minute.tobytes(), parameters.variance_floor, parameters.range_ratio)
+        return history.cached(key, lambda: history.track(parameters))
 
     def states(self, history: MarketHistory, rows: Ints) -> MarketStates:
         """States at the closes of rows of the history's grid."""
-        variances = np.full((len(HALF_LIVES_MINUTES), len(rows)), np.nan)
+        variances = np.full((len(STATE_HALF_LIVES), len(rows)), np.nan)
         if self.volatility is not None:
             variances = self.track(history).variances[:, rows]
         return MarketStates((history.first_minute + rows + 1).astype(np.float64), history.score[rows], variances)

@@ -71,6 +71,7 @@ class StandardisedParameters:
             "time_zone": self.volatility.season.time_zone,
             "coefficients": self.volatility.coefficients.tolist(),
             "variance_floor": self.volatility.variance_floor,
+            "range_ratio": self.volatility.range_ratio,
             "fitted_until": self.volatility.fitted_until,
             "momentum_edges": list(self.momentum_edges),
         }
@@ -85,6 +86,7 @@ class StandardisedParameters:
             np.array(stored["coefficients"]),
             float(stored["variance_floor"]),
             int(stored["fitted_until"]),
+            float(stored.get("range_ratio", 1.0)),  # versions without ranges have none
         )
         return cls(volatility, tuple(stored["momentum_edges"]))
 
@@ -105,7 +107,7 @@ def axis_position(log_moves: npt.ArrayLike, sigma: npt.ArrayLike, ttc_minutes: f
 
 def fit_parameters(history: MarketHistory) -> StandardisedParameters:
     """Parameters from all of `history`. Raises ValueError when it is too short or never moves."""
-    volatility, track = fit_volatility(history.log_close, history.first_minute)
+    volatility, track = fit_volatility(history.log_close, history.first_minute, history.log_extremes)
     rows = np.arange(max(0, len(history) - GROUP_DAYS * MINUTES_PER_DAY), len(history))
     sigma = sigma_of_rows(volatility, track, rows, GROUP_SIGMA_MINUTES)
     relative = history.score[rows] / sigma
@@ -140,8 +142,9 @@ def count_outcomes(
         instants, group, base, rows = (values[usable] for values in (instants, group, base, rows))
     offset = group * BINS + TOP + 1
     counts = np.zeros((HORIZON_MINUTES, GROUPS * BINS), dtype=np.int64)
+    at_knots: dict[int, Floats] = {}
     for horizon in range(1, HORIZON_MINUTES + 1):
-        sigma = parameters.volatility.sigma(states, instants, horizon)
+        sigma = parameters.volatility.sigma(states, instants, horizon, at_knots)
         moves = history.log_close[rows + horizon] - base
         steps = np.arcsinh(moves * (2.0 / np.sqrt(horizon)) / sigma)
         steps *= AXIS_UNITS / AXIS_STEP

@@ -6,6 +6,8 @@ from typing import Any
 
 from psycopg import Notify
 
+from pipelines.domain.prices.outliers import OUTLIER_CHANGE
+from pipelines.domain.prices.price_range import PriceRange
 from pipelines.storage.live.sessions import APPLICATION
 from pipelines.storage.postgres.connection import AsyncConnection, Connection, Database, Role
 from pipelines.storage.postgres.statements import Statements
@@ -71,15 +73,17 @@ async def read_price_levels(
     return dict(await cursor.fetchall())
 
 
-def minute_closes(
+def minute_prices(
     connection: Connection, symbol: str, since: datetime, *, replayed: bool
-) -> list[tuple[datetime, float]]:
-    """The last tick of each minute after `since`, oldest first; a tick at the end of a minute belongs to that minute.
+) -> list[tuple[datetime, float, PriceRange]]:
+    """The last tick of each minute after `since`, oldest first, with the range of the minute's ticks.
 
-    `replayed` selects replayed or real ticks.
+    A tick at the end of a minute belongs to that minute. Ticks that differ from the minute's last by more than
+    OUTLIER_CHANGE are not in its range. `replayed` selects replayed or real ticks.
     """
-    parameters = {"symbol": symbol, "since": since, "replayed": replayed}
-    return [(row[0], row[1]) for row in connection.execute(SQL["minute_closes"], parameters).fetchall()]
+    parameters = {"symbol": symbol, "since": since, "replayed": replayed, "outlier_change": OUTLIER_CHANGE}
+    rows = connection.execute(SQL["minute_prices"], parameters).fetchall()
+    return [(at, price, PriceRange(high, low, ticks)) for at, price, high, low, ticks in rows]
 
 
 def upcoming_days(now: datetime) -> list[date]:

@@ -41,16 +41,21 @@ LEFT JOIN LATERAL (
 ) AS tick ON bar.close IS NULL
 WHERE coalesce(bar.close, tick.price) IS NOT NULL
 
--- name: minute_closes
-SELECT tick.ticked_at, tick.price
+-- name: minute_prices
+SELECT newest.ticked_at, newest.price, around.high, around.low, around.ticks
 FROM generate_series(date_trunc('minute', %(since)s::timestamptz), clock_timestamp(), interval '1 minute') AS minute (began)
 CROSS JOIN LATERAL (
     SELECT ticked_at, price FROM live_data.price_log
     WHERE symbol = %(symbol)s AND ticked_at > greatest(minute.began, %(since)s) AND ticked_at <= minute.began + interval '1 minute'
         AND (source = 'replay') = %(replayed)s
     ORDER BY ticked_at DESC LIMIT 1
-) AS tick
-ORDER BY tick.ticked_at
+) AS newest
+CROSS JOIN LATERAL (
+    SELECT max(price) AS high, min(price) AS low, count(*) AS ticks FROM live_data.price_log
+    WHERE symbol = %(symbol)s AND ticked_at > greatest(minute.began, %(since)s) AND ticked_at <= newest.ticked_at
+        AND (source = 'replay') = %(replayed)s AND abs(price / newest.price - 1) <= %(outlier_change)s
+) AS around
+ORDER BY newest.ticked_at
 
 -- name: create_day_partition
 SELECT live_data.create_day_partition(%s, %s)

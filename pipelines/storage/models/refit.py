@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.models.base import FittedModel
 from pipelines.domain.models.refit import MIN_OWN_DAYS, CurrentFit, due_refit, fit_due
@@ -17,11 +15,7 @@ from pipelines.domain.models.standardised_fingerprint import (
     fit_tables,
     week_of_row,
 )
-from pipelines.domain.prices.bars import MINUTES_PER_DAY, MINUTES_PER_WEEK, Closes, minute_of_instant
-from pipelines.domain.prices.history import MarketHistory, market_history
-from pipelines.domain.prices.momentum import compute_momentum
-from pipelines.domain.prices.season import MARKET_TIME_ZONE
-from pipelines.domain.prices.volatility import track_volatility
+from pipelines.domain.prices.bars import MINUTES_PER_DAY, MINUTES_PER_WEEK, minute_of_instant
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.models.volatility import (
     StoredParameters,
@@ -39,7 +33,7 @@ from pipelines.storage.models.volatility import (
 )
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.postgres.locks import lock_symbol
-from pipelines.storage.prices.history import read_closes, summarize_bars
+from pipelines.storage.prices.history import read_market_history, summarize_bars
 
 VOLATILITY, COUNTS = "volatility", "standardised_fingerprint"
 #: Minutes of bars before a base row that its momentum needs.
@@ -87,7 +81,7 @@ def update_volatility(
     stored, lender = read_parameters(connection, symbol), _lender(connection, lenders)
     fitted = None
     if stored is not None:
-        outdated = stored.parameters.volatility.season.time_zone != MARKET_TIME_ZONE
+        outdated = stored.parameters.volatility.outdated
         fitted = CurrentFit(minute_of_instant(stored.fitted_until), bool(stored.borrowed_from), outdated)
     try:
         due = due_refit(fitted, first, end, can_borrow=lender is not None, requested=refit)
@@ -99,11 +93,11 @@ def update_volatility(
             days_written = _extend(connection, symbol, stored, end)
             parameters_id, parameters, borrowed_from = stored.parameters_id, stored.parameters, stored.borrowed_from
         else:
-            history = _history(read_closes(connection, symbol))
+            history = read_market_history(connection, symbol, ModelConfig())
             borrowed_from, lent = lender if due.borrowed and lender is not None else (None, None)
             parameters = fit_due(due, history, lent)
             parameters_id = write_parameters(connection, symbol, parameters, borrowed_from)
-            track = track_volatility(history.log_close, history.first_minute, parameters.volatility)
+            track = history.track(parameters.volatility)
             days_written = write_track(connection, symbol, parameters_id, track, history.first_minute)
     except ValueError as error:
         raise BuildError(f"{symbol}: {error}") from error
@@ -126,10 +120,10 @@ def _extend(connection: Connection, symbol: str, stored: StoredParameters, end: 
         return 0
     begin = from_minute // MINUTES_PER_DAY * MINUTES_PER_DAY
     before = read_volatility_state(connection, symbol, begin - 1)
-    history = _history(read_closes(connection, symbol, 0 if before is None else begin))
+    history = read_market_history(connection, symbol, ModelConfig(), 0 if before is None else begin)
     if before is not None:
-        history = _starting_at(history, begin)
-    track = track_volatility(history.log_close, history.first_minute, stored.parameters.volatility, before)
+        history = history.starting_at(begin)
+    track = history.track(stored.parameters.volatility, before)
     return write_track(connection, symbol, stored.parameters_id, track, history.first_minute)
 
 
@@ -170,7 +164,7 @@ def _count(connection: Connection, symbol: str, stored: StoredParameters, end: i
             return 0
         from_week = max(from_week, week_of_row(progress.stale_from - HORIZON_MINUTES))
     since = from_week * MINUTES_PER_WEEK - HORIZON_MINUTES
-    history = _history(read_closes(connection, symbol, since - LOOK_BACK_MINUTES)).until(end)
+    history = read_market_history(connection, symbol, ModelConfig(), since - LOOK_BACK_MINUTES).until(end)
     track = read_track(connection, symbol, history.first_minute, history.end)
     weeks = count_weeks(history, stored.parameters, track, since)
     write_counts(connection, symbol, stored.parameters_id, weeks, from_week)
@@ -187,15 +181,3 @@ def _lender(connection: Connection, lenders: Sequence[str]) -> tuple[str, Standa
         if counted is not None and (bars.last_bar_at - bars.first_bar_at).days >= MIN_OWN_DAYS:
             return symbol, stored.parameters
     return None
-
-
-def _history(closes: Closes) -> MarketHistory:
-    return market_history(closes, compute_momentum(closes, ModelConfig()))
-
-
-def _starting_at(history: MarketHistory, minute: int) -> MarketHistory:
-    """The history on a grid that begins at `minute`, NaN before its first bar."""
-    missing = np.full(history.first_minute - minute, np.nan)
-    return MarketHistory(
-        minute, np.concatenate([missing, history.scaled]), history.scale, np.concatenate([missing, history.score])
-    )

@@ -14,8 +14,8 @@ from pipelines.domain.models.standardised_fingerprint import (
     Counts,
     StandardisedParameters,
 )
-from pipelines.domain.prices.bars import MINUTES_PER_DAY, instant_of_minute, minute_of_instant
-from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES, VolatilityState, VolatilityTrack
+from pipelines.domain.prices.bars import MINUTES_PER_DAY, Floats, instant_of_minute, minute_of_instant
+from pipelines.domain.prices.volatility import STATE_HALF_LIVES, VolatilityState, VolatilityTrack
 from pipelines.errors import NoDataError
 from pipelines.storage.models.generations import code_version
 from pipelines.storage.postgres import binary_copy
@@ -117,40 +117,43 @@ def write_track(
     connection.execute(SQL["delete_volatility_days"], [symbol, _date(first_day)])
     end = track.first_minute + len(track.mean_abs_return)
     days = np.arange(first_day, (end - 1) // MINUTES_PER_DAY + 1)
-    states = np.concatenate([track.mean_abs_return[None], track.variances])
-    grid = np.full((len(states), len(days) * MINUTES_PER_DAY), np.nan)
-    begin = first_day * MINUTES_PER_DAY
-    source = max(begin - track.first_minute, 0)
-    target = max(track.first_minute - begin, 0)
-    grid[:, target : target + states.shape[1] - source] = states[:, source:]
-    by_day = grid.reshape(len(states), len(days), MINUTES_PER_DAY)
     with binary_copy.open_copy(connection, SQL["copy_volatility_days_in"]) as copy:
         for first in range(0, len(days), DAYS_PER_COPY):
-            part = slice(first, first + DAYS_PER_COPY)
-            n = len(days[part])
+            part = days[first : first + DAYS_PER_COPY]
             keys = [
-                binary_copy.text_constant(symbol, n),
-                binary_copy.date_of_days(days[part]),
-                binary_copy.int4(np.full(n, parameters_id)),
+                binary_copy.text_constant(symbol, len(part)),
+                binary_copy.date_of_days(part),
+                binary_copy.int4(np.full(len(part), parameters_id)),
             ]
-            states_by_day = [binary_copy.float8_array(state[part]) for state in by_day]
-            copy.write(binary_copy.encode_rows([*keys, *states_by_day]))
+            states = [binary_copy.float8_array(state) for state in _states_by_day(track, int(part[0]), len(part))]
+            copy.write(binary_copy.encode_rows([*keys, *states]))
     return len(days)
 
 
+def _states_by_day(track: VolatilityTrack, first_day: int, days: int) -> Floats:
+    """The track's states on some days: float64[states, days, minutes], NaN outside of the track."""
+    grid = np.full((len(STATE_HALF_LIVES) + 1, days * MINUTES_PER_DAY), np.nan)
+    begin = first_day * MINUTES_PER_DAY - track.first_minute
+    source = slice(max(begin, 0), min(begin + grid.shape[1], len(track.mean_abs_return)))
+    target = slice(source.start - begin, source.stop - begin)
+    grid[0, target], grid[1:, target] = track.mean_abs_return[source], track.variances[:, source]
+    return grid.reshape(len(grid), days, MINUTES_PER_DAY)
+
+
 def read_track(connection: Connection, symbol: str, first_minute: int, end: int) -> VolatilityTrack:
-    """States of the minutes first_minute..end-1; NaN where none is stored."""
+    """States of the minutes first_minute..end-1; NaN where none is stored, ranges also on days of earlier versions."""
     first_day, last_day = first_minute // MINUTES_PER_DAY, (end - 1) // MINUTES_PER_DAY
     cursor = connection.cursor(binary=True)
     result = cursor.execute(SQL["volatility_days"], [symbol, _date(first_day), _date(last_day)]).pgresult
     assert result is not None
-    states = np.full((len(HALF_LIVES_MINUTES) + 1, last_day - first_day + 1, MINUTES_PER_DAY), np.nan)
+    states = np.full((len(STATE_HALF_LIVES) + 1, last_day - first_day + 1, MINUTES_PER_DAY), np.nan)
     for row in range(result.ntuples):
         day_data = result.get_value(row, 0)
         assert day_data is not None
         day = int.from_bytes(day_data, "big", signed=True) + (date(2000, 1, 1) - EPOCH).days
         for state in range(len(states)):
-            states[state, day - first_day] = binary_copy.decode_array(result.get_value(row, state + 1), ">f8")
+            if (stored := result.get_value(row, state + 1)) is not None:
+                states[state, day - first_day] = binary_copy.decode_array(stored, ">f8")
     flat = states.reshape(len(states), -1)[:, first_minute - first_day * MINUTES_PER_DAY :][:, : end - first_minute]
     return VolatilityTrack(first_minute, flat[0], flat[1:])
 

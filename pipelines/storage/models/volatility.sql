@@ -8,7 +8,8 @@ VALUES (%(symbol)s, %(borrowed_from)s, %(parameters)s, %(fitted_until)s, %(code_
 RETURNING parameters_id
 
 -- name: volatility_days
-SELECT day, usual_return, variance_3_min, variance_10_min, variance_60_min, variance_720_min
+SELECT day, usual_return, variance_3_min, variance_10_min, variance_60_min, variance_720_min,
+    range_3_min, range_10_min, range_60_min, range_720_min
 FROM historical_data.volatility_day WHERE symbol = %s AND day BETWEEN %s AND %s
 ORDER BY day
 
@@ -23,7 +24,8 @@ DELETE FROM historical_data.volatility_day WHERE symbol = %s AND day >= %s
 
 -- name: copy_volatility_days_in
 COPY historical_data.volatility_day (
-    symbol, day, parameters_id, usual_return, variance_3_min, variance_10_min, variance_60_min, variance_720_min
+    symbol, day, parameters_id, usual_return, variance_3_min, variance_10_min, variance_60_min, variance_720_min,
+    range_3_min, range_10_min, range_60_min, range_720_min
 ) FROM STDIN (FORMAT binary)
 
 -- name: close_at

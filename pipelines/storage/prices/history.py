@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from psycopg import sql
 
-from pipelines.domain.configuration.model import Profile
+from pipelines.domain.configuration.model import ModelConfig, Profile
 from pipelines.domain.models.invariants import Gap
 from pipelines.domain.prices.bars import Closes, closes_from_usd, instant_of_minute, minute_of_instant
-from pipelines.domain.prices.momentum import Momentum
+from pipelines.domain.prices.history import MarketHistory, market_history
+from pipelines.domain.prices.momentum import Momentum, compute_momentum
 from pipelines.domain.prices.outliers import OUTLIER_CHANGE
 from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.postgres.binary_copy import (
@@ -87,6 +88,21 @@ def read_closes(connection: Connection, symbol: str, since_minute: int = 0) -> C
     """
     parameters = [symbol, instant_of_minute(max(since_minute, 0))]
     opened_at, usd = read_arrays(connection, SQL["closes_as_arrays"], parameters, (">i8", ">f8"))
+    return _closes(symbol, opened_at, usd)
+
+
+def read_market_history(
+    connection: Connection, symbol: str, config: ModelConfig, since_minute: int = 0
+) -> MarketHistory:
+    """Bars of a symbol with their momentum, from a minute since 1970-01-01 UTC on. Raises as `read_closes` does."""
+    parameters = [symbol, instant_of_minute(max(since_minute, 0))]
+    payloads = (">i8", ">f8", ">f8", ">f8")
+    opened_at, usd, high, low = read_arrays(connection, SQL["bars_as_arrays"], parameters, payloads)
+    closes = _closes(symbol, opened_at, usd)
+    return market_history(closes, compute_momentum(closes, config), np.array([high, low], dtype=np.float64))
+
+
+def _closes(symbol: str, opened_at: npt.NDArray[np.generic], usd: npt.NDArray[np.generic]) -> Closes:
     if not len(usd):
         raise NoDataError(
             f"{symbol} has no bars: run `strikecast ingest {symbol} PATH` or `strikecast sample {symbol}`"

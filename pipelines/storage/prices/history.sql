@@ -15,6 +15,13 @@ FROM (
     SELECT opened_at, close FROM historical_data.price_history WHERE symbol = %s AND opened_at >= %s ORDER BY opened_at
 ) AS bar
 
+-- name: bars_as_arrays
+SELECT array_agg(opened_at), array_agg(close), array_agg(high), array_agg(low)
+FROM (
+    SELECT opened_at, close, high, low FROM historical_data.price_history
+    WHERE symbol = %s AND opened_at >= %s ORDER BY opened_at
+) AS bar
+
 -- name: closes_between
 SELECT opened_at, close FROM historical_data.price_history
 WHERE symbol = %s AND opened_at >= %s AND opened_at < %s ORDER BY opened_at

@@ -24,7 +24,8 @@ from pipelines.domain.models.base import MarketStates
 from pipelines.domain.prices.ticks import minutes_of
 from pipelines.domain.prices.volatility import LiveVolatility
 from pipelines.live import refresh_loop
-from pipelines.storage.live.ticks import minute_closes
+from pipelines.live.champions import Champion, load_new_champions
+from pipelines.storage.live.ticks import minute_prices
 from pipelines.storage.models.champions import change_champion
 from pipelines.storage.models.generations import active_generation, read_version
 from pipelines.storage.models.volatility import latest_volatility_state
@@ -115,10 +116,12 @@ def test_volatility_continues_from_the_newest_bar_through_later_ticks(
         assert rule.volatility is not None
         expected = LiveVolatility(state, rule.volatility)
         since = datetime.fromtimestamp((state.minute + 1) * 60, UTC)
-        closes = minute_closes(connection, symbol, since, replayed=False)
+        minutes = minute_prices(connection, symbol, since, replayed=False)
     written = datetime.fromisoformat(payload["timestamp"])
-    expected.add_all((minutes_of(at), price) for at, price in closes if at <= written)
-    assert len(closes) >= 9, "one price per minute since the newest bar"
+    for at, price, prices in minutes:
+        if at <= written:
+            expected.add(minutes_of(at), price, prices)
+    assert len(minutes) >= 9, "one price per minute since the newest bar"
     states = MarketStates(
         np.array([minutes_of(written)]), np.full(1, np.nan), np.array(expected.current_state().variances)[:, None]
     )
@@ -135,6 +138,38 @@ def test_volatility_continues_from_the_newest_bar_through_later_ticks(
         ),
         rel=1e-2,
     )
+
+
+def test_a_session_that_starts_later_has_the_state_of_one_that_received_every_tick(
+    database: Database, tmp_path: Path
+) -> None:
+    """Also with a wrong tick, which neither of them uses."""
+    end = int(datetime.now(UTC).timestamp()) // 60 - 5
+    bars = synthetic_bars(20, end_minute=end)
+    ingest_bars(database, "RANGED", bars, tmp_path)
+    publish_all(database, "RANGED", update_models(database, "RANGED"))
+    began, price = datetime.fromtimestamp(end * 60, UTC), float(bars.close[-1])
+    ticks = [(began + timedelta(seconds=2 * n), round(price * (1 + 1e-3 * float(np.sin(n))), 2)) for n in range(1, 136)]
+    with database.connect("test", Role.LIVE) as connection:
+        connection.execute("SELECT live_data.create_day_partition('price_log', %s)", [began.date()])
+        connection.execute("SELECT live_data.create_day_partition('price_log', %s)", [ticks[-1][0].date()])
+        for at, usd in [*ticks, (began + timedelta(seconds=71), round(10 * price, 2))]:
+            connection.execute(
+                "INSERT INTO live_data.price_log (symbol, ticked_at, price, source) VALUES ('RANGED', %s, %s, 'test')",
+                [at, usd],
+            )
+    champion = load_new_champions(database, {"RANGED": None}, replayed=False)["RANGED"]
+    assert isinstance(champion, Champion)
+    assert champion.volatility is not None
+    assert champion.rule.volatility is not None
+    with database.connect("test", Role.READER) as connection:
+        start = latest_volatility_state(connection, "RANGED")
+    running, closes = (LiveVolatility(start, champion.rule.volatility, with_ranges=each) for each in (True, False))
+    for each in (running, closes):
+        each.add_all((minutes_of(at), usd) for at, usd in ticks)
+    found = champion.volatility.current_state()
+    assert found == running.current_state()
+    assert found.variances[4] != closes.current_state().variances[4], "its ticks have a range"
 
 
 def test_a_session_uses_a_new_champion_when_notified(

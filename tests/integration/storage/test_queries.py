@@ -67,8 +67,8 @@ HOT = [
     ),
     (
         ticks,
-        "minute_closes",
-        {"since": "2026-01-03T05:30:00Z", "symbol": "BTC", "replayed": False},
+        "minute_prices",
+        {"since": "2026-01-03T05:30:00Z", "symbol": "BTC", "replayed": False, "outlier_change": 0.1},
         "price_log_20260103_pkey",
     ),
     (tables, "lookup_rows", [1, 1, 900, 905], "lookup_1_pkey"),
@@ -101,7 +101,7 @@ def test_a_hot_query_uses_its_index(
         types = ", ".join({str: "text", int: "integer"}.get(type(value), "boolean") for value in parameters)
         types = {
             "live_tick_history": "text[], timestamptz[], timestamptz, boolean, integer",
-            "minute_closes": "timestamptz, text, boolean",
+            "minute_prices": "timestamptz, text, boolean, double precision",
         }.get(name, types)
         connection.execute(f"PREPARE hot ({types}) AS {typed}")
         literals = ", ".join(psycopg.sql.Literal(value).as_string(connection) for value in parameters)

@@ -16,11 +16,9 @@ from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.models.base import MarketStates
 from pipelines.domain.models.standardised import StandardisedRule
 from pipelines.domain.models.standardised_fingerprint import OLDEST_WEEKS, StandardisedParameters, count_weeks
-from pipelines.domain.prices.bars import MINUTES_PER_WEEK
-from pipelines.domain.prices.history import MarketHistory, market_history
-from pipelines.domain.prices.momentum import compute_momentum
+from pipelines.domain.prices.bars import MINUTES_PER_WEEK, instant_of_minute
 from pipelines.domain.prices.synthetic_bars import SimulationParameters, SyntheticBars
-from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES, track_volatility
+from pipelines.domain.prices.volatility import STATE_HALF_LIVES, LiveVolatility
 from pipelines.errors import BuildError, NoDataError, SettingsError
 from pipelines.storage.models.champions import change_champion, read_champion
 from pipelines.storage.models.ladders import current_question, ladder_payload
@@ -32,7 +30,7 @@ from pipelines.storage.models.volatility import (
     read_track,
 )
 from pipelines.storage.postgres.connection import Connection, Database, Role
-from pipelines.storage.prices.history import read_closes
+from pipelines.storage.prices.history import read_market_history
 
 DAYS = 75
 DAY = 1440
@@ -58,17 +56,13 @@ def reader(database: Database) -> Iterator[Connection]:
         yield connection
 
 
-def history_of(connection: Connection, symbol: str) -> MarketHistory:
-    closes = read_closes(connection, symbol)
-    return market_history(closes, compute_momentum(closes, ModelConfig()))
-
-
 def assert_equals_full_computation(connection: Connection, symbol: str) -> None:
     """Stored states and counts equal, to the bit, one computation over all bars by the stored parameters."""
     stored = read_parameters(connection, symbol)
     assert stored is not None
-    history = history_of(connection, symbol)
-    track = track_volatility(history.log_close, history.first_minute, stored.parameters.volatility)
+    history = read_market_history(connection, symbol, ModelConfig())
+    assert history.log_extremes is not None
+    track = history.track(stored.parameters.volatility)
     found = read_track(connection, symbol, history.first_minute, history.end)
     np.testing.assert_array_equal(found.mean_abs_return, track.mean_abs_return)
     np.testing.assert_array_equal(found.variances, track.variances)
@@ -114,6 +108,23 @@ def test_a_corrected_bar_updates_everything_that_depends_on_it(
     update = update_models(database, "CORRECTED")
     assert update.rows_counted > 15 * DAY
     assert_equals_full_computation(reader, "CORRECTED")
+
+
+def test_a_corrected_high_updates_everything_that_depends_on_it(
+    database: Database, bars: SyntheticBars, reader: Connection, tmp_path: Path
+) -> None:
+    ingest_bars(database, "HIGHER", bars, tmp_path)
+    update_models(database, "HIGHER")
+    at = len(bars.minutes) - 9 * DAY
+    before = read_track(reader, "HIGHER", int(bars.minutes[at]), int(bars.minutes[at]) + 1)
+    corrected = replace(bars, high=bars.high.copy())
+    corrected.high[at] = round(corrected.high[at] * 1.004, 2)
+    ingest_bars(database, "HIGHER", corrected, tmp_path, at, at + 1)
+    update_models(database, "HIGHER")
+    after = read_track(reader, "HIGHER", int(bars.minutes[at]), int(bars.minutes[at]) + 1)
+    np.testing.assert_array_equal(after.variances[:4], before.variances[:4])
+    assert (after.variances[4:] > before.variances[4:]).all()
+    assert_equals_full_computation(reader, "HIGHER")
 
 
 def test_bars_ingested_between_volatility_and_counts_are_counted_by_the_next_update(
@@ -222,11 +233,13 @@ def test_sql_and_python_forecast_the_same_volatility(
     if earlier_version:
         stored = {name: value for name, value in stored.items() if name not in {"minute_factors", "time_zone"}}
         stored["season"] = np.exp(rng.normal(0, 1, 192)).tolist()
+        stored["coefficients"] = without_ranges(stored["coefficients"])
     volatility = StandardisedParameters.from_json(stored).volatility
     instants = [rng.uniform(END_MINUTE - 20_000, END_MINUTE) for _ in range(60)]
+    instants += [float(round(instant)) for instant in instants]
     instants += [change + ahead for change in CLOCK_CHANGES for ahead in (-90.5, -60, -30, -1, -0.01, 0, 0.4, 20)]
     for instant in instants:
-        variances = 10.0 ** rng.uniform(-9, -5, len(HALF_LIVES_MINUTES))
+        variances = 10.0 ** rng.uniform(-9, -5, len(STATE_HALF_LIVES))
         ttc = float(rng.choice([1 / 60, 0.5, 1, 1.5, 2, 7.3, 15, 44.9, 60]))
         expected = volatility.sigma(volatility.log_states(variances[:, None]), np.array([instant]), ttc)[0]
         row = reader.execute(
@@ -234,7 +247,26 @@ def test_sql_and_python_forecast_the_same_volatility(
             [json.dumps(stored), variances.tolist(), instant * 60, ttc],
         ).fetchone()
         assert row is not None
-        assert row[0] == pytest.approx(expected, rel=1e-6)
+        # Instants within a minute are rounded, to the microsecond in SQL.
+        assert row[0] == pytest.approx(expected, rel=1e-9 if instant == int(instant) and ttc >= 0.5 else 1e-6)
+
+
+@pytest.mark.parametrize("variances", [[1e-7] * 4, [1e-7] * 7 + [None]])
+def test_sql_forecasts_nothing_without_the_states_that_the_parameters_use(
+    published: str, reader: Connection, variances: list[float | None]
+) -> None:
+    statement = "SELECT analytics.forecast_sigma(%s::jsonb, %s::double precision[], now(), 15)"
+    stored = json.loads(stored_json(reader, published))
+    assert reader.execute(statement, [json.dumps(stored), variances]).fetchone() == (None,)
+    stored["coefficients"] = without_ranges(stored["coefficients"])
+    row = reader.execute(statement, [json.dumps(stored), variances]).fetchone()
+    assert row is not None
+    assert row[0] > 0
+
+
+def without_ranges(coefficients: list[list[float]]) -> list[list[float]]:
+    """Coefficients as in versions before the ranges: of four returns, and the constant."""
+    return [[*row[:4], row[-1]] for row in coefficients]
 
 
 def test_a_fit_of_an_earlier_version_answers_until_the_next_update_replaces_it(
@@ -245,11 +277,7 @@ def test_a_fit_of_an_earlier_version_answers_until_the_next_update_replaces_it(
     stored = json.loads(stored_json(reader, "EARLIER"))
     stored["season"] = np.linspace(0.5, 1.5, 192).tolist()
     del stored["minute_factors"], stored["time_zone"]
-    with database.connect("test", None) as connection:
-        connection.execute(
-            "UPDATE analytics.standardised_parameters SET parameters = %s WHERE symbol = 'EARLIER'",
-            [json.dumps(stored)],
-        )
+    store_parameters(database, "EARLIER", stored)
     found = read_parameters(reader, "EARLIER")
     assert found is not None
     assert found.parameters.volatility.season.time_zone == "UTC"
@@ -260,6 +288,57 @@ def test_a_fit_of_an_earlier_version_answers_until_the_next_update_replaces_it(
     assert update.fit == "the last fit is by an earlier method"
     assert update.parameters.volatility.season.time_zone == "America/New_York"
     assert_equals_full_computation(reader, "EARLIER")
+
+
+def test_a_fit_without_ranges_answers_until_the_next_update_replaces_it(
+    database: Database, bars: SyntheticBars, reader: Connection, tmp_path: Path
+) -> None:
+    ingest_bars(database, "UNRANGED", bars, tmp_path, 0, len(bars.minutes) - DAY)
+    publish_all(database, "UNRANGED", update_models(database, "UNRANGED"))
+    stored = json.loads(stored_json(reader, "UNRANGED"))
+    stored["coefficients"] = without_ranges(stored["coefficients"])
+    store_parameters(database, "UNRANGED", stored)
+    with database.connect("test", None) as connection:
+        connection.execute(
+            "UPDATE historical_data.volatility_day SET range_3_min = NULL, range_10_min = NULL, range_60_min = NULL, "
+            "range_720_min = NULL WHERE symbol = 'UNRANGED'"
+        )
+        connection.execute(
+            "UPDATE analytics.model_version SET config = config || %s::jsonb WHERE symbol = 'UNRANGED' AND model <> 'momentum'",
+            [json.dumps({"coefficients": stored["coefficients"]})],
+        )
+    state = latest_volatility_state(reader, "UNRANGED")
+    assert np.isnan(state.variances[4:]).all()
+    parameters = StandardisedParameters.from_json(stored).volatility
+    states = parameters.log_states(np.array(state.variances)[:, None])
+    expected = 100 * parameters.sigma(states, np.array([state.minute + 1]), 60.0)[0]
+    assert sigma(reader, "UNRANGED") == pytest.approx(expected, rel=1e-9)
+    payload = ladder_payload(database, "UNRANGED", 0.25, 100.0, 3600.0, 0.0)
+    assert payload["sigma"] == pytest.approx(expected, rel=1e-5)
+    live = LiveVolatility(state, parameters)
+    live.add_all((state.minute + 1 + second / 60, state.close * (1 + 1e-4 * (second % 5))) for second in range(1, 100))
+    now = parameters.log_states(np.array(live.current_state().variances)[:, None])
+    assert np.isfinite(parameters.sigma(now, np.array([state.minute + 2]), 60.0)).all()
+    newest = "SELECT variance_3_min, range_3_min FROM historical_data.volatility WHERE symbol = 'UNRANGED' AND opened_at = %s"
+    assert reader.execute(newest, [instant_of_minute(state.minute)]).fetchone() == (state.variances[0], None)
+    ingest_bars(database, "UNRANGED", bars, tmp_path, len(bars.minutes) - DAY)
+    with database.connect("test", Role.PIPELINE) as connection:
+        update = update_volatility(connection, "UNRANGED", [])
+        update_counts(connection, "UNRANGED")
+    assert update.fit == "the last fit is by an earlier method"
+    assert not update.parameters.volatility.outdated
+    assert_equals_full_computation(reader, "UNRANGED")
+    row = reader.execute(newest, [instant_of_minute(state.minute)]).fetchone()
+    track = read_track(reader, "UNRANGED", state.minute, state.minute + 1)
+    assert row == (track.variances[0, 0], track.variances[4, 0])
+
+
+def store_parameters(database: Database, symbol: str, parameters: dict[str, object]) -> None:
+    with database.connect("test", None) as connection:
+        connection.execute(
+            "UPDATE analytics.standardised_parameters SET parameters = %s WHERE symbol = %s",
+            [json.dumps(parameters), symbol],
+        )
 
 
 def stored_json(connection: Connection, symbol: str) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from price_series import price_series, without
+from price_series import bar_series, without
 from real_data import SOURCES
 from scipy import stats
 
@@ -33,8 +33,9 @@ MOVES = np.array([0.5, 3.0, 12.0, 40.0, 90.0, 149.0, 168.0, 172.0, 180.0, 199.0,
 def history(request: pytest.FixtureRequest) -> MarketHistory:
     """33 days of BTC with a gap of 20 minutes in the last."""
     gone = np.arange(32 * DAY + 500, 32 * DAY + 520)
-    closes = closes_from_usd(*without(price_series(request.param, "BTC", 2_300_000, 33 * DAY), gone))
-    return market_history(closes, compute_momentum(closes, ModelConfig()))
+    minutes, usd, extremes = bar_series(request.param, "BTC", 2_300_000, 33 * DAY)
+    closes = closes_from_usd(*without((minutes, usd), gone))
+    return market_history(closes, compute_momentum(closes, ModelConfig()), np.delete(extremes, gone, axis=1))
 
 
 def fit(name: str, history: MarketHistory, until: int) -> FittedModel:
@@ -131,7 +132,10 @@ def test_an_answer_does_not_depend_on_later_bars(
     known = history.until(history.first_minute + last + 1)
     scaled, score = history.scaled.copy(), history.score.copy()
     scaled[last + 1 :], score[last + 1 :] = 7.0, 0.5
-    future = MarketHistory(history.first_minute, scaled, history.scale, score)
+    assert history.log_extremes is not None
+    extremes = history.log_extremes.copy()
+    extremes[:, last + 1 :] = [[9.0], [1.0]]
+    future = MarketHistory(history.first_minute, scaled, history.scale, score, extremes)
     again = fit(name, future, history.first_minute + FIT_DAYS * DAY)
     asked = rows[rows <= last]
     for ttc in (1, 13, 60):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from price_series import price_series
+from price_series import bar_series
 from real_data import SOURCES
 
 from pipelines.domain.configuration.model import ModelConfig
@@ -22,15 +22,22 @@ FIRST = 29_000_000 // DAY * DAY
 MOVES = np.array([1.0, 5.0, 25.0, 100.0, 500.0])
 
 
-def history_of(usd: np.ndarray, minutes: np.ndarray | None = None, decimals: int = 2) -> MarketHistory:
+def history_of(
+    usd: np.ndarray, minutes: np.ndarray | None = None, decimals: int = 2, extremes: np.ndarray | None = None
+) -> MarketHistory:
     closes = closes_from_usd(FIRST + np.arange(len(usd)) if minutes is None else minutes, np.round(usd, decimals))
-    return market_history(closes, compute_momentum(closes, ModelConfig()))
+    return market_history(closes, compute_momentum(closes, ModelConfig()), extremes)
 
 
 @pytest.fixture(scope="module", params=SOURCES)
-def closes(request: pytest.FixtureRequest) -> np.ndarray:
-    """Closes of 40 days of BTC without gaps; volatility varies little from day to day."""
-    return price_series(request.param, "BTC", 2_200_000, 40 * DAY, seed=13, slow_log_sd=0.2)[1]
+def bars(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray]:
+    """Closes, and highs and lows, of 40 days of BTC without gaps; volatility varies little from day to day."""
+    return bar_series(request.param, "BTC", 2_200_000, 40 * DAY, seed=13, slow_log_sd=0.2)[1:]
+
+
+@pytest.fixture(scope="module")
+def closes(bars: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    return bars[0]
 
 
 def fit(history: MarketHistory) -> FittedModel:
@@ -126,6 +133,75 @@ def test_the_effect_of_one_wrong_tick_fades_within_hours(closes: np.ndarray) -> 
     assert ratios[0] > 1.5, "the spike has an effect"
     assert ratios[1] < 4
     assert ratios[2] < 2
+
+
+@pytest.mark.parametrize(("side", "factor"), [(0, 10.0), (1, 0.1)])
+def test_the_effect_of_one_wrong_high_or_low_fades_within_hours(
+    bars: tuple[np.ndarray, np.ndarray], side: int, factor: float
+) -> None:
+    usd, extremes = bars
+    wrong = extremes.copy()
+    wrong[side, 38 * DAY] *= factor
+    clean, spiked = (history_of(usd, extremes=each) for each in (extremes, wrong))
+    model = fit(history_of(usd[: 38 * DAY], extremes=extremes[:, : 38 * DAY]))
+    rows = 38 * DAY + np.array([-1, 2, 45, 300])
+    assert_valid(spiked, model, rows)
+    ratios = [sigma(spiked, model, row) / sigma(clean, model, row) for row in rows.tolist()]
+    assert ratios[0] == 1.0
+    assert 1.1 < ratios[1] < 8, "the wrong price has an effect"
+    assert ratios[2] < 3
+    assert ratios[3] < 1.5
+
+
+def test_wrong_highs_and_lows_in_the_fitted_bars_hardly_change_other_forecasts(
+    bars: tuple[np.ndarray, np.ndarray],
+) -> None:
+    usd, extremes = bars
+    wrong = extremes.copy()
+    wrong[0, 20 * DAY] *= 10
+    wrong[1, 21 * DAY] /= 10
+    clean, spiked = (history_of(usd, extremes=each) for each in (extremes, wrong))
+    rows = np.arange(25 * DAY, 40 * DAY, 501)
+    before, after = (
+        model.rule.sigma(model.rule.states(history, rows), 60.0)
+        for history, model in ((clean, fit(clean)), (spiked, fit(spiked)))
+    )
+    assert before is not None
+    assert after is not None
+    assert np.abs(np.log(after / before)).max() < 0.15
+    first, second = (fit_parameters(history).volatility for history in (clean, spiked))
+    assert first.variance_floor == second.variance_floor
+
+
+def test_bars_of_one_price_after_bars_with_ranges_keep_the_volatility(bars: tuple[np.ndarray, np.ndarray]) -> None:
+    """As from a source that repeats the close as high and low."""
+    usd, extremes = bars
+    flat = extremes.copy()
+    flat[:, 36 * DAY :] = usd[36 * DAY :]
+    model = fit(history_of(usd[: 36 * DAY], extremes=extremes[:, : 36 * DAY]))
+    rows = np.arange(37 * DAY, 40 * DAY, 97)
+    ranged, unranged = (history_of(usd, extremes=each) for each in (extremes, flat))
+    assert_valid(unranged, model, rows)
+    ratios = [sigma(unranged, model, row) / sigma(ranged, model, row) for row in rows.tolist()]
+    assert 0.85 < np.median(ratios) < 1.15
+    assert min(ratios) > 0.4
+    assert max(ratios) < 2.5
+
+
+def test_a_frozen_feed_with_ranges_recovers_within_an_hour(bars: tuple[np.ndarray, np.ndarray]) -> None:
+    usd, extremes = bars
+    resumed, pause = 20 * DAY + 600, 7 * DAY
+    still = np.full(pause, usd[resumed - 1])
+    stopped = history_of(
+        np.concatenate([usd[:resumed], still, usd[resumed:]]),
+        extremes=np.concatenate([extremes[:, :resumed], [still, still], extremes[:, resumed:]], axis=1),
+    )
+    flowing = history_of(usd, extremes=extremes)
+    model = fit(flowing)
+    assert_valid(stopped, model, resumed + pause + np.array([-1, 0, 1, 30]))
+    for minutes, worst in ((10, 0.25), (45, 0.45), (180, 0.65)):
+        found = sigma(stopped, model, resumed + pause + minutes) / sigma(flowing, model, resumed + minutes)
+        assert worst < found < 1.3, minutes
 
 
 def test_a_wrong_tick_in_the_fitted_bars_hardly_changes_the_tables(closes: np.ndarray) -> None:
