@@ -44,16 +44,16 @@ MIN_QUOTES = 100.0
 
 
 class BasisSource(StrEnum):
-    """Where a basis comes from, the most direct first."""
+    """Where a basis comes from."""
 
     INDEX = "index"
     QUOTES = "quotes"
     SETTLED = "settled"
-    #: By whoever asks.
+    #: By whoever asks; not estimated.
     GIVEN = "given"
 
 
-#: Older estimates are not used. The index moves against our price within minutes. Quotes of the day before are worse
+#: The estimated ones, the most direct first; older estimates are not used. The index moves against our price within minutes. Quotes of the day before are worse
 #: than those of the last hours, but better than none; settled values have a short memory of their own.
 MAX_AGE = {
     BasisSource.INDEX: timedelta(minutes=15),
@@ -88,10 +88,10 @@ class BasisChoice:
 
 
 def choose_basis(estimates: Iterable[Basis | NoBasis], now: datetime) -> BasisChoice:
-    """The first usable estimate at `now` (aware), in the order of BasisSource; at most one estimate per source."""
+    """The first usable estimate at `now` (aware), in the order of MAX_AGE; at most one estimate per source."""
     of_source = {one.source: one for one in estimates}
     reasons: list[str] = []
-    for source in BasisSource:
+    for source in MAX_AGE:
         found = of_source.get(source)
         if isinstance(found, Basis):
             age = now - found.at

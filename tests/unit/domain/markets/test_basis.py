@@ -261,7 +261,7 @@ def of(source: BasisSource, age: timedelta, bps: float = 1.0) -> Basis:
 
 def test_the_index_comes_before_quotes_and_quotes_before_settled_values() -> None:
     recent = timedelta(minutes=1)
-    index, quotes, settled = (of(source, recent) for source in BasisSource)
+    index, quotes, settled = (of(source, recent) for source in MAX_AGE)
     assert choose_basis([settled, quotes, index], NOW).basis == index
     assert choose_basis([settled, quotes, NoBasis(BasisSource.INDEX, "unchanged for 20 s")], NOW).basis == quotes
     assert choose_basis([settled], NOW).basis == settled
@@ -270,7 +270,7 @@ def test_the_index_comes_before_quotes_and_quotes_before_settled_values() -> Non
     assert choose_basis([], NOW).basis is None
 
 
-@pytest.mark.parametrize("source", BasisSource)
+@pytest.mark.parametrize("source", MAX_AGE)
 def test_an_old_basis_is_refused(source: BasisSource) -> None:
     assert choose_basis([of(source, MAX_AGE[source])], NOW).basis is not None
     old = choose_basis([of(source, MAX_AGE[source] + timedelta(minutes=1))], NOW)
