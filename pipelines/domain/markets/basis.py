@@ -53,8 +53,9 @@ class BasisSource(StrEnum):
     GIVEN = "given"
 
 
-#: The estimated ones, the most direct first; older estimates are not used. The index moves against our price within minutes. Quotes of the day before are worse
-#: than those of the last hours, but better than none; settled values have a short memory of their own.
+#: The estimated ones, the most direct first; older estimates are not used. The index moves against our price within
+#: minutes. Quotes of the day before are worse than those of the last hours, but better than none; settled values have a
+#: short memory of their own.
 MAX_AGE = {
     BasisSource.INDEX: timedelta(minutes=15),
     BasisSource.QUOTES: timedelta(hours=24),
@@ -91,13 +92,13 @@ def choose_basis(estimates: Iterable[Basis | NoBasis], now: datetime) -> BasisCh
     """The first usable estimate at `now` (aware), in the order of MAX_AGE; at most one estimate per source."""
     of_source = {one.source: one for one in estimates}
     reasons: list[str] = []
-    for source in MAX_AGE:
+    for source, most_age in MAX_AGE.items():
         found = of_source.get(source)
         if isinstance(found, Basis):
             age = now - found.at
-            if timedelta(0) <= age <= MAX_AGE[source]:
+            if timedelta(0) <= age <= most_age:
                 return BasisChoice(found, tuple(reasons))
-            old = f"{_minutes(age)} min old, at most {_minutes(MAX_AGE[source])} are used"
+            old = f"{_minutes(age)} min old, at most {_minutes(most_age)} are used"
             reasons.append(f"{source}: " + (old if age > timedelta(0) else f"dated {_minutes(-age)} min ahead"))
         elif found is not None:
             reasons.append(f"{source}: {found.reason}")
