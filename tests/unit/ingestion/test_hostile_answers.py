@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.request import urlopen
@@ -113,11 +114,11 @@ def mutated(answer: bytes, changes: list[tuple[float, str, Any]]) -> bytes:
         found = list(places(root))
         container, key = found[int(share * len(found))]
         if kind == "replace" or container is root:
-            container[key] = value
+            container[key] = deepcopy(value)  # a drawn list is one object, which would come to contain itself
         elif kind == "remove":
             del container[key]
         elif kind == "repeat" and isinstance(container, list):
-            container.append(container[key])
+            container.append(deepcopy(container[key]))
         else:
             container[key] = [container[key]]
     return json.dumps(root[0]).encode()
