@@ -24,7 +24,7 @@ from ccxt.prediction import kalshi
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from pipelines.domain.markets.books import Book
-from pipelines.domain.markets.fees import FeeSchedule, FeeTerms
+from pipelines.domain.markets.fees import FeeSchedule
 from pipelines.domain.markets.listings import (
     Books,
     Event,
@@ -147,18 +147,12 @@ class MarketClient:
             rows = await self._rows(self._exchange.kalshiPublicGetEvents, "events", request, rows_per_page=200)
             return wire.read_events(rows)
 
-    async def markets(
-        self,
-        series_ticker: str,
-        status: MarketFilter | None = MarketFilter.OPEN,
-        *,
-        fee_terms: FeeTerms | None = None,
-    ) -> Listings:
+    async def markets(self, series_ticker: str, status: MarketFilter | None = MarketFilter.OPEN) -> Listings:
         """The markets of a series, of all its events."""
         request = {"series_ticker": _checked(series_ticker), **_status(status)}
         async with self._call(f"markets of {series_ticker}"):
             rows = await self._rows(self._exchange.kalshiPublicGetMarkets, "markets", request)
-            return wire.read_listings(rows, series_ticker, fee_terms)
+            return wire.read_listings(rows, series_ticker)
 
     async def historical_markets(self, series_ticker: str) -> Listings:
         """The markets of a series that were settled before the historical cutoff."""

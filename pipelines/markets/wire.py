@@ -106,9 +106,9 @@ class _MarketMessage(Message):
         ]
         return Quotes(quotes.yes_bid, quotes.yes_ask, quotes.no_bid, quotes.no_ask, (*quotes.problems, *problems))
 
-    def listing(self, series_ticker: str | None, fee_terms: FeeTerms | None) -> Listing:
+    def listing(self, series_ticker: str | None) -> Listing:
         settled = self.settlement_value_dollars
-        if settled is None and self.settlement_value is not None and self.result is not None:
+        if settled is None and self.settlement_value is not None:
             settled = self.settlement_value * CENT
         market = Market(
             ticker=self.ticker,
@@ -122,8 +122,7 @@ class _MarketMessage(Message):
             price_ranges=self.ranges(),
             status=self.status,
             result=self.result,
-            settlement_value=settled,
-            fee_terms=fee_terms,
+            settlement_value=None if self.result is None else settled,
         )
         volume = _count("volume", self.volume_fp, self.volume)
         open_interest = _count("open_interest", self.open_interest_fp, self.open_interest)
@@ -211,17 +210,14 @@ def read_page(body: object, key: str) -> tuple[list[object], str]:
     return rows, cursor
 
 
-def read_listings(
-    rows: Sequence[object], series_ticker: str | None = None, fee_terms: FeeTerms | None = None
-) -> Listings:
+def read_listings(rows: Sequence[object], series_ticker: str | None = None) -> Listings:
     """Markets of a list. A ticker that comes twice with different values is refused.
 
     `series_ticker`: of their event, where known; otherwise the beginning of the event's ticker.
     """
-    found, refused = _read_each(
-        rows, "markets", lambda row, name: read(_MarketMessage, row, name).listing(series_ticker, fee_terms)
+    return Listings(
+        *_read_each(rows, "markets", lambda row, name: read(_MarketMessage, row, name).listing(series_ticker))
     )
-    return Listings(found, refused)
 
 
 def read_market(body: object, ticker: str) -> Listing:

@@ -1,8 +1,9 @@
 """Markets as an exchange lists them: contracts with their quotes, and what was refused with its reason."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Self
 
 from pipelines.domain.markets.books import Book, Quotes
 from pipelines.domain.markets.contracts import Market
@@ -34,6 +35,11 @@ class Listings:
 
     listings: tuple[Listing, ...]
     refused: tuple[Refused, ...] = ()
+
+    def with_fee_terms(self, fee_terms: FeeTerms) -> Self:
+        """The same with the fee terms of their series or event."""
+        listings = (replace(one, market=replace(one.market, fee_terms=fee_terms)) for one in self.listings)
+        return replace(self, listings=tuple(listings))
 
 
 @dataclass(frozen=True)

@@ -256,6 +256,22 @@ def test_an_event_can_replace_the_fee_terms_of_its_series() -> None:
     assert waived.fee_terms(series) == FeeTerms(FeeType.QUADRATIC_WITH_COMBO_MAKER_FEES, Decimal(0))
 
 
+def test_markets_carry_the_fee_terms_they_are_given() -> None:
+    found, terms = (
+        read_listings(exact([market_2026(), market_2026("1.99", status="odd")])),
+        FeeTerms(multiplier=Decimal(2)),
+    )
+    assert [one.market.fee_terms for one in found.listings] == [None]
+    priced = found.with_fee_terms(terms)
+    assert [one.market.fee_terms for one in priced.listings] == [terms]
+    assert priced.refused == found.refused
+
+
+def test_a_value_without_a_result_is_not_a_settlement() -> None:
+    assert listing(market_2026(settlement_value_dollars="0.0000")).market.settlement_value is None
+    assert listing(market_2025(settlement_value=0)).market.settlement_value is None
+
+
 def test_fee_changes_apply_in_the_order_of_their_dates() -> None:
     series = {"series": {"ticker": "S", "fee_type": "quadratic", "fee_multiplier": 1}}
     changes = [
