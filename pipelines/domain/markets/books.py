@@ -48,16 +48,17 @@ class Book:
         """
         ranges = tuple(price_ranges)
         problems: list[str] = []
-        best: dict[Side, Quote | None] = {}
+        best: dict[Side, Quote | None] = dict.fromkeys(Side)
         for side, bids in ((Side.YES, self.yes_bids), (Side.NO, self.no_bids)):
-            valid = [bid for bid in bids if 0 < bid.price < 1 and (bid.contracts is None or bid.contracts > 0)]
-            problems += [f"{side} bid of {bid.contracts} at {bid.price}" for bid in bids if bid not in valid]
-            problems += [
-                f"{side} bid at {bid.price} is not on a tick"
-                for bid in valid
-                if ranges and not on_tick(bid.price, ranges)
-            ]
-            best[side] = max(valid, key=lambda bid: bid.price, default=None)
+            for bid in bids:
+                if not 0 < bid.price < 1 or (bid.contracts is not None and bid.contracts <= 0):
+                    problems.append(f"{side} bid of {bid.contracts} at {bid.price}")
+                    continue
+                if ranges and not on_tick(bid.price, ranges):
+                    problems.append(f"{side} bid at {bid.price} is not on a tick")
+                highest = best[side]
+                if highest is None or bid.price > highest.price:
+                    best[side] = bid
         return quotes_of_bids(best[Side.YES], best[Side.NO], tuple(problems))
 
 
