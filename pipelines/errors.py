@@ -10,6 +10,7 @@ StrikecastError
 ├── NoDataError
 ├── StateError
 ├── FeedError
+├── MarketError
 ├── BackupError
 ├── BuildError
 ├── AlreadyRunningError
@@ -105,6 +106,10 @@ class StateError(StrikecastError):
 
 class FeedError(StrikecastError):
     """A price source does not deliver, or delivers invalid prices."""
+
+
+class MarketError(StrikecastError):
+    """An exchange's markets cannot be requested or understood, or contradict themselves."""
 
 
 class BackupError(StrikecastError):

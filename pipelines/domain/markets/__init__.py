@@ -1,1 +1,1 @@
-"""Rules of the markets: settlement, and the basis between a market's index and our price."""
+"""Rules of the markets: contracts, order books, fees, settlement, and the basis between an index and our price."""
