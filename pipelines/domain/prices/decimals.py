@@ -5,16 +5,16 @@ from decimal import Decimal
 from functools import lru_cache
 from math import floor, log10
 
-#: Prices are shown in cents at least, and to a millionth of themselves.
+#: Prices are shown with six significant digits, and in cents at least.
 MIN_DECIMALS = 2
-SIGNIFICANT_DIGITS = 7
+SIGNIFICANT_DIGITS = 6
 
 
 def price_decimals(price_usd: float) -> int:
-    """Decimals that show a millionth of a price; at least cents.
+    """Decimals of a price for SIGNIFICANT_DIGITS; at least cents.
 
     >>> price_decimals(95_000.0), price_decimals(2.3137), price_decimals(0.00001234)
-    (2, 6, 11)
+    (2, 5, 10)
     """
     return max(MIN_DECIMALS, SIGNIFICANT_DIGITS - 1 - floor(log10(price_usd)))
 

@@ -20,8 +20,8 @@ let pastAt = "";        // the past minute that is shown instead of the live lad
 let past = null;        // its ladder; null while it is read, and without one
 
 const serverNow = () => Date.now() + offset;
-// As pipelines/domain/prices/decimals.py: to a millionth of the price, at least cents.
-const priceDecimals = (value) => Math.min(20, Math.max(2, 6 - Math.floor(Math.log10(value))));
+// As pipelines/domain/prices/decimals.py: six significant digits, at least cents.
+const priceDecimals = (value) => Math.min(20, Math.max(2, 5 - Math.floor(Math.log10(value))));
 const money = (value) => value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: priceDecimals(value) });
 const strikeText = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 20 });
 const percent = (value) => value === null ? "–" : value.toFixed(2);

@@ -32,5 +32,5 @@ def test_bitcoin_keeps_cents() -> None:
     ("price", "text"),
     [(95_123.4, "95,123.40"), (1.0, "1.00"), (0.5, "0.50"), (0.171234, "0.171234"), (1e-9, "0.000000001")],
 )
-def test_prices_are_shown_to_a_millionth(price: float, text: str) -> None:
+def test_prices_are_shown_with_six_digits_and_cents(price: float, text: str) -> None:
     assert price_text(price) == text
