@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ QUANTILES_PCT = (5, 25, 50, 75, 95)
 STRIKES_PCT = (1, *range(5, 100, 5), 99)
 _TAIL_PCT = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 4)
 CURVE_PCT = (*_TAIL_PCT, *range(5, 96, 3), *(100 - level for level in reversed(_TAIL_PCT)))
+_CURVE: Floats = np.array(CURVE_PCT, dtype=np.float64)
 #: Distances from the price at which the distribution is read; 240 a side keep quantiles within 0.02 points of exact.
 _DISTANCES_BPS = np.geomspace(0.01, 5_000.0, 240)
 _MOVES = np.concatenate([-_DISTANCES_BPS[::-1], _DISTANCES_BPS]) / 10_000.0
@@ -44,7 +46,7 @@ class Distribution:
         falling = (np.minimum.accumulate(chance) + np.maximum.accumulate(chance[::-1])[::-1]) / 2
         return cls(prices[usable], falling, reading.independent[usable])
 
-    def quantiles_usd(self, percents: Sequence[float]) -> Floats:
+    def quantiles_usd(self, percents: Sequence[float] | Floats) -> Floats:
         """The prices below which the hour closes with these probabilities; NaN where the table does not reach."""
         if not len(self.prices_usd):
             return np.full(len(percents), np.nan)
@@ -58,27 +60,32 @@ class Distribution:
         steps = np.unique(np.rint(quantiles[~np.isnan(quantiles)] / step_usd))
         return (steps * step_usd).round(step_decimals(step_usd))
 
+    @property
+    def _decimals(self) -> int:
+        """Decimals of the price in the middle."""
+        return price_decimals(float(self.prices_usd[len(self.prices_usd) // 2]))
+
     def quantile_rows(self) -> list[dict[str, float | None]]:
         """The quantiles of QUANTILES_PCT as the live JSON has them; empty where nothing is known."""
         prices = self.quantiles_usd(QUANTILES_PCT)
         if np.isnan(prices).all():
             return []
-        rows = zip(QUANTILES_PCT, prices.round(price_decimals(np.nanmax(prices))).tolist(), strict=True)
-        return [{"percent": percent, "price": None if np.isnan(price) else price} for percent, price in rows]
+        rows = zip(QUANTILES_PCT, prices.round(self._decimals).tolist(), strict=True)
+        return [{"percent": percent, "price": None if isnan(price) else price} for percent, price in rows]
 
     def curve_rows(self) -> list[dict[str, Any]]:
         """The curve as the live JSON has it, lowest price first, with the 95 % interval of each point."""
-        prices = self.quantiles_usd(CURVE_PCT)
+        prices = self.quantiles_usd(_CURVE)
         known = ~np.isnan(prices)
         if not known.any():
             return []
-        chance = 100.0 - np.asarray(CURVE_PCT)[known]
+        chance = 100.0 - _CURVE[known]
         low, high = wilson_interval_pct(chance, np.interp(prices[known], self.prices_usd, self.independent))
-        shown = prices[known].round(price_decimals(np.nanmax(prices)))
+        shown = prices[known].round(self._decimals)
         columns = (column.tolist() for column in (shown, chance.round(2), low.round(2), high.round(2)))
         return [
             {"price": price, "at_or_above": above, "low": None, "high": None}
-            if np.isnan(least)
+            if isnan(least)
             else {"price": price, "at_or_above": above, "low": least, "high": most}
             for price, above, least, most in zip(*columns, strict=True)
         ]
