@@ -151,7 +151,7 @@ def settlement_text(payload: Mapping[str, Any]) -> str:
     """What a file's market settles on, with what is known of it, in a few words."""
     if payload.get("settlement", SettlementRule.LAST_PRICE) == SettlementRule.LAST_PRICE:
         return "last price"
-    known = payload["known_values"]
+    known = payload.get("known_values", 0)
     return f"mean of {VALUES} s" + (f", {known} known" if known else "")
 
 
@@ -159,10 +159,10 @@ def basis_text(payload: Mapping[str, Any]) -> str | None:
     """The basis of a file with its source and age, "unknown" without one; None where the market has no index."""
     if payload.get("settlement", SettlementRule.LAST_PRICE) == SettlementRule.LAST_PRICE:
         return None
-    basis = payload["basis"]
-    return (
-        "unknown" if basis is None else f"{basis['bps']:+.1f} bp, {basis['source']}, {age_text(basis['age_seconds'])}"
-    )
+    basis = payload.get("basis")
+    if basis is None:
+        return "unknown"
+    return f"{basis['bps']:+.1f} bp, {basis['source']}, {age_text(basis['age_seconds'])} old"
 
 
 def rungs_of(payload: Mapping[str, Any]) -> tuple[Rung, ...]:

@@ -186,10 +186,8 @@ class LadderQuery:
 
     def _answer(self, read: Callable[[Floats], Reading]) -> LadderAnswers:
         """Answers from a model that `read` reads at moves (basis points), once for the ladder and the distribution."""
-        around, strikes = (
-            prices_around(self.settlement.expected_usd(self.ttc_seconds, self.price_usd)),
-            self.strikes_usd,
-        )
+        strikes = self.strikes_usd
+        around = prices_around(self.settlement.expected_usd(self.ttc_seconds, self.price_usd))
         both = self._settled(read, np.concatenate([around, strikes]))
         distribution = Distribution.of(self.price_usd, around, both.part(slice(len(around))))
         reading = both.part(slice(len(around), None))

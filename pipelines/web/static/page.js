@@ -53,7 +53,7 @@ function assess(payload, now) {
 function settlementTexts(payload) {
   if ((payload.settlement ?? "last_price") === "last_price") return ["last price", "none"];
   const { basis, known_values: known } = payload;
-  const bps = basis === null ? "unknown" : signed(basis.bps, 1) + " bp, " + basis.source + ", " + ageText(basis.age_seconds) + " old";
+  const bps = !basis ? "unknown" : signed(basis.bps, 1) + " bp, " + basis.source + ", " + ageText(basis.age_seconds) + " old";
   return ["mean of 60 s" + (known ? ", " + known + " known" : ""), bps];
 }
 

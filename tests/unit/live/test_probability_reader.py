@@ -14,7 +14,7 @@ from pipelines.domain.models.freshness import Status
 from pipelines.domain.models.ladder import payload_without_answers
 from pipelines.domain.prices.ticks import REPLAY, Tick
 from pipelines.live import probability_reader
-from pipelines.live.probability_reader import View, first_with_price, read_view, view_of
+from pipelines.live.probability_reader import View, basis_text, first_with_price, read_view, settlement_text, view_of
 
 NOW = datetime(2026, 3, 4, 10, 47, 26, tzinfo=UTC)
 
@@ -156,3 +156,16 @@ def test_replayed_prices_are_never_ok() -> None:
 def test_the_examples_of_the_documentation_hold() -> None:
     for module in (freshness, probability_reader):
         assert doctest.testmod(module) == (0, 1)
+
+
+def test_a_file_without_the_fields_of_its_settlement_has_texts() -> None:
+    payload = ladder(95_100.0, NOW) | {"settlement": "mean_60s"}
+    assert (settlement_text(payload), basis_text(payload)) == ("mean of 60 s", "unknown")
+    known = {"bps": 2.04, "source": "index", "age_seconds": 65}
+    assert basis_text(payload | {"basis": known}) == "+2.0 bp, index, 65 s old"
+    assert settlement_text(payload | {"known_values": 12}) == "mean of 60 s, 12 known"
+    for name in ("known_values", "known_mean", "basis", "warnings"):
+        del payload[name]
+    assert (settlement_text(payload), basis_text(payload)) == ("mean of 60 s", "unknown")
+    del payload["settlement"]
+    assert (settlement_text(payload), basis_text(payload)) == ("last price", None)
