@@ -19,6 +19,7 @@ from pipelines.domain.models.standardised import StandardisedRule
 from pipelines.domain.models.standardised_fingerprint import HORIZON_MINUTES, axis_position
 from pipelines.domain.prices.bars import MINUTES_PER_DAY, SECONDS_PER_MINUTE, Floats, Ints, instant_of_minute
 from pipelines.domain.prices.history import MarketHistory
+from pipelines.domain.prices.momentum import BPS_PER_UNIT
 
 Bools = npt.NDArray[np.bool_]
 
@@ -67,7 +68,7 @@ class Replay:
         quotes, shape = self.quotes, (len(self.quotes.instants), bases_bps.shape[1])
         settlement = Settlement(rule)
         found = np.empty(shape)
-        shifts = np.broadcast_to(np.exp(-bases_bps / 1e4), shape)
+        shifts = np.broadcast_to(np.exp(-bases_bps / BPS_PER_UNIT), shape)
         rows = quotes.instants - 1 - self.history.first_minute
         prices = self.history.scaled[rows] / self.history.scale
         for fit, minutes, these in self._groups():

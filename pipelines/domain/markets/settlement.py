@@ -19,6 +19,7 @@ from math import ceil, exp, isnan
 import numpy as np
 
 from pipelines.domain.prices.bars import Floats, Ints
+from pipelines.domain.prices.momentum import BPS_PER_UNIT
 
 #: One-second values of a mean.
 VALUES = 60
@@ -28,7 +29,6 @@ MAX_VALUE_AGE_MS = 10_000
 #: in cents, and so below a strike that it is at.
 MEAN_DIGITS = 12
 MS_PER_SECOND = 1_000
-BPS_PER_UNIT = 10_000.0
 
 
 class SettlementRule(StrEnum):

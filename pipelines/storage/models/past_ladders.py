@@ -10,7 +10,7 @@ from pipelines.domain.configuration.model import ModelConfig
 from pipelines.domain.configuration.names import answers_view
 from pipelines.domain.markets.basis import Basis, BasisSource
 from pipelines.domain.markets.question import LAST_PRICE_QUESTION, MarketQuestion
-from pipelines.domain.markets.settlement import BPS_PER_UNIT, SettlementRule
+from pipelines.domain.markets.settlement import SettlementRule
 from pipelines.domain.models.base import MarketStates, Rule
 from pipelines.domain.models.ladder import (
     STRIKE_STEP_SHARE,
@@ -23,7 +23,7 @@ from pipelines.domain.models.ladder import (
 from pipelines.domain.models.momentum import MomentumRule
 from pipelines.domain.models.probability import Reading
 from pipelines.domain.prices.bars import Closes, minute_of_instant
-from pipelines.domain.prices.momentum import compute_momentum
+from pipelines.domain.prices.momentum import BPS_PER_UNIT, compute_momentum
 from pipelines.domain.prices.ticks import EPOCH, REPLAY
 from pipelines.errors import NoDataError, SettingsError
 from pipelines.storage.live.answers import StoredAnswer, answer_of_minute, value_by_ticks
