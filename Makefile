@@ -16,10 +16,14 @@ PYTEST ?=
 # Two processes more than there are CPUs: many tests mostly wait.
 WORKERS ?= $(shell expr $$(nproc) + 2)
 
-.PHONY: demo test test-fast check audit bench screenshots reference lock clean
+.PHONY: demo workers test test-fast check audit bench screenshots reference lock clean
 
 demo: $(READY)
 	@STRIKECAST_HOME="$(DEMO_HOME)" $(BIN)/strikecast demo $(if $(PRICES),--prices "$(PRICES)") $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
+
+# What `strikecast worker`, and a host with workers, need in addition: docs/workers.md.
+workers: $(READY)
+	@$(PYTHON) .ci/install.py "$(VENV)" .ci/requirements-workers.lock
 
 test: $(DEV_READY)
 	@$(BIN)/python tests/support/programs.py install
@@ -36,7 +40,7 @@ check: $(DEV_READY)
 
 # Known vulnerabilities of the locked packages. Asks PyPI; an answer that is missing is an error.
 audit: $(DEV_READY)
-	@$(BIN)/uv tool run pip-audit --strict --disable-pip --require-hashes --progress-spinner off --requirement .ci/requirements.lock
+	@$(BIN)/uv tool run pip-audit --strict --disable-pip --require-hashes --progress-spinner off --requirement .ci/requirements-workers.lock
 
 bench: $(DEV_READY)
 	@$(BIN)/python -m benchmarks
@@ -46,9 +50,12 @@ screenshots: $(DEV_READY)
 	@$(BIN)/python tests/support/programs.py install
 	@$(BIN)/python docs/screenshots.py
 
-# docs/settings.md, from the model of the settings.
+# docs/settings.md from the model of the settings, docs/strike-table.schema.json from that of strike tables,
+# assets/table_columns.json from the schema of an embedded server.
 reference: $(READY)
 	@$(BIN)/python docs/settings_reference.py >docs/settings.md
+	@$(BIN)/python docs/strike_table_schema.py >docs/strike-table.schema.json
+	@$(BIN)/python docs/table_columns.py assets/table_columns.json
 
 $(READY): $(LOCKED) pyproject.toml
 	@"$(BIN)/uv" pip install --quiet --python "$(BIN)/python" --offline --no-deps --no-build-isolation --editable .
@@ -61,15 +68,16 @@ $(LOCKED): .ci/requirements.lock
 	@$(PYTHON) .ci/install.py --clear $(VENV) .ci/requirements.lock
 	@touch $(LOCKED)
 
-$(DEV_READY): $(READY) .ci/requirements-dev.lock
-	@$(PYTHON) .ci/install.py "$(VENV)" .ci/requirements-dev.lock
+$(DEV_READY): $(READY) .ci/requirements-dev.lock .ci/requirements-workers.lock
+	@$(PYTHON) .ci/install.py "$(VENV)" .ci/requirements-workers.lock .ci/requirements-dev.lock
 	@touch $(DEV_READY)
 
 # With hashes, but without URLs, so that the lock works with any package index.
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 lock: $(READY)
 	@$(LOCK) pyproject.toml --group setup --output-file .ci/requirements.lock
-	@$(LOCK) --group dev --constraint .ci/requirements.lock --output-file .ci/requirements-dev.lock
+	@$(LOCK) pyproject.toml --extra workers --constraint .ci/requirements.lock --output-file .ci/requirements-workers.lock
+	@$(LOCK) --group dev --constraint .ci/requirements-workers.lock --output-file .ci/requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .strikecast "$(DEMO)"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import dagster as dg
 import numpy as np
 
-from assets.common import chart_metadata, invariant_results, symbol_asset, table_metadata, warning_result
+from assets.common import chart_metadata, invariant_results, symbol_asset, table_metadata, warning_result, weekly_chart
 from assets.historical_data import BuildConfig
 from pipelines.domain.models.base import FittedModel
 from pipelines.domain.models.fingerprint import compute_fingerprints
@@ -55,6 +55,7 @@ from pipelines.storage.prices.history import BarSummary, read_closes, require_cu
 BY_MOVE = ("momentum", "climatology")
 BY_STANDARDISED_MOVE = ("standardised", "student_t", "normal")
 LOOKUP_READ_SLO_MS = 10.0
+#: Of all models of an asset together.
 TIMED_READS = 200
 
 
@@ -90,6 +91,7 @@ def recheck_fingerprint(symbol: str, database: DatabaseResource) -> list[dg.Asse
 
 @symbol_asset(
     "numpy",
+    table="analytics.fingerprint",
     deps=["price_history", "momentum"],
     invariants={
         **_table_checks("bucket"),
@@ -124,7 +126,7 @@ def fingerprint(
             )
         ]
         rows = len(tables.buckets) * tables.horizons
-        metadata = table_metadata(connection, "analytics.fingerprint", rows, _fingerprint_lineage("momentum"))
+        metadata = table_metadata(rows, _fingerprint_lineage("momentum"))
     charts = {"baseline": baseline_heat_map(tables, symbol), "momentum": momentum_chart(tables, symbol)}
     return dg.MaterializeResult(
         metadata={
@@ -138,7 +140,7 @@ def fingerprint(
             "n_smallest_bucket_60_min": int(tables.n[1:, -1].min()),
             "n_eff_smallest_bucket_60_min": float(tables.n_eff[1:, -1].min()),
             "compute_seconds": round(seconds, 3),
-            **chart_metadata(charts, settings, symbol),
+            **chart_metadata(context, charts, settings, database, symbol),
         },
         check_results=invariant_results(checks),
     )
@@ -189,6 +191,7 @@ def recheck_standardised_fingerprint(symbol: str, database: DatabaseResource) ->
 
 @symbol_asset(
     "numpy",
+    table="analytics.fingerprint",
     deps=["price_history", "volatility"],
     invariants=_table_checks("group"),
     recheck=recheck_standardised_fingerprint,
@@ -207,7 +210,7 @@ def standardised_fingerprint(
             generations[fitted.name] = _store(context, connection, fitted, bars, found, update.borrowed_from)
             checks += found
         rows = sum(len(fitted.tables.buckets) * fitted.tables.horizons for fitted in update.fitted)
-        table = table_metadata(connection, "analytics.fingerprint", rows, _fingerprint_lineage("volatility"))
+        table = table_metadata(rows, _fingerprint_lineage("volatility"))
     tables = {fitted.name: fitted.tables for fitted in update.fitted}
     return dg.MaterializeResult(
         metadata={
@@ -217,7 +220,9 @@ def standardised_fingerprint(
             "base_rows_counted": update.rows_counted,
             "weeks": update.weeks,
             "n_eff_60_min": float(tables["standardised"].n_eff[0, -1]),
-            **chart_metadata({"standardised": standardised_chart(tables, symbol)}, settings, symbol),
+            **weekly_chart(
+                context, "standardised", lambda: standardised_chart(tables, symbol), settings, database, symbol
+            ),
         },
         check_results=invariant_results(merge_results(checks)),
     )
@@ -235,11 +240,12 @@ def _lookup_asset(name: str, source: str, models: Sequence[str], description: st
                 version = read_version(connection, published_generation(connection, symbol, model))
                 tables = read_fingerprints(connection, version)
                 checks += verify_lookup(connection, version.generation, tables, version.axes)
-                seconds += time_lookup_reads(connection, version, TIMED_READS)
+                seconds += time_lookup_reads(connection, version, TIMED_READS // len(models))
         return [*invariant_results(merge_results(checks)), _read_check(seconds)]
 
     @symbol_asset(
         "numpy",
+        table="analytics.lookup",
         name=name,
         description=description,
         deps=[source],
@@ -263,10 +269,10 @@ def _lookup_asset(name: str, source: str, models: Sequence[str], description: st
                 reports.append(write_lookup(connection, generation, blocks, version.axes))
             with database.transaction(f"{name} checks") as connection:
                 found = verify_lookup(connection, generation, tables, version.axes)
-                seconds += time_lookup_reads(connection, version, TIMED_READS)
+                seconds += time_lookup_reads(connection, version, TIMED_READS // len(models))
                 finish_generation(connection, generation, complete=all(check.passed for check in found))
                 rows = sum(report.rows for report in reports)
-                table = table_metadata(connection, "analytics.lookup", rows, lineage)
+                table = table_metadata(rows, lineage)
             checks += found
             generations[model] = generation
         return dg.MaterializeResult(
@@ -311,13 +317,13 @@ standardised_lookup = _lookup_asset(
 
 
 def _published_asset(name: str, source: str, models: Sequence[str], description: str) -> dg.AssetsDefinition:
-    @symbol_asset(name=name, description=description, deps=[source])
+    @symbol_asset(table="analytics.active_generation", name=name, description=description, deps=[source])
     def publish_newest(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
         """Publish the newest generation of each model in one transaction."""
         symbol = context.partition_key
         with database.transaction("publish") as connection:
             versions = [publish(connection, latest_built_generation(connection, symbol, model)) for model in models]
-            table = table_metadata(connection, "analytics.active_generation", len(versions))
+            table = table_metadata(len(versions))
         return dg.MaterializeResult(
             metadata={
                 **table,

@@ -10,10 +10,9 @@ import dagster as dg
 import numpy as np
 from pydantic import Field
 
-from assets.common import chart_metadata, symbol_asset, table_metadata, warning_result
+from assets.common import symbol_asset, table_metadata, warning_result, weekly_chart
 from pipelines.domain.configuration.model import Profile
-from pipelines.domain.models.invariants import find_gaps
-from pipelines.domain.prices.momentum import compute_momentum
+from pipelines.domain.prices.bars import instant_of_minute
 from pipelines.domain.prices.volatility import HALF_LIVES_MINUTES
 from pipelines.errors import NoDataError
 from pipelines.evaluation.charts import season_chart
@@ -23,7 +22,8 @@ from pipelines.resources import DatabaseResource, ExchangeResource, SettingsReso
 from pipelines.settings import Settings
 from pipelines.storage.models.refit import update_volatility
 from pipelines.storage.prices.archive import archived_months
-from pipelines.storage.prices.history import BarSummary, read_closes, summarize_bars, write_gaps, write_momentum
+from pipelines.storage.prices.history import BarSummary, summarize_bars
+from pipelines.storage.prices.increments import update_gaps, update_momentum
 
 #: A history with more than this share of its minutes missing is reported.
 MOST_MISSING_SHARE = 0.01
@@ -65,6 +65,16 @@ class BuildConfig(dg.Config):
     profile: Profile | None = None
 
 
+class IncrementConfig(dg.Config):
+    """How to update; by default from all bars, which also repairs what was changed by hand."""
+
+    incremental: bool = Field(default=False, description="Only from the first bar that changed since the last update.")
+
+
+class MomentumConfig(BuildConfig, IncrementConfig):
+    """How to build momentum; by default from all bars with the configured profile."""
+
+
 def _bar_checks(bars: BarSummary, now: datetime) -> list[dg.AssetCheckResult]:
     """Checks of a symbol's stored bars; without bars there is nothing to check."""
     if bars.first_bar_at is None or bars.last_bar_at is None:
@@ -87,13 +97,13 @@ def recheck_bars(symbol: str, database: DatabaseResource) -> list[dg.AssetCheckR
 
 @symbol_asset(
     "duckdb",
+    table="historical_data.price_history",
     deps=["price_files", "price_log"],
     warns={
         "gap_share": f"At most {MOST_MISSING_SHARE:.0%} of the minutes since the first bar are missing.",
         "newest_bar_age": f"The newest bar is at most {OLDEST_NEWEST_BAR_HOURS} h old.",
     },
     recheck=recheck_bars,
-    automated=False,
     pool="price_history",
 )
 def price_history(
@@ -112,7 +122,7 @@ def price_history(
         metadata = _backfill(context, config, database, exchange, now)
     with database.transaction("price_history") as connection:
         bars = summarize_bars(connection, symbol)
-        table = table_metadata(connection, "historical_data.price_history", bars.bars)
+        table = table_metadata(bars.bars)
     if bars.first_bar_at is None or bars.last_bar_at is None:
         raise dg.Failure(f"{symbol} has no bars and no files to ingest: run `strikecast ingest {symbol} PATH`")
     return dg.MaterializeResult(
@@ -134,6 +144,10 @@ def _ingest_files(
     paths = [Path(path) for path in config.paths] or price_paths(settings.prices, symbol)
     if not paths:
         return {"rows_read": 0}
+    archived = []
+    if config.keep_archived or not config.paths:
+        with database.transaction("ingest") as connection:
+            archived = archived_months(connection, settings.home, symbol)
     report = ingest(
         database.database,
         symbol,
@@ -143,7 +157,7 @@ def _ingest_files(
         accept_symbol=config.accept_symbol,
         known_symbols=list(settings.symbols),
         accept_corrections=config.accept_corrections,
-        skip_minutes=archived_months(settings.archive_dir, symbol) if config.keep_archived or not config.paths else [],
+        skip_minutes=archived,
         log=context.log.info,
     )
     counted = ("rows_read", "inserted", "corrected", "unchanged", "quarantined", "absent", "repeated", "archived")
@@ -188,14 +202,15 @@ def _backfill(
     return {**asdict(report), "since": report.since.isoformat(), "until": report.until.isoformat()}
 
 
-@symbol_asset("numpy", deps=["price_history"])
-def price_gap(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:
+@symbol_asset("numpy", table="historical_data.price_gap", deps=["price_history"])
+def price_gap(
+    context: dg.AssetExecutionContext, config: IncrementConfig, database: DatabaseResource
+) -> dg.MaterializeResult:
     """Runs of missing minutes between a symbol's first and last bar: the gap report."""
     symbol = context.partition_key
     with database.transaction("price_gap") as connection:
-        gaps = find_gaps(read_closes(connection, symbol).minutes)
-        write_gaps(connection, symbol, gaps)
-        table = table_metadata(connection, "historical_data.price_gap", len(gaps))
+        gaps = update_gaps(connection, symbol, incremental=config.incremental)
+        table = table_metadata(len(gaps))
     longest = sorted(gaps, key=lambda gap: gap.missing_minutes, reverse=True)[:10]
     rows = [
         (*(np.datetime64(m, "m") for m in (gap.first_missing_minute, gap.last_missing_minute)), gap.missing_minutes)
@@ -206,9 +221,9 @@ def price_gap(context: dg.AssetExecutionContext, database: DatabaseResource) -> 
     return dg.MaterializeResult(metadata={**table, "missing_minutes": missing, "longest_gaps": report})
 
 
-@symbol_asset("numpy", deps=["price_history"], pool="momentum")
+@symbol_asset("numpy", table="historical_data.momentum", deps=["price_history"], pool="momentum")
 def momentum(
-    context: dg.AssetExecutionContext, config: BuildConfig, settings: SettingsResource, database: DatabaseResource
+    context: dg.AssetExecutionContext, config: MomentumConfig, settings: SettingsResource, database: DatabaseResource
 ) -> dg.MaterializeResult:
     """Weighted recent return of each bar in percent, and its bucket -30..30 in basis points."""
     symbol = context.partition_key
@@ -216,16 +231,21 @@ def momentum(
     close = [("price_history", "close"), ("price_history", "opened_at")]
     lineage = {"momentum_score_pct": close, "momentum_bucket": close}
     with database.transaction("momentum") as connection:
-        closes = read_closes(connection, symbol)
-        report = write_momentum(connection, symbol, closes, compute_momentum(closes, model))
-        table = table_metadata(connection, "historical_data.momentum", report.rows, lineage)
+        update = update_momentum(connection, symbol, model, incremental=config.incremental)
+        rows = None if update.since else update.report.rows
+        table = table_metadata(rows, lineage)
+    since = instant_of_minute(update.since)
     return dg.MaterializeResult(
         metadata={
             **table,
             "profile": str(model.profile),
-            "rows_written": report.written,
-            "rows_deleted": report.deleted,
-            "bars_without_score": len(closes) - report.rows,
+            "rows_written": update.report.written,
+            "rows_deleted": update.report.deleted,
+            **(
+                {"updated_since": dg.MetadataValue.timestamp(since)}
+                if update.since
+                else {"bars_without_score": update.bars - update.report.rows}
+            ),
         }
     )
 
@@ -246,6 +266,7 @@ class VolatilityConfig(dg.Config):
 @symbol_asset(
     "numpy",
     "polars",
+    table="historical_data.volatility_day",
     deps=["price_history"],
     pool="volatility",
     output_required=False,  # with too little history, models that need no volatility are built without it
@@ -267,8 +288,8 @@ def volatility(
         except NoDataError as error:
             context.log.warning(str(error))
             return
-        table = table_metadata(connection, "historical_data.volatility_day", update.days, lineage)
-    charts = {"season": season_chart(update.parameters.volatility.season, symbol)}
+        table = table_metadata(update.days, lineage)
+    season = update.parameters.volatility.season
     yield dg.MaterializeResult(
         metadata={
             **table,
@@ -276,6 +297,14 @@ def volatility(
             "borrowed_from": update.borrowed_from or "none",
             "parameters_id": update.parameters_id,
             "days_written": update.days_written,
-            **chart_metadata(charts, settings, symbol),
+            **weekly_chart(
+                context,
+                "season",
+                lambda: season_chart(season, symbol),
+                settings,
+                database,
+                symbol,
+                redraw=update.fit is not None,
+            ),
         }
     )

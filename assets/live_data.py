@@ -2,10 +2,11 @@
 
 import dagster as dg
 
-from pipelines.resources import LOCATION, REPOSITORY
+from assets.common import table_definition
+from pipelines.processes.run_titles import LOCATION, REPOSITORY
 
 #: Tables that a live session reads.
-_READ = [
+LIVE_INPUTS = [
     "price_log",
     "reference_value",
     "active_generation",
@@ -16,16 +17,16 @@ _READ = [
 
 answer = dg.AssetSpec(
     "answer",
-    deps=_READ,
+    deps=LIVE_INPUTS,
     description="The live session's answers, one per symbol and minute with all strikes: live_data.answer, one "
     "partition per day; scored when their hour has passed.",
     kinds={"postgres"},
-    metadata={"dagster/table_name": "live_data.answer"},
+    metadata=table_definition("live_data.answer"),
 )
 
 live_probabilities = dg.AssetSpec(
     "live_probabilities",
-    deps=_READ,
+    deps=LIVE_INPUTS,
     description="`{symbol}_live_probabilities.json`: the probability of each of 21 strikes, replaced every second "
     f"by the job [`live_refresh`](/locations/{LOCATION}/jobs/live_refresh), which the sensor "
     f"[`live_supervisor`](/locations/{LOCATION}/sensors/live_supervisor) requests: the asset itself cannot be "

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,16 @@ import sys, orjson
 from datetime import timedelta
 from pathlib import Path
 from pipelines.live.feeds.factory import replay_factory
+from pipelines.live.market_factory import markets_factory
 from pipelines.live.session import LiveSession
+from pipelines.settings import load_settings
 from pipelines.storage.postgres.connection import Database
 url, output, tiers, speed, rate, period = sys.argv[1:]
 tiers = orjson.loads(tiers)
 session = LiveSession(
     Database(url), Path(output), tiers, replay_factory(list(tiers), float(speed), float(rate)),
     period=timedelta(seconds=float(period)), wait=True, log=lambda text: None,
+    make_markets=markets_factory(load_settings()),
 )
 try:
     session.run()
@@ -56,15 +59,22 @@ def start_session(
     speed: float = 1.0,
     rate: float = 1.0,
     period: float = 3600.0,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
-    """Start a live session with replayed prices; it waits while another one leads."""
+    """Start a live session with replayed prices; it waits while another one leads.
+
+    `environment`: variables beside those of this process, for settings such as those of markets.
+    """
     arguments = [database.url, str(output), orjson.dumps(tiers or TIERS).decode(), str(speed), str(rate), str(period)]
-    return subprocess.Popen([sys.executable, "-c", SESSION, *arguments], stdout=subprocess.PIPE, text=True)
+    variables = {**os.environ, **(environment or {})}
+    return subprocess.Popen(
+        [sys.executable, "-c", SESSION, *arguments], stdout=subprocess.PIPE, text=True, env=variables
+    )
 
 
 @contextmanager
 def session(
-    database: Database, output: Path, tiers: dict[str, float] | None = None, **options: float
+    database: Database, output: Path, tiers: dict[str, float] | None = None, **options: Any
 ) -> Iterator[subprocess.Popen[str]]:
     """As `start_session`; the session ends with the context."""
     child = start_session(database, output, tiers, **options)

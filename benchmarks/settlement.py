@@ -7,7 +7,9 @@ recorded quotes is by default $STRIKECAST_REAL_DATA/markets.
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -15,26 +17,25 @@ import polars as pl
 
 from benchmarks.models import PAGE, ROOT, history_of
 from benchmarks.price_files import VARIABLE, add_prices_option, chosen_prices
-from benchmarks.results import machine
+from benchmarks.results import machine, replace_between_markers
 from pipelines.domain.configuration.model import ModelConfig
-from pipelines.domain.evaluation.scoring import Interval
-from pipelines.domain.evaluation.settlement_scores import (
-    RecordedQuotes,
-    Replay,
-    brier_difference,
-    pooled_with,
-    spread_ratios,
-)
-from pipelines.domain.markets.basis import two_sided
+from pipelines.domain.evaluation.block_bootstrap import brier_difference
+from pipelines.domain.evaluation.index_errors import spread_ratios
+from pipelines.domain.evaluation.recorded_quotes import Candles, RecordedQuotes, SettledMarkets
+from pipelines.domain.evaluation.replay import quotes_with_bars, replay
+from pipelines.domain.evaluation.scoring import Bools, Interval
+from pipelines.domain.markets.basis import QuotedBasis
+from pipelines.domain.markets.contracts import Market, MarketResult, MarketStatus, StrikeType
+from pipelines.domain.markets.pool import pooled_with
 from pipelines.domain.markets.settlement import SettlementRule
 from pipelines.domain.models.standardised import StandardisedModel
-from pipelines.domain.prices.bars import MINUTES_PER_DAY, Floats
+from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats
 from pipelines.domain.prices.history import MarketHistory
+from pipelines.ingestion.markets.recordings import read_recording
 
-BEGIN, END = "<!-- settlement: begin -->", "<!-- settlement: end -->"
+MARKERS = "<!-- settlement: begin -->", "<!-- settlement: end -->"
 CANDLES, TICKS = "kxbtcd_hourly_1m_2025-04", "kxbtcd_hourly_ticks_2025-05"
 INDEX = "kxbtcd_hourly_book_brti_2025-05-14/KXBTCD-25MAY1323.parquet"
-LONGEST_MINUTES = 59
 MAX_INDEX_AGE_SECONDS = 10
 HALF_LIVES_MINUTES = (60, 240, 480)
 LAST_EVENTS = 194
@@ -42,14 +43,8 @@ LAST_EVENTS = 194
 
 def candles(folder: Path) -> RecordedQuotes:
     """Closes of minute candles; a candle's time is the end of its minute."""
-    markets = pl.read_parquet(folder / CANDLES / "markets.parquet")
-    quotes = pl.read_parquet(folder / CANDLES / "candles.parquet").select(
-        "market_ticker",
-        pl.col("ts").alias("at"),
-        pl.col("yes_bid_close_cents").alias("bid"),
-        pl.col("yes_ask_close_cents").alias("ask"),
-    )
-    return recorded(quotes, markets.select("market_ticker", "result", "close_time", strike="floor_strike"))
+    markets, found = read_recording(folder / CANDLES).markets_and_candles()
+    return SettledMarkets(markets).quotes(found)
 
 
 def ticks(folder: Path) -> RecordedQuotes:
@@ -82,36 +77,28 @@ def ticks(folder: Path) -> RecordedQuotes:
 
 
 def recorded(quotes: pl.DataFrame, markets: pl.DataFrame) -> RecordedQuotes:
-    """Quotes on both sides, at most 20 cents apart, 1 to 59 minutes before the close.
-
-    A strike such as 118499.99 means a cent more or higher.
-    """
-    left = (pl.col("close_time") - pl.col("at")).dt.total_seconds()
-    frame = (
-        quotes.join(markets.filter(pl.col("result").is_in(["yes", "no"])), on="market_ticker")
-        .with_columns((left // 60).alias("ttc"), (pl.col("bid", "ask") / 100.0))
-        .filter((left >= 60) & (left <= 60 * LONGEST_MINUTES))
-        .sort("at", "market_ticker")
-    )
-    found = RecordedQuotes(
-        (frame["close_time"].dt.epoch("s") // 3600).to_numpy(),
-        (frame["at"].dt.epoch("s") // 60).to_numpy(),
-        frame["ttc"].to_numpy(),
-        frame["strike"].to_numpy() + 0.01,
-        frame["bid"].cast(pl.Float64).to_numpy(),
-        frame["ask"].cast(pl.Float64).to_numpy(),
-        (frame["result"] == "yes").to_numpy(),
-    )
-    kept = two_sided(found.bids, found.asks)
-    return RecordedQuotes(*(values[kept] for values in vars(found).values()))
-
-
-def replay_of(history: MarketHistory, quotes: RecordedQuotes) -> Replay:
-    """The model fitted before the recording, its tables updated at the start of each day."""
-    days = np.unique(quotes.instants // MINUTES_PER_DAY)
-    instants = (np.arange(days[0], days[-1] + 1) * MINUTES_PER_DAY).tolist()
-    fits = list(StandardisedModel().fit_each(history, instants, ModelConfig()))
-    return Replay.of(history, fits, quotes)
+    """The quotes that count for scores; cents."""
+    contracts = [
+        Market(
+            row["market_ticker"],
+            row["market_ticker"].rpartition("-")[0],
+            "KXBTCD",
+            StrikeType.GREATER,
+            Decimal(str(row["strike"])),
+            None,
+            row["close_time"] - timedelta(hours=1),
+            row["close_time"],
+            (),
+            MarketStatus.FINALIZED,
+            MarketResult(row["result"]) if row["result"] else None,
+        )
+        for row in markets.iter_rows(named=True)
+    ]
+    frame = quotes.join(markets.with_row_index("number"), on="market_ticker")
+    bids, asks = ((frame[side] / 100.0).to_numpy() for side in ("bid", "ask"))
+    numbers, instants = frame["number"].cast(pl.Int64).to_numpy(), frame["at"].dt.epoch("s").to_numpy() // 60
+    # A book stands until its next update.
+    return SettledMarkets(contracts).quotes(Candles(numbers, instants, bids, asks))
 
 
 def index_values(folder: Path) -> Floats:
@@ -128,22 +115,33 @@ def shown(found: Interval) -> str:
 
 
 class Scores:
-    """The model's readings of recorded quotes."""
+    """The model's readings of recorded quotes: fitted before the recording, its tables updated at each day's start."""
 
-    def __init__(self, replay: Replay) -> None:
-        self.replay = replay
-        self.quotes = replay.quotes
-        none = np.zeros((1, 1))
-        self.last_price = replay.probabilities(SettlementRule.LAST_PRICE, none)[:, 0]
-        self.mean = replay.probabilities(SettlementRule.MEAN_60S, none)[:, 0]
-        self.bases = {
-            minutes: replay.quoted_bases(SettlementRule.MEAN_60S, timedelta(minutes=minutes))
-            for minutes in HALF_LIVES_MINUTES
-        }
+    def __init__(self, history: MarketHistory, quotes: RecordedQuotes) -> None:
+        self.quotes = quotes_with_bars(history, quotes)
+        self.days = list(replay(history, self.quotes, StandardisedModel(), ModelConfig()))
+        none = [np.zeros((1, 1))] * len(self.days)
+        self.last_price = self.probabilities(SettlementRule.LAST_PRICE, none)
+        self.mean = self.probabilities(SettlementRule.MEAN_60S, none)
+        self.bases = {minutes: self.quoted_bases(minutes) for minutes in HALF_LIVES_MINUTES}
         self.with_basis = {
-            minutes: replay.probabilities(SettlementRule.MEAN_60S, bases[:, None])[:, 0]
-            for minutes, bases in self.bases.items()
+            minutes: self.probabilities(SettlementRule.MEAN_60S, bases) for minutes, bases in self.bases.items()
         }
+
+    def probabilities(self, rule: SettlementRule, bases_bps: Sequence[Floats]) -> Floats:
+        """P(yes) of each quote; `bases_bps`: of each day."""
+        each = zip(self.days, bases_bps, strict=True)
+        return np.concatenate([day.probabilities(rule, bases)[:, 0] for day, bases in each])
+
+    def quoted_bases(self, half_life_minutes: int) -> list[Floats]:
+        """The basis by earlier quotes, of each day."""
+        quoted = QuotedBasis(timedelta(minutes=half_life_minutes))
+        return [day.quoted_bases(SettlementRule.MEAN_60S, quoted)[:, None] for day in self.days]
+
+    def difference(self, probabilities: Floats, reference: Floats, rows: Bools) -> Interval:
+        """Brier difference over some of the quotes, events resampled."""
+        outcomes, events = self.quotes.outcomes[rows], self.quotes.events[rows]
+        return brier_difference(probabilities[rows], reference[rows], outcomes, events)
 
     def lines(self, title: str, goal: str = "", last: int = 0) -> list[tuple[str, str, str]]:
         """Brier differences to the mid, of all events or the last ones: (what, goal, measured)."""
@@ -162,23 +160,23 @@ class Scores:
         ]
         return [
             (f"{title}: {rows.sum():,} quotes, {len(numbers)} events", "", f"Brier of the mid {brier:.4f}"),
-            *((what, to_reach, shown(brier_difference(p, mids, self.quotes, rows))) for what, to_reach, p in measured),
+            *((what, to_reach, shown(self.difference(p, mids, rows))) for what, to_reach, p in measured),
         ]
 
     def rule_lines(self) -> list[tuple[str, str, str]]:
         """What the settlement rule is worth near the close."""
         with_both = self.with_basis[480]
-        with_basis = self.replay.probabilities(SettlementRule.LAST_PRICE, self.bases[480][:, None])[:, 0]
+        with_basis = self.probabilities(SettlementRule.LAST_PRICE, self.bases[480])
         lines = []
         for minutes, goal in ((1, "-.008"), (2, "-.003")):
-            rows = self.quotes.ttc_minutes == minutes
+            rows = self.quotes.ttc_seconds == minutes * SECONDS_PER_MINUTE
             expected = -float(np.mean((with_both - with_basis)[rows] ** 2))
             for what, to_reach, ours, reference in (
                 ("with minus without the rule, both with the basis", goal, with_both, with_basis),
                 ("with minus without the rule, neither with the basis", "", self.mean, self.last_price),
                 ("with the rule and the basis minus without both", "", with_both, self.last_price),
             ):
-                found = shown(brier_difference(ours, reference, self.quotes, rows))
+                found = shown(self.difference(ours, reference, rows))
                 note = f"; {expected:+.4f} expected of right probabilities" if to_reach else ""
                 lines.append((f"{minutes} min to the close, {rows.sum():,} quotes: {what}", to_reach, found + note))
         return lines
@@ -205,35 +203,52 @@ def table(lines: Sequence[tuple[str, str, str]]) -> str:
     return "\n".join(["| | to reach | measured |", "|---|---|---|", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
+@dataclass(frozen=True)
+class Recordings:
+    """The folder of recorded quotes, the bars of their time, and whether the tables go into the page."""
+
+    folder: Path
+    history: MarketHistory
+    write: bool
+
+    @classmethod
+    def chosen(cls, name: str, description: str | None) -> "Recordings":
+        """By the arguments of `python -m benchmarks.{name}`."""
+        parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+        add_prices_option(parser)
+        setting = os.environ.get(VARIABLE)
+        parser.add_argument("--markets", type=Path, default=ROOT / setting / "markets" if setting else None)
+        parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
+        arguments = parser.parse_args()
+        if arguments.markets is None:
+            parser.error(f"there are no recorded quotes: see --markets and {VARIABLE}")
+        prices = chosen_prices(arguments, ["BTC"])
+        if prices.generated:
+            parser.error(f"recorded quotes need the bars of their time: see --prices and {VARIABLE}")
+        return cls(arguments.markets, history_of(prices.of("BTC")), arguments.write)
+
+    def report(self, measured: str, markers: tuple[str, str]) -> None:
+        """Print tables with the machine, and put them between the markers of the page if that was asked for."""
+        measured += f"\n\nMeasured on: {', '.join(f'{name} {value}' for name, value in machine().items())}."
+        print(measured)
+        if self.write:
+            replace_between_markers(PAGE, markers, measured)
+
+
 def main() -> None:
     """Measure, print, and with --write put the table into the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.settlement", description=__doc__)
-    add_prices_option(parser)
-    setting = os.environ.get(VARIABLE)
-    parser.add_argument("--markets", type=Path, default=ROOT / setting / "markets" if setting else None)
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
-    arguments = parser.parse_args()
-    if arguments.markets is None:
-        parser.error(f"there are no recorded quotes: see --markets and {VARIABLE}")
-    prices = chosen_prices(arguments, ["BTC"])
-    if prices.generated:
-        parser.error(f"recorded quotes need the bars of their time: see --prices and {VARIABLE}")
-    history = history_of(prices.of("BTC"))
-    scores = Scores(replay_of(history, candles(arguments.markets)))
+    recordings = Recordings.chosen("settlement", __doc__)
+    folder, history = recordings.folder, recordings.history
+    scores = Scores(history, candles(folder))
     lines = [
         *scores.lines("minute candles, 2025-04", "-.0018, clear of 0"),
         *scores.lines("its last events", last=LAST_EVENTS),
         *scores.rule_lines(),
-        *index_lines(arguments.markets),
+        *index_lines(folder),
     ]
     history.cache.clear()
-    lines += Scores(replay_of(history, ticks(arguments.markets))).lines("order book, 2025-05")
-    measured = f"{table(lines)}\n\nMeasured on: {', '.join(f'{name} {value}' for name, value in machine().items())}."
-    print(measured)
-    if arguments.write:
-        page = PAGE.read_text(encoding="utf-8")
-        before, after = page.split(BEGIN)[0], page.split(END)[1]
-        PAGE.write_text(f"{before}{BEGIN}\n{measured}\n{END}{after}", encoding="utf-8")
+    lines += Scores(history, ticks(folder)).lines("order book, 2025-05")
+    recordings.report(table(lines), MARKERS)
 
 
 if __name__ == "__main__":

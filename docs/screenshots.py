@@ -1,7 +1,7 @@
 """Take the README's screenshots of a demonstration system: `make screenshots`.
 
-Starts `strikecast demo` and `strikecast serve` in a home folder of their own, opens the page and the asset graph in
-headless Chromium, writes `docs/images/page.png` and `docs/images/asset-graph.png`, and stops both.
+Starts `strikecast demo` in a home folder of its own, opens the page, its paper desk and the asset graph in
+headless Chromium, writes `page.png`, `desk.png` and `asset-graph.png` of `docs/images`, and stops it.
 """
 
 import json
@@ -47,7 +47,7 @@ def running(home: Path, pattern: str, *arguments: str) -> Iterator[str]:
 
 
 def main() -> None:
-    """Take both screenshots."""
+    """Take the screenshots."""
     IMAGES.mkdir(exist_ok=True)
     with (
         temporary_server_folder("strikecast-") as folder,
@@ -59,15 +59,16 @@ def main() -> None:
         page.goto(page_url)
         page.wait_for_timeout(60_000)  # a minute of prices to draw
         page.screenshot(path=IMAGES / "page.png")
-        graph = browser.new_page(viewport={"width": 1900, "height": 1100})
+        page.goto(f"{page_url}/desk")
+        page.wait_for_timeout(5_000)
+        page.screenshot(path=IMAGES / "desk.png")
+        graph = browser.new_page(viewport={"width": 2600, "height": 1700})
+        graph.add_init_script("""localStorage.setItem('asset-graph-direction', '"vertical"')""")  # wide, not tall
         graph.goto(f"{json.loads((Path(folder) / 'up.json').read_text())['ui_url']}/asset-groups")
         graph.wait_for_timeout(20_000)
-        graph.keyboard.press("Alt+KeyE")  # expands all groups
-        graph.wait_for_timeout(5_000)
-        graph.mouse.move(1200, 620)
-        graph.mouse.wheel(0, 150)  # zooms out a little
-        graph.wait_for_timeout(3_000)
-        graph.screenshot(path=IMAGES / "asset-graph.png", clip={"x": 545, "y": 110, "width": 1310, "height": 870})
+        graph.keyboard.press("Alt+KeyE")  # expands all groups, and shows all of the graph
+        graph.wait_for_timeout(8_000)
+        graph.screenshot(path=IMAGES / "asset-graph.png", clip={"x": 565, "y": 390, "width": 2010, "height": 955})
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ from typing import Any
 
 import dagster as dg
 
-from assets import analytics, historical_data, live_data, ops, scores, sources
+from assets import analytics, historical_data, live_data, markets, ops, paper_desk, scores, sources
+from assets.common import STEPS
 from pipelines.domain.monitoring.alerts import FRESH_FOR
-from pipelines.orchestration import jobs, maintenance, schedules, sensors
+from pipelines.orchestration import desk, jobs, maintenance, schedules, sensors
+from pipelines.orchestration.symbol_updates import YARDSTICK_ASSETS, update_job
 from pipelines.resources import default_resources
 
 # Dagster 1.13 warns of its own use of `owners` when it binds a resource to a sensor; remove when it does not.
@@ -22,14 +24,20 @@ warnings.filterwarnings(
     "ignore", message="Handling yaml-defined logging configuration is currently in beta", category=dg.BetaWarning
 )
 
-#: Asset modules; each is a group in the UI.
-MODULES = (sources, historical_data, analytics, scores, live_data, ops)
+#: Asset modules; each is a group in the UI, except that the paper desk is one of those of markets.
+MODULES = (sources, historical_data, analytics, scores, live_data, markets, paper_desk, ops)
+_GROUPS = {paper_desk: "markets"}
 #: Prices are delivered daily, and everything built from them follows at once.
 _PRICES = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=26))
+#: Models that only serve as a comparison are rebuilt weekly.
+_YARDSTICK = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=9), warn_window=timedelta(days=8))
 #: How old each asset may become before its freshness policy fails.
 FRESHNESS = {
     **dict.fromkeys(["price_history", *jobs.BUILT_ASSETS], _PRICES),
-    "calibration": dg.FreshnessPolicy.time_window(fail_window=timedelta(days=8)),
+    **dict.fromkeys(YARDSTICK_ASSETS, _YARDSTICK),
+    **dict.fromkeys(
+        ["calibration", "edge_score", "desk_backtest"], dg.FreshnessPolicy.time_window(fail_window=timedelta(days=8))
+    ),
     "live_calibration": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26)),
     # A session writes one materialization per symbol when it begins, on the hour.
     "live_probabilities": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=2)),
@@ -39,14 +47,6 @@ FRESHNESS = {
     },
 }
 
-rebuild_what_changed = dg.AutomationConditionSensorDefinition(
-    "rebuild_what_changed",
-    target=dg.AssetSelection.all(),
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=30,
-    description="New or corrected prices rebuild everything that depends on them.",
-)
-
 
 def _load_group(module: ModuleType) -> Sequence[Any]:
     """A module's assets, with owners, freshness policies and references to their source code."""
@@ -54,7 +54,7 @@ def _load_group(module: ModuleType) -> Sequence[Any]:
     def complete(spec: dg.AssetSpec) -> dg.AssetSpec:
         return spec.replace_attributes(
             owners=["team:strikecast"],
-            group_name=module.__name__.removeprefix("assets."),
+            group_name=_GROUPS.get(module, module.__name__.removeprefix("assets.")),
             freshness_policy=FRESHNESS.get(spec.key.to_user_string()),
         )
 
@@ -72,11 +72,19 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         jobs=[
             jobs.ingest_prices,
             jobs.build,
+            update_job(STEPS),
             jobs.check_stored,
             jobs.calibrate,
             jobs.score_live_answers,
+            jobs.score_edge,
+            jobs.backtest_desk,
             jobs.promote,
+            jobs.backfill_markets,
+            jobs.report_desk,
+            jobs.replay_desk,
             jobs.live_refresh,
+            desk.stop_desk,
+            desk.start_desk,
             jobs.archive_prices,
             jobs.backup_database,
             jobs.restore_drill,
@@ -92,7 +100,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             sensors.run_reaper,
             sensors.watchdog,
             sensors.a_run_failed,
-            rebuild_what_changed,
+            sensors.rebuild_what_changed,
         ],
         resources={**default_resources(), **(resources or {})},
         executor=dg.in_process_executor,

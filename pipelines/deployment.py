@@ -1,16 +1,17 @@
 """Provide what a task needs: a running server, a current schema, the environment of Dagster's programs."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
 
-from pipelines.atomic_files import atomic_write
 from pipelines.configuration.settings_file import CONFIG_FILE_VARIABLE, HOME_VARIABLE, config_file
-from pipelines.errors import NoDataError, SettingsError
+from pipelines.errors import NoDataError
 from pipelines.log import Log
 from pipelines.settings import Settings
 from pipelines.storage.postgres.connection import CONNECT_TIMEOUT_SECONDS, Database
 from pipelines.storage.postgres.embedded import EmbeddedServer
+from pipelines.storage.postgres.reading import ReadDatabase, noting, wal_position
 from pipelines.storage.postgres.schema import migrate, require_current
 
 DAGSTER_URL_VARIABLE = "STRIKECAST_DAGSTER_URL"
@@ -77,11 +78,71 @@ def existing_database(settings: Settings, log: Log = lambda _: None) -> Iterator
         yield database
 
 
+def read_database(settings: Settings, *, needed_from: Database | None = None) -> ReadDatabase | None:
+    """The database of `settings.read_url`; None when that is unset.
+
+    `needed_from`: the primary, of which all that is committed now must be visible. Raises ServerUnavailableError.
+    """
+    if settings.read_url is None:
+        return None
+    return ReadDatabase(
+        settings.read_url.get_secret_value(),
+        settings.statement_timeout_seconds,
+        settings.lock_timeout_seconds,
+        max_lag_seconds=settings.read_lag_seconds,
+        wait_seconds=settings.read_lag_seconds,
+        needed=None if needed_from is None else wal_position(needed_from),
+    )
+
+
+@contextmanager
+def reading_database(
+    settings: Settings, log: Log = lambda _: None, *, needed_at: datetime | None = None
+) -> Iterator[Database]:
+    """The database that analysts' reads use: that of `settings.read_url`, otherwise as `existing_database`.
+
+    `needed_at` (aware): commits up to then must be visible. What the server is, and how old its data are, is logged.
+    """
+    found = read_database(settings)
+    if found is None:
+        with existing_database(settings, log) as database:
+            yield database
+        return
+    # Nothing is committed after now, so what is asked of the future needs no more than that.
+    needed = replace(found, needed_at=None if needed_at is None else min(needed_at, datetime.now(UTC)))
+    where = needed.describe()
+    with noting(needed, lambda state: log(f"reading from {where}, {state}")).connect("read", None):
+        pass
+    yield needed
+
+
+@contextmanager
+def scoring_databases(
+    settings: Settings, log: Log, *, store: bool, needed_at: datetime | None = None
+) -> Iterator[tuple[Database, Database]]:
+    """The database that scores are stored in, and the one that what is scored is read from.
+
+    With `store`, the latter has all that the former has now; otherwise they are the same, and only read.
+    """
+    with ExitStack() as stack:
+        if not store:
+            database = stack.enter_context(reading_database(settings, log, needed_at=needed_at))
+            yield database, database
+            return
+        database = stack.enter_context(existing_database(settings, log))
+        yield database, read_database(settings, needed_from=database) or database
+
+
+def dagster_database(settings: Settings, database: Database) -> Database:
+    """Dagster's database on the same server."""
+    return replace(database, url=database.url_for(settings.dagster_database))
+
+
 def dagster_environment(settings: Settings, database: Database) -> dict[str, str]:
     """Environment variables for Dagster's programs; one of them contains the database's password, if there is one."""
     variables = {
         "DAGSTER_HOME": str(settings.dagster_home),
-        DAGSTER_URL_VARIABLE: database.url_for(settings.dagster_database).replace(
+        DAGSTER_URL_VARIABLE: dagster_database(settings, database).url.replace(
             "postgresql://", "postgresql+psycopg2://", 1
         ),
         HOME_VARIABLE: str(settings.home),
@@ -91,14 +152,3 @@ def dagster_environment(settings: Settings, database: Database) -> dict[str, str
     if config_file().is_file():
         variables[CONFIG_FILE_VARIABLE] = str(config_file())
     return variables
-
-
-def write_dagster_home(settings: Settings) -> None:
-    """Write dagster.yaml to DAGSTER_HOME. Raises SettingsError when that folder is a project."""
-    settings.dagster_home.mkdir(parents=True, exist_ok=True)
-    if (settings.dagster_home / "pyproject.toml").exists():
-        raise SettingsError(f"{settings.dagster_home} is a project: DAGSTER_HOME must lie outside of it")
-    here = Path(__file__).parent  # the wheel contains dagster.yaml in this folder, a checkout in the one above
-    source = next(path for path in (here / "dagster.yaml", here.parent / "dagster.yaml") if path.is_file())
-    with atomic_write(settings.dagster_home / "dagster.yaml") as partial:
-        partial.write_bytes(source.read_bytes())

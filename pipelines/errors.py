@@ -4,7 +4,9 @@ StrikecastError
 ├── SettingsError
 ├── DatabaseError
 │   ├── ServerUnavailableError
-│   └── SchemaVersionError
+│   ├── SchemaVersionError
+│   ├── ReplicaLagError
+│   └── ReadCancelledError
 ├── PriceFileError
 ├── FingerprintFileError
 ├── NoDataError
@@ -12,6 +14,7 @@ StrikecastError
 ├── FeedError
 ├── MarketError
 ├── BackupError
+├── SharedFilesError
 ├── BuildError
 ├── AlreadyRunningError
 └── SupersededError
@@ -88,6 +91,14 @@ class SchemaVersionError(DatabaseError):
     """The database's schema is older or newer than this code."""
 
 
+class ReplicaLagError(DatabaseError):
+    """A replica has not replayed what a read needs."""
+
+
+class ReadCancelledError(DatabaseError):
+    """A replica cancelled a read that conflicted with what it had to replay; the same read may succeed."""
+
+
 class PriceFileError(StrikecastError):
     """A price file cannot be read as one-minute bars."""
 
@@ -116,6 +127,10 @@ class BackupError(StrikecastError):
     """A backup cannot be made, is damaged, or cannot be restored."""
 
 
+class SharedFilesError(StrikecastError):
+    """The shared place cannot be reached, or a file cannot be stored in it or read from it."""
+
+
 class BuildError(StrikecastError):
     """A build failed, or its result violates an invariant."""
 
@@ -125,7 +140,7 @@ class AlreadyRunningError(StrikecastError):
 
 
 class SupersededError(StrikecastError):
-    """Another live session has taken over; this one must not write any more."""
+    """Another live session or run has taken over; this one must not write any more."""
 
 
 def place_of(error: BaseException) -> str:

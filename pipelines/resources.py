@@ -4,39 +4,46 @@ Fields override what the settings say; without them each reads the settings once
 """
 
 import multiprocessing
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from inspect import signature
 from pathlib import Path
+from typing import Any, TypeVar
 
 import dagster as dg
 from pydantic import PrivateAttr
 from setproctitle import setproctitle
 
 from pipelines.configuration.sections import ExchangeSettings
-from pipelines.deployment import configured_database
+from pipelines.deployment import configured_database, read_database
 from pipelines.domain.configuration.model import ModelConfig, Profile
+from pipelines.processes.priority import raise_backend_niceness, raise_niceness
+from pipelines.processes.run_titles import RUN_TITLE
 from pipelines.settings import Settings, load_settings
 from pipelines.storage.postgres.connection import Connection, Database, Role
-from pipelines.storage.postgres.locks import hold_run_lock
+from pipelines.storage.postgres.locks import hold_run_lock, require_run_lock
+from pipelines.storage.postgres.reading import read
+
+Result = TypeVar("Result")
 
 #: One partition per symbol. Symbols are configuration; `strikecast` adds them to the Dagster instance.
 SYMBOLS = dg.DynamicPartitionsDefinition(name="symbol")
 
-#: The code location, under `strikecast up`, `dagster dev` and `dg`; workspace.yaml and pyproject.toml state it, too.
-LOCATION = "strikecast"
-#: The only repository of a location that is one `Definitions`.
-REPOSITORY = "__repository__"
-
-#: Beginning of the title of a run's process; its job and its id follow.
-RUN_TITLE = "strikecast run "
-
-
-def run_of_title(title: str) -> str | None:
-    """The id of the run whose process has this title; None for any other process."""
-    words = title.removeprefix(RUN_TITLE).split()
-    return words[1] if title.startswith(RUN_TITLE) and len(words) > 1 else None
+#: Tags of a run that was handed to workers: digest of the code, schema and digest of the settings that its worker must
+#: have; and the worker that executes it, empty until one does.
+CODE_TAG, SCHEMA_TAG, SETTINGS_TAG = "strikecast/code", "strikecast/schema", "strikecast/settings"
+WORKER_TAG = "strikecast/worker"
+#: In the process of such a run: the server's process of the connection that holds the run's lock.
+RUN_LOCK_VARIABLE = "STRIKECAST_RUN_LOCK"
+#: Tag of such a run: whether the broker has its message.
+MESSAGE_TAG = "strikecast/message"
+#: Dagster's tags of a partition, which is a symbol, and of how often a run is retried.
+SYMBOL_TAG, MAX_RETRIES_TAG = "dagster/partition", "dagster/max_retries"
+#: The job of live sessions, the only one whose runs keep the usual priority.
+LIVE_JOB = "live_refresh"
 
 
 class SettingsResource(dg.ConfigurableResource[object]):
@@ -70,6 +77,8 @@ class DatabaseResource(dg.ConfigurableResource[object]):
     #: URL of a PostgreSQL server; by default STRIKECAST_DATABASE_URL, or the embedded server.
     url: str | None = None
     _database: Database = PrivateAttr()
+    #: Of a run on a worker: its id, and the server's process that holds its lock.
+    _fence: tuple[str, int] | None = PrivateAttr(default=None)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["DatabaseResource"]:
@@ -81,7 +90,11 @@ class DatabaseResource(dg.ConfigurableResource[object]):
             return
         if multiprocessing.parent_process() is not None:  # the run's own process, not a command's
             setproctitle(f"{RUN_TITLE}{context.run.job_name} {context.run.run_id}")
-        symbol = context.run.tags.get("dagster/partition")
+            if context.run.job_name != LIVE_JOB:
+                raise_niceness()
+        if holder := os.environ.get(RUN_LOCK_VARIABLE):
+            self._fence = (context.run.run_id, int(holder))
+        symbol = context.run.tags.get(SYMBOL_TAG)
         log = context.log.info if context.log else lambda _: None
         with hold_run_lock(self._database, context.run.run_id, symbol, log):
             yield self
@@ -93,9 +106,24 @@ class DatabaseResource(dg.ConfigurableResource[object]):
 
     @contextmanager
     def transaction(self, application: str) -> Iterator[Connection]:
-        """A connection of the pipeline role; committed when left without an error, rolled back otherwise."""
+        """A connection of the pipeline role; committed when left without an error, rolled back otherwise.
+
+        Its server process has a low priority, so that live sessions do not wait for it. A run on a worker that has
+        lost its lock commits nothing more: another may have taken its place. Raises SupersededError.
+        """
         with self._database.connect(application, Role.PIPELINE) as connection:
+            raise_backend_niceness(connection)
             yield connection
+            if self._fence is not None:
+                require_run_lock(connection, *self._fence)
+
+    def read(self, application: str, call: Callable[[Connection], Result]) -> Result:
+        """Call with a reader's connection: to the replica of `read_url` once it has all that is committed now, if any.
+
+        Raises ReplicaLagError where it does not have that in time; the primary is no substitute for it.
+        """
+        replica = read_database(self.settings.values, needed_from=self._database)
+        return read(replica or self._database, application, call)
 
 
 class ExchangeResource(dg.ConfigurableResource[object]):
@@ -110,6 +138,30 @@ class ExchangeResource(dg.ConfigurableResource[object]):
         """How to reach the exchange."""
         configured = self.settings.values.exchange
         return configured if self.name is None else configured.model_copy(update={"name": self.name})
+
+
+@dataclass(frozen=True)
+class SymbolStep:
+    """How an asset with one partition per symbol is made; for runs of many symbols.
+
+    `compute`: as in the asset, called with something that has `partition_key`, `run` and `log`, and with a config and
+    resources by name; `deps`: assets that it reads.
+    """
+
+    asset: str
+    compute: Callable[..., Any]
+    deps: frozenset[str]
+
+    def run(
+        self, context: Any, resources: Mapping[str, Any], config: Mapping[str, Any]
+    ) -> dg.MaterializeResult[Any] | None:
+        """Make the asset of one symbol; None when it has too little history. Raises what the asset raises."""
+        parameters = signature(self.compute).parameters
+        given = {name: value for name, value in resources.items() if name in parameters}
+        if "config" in parameters:
+            given["config"] = parameters["config"].annotation(**config)
+        made = self.compute(context, **given)
+        return made if isinstance(made, dg.MaterializeResult) else next(iter(made), None)
 
 
 def price_paths(folder: Path | None, symbol: str) -> list[Path]:

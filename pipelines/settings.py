@@ -8,7 +8,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -27,10 +27,15 @@ from pipelines.configuration.sections import (
     AbsolutePath,
     AlertSettings,
     BackupSettings,
+    ConcurrencySettings,
+    DeskSettings,
     ExchangeSettings,
     FeedKind,
+    MarketSettings,
     ReplaySettings,
+    SharedFileSettings,
     SymbolSettings,
+    WorkerSettings,
 )
 from pipelines.configuration.settings_file import CONFIG_FILE_VARIABLE, config_file, default_home, read_settings_file
 from pipelines.domain.configuration.model import ModelConfig
@@ -40,6 +45,7 @@ from pipelines.domain.maintenance.archive import ArchivePolicy
 from pipelines.domain.maintenance.log_files import LogPolicy
 from pipelines.domain.maintenance.retention import RetentionPolicy
 from pipelines.domain.maintenance.vacuum import VacuumPolicy
+from pipelines.domain.markets.board import MarketSource
 from pipelines.domain.markets.settlement import SettlementRule
 from pipelines.errors import SettingsError
 from pipelines.log import Log
@@ -58,6 +64,11 @@ class Settings(BaseSettings):
     home: AbsolutePath = Field(default_factory=default_home)
     #: PostgreSQL 15 or newer, such as `postgresql://ann@db.example.org/strikecast`; by default the embedded server.
     database_url: SecretStr | None = None
+    #: Where analysts' queries, scoring and `serve` read: a replica of the database, or a pooler before it; by default
+    #: `database_url`.
+    read_url: SecretStr | None = None
+    #: Longest lag of a replica that is read from, and longest wait for what it has not replayed yet.
+    read_lag_seconds: int = Field(default=60, ge=1, le=86_400)
     #: Database of Dagster's own storage, on the same server.
     dagster_database: str = Field(default="dagster", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
     #: Folder of price files: `{symbol}_1m.*`, `{symbol}.*` or a folder `{symbol}/`.
@@ -76,6 +87,9 @@ class Settings(BaseSettings):
     page_port: int | None = Field(default=None, ge=0, le=65535)
     #: The Dagster UI only shows: it starts and stops no runs, and switches nothing on or off.
     ui_read_only: bool = False
+    #: Port of a second Dagster UI at `ui_host` that only shows, for analysts; 0 selects a free one, by default there is
+    #: none.
+    ui_analysts_port: int | None = Field(default=None, ge=0, le=65535)
     #: Further host names by which browsers reach the UI and the page, such as a proxy's.
     allowed_hosts: tuple[Annotated[str, Field(pattern=r"^[a-z0-9._-]+$")], ...] = ()
     #: Price source of the live session.
@@ -91,8 +105,16 @@ class Settings(BaseSettings):
     replay: ReplaySettings = ReplaySettings()
     #: Exchange of the feed and of backfills.
     exchange: ExchangeSettings = ExchangeSettings()
+    #: Markets on the symbols' prices.
+    markets: MarketSettings = MarketSettings()
+    #: The paper desk.
+    desk: DeskSettings = DeskSettings()
+    #: How many Dagster runs work at once.
+    concurrency: ConcurrencySettings = ConcurrencySettings()
     #: Symbols; a table of the file adds a symbol to BTC and ETH, or changes single values of theirs.
     symbols: dict[str, SymbolSettings] = Field(default={}, validate_default=True)
+    #: Where files go that other machines read.
+    shared_files: SharedFileSettings = SharedFileSettings()
     #: Creation and rotation of backups.
     backup: BackupSettings = BackupSettings()
     #: Retention of rows, files and runs.
@@ -105,6 +127,8 @@ class Settings(BaseSettings):
     logs: LogPolicy = LogPolicy()
     #: Limits and recipients of alerts.
     alerts: AlertSettings = AlertSettings()
+    #: Runs on other machines.
+    workers: WorkerSettings = WorkerSettings()
     #: Configuration of the momentum model, stored with every build.
     model: ModelConfig = ModelConfig()
 
@@ -137,12 +161,18 @@ class Settings(BaseSettings):
             raise ValueError("at least one symbol must be enabled")
         return enabled
 
-    @field_validator("database_url")
+    @field_validator("database_url", "read_url")
     @classmethod
     def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must start with postgresql://")
         return url
+
+    @model_validator(mode="after")
+    def _workers_reach_the_database(self) -> Self:
+        if self.has_workers and self.database_url is None:
+            raise ValueError("workers.broker_url needs database_url: the embedded server serves its own machine only")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -156,6 +186,11 @@ class Settings(BaseSettings):
         """Precedence: explicit values, the environment, the file."""
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, InitSettingsSource(settings_cls, tomllib.loads(read_settings_file()))
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether runs are handed to workers."""
+        return self.workers.broker_url is not None
 
     @property
     def reports_dir(self) -> Path:
@@ -207,6 +242,24 @@ class Settings(BaseSettings):
         """What the markets of each symbol settle on."""
         return {symbol: known.settlement for symbol, known in self.symbols.items()}
 
+    @property
+    def series(self) -> dict[str, tuple[str, ...]]:
+        """Series that each symbol has a strike table of; none without a source of markets."""
+        has_markets = self.markets.source is not MarketSource.NONE
+        return {symbol: known.series if has_markets else () for symbol, known in self.symbols.items()}
+
+    @property
+    def desk_campaign(self) -> str:
+        """Name of the paper account; that of trades on the simulated exchange begins with "demo", no other one does."""
+        if self.markets.source is MarketSource.SIMULATED:
+            return "demo" if self.desk.campaign is None else f"demo-{self.desk.campaign}"
+        return self.desk.campaign or "paper"
+
+    @property
+    def desk_is_enabled(self) -> bool:
+        """Whether live sessions trade on paper: it is enabled, and there are series to trade."""
+        return self.desk.enabled and any(self.series.values())
+
     def tier_usd(self, symbol: str) -> float:
         """Distance between a symbol's strikes, USD. Raises SettingsError when the symbol is not configured."""
         self.require_symbol(symbol)
@@ -231,7 +284,8 @@ def load_settings(**overrides: Any) -> Settings:
     settings = check_settings(**overrides)
     if not isinstance(settings, Settings):
         raise SettingsError("; ".join(settings))
-    for secret in filter(None, (settings.database_url, *settings.alerts.urls, *settings.exchange.urls.values())):
+    urls = (settings.database_url, settings.read_url, settings.workers.broker_url, settings.workers.result_url)
+    for secret in filter(None, (*urls, *settings.alerts.urls, *settings.exchange.urls.values())):
         conceal(secret.get_secret_value())
     return settings
 
@@ -283,6 +337,7 @@ class CurrentSettings:
 _OTHER_VARIABLES = {
     CONFIG_FILE_VARIABLE,
     "STRIKECAST_DAGSTER_URL",
+    "STRIKECAST_RUN_LOCK",
     "STRIKECAST_REAL_DATA",  # of tests and benchmarks
     "STRIKECAST_TEST_DATABASE_URL",
 }

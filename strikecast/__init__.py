@@ -2,11 +2,12 @@
 
     >>> import strikecast
     >>> strikecast.__all__
-    ['bars', 'ladder', 'probabilities', 'query', 'scores']
+    ['as_of', 'bars', 'ladder', 'probabilities', 'query', 'scores']
 
 The settings are those of the command line: `STRIKECAST_HOME`, `STRIKECAST_DATABASE_URL` and the settings file. A login
-with `strikecast_reader` suffices, and nothing is changed. Without STRIKECAST_DATABASE_URL the embedded server is
-started for each call, unless `strikecast up` runs.
+with `strikecast_reader` suffices, and nothing is changed. With STRIKECAST_READ_URL, every function reads there, such as
+from a replica, and `as_of` tells how old its data are. Without either, the embedded server is started for each call,
+unless `strikecast up` runs.
 
 All times are aware and in UTC. Prices are in USD; probabilities are in percent, except those of `scores`, which are
 fractions, as in the database. Every function raises a `StrikecastError` of `pipelines.errors`, whose message is one
@@ -18,13 +19,29 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from pipelines.deployment import existing_database
+from pipelines.deployment import reading_database
+from pipelines.errors import ReplicaLagError
 from pipelines.live.probability_reader import rungs_of
 from pipelines.settings import Settings, load_settings
+from pipelines.storage.files.archive import Archive
 from pipelines.storage.models.ladders import current_question, ladder_payload
+from pipelines.storage.postgres.reading import read, read_state
 from pipelines.storage.queries import frames
 
-__all__ = ["bars", "ladder", "probabilities", "query", "scores"]
+__all__ = ["as_of", "bars", "ladder", "probabilities", "query", "scores"]
+
+
+def as_of() -> datetime:
+    """Time of the newest commit that the functions see: now, or of a replica that of the last one that it has replayed.
+
+    Raises DatabaseError where that is longer ago than `read_lag_seconds`, as every function does, unless the replica
+    has replayed all that it has received.
+    """
+    with reading_database(load_settings()) as database:
+        state = read(database, "read", read_state)
+    if state.as_of is None:
+        raise ReplicaLagError(f"{database.describe()} is {state}")
+    return state.as_of
 
 
 def bars(symbol: str, since: datetime | None = None, until: datetime | None = None) -> pl.DataFrame:
@@ -33,8 +50,8 @@ def bars(symbol: str, since: datetime | None = None, until: datetime | None = No
     Columns: opened_at, open, high, low, close (USD), volume (coins), archived. Five years are 2.6 million rows.
     """
     settings = _settings(symbol)
-    with existing_database(settings) as database:
-        return frames.read_bars(database, settings.archive_dir, symbol, since, until)
+    with reading_database(settings) as database:
+        return frames.read_bars(database, Archive.of(settings), symbol, since, until)
 
 
 def ladder(
@@ -61,7 +78,7 @@ def ladder(
     """
     settings, now = _settings(symbol), datetime.now(UTC)
     question = current_question(settlement or settings.rules[symbol], price, ttc, known_mean, basis, now)
-    with existing_database(settings) as database:
+    with reading_database(settings) as database:
         payload = ladder_payload(
             database,
             symbol,
@@ -92,7 +109,7 @@ def probabilities(symbol: str, since: datetime | None = None, until: datetime | 
     source. closed_at_or_above compares closing_price times exp(basis).
     """
     settings = _settings(symbol)
-    with existing_database(settings) as database:
+    with reading_database(settings) as database:
         return frames.read_answers(database, symbol, since, until)
 
 
@@ -106,15 +123,15 @@ def scores(symbol: str, dimension: str = "all") -> pl.DataFrame:
     last_price, since one-minute bars do not give the mean of a minute. `strikecast score SYMBOL --store` adds a run.
     """
     settings = _settings(symbol)
-    with existing_database(settings) as database:
-        return frames.read_scores(database, settings.archive_dir, symbol, dimension)
+    with reading_database(settings) as database:
+        return frames.read_scores(database, Archive.of(settings), symbol, dimension)
 
 
 def query(statement: str) -> pl.DataFrame:
     """The result of a SELECT in DuckDB's SQL on `price` (all bars) and all tables; see `strikecast query --help`."""
     settings = load_settings()
-    with existing_database(settings) as database:
-        return frames.read_query(database, settings.archive_dir, statement)
+    with reading_database(settings) as database:
+        return frames.read_query(database, Archive.of(settings), statement)
 
 
 def _settings(symbol: str) -> Settings:

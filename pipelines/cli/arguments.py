@@ -7,7 +7,7 @@ import typer
 
 from pipelines.configuration.settings_file import HOME_VARIABLE
 from pipelines.domain.configuration.names import valid_symbol
-from pipelines.errors import SettingsError, StateError
+from pipelines.errors import NoDataError, SettingsError, StateError
 from pipelines.protection.private_files import make_private, restrict_umask
 from pipelines.service.log_setup import open_command_log
 from pipelines.settings import Settings, load_settings
@@ -49,3 +49,9 @@ def _opened(settings: Settings, symbols: list[str] | None) -> Settings:
             raise SettingsError(f"{symbol!r} is not a symbol: use capital letters and digits, such as BTC")
         settings.require_symbol(symbol)
     return settings
+
+
+def no_markets(symbol: str, series: str | None) -> NoDataError:
+    """The error of a command on stored markets, where there are none."""
+    wanted = symbol if series is None else f"{series} on {symbol}"
+    return NoDataError(f"no markets of {wanted} are stored: `strikecast markets import PATH` stores recorded ones")

@@ -273,6 +273,8 @@ def print_status(state: Mapping[str, Any]) -> None:
         "database": settings["database"],
         "feed": settings["feed"],
     }
+    if replica := state.get("replica"):
+        facts["reads"] = "; ".join(filter(None, (replica["database"], replica["state"], replica["problem"])))
     if "schema" not in state:
         print_facts({**facts, "schema": "none: `strikecast up`, `sample` or `ingest` create it"}, wrap=True)
         return
@@ -293,6 +295,9 @@ def print_status(state: Mapping[str, Any]) -> None:
 def _symbol_facts(row: Mapping[str, Any]) -> dict[str, Any]:
     file = row["file"]
     facts = {"symbol": row["symbol"], "file": "; ".join((file["status"], *file["reasons"]))}
+    for table in row["strike_tables"]:
+        state = f"{table['status']}, market {table['market_status'] or 'not known'}"
+        facts[f"strike table {table['series']}"] = "; ".join((state, *table["reasons"]))
     if row["last_bar_at"] is None:
         return {**facts, "bars": f"none: `strikecast ingest {row['symbol']} PATH`"}
     model = "none: `strikecast build`"

@@ -2,15 +2,20 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.cli import console
 from pipelines.cli.arguments import Json, Symbol, command_settings, reading_settings
-from pipelines.deployment import existing_database, migrated_database
+from pipelines.deployment import migrated_database, reading_database
 from pipelines.errors import FingerprintFileError
 from pipelines.protection.private_files import callers_modes
+
+if TYPE_CHECKING:  # importing numpy would delay every command
+    from pipelines.domain.models.fingerprint import FingerprintSet
+    from pipelines.storage.models.generations import ModelVersion
+    from pipelines.storage.postgres.connection import Connection
 
 export_app = typer.Typer(no_args_is_help=True, help="Write tables as files.")
 import_app = typer.Typer(no_args_is_help=True, help="Import files of the original system.")
@@ -28,12 +33,14 @@ def export_fingerprints(
     from pipelines.evaluation import fingerprint_files
     from pipelines.storage.models.generations import active_generation, read_version
     from pipelines.storage.models.tables import read_fingerprints
-    from pipelines.storage.postgres.connection import Role
+    from pipelines.storage.postgres.reading import read
 
-    with existing_database(reading_settings([symbol]), console.log) as database:
-        with database.connect("export", Role.READER) as connection:
-            version = read_version(connection, active_generation(connection, symbol))
-            tables = read_fingerprints(connection, version)
+    def published(connection: "Connection") -> "tuple[ModelVersion, FingerprintSet]":
+        version = read_version(connection, active_generation(connection, symbol))
+        return version, read_fingerprints(connection, version)
+
+    with reading_database(reading_settings([symbol]), console.log) as database:
+        version, tables = read(database, "export", published)
         try:
             with callers_modes():
                 paths = fingerprint_files.export_fingerprints(tables, symbol, folder)
@@ -65,7 +72,7 @@ def export_answers(
         raise typer.BadParameter(f"{file} does not end with {', '.join(ANSWER_FORMATS)}", param_hint="FILE")
     from pipelines.evaluation.answer_files import write_answers
 
-    with existing_database(reading_settings([symbol]), console.log) as database, callers_modes():
+    with reading_database(reading_settings([symbol]), console.log) as database, callers_modes():
         rows = write_answers(database, symbol, file, _utc(start), _utc(stop))
     console.print_outcome({"file": str(file), "rows": rows}, f"{rows:,} rows in {file}", json=json)
 

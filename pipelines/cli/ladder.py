@@ -7,7 +7,7 @@ import typer
 
 from pipelines.cli import console
 from pipelines.cli.arguments import Json, Symbol, reading_settings
-from pipelines.deployment import existing_database
+from pipelines.deployment import reading_database
 from pipelines.domain.markets.settlement import SettlementRule
 
 app = typer.Typer()
@@ -70,7 +70,7 @@ def ladder(
     from pipelines.storage.models.past_ladders import past_ladder
 
     settings = reading_settings([symbol])
-    with existing_database(settings, console.log) as database:
+    with reading_database(settings, console.log) as database:
         tier_usd, now, by_probability = settings.tier_usd(symbol), datetime.now(UTC), symbol in settings.by_probability
         if at is not None:
             past = at.replace(tzinfo=UTC)

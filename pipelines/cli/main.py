@@ -3,7 +3,7 @@
 import signal
 import sys
 import traceback
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -14,14 +14,20 @@ from pipelines.cli import audit as cli_audit
 from pipelines.cli import backup as cli_backup
 from pipelines.cli import config as cli_config
 from pipelines.cli import console
+from pipelines.cli import desk as cli_desk
+from pipelines.cli import desk_backtest as cli_desk_backtest
+from pipelines.cli import edge as cli_edge
 from pipelines.cli import exports as cli_exports
+from pipelines.cli import files as cli_files
 from pipelines.cli import ladder as cli_ladder
 from pipelines.cli import live as cli_live
 from pipelines.cli import maintenance as cli_maintenance
+from pipelines.cli import markets as cli_markets
 from pipelines.cli import prices as cli_prices
 from pipelines.cli import query as cli_query
 from pipelines.cli import scores as cli_scores
 from pipelines.cli import symbols as cli_symbols
+from pipelines.cli import worker as cli_worker
 from pipelines.cli.arguments import Json, Symbol, command_settings, reading_settings
 from pipelines.cli.encoding import replace_unencodable
 from pipelines.cli.versions import print_versions
@@ -31,11 +37,15 @@ from pipelines.deployment import (
     existing_database,
     has_database,
     running_server,
+    scoring_databases,
 )
 from pipelines.domain.configuration.model import Profile
 from pipelines.errors import NoDataError, SettingsError, StrikecastError, single_line
-from pipelines.processes.priority import lower_priority
+from pipelines.processes.priority import lower_priority, raise_niceness
 from pipelines.service.log_setup import command_log, open_command_log
+
+#: Commands whose runs are those of Dagster's builds, with the same priority.
+BUILD_COMMANDS = frozenset({"build", "ingest", "score"})
 
 UiPort = Annotated[int | None, typer.Option(help="Port of the Dagster UI; 0 takes any free one.")]
 PagePort = Annotated[int | None, typer.Option(help="Port of the page; by default 8321, or with --port 0 any free one.")]
@@ -56,10 +66,16 @@ app.add_typer(cli_live.app)
 app.add_typer(cli_maintenance.app)
 app.add_typer(cli_query.app)
 app.add_typer(cli_scores.app)
+app.add_typer(cli_edge.app)
 app.add_typer(cli_backup.app, name="backup")
 app.add_typer(cli_audit.app, name="audit")
 app.add_typer(cli_symbols.app, name="symbol")
+app.add_typer(cli_files.app, name="files")
 app.add_typer(cli_config.app, name="config")
+app.add_typer(cli_markets.app, name="markets")
+cli_desk.app.add_typer(cli_desk_backtest.app)
+app.add_typer(cli_desk.app, name="desk")
+app.command()(cli_worker.worker)
 
 
 def main() -> None:
@@ -71,8 +87,11 @@ def main() -> None:
     replace_unencodable()
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
         signal.signal(number, _interrupt)
-    if {" ".join(sys.argv[1:2]), " ".join(sys.argv[1:3])} & cli_maintenance.LOW_PRIORITY_COMMANDS:
+    command = {" ".join(sys.argv[1:2]), " ".join(sys.argv[1:3])}
+    if command & cli_maintenance.LOW_PRIORITY_COMMANDS:
         lower_priority()
+    elif command & BUILD_COMMANDS:
+        raise_niceness()
     try:
         app()
     except StrikecastError as error:
@@ -131,10 +150,18 @@ def demo(
     port: UiPort = None,
     page_port: PagePort = None,
 ) -> None:
-    """From nothing to live probabilities: prices, build, live refresh, UI, page. Example: `strikecast demo --once`"""
+    """From nothing to live probabilities: prices, build, live refresh, UI, page. Example: `strikecast demo --once`
+
+    Where `markets.source` is not set, its markets are those of the simulated exchange, on which the paper desk trades
+    with small thresholds (campaign `demo`) where nothing is set in `[desk]`.
+    """
     from pipelines.cli import up as commands
 
-    commands.demo(command_settings(ui_port=port, page_port=page_port, prices=prices), once=once)
+    settings = command_settings(ui_port=port, page_port=page_port, prices=prices)
+    for select in (commands.select_simulated_markets, commands.select_demo_desk):
+        if select(settings):
+            settings = command_settings(ui_port=port, page_port=page_port, prices=prices)
+    commands.demo(settings, once=once)
 
 
 @app.command()
@@ -228,11 +255,12 @@ def score(
     settings = reading_settings([symbol])
     from pipelines.evaluation import score_runs as scoring
 
-    with existing_database(settings, console.log) as database:
+    until = None if stop is None else stop.replace(tzinfo=UTC)
+    with scoring_databases(settings, console.log, store=store, needed_at=until) as (database, source):
         if store:
             scoring.require_right_to_store(database)
         report = scoring.score_stored(
-            database,
+            source,
             symbol,
             models or list(scoring.DEFAULT_MODELS),
             settings.model,
@@ -287,7 +315,7 @@ def status(
 
     Examples: `strikecast status`, `strikecast status --settings`
     """
-    from pipelines.service.status import describe_settings, read_status
+    from pipelines.service.status import describe_settings, read_status, replica_state
 
     found = reading_settings()
     if settings:
@@ -295,6 +323,7 @@ def status(
         return
     if not has_database(found):
         state: dict[str, object] = {"settings": describe_settings(found), "database": "not created yet"}
+        state |= replica_state(found)
     else:
         with running_server(found) as database:
             state = read_status(found, database)

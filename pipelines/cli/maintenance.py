@@ -14,7 +14,7 @@ from pipelines.errors import SettingsError
 
 app = typer.Typer()
 #: Commands that run at the lowest CPU and I/O priority.
-LOW_PRIORITY_COMMANDS = frozenset({"retention", "vacuum", "archive", "logs", "backup create"})
+LOW_PRIORITY_COMMANDS = frozenset({"retention", "vacuum", "archive", "logs", "backup create", "markets backfill"})
 
 
 def _print_plan(title: str, lines: Sequence[tuple[str, str, str]]) -> None:
@@ -34,6 +34,8 @@ def _print_counts(title: str, names: Sequence[str], rows: Sequence[Sequence[str]
 def retention(dry_run: DryRun = False, json: Json = False) -> None:
     """Delete expired snapshots, ticks, answers, generations, quarantined rows, audits and runs. Daily at 02:00 UTC.
 
+    Quotes of markets, and markets with their candles, are archived as Parquet files before they are deleted.
+
     Example: `strikecast retention --dry-run`
     """
     from pipelines.maintenance import retention as job
@@ -49,6 +51,7 @@ def retention(dry_run: DryRun = False, json: Json = False) -> None:
     if report:
         counts = [(table, f"{count:,}") for table, count in report.rows.items() if count]
         _print_counts("deleted rows", ("table", "rows"), counts)
+        _print_counts("archived", ("file", "rows"), [(one.file, f"{one.rows:,}") for one in report.archived])
         console.print_lines(*report.skipped)
 
 

@@ -14,7 +14,7 @@ import typer
 
 from pipelines.cli import console
 from pipelines.cli.arguments import Json, reading_settings
-from pipelines.deployment import existing_database
+from pipelines.deployment import reading_database
 from pipelines.errors import SettingsError, escaped
 
 if TYPE_CHECKING:  # DuckDB takes a quarter of a second to import
@@ -55,17 +55,16 @@ def query(
     Examples: `strikecast query "SELECT symbol, year(opened_at), count(*) FROM price GROUP BY ALL ORDER BY ALL"`,
     `strikecast query "SELECT * FROM price WHERE opened_at >= '2026-07-01'" --format parquet -o july.parquet`
     """
-    from pipelines.storage.postgres.connection import Role
-    from pipelines.storage.queries.query import run_query
+    from pipelines.storage.files.archive import Archive
+    from pipelines.storage.queries.query import query_database
 
     chosen = Format.JSON if json else output_format or _format_of(output)
     if chosen is Format.PARQUET and output is None and sys.stdout.isatty():
         raise SettingsError("Parquet is not text: name a file with --output FILE, or redirect the output")
     settings = reading_settings()
     with (
-        existing_database(settings, console.log) as database,
-        database.connect("query", Role.READER) as connection,
-        run_query(connection, settings.archive_dir, statement) as result,
+        reading_database(settings, console.log) as database,
+        query_database(database, Archive.of(settings), statement, console.log) as result,
     ):
         _write(result, chosen, output)
 

@@ -8,7 +8,7 @@ import typer
 
 from pipelines.cli import console
 from pipelines.cli.arguments import Json, reading_settings
-from pipelines.deployment import existing_database
+from pipelines.deployment import reading_database
 
 if TYPE_CHECKING:  # importing numpy would delay every command
     from pipelines.storage.evaluation.scores import StoredScore
@@ -38,11 +38,11 @@ def scores(
     Examples: `strikecast scores BTC`, `strikecast scores --runs 20 --json`
     """
     from pipelines.storage.evaluation.scores import read_score_runs
-    from pipelines.storage.postgres.connection import Role
+    from pipelines.storage.postgres.reading import read
 
     settings = reading_settings([] if symbol is None else [symbol])
-    with existing_database(settings, console.log) as database, database.connect("scores", Role.READER) as connection:
-        found = read_score_runs(connection, symbol, runs)
+    with reading_database(settings, console.log) as database:
+        found = read(database, "scores", lambda connection: read_score_runs(connection, symbol, runs))
     if json:
         console.print_json([_run(list(group)) for _, group in groupby(found, key=lambda score: score.score_run_id)])
     elif not found:

@@ -1,11 +1,11 @@
-"""`strikecast watch`: a symbol's ladder in the terminal."""
+"""`strikecast watch`: a symbol's ladder, or a strike table, in the terminal."""
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from select import select
+from typing import Any, Protocol, TypeVar
 
 from rich.bar import Bar
 from rich.console import Console, Group, RenderableType
@@ -16,7 +16,7 @@ from rich.text import Text
 from pipelines.domain.models.freshness import Status, age_text
 from pipelines.domain.prices.decimals import price_text, strike_text
 from pipelines.errors import NoDataError
-from pipelines.live.probability_reader import Rung, View, basis_text, clock_text, read_view, settlement_text
+from pipelines.live.probability_reader import Rung, View, basis_text, clock_text, settlement_text
 
 STATUS_STYLES = {Status.OK: "bold green", Status.DEGRADED: "bold yellow", Status.REPLAY: "bold white on dark_orange3"}
 ERROR_STYLE = "bold white on red"
@@ -32,23 +32,40 @@ HINT = "Press Ctrl-C to stop"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def watch(folder: Path, symbol: str, console: Console) -> None:
-    """Show a symbol's ladder, refreshed each second, until SIGINT or SIGTERM; both are ignored from then on.
+class Readable(Protocol):
+    """A file as it was read."""
 
-    Without a terminal, print it once. Raises NoDataError if there is none to print.
+    @property
+    def payload(self) -> Mapping[str, Any] | None:
+        """Its content, None where there is none to show."""
+
+    @property
+    def reasons(self) -> Sequence[str]:
+        """Every problem with it."""
+
+
+File = TypeVar("File", bound=Readable)
+
+
+def watch(
+    read: Callable[[datetime], File], draw: Callable[[File, int, int | None], RenderableType], console: Console
+) -> None:
+    """Show a file, refreshed each second, until SIGINT or SIGTERM; both are ignored from then on.
+
+    `read`: the file at an instant (aware); `draw`: as `screen`. Without a terminal, print it once. Raises NoDataError
+    if there is nothing to print.
     """
     if not console.is_terminal or console.is_dumb_terminal:
-        view = read_view(folder, symbol, datetime.now(UTC))
+        view = read(datetime.now(UTC))
         if view.payload is None:
             raise NoDataError("; ".join(view.reasons))
-        console.print(screen(view, console.width, None))
+        console.print(draw(view, console.width, None))
         return
     signals = _signal_pipe()
     with Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
         received = b""
         while not any(number in received for number in STOP_SIGNALS):
-            now = datetime.now(UTC)
-            live.update(screen(read_view(folder, symbol, now), *console.size), refresh=True)
+            live.update(draw(read(datetime.now(UTC)), *console.size), refresh=True)
             ready, _, _ = select([signals], [], [], 1.0 - datetime.now(UTC).microsecond / 1e6)
             received = os.read(signals, 64) if ready else b""
     for number in STOP_SIGNALS:  # at exit the interpreter restores handlers, and a second signal would kill it
@@ -149,12 +166,13 @@ def _row(rung: Rung, largest_move_pct: float, with_interval: bool) -> list[Rende
     return [
         Text(strike_text(rung.strike), style=style),
         Text(f"{rung.move_pct:+.3f}", style=style),
-        Text(_percent(rung.at_or_above), style=style),
+        Text(percent_text(rung.at_or_above), style=style),
         *([Text(interval, style="dim")] if with_interval else []),
-        Text(_percent(rung.below), style="dim"),
+        Text(percent_text(rung.below), style="dim"),
         bar,
     ]
 
 
-def _percent(value: float | None) -> str:
+def percent_text(value: float | None) -> str:
+    """A percentage with two decimals, "-" where it is not known."""
     return "-" if value is None else f"{value:.2f}"

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 from pydantic import SecretStr
 
+from pipelines.configuration.fields import json_value
 from pipelines.configuration.problems import Sources, dotted
 from pipelines.configuration.settings_file import Key, read_settings_file
 from pipelines.protection.redaction import redact
@@ -65,6 +67,6 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     if isinstance(value, Mapping):
         return {name: _plain(each) for name, each in value.items()}
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
+    if value is None or isinstance(value, (bool, int, float, Decimal)):
+        return json_value(value)
     return redact(str(value))

@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from decimal import Decimal
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -88,12 +89,19 @@ def _fields(model: type, at: tuple[str, ...]) -> Iterator[SettingField]:
         yield SettingField(
             key,
             described.get(name, ""),
-            None if default is MISSING else TypeAdapter(Any).dump_python(default, mode="json"),
+            None if default is MISSING else json_value(default),
             UNITS.get(name.rpartition("_")[2], ""),
             _range(model, name, kind, info),
             variable_of(at[: at.index(ANY_NAME)] if ANY_NAME in at else at if is_in_table else key),
             required=default is MISSING,
         )
+
+
+def json_value(value: Any) -> Any:
+    """A value for JSON; decimals as numbers, as they are written in TOML."""
+    if isinstance(value, Decimal):
+        return int(value) if value == int(value) else float(value)
+    return TypeAdapter(Any).dump_python(value, mode="json")
 
 
 def comments(model: type) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Write the live session's stored answers, with the outcome of each strike, as files."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import polars as pl
 from pipelines.atomic_files import atomic_write
 from pipelines.errors import NoDataError, SettingsError
 from pipelines.storage.live.answers import answer_days, read_outcomes
-from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.postgres.connection import Connection, Database
+from pipelines.storage.postgres.reading import read
 
 OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
 #: Format of times in CSV, in milliseconds, as in the live JSON.
@@ -26,12 +28,7 @@ def write_answers(
     start, stop = start or OLDEST, stop or datetime.now(UTC)
     if start >= stop:
         raise SettingsError(f"--from {start:%Y-%m-%d %H:%M} is not before --to {stop:%Y-%m-%d %H:%M}")
-    with database.connect("export", Role.READER) as connection:
-        frames = []
-        for day in answer_days(connection, symbol, start, stop):
-            midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-            since, until = max(start, midnight), min(stop, midnight + timedelta(days=1))
-            frames.append(read_outcomes(connection, symbol, since, until))
+    frames = read(database, "export", lambda connection: list(_answers(connection, symbol, start, stop)))
     if not frames:
         raise NoDataError(f"no answer of {symbol} is stored in that time: a live session stores one per minute")
     table = pl.concat(frames)
@@ -43,3 +40,10 @@ def write_answers(
         else:
             table.write_ndjson(partial)
     return len(table)
+
+
+def _answers(connection: Connection, symbol: str, start: datetime, stop: datetime) -> Iterator[pl.DataFrame]:
+    """The answers of each day, oldest first."""
+    for day in answer_days(connection, symbol, start, stop):
+        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        yield read_outcomes(connection, symbol, max(start, midnight), min(stop, midnight + timedelta(days=1)))

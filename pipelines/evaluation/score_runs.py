@@ -15,6 +15,7 @@ from pipelines.errors import NoDataError, SettingsError
 from pipelines.log import Log
 from pipelines.storage.evaluation.scores import WALK_FORWARD, write_scores
 from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.postgres.reading import read
 from pipelines.storage.prices.history import read_market_history
 
 DEFAULT_MODELS = ("climatology", "momentum", "standardised", "student_t", "normal")
@@ -115,8 +116,7 @@ def score_stored(
         candidates(models, config)
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    with database.connect("score", Role.READER) as connection:
-        history = read_market_history(connection, symbol, config)
+    history = read(database, "score", lambda connection: read_market_history(connection, symbol, config))
     log(f"{len(history):,} minutes of {symbol} read")
     try:
         if start is None and stop is None:

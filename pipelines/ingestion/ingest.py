@@ -16,7 +16,7 @@ from pipelines.log import Log, heartbeat
 from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.prices import incoming_bars
 from pipelines.storage.prices.history import Candle
-from pipelines.storage.prices.incoming_bars import Comparison
+from pipelines.storage.prices.incoming_bars import Comparison, StoredRange
 
 #: A source that contradicts a larger share of the stored closes it overlaps is likely to be in another time zone, or of
 #: another symbol or exchange; corrections affect a few bars.
@@ -24,6 +24,8 @@ MAX_CORRECTED_SHARE = 0.5
 MIN_OVERLAP = 60
 #: Minutes compared with other symbols, the newest common ones.
 COMPARED_MINUTES = 20_000
+#: Other symbols whose returns are compared: a few show a wrong clock, and all of 200 would take ten seconds.
+COMPARED_SYMBOLS = 8
 #: Recorded as the oldest change when a symbol's first bars are stored.
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -142,6 +144,16 @@ def _store(
     )
 
 
+def symbols_to_compare(others: Sequence[StoredRange], close: float, at: datetime) -> list[StoredRange]:
+    """The first COMPARED_SYMBOLS, whose returns show a wrong clock, and all whose price may be the one at `at`."""
+    return [
+        other
+        for place, other in enumerate(others)
+        if place < COMPARED_SYMBOLS
+        or series_checks.is_price_level_of(close, other.near_close, (at - other.near_at) / timedelta(days=1))
+    ]
+
+
 def _check_against_stored(connection: Connection, symbol: str, bars: StagedBars, *, has_bars: bool) -> None:
     """Raise PriceFileError when stored bars of this or another symbol show a wrong symbol or clock."""
     assert bars.first_bar_at is not None
@@ -160,7 +172,8 @@ def _check_against_stored(connection: Connection, symbol: str, bars: StagedBars,
                     f"{near.opened_at:%Y-%m-%d %H:%M}",
                     f"Check the symbol and the currency; {anyway}",
                 )
-    for other in incoming_bars.symbols_between(connection, symbol, bars.first_bar_at, bars.last_bar_at):
+    others = incoming_bars.symbols_between(connection, symbol, bars.first_bar_at, bars.last_bar_at)
+    for other in symbols_to_compare(others, bars.close_at(bars.last_bar_at), bars.last_bar_at):
         first = max(bars.first_bar_at, other.first_bar_at)
         last = min(bars.last_bar_at, other.last_bar_at)
         first = max(first, last - timedelta(minutes=COMPARED_MINUTES))

@@ -1,9 +1,10 @@
 """Types and ranges of the fields of a probability file that its readers use, as docs/live-json.md lists them."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+Model = TypeVar("Model", bound=BaseModel)
 #: A number beyond it is no price, and too large for steps of cents in a chart.
 MAX_NUMBER = 1e12
 Number = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
@@ -94,9 +95,14 @@ class PricedFile(File, strict=True):
 
 def require_probability_file(payload: Any) -> None:
     """Raise ValueError that names the first field of another type or beyond its range, without its value."""
+    if require(File, payload).current_price is not None:
+        require(PricedFile, payload)
+
+
+def require(model: type[Model], payload: Any) -> Model:
+    """The payload as a model; raises ValueError as `require_probability_file` does."""
     try:
-        if File.model_validate(payload).current_price is not None:
-            PricedFile.model_validate(payload)
+        return model.model_validate(payload)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}") from None

@@ -9,8 +9,9 @@ import psutil
 from hdrh.histogram import HdrHistogram
 
 #: feed: from the tick's own time to its arrival; read: from arrival to the refresher, through the database; compute and
-#: write: the answers and the file; total: from arrival to the renamed file.
-STAGES = ("feed", "read", "compute", "write", "total")
+#: write: the answers and the file; total: from arrival to the renamed file; table: from the arrival of quotes to the
+#: renamed strike table; desk: the paper desk's decisions about the markets of one table.
+STAGES = ("feed", "read", "compute", "write", "total", "table", "desk")
 PERCENTILES = (50.0, 95.0, 99.0)
 LARGEST_US = 600_000_000
 SIGNIFICANT_DIGITS = 2

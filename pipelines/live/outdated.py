@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
+from pathlib import Path
 
 import orjson
 
@@ -9,7 +10,7 @@ from pipelines.atomic_files import MOST_JSON_BYTES, read_bounded
 from pipelines.domain.models.ladder import iso
 from pipelines.domain.prices.ticks import REPLAY
 from pipelines.live.feeds.base import Feed
-from pipelines.live.probability_writer import FILE_SUFFIX, ProbabilityFileWriter
+from pipelines.live.probability_writer import FILE_SUFFIX, TABLE_SUFFIX, ProbabilityFileWriter
 from pipelines.live.symbol_refresher import SymbolRefresher
 from pipelines.log import Log
 from pipelines.settings import CurrentSettings, Settings
@@ -28,7 +29,10 @@ class SettingsWatch:
 
 
 def _used_by_a_session(settings: Settings) -> tuple[object, ...]:
-    return settings.symbols, settings.feed, settings.replay, settings.exchange, settings.output
+    return (
+        *(settings.symbols, settings.feed, settings.replay, settings.exchange, settings.markets, settings.output),
+        *(settings.desk, settings.desk_campaign),
+    )
 
 
 class Unsupplied:
@@ -78,3 +82,11 @@ def end_files_of_others(files: ProbabilityFileWriter, symbols: Collection[str], 
             continue
         if not is_ended:
             files.write(symbol, payload | {"timestamp": iso(now), "status": "stale", "reasons": [reason]})
+
+
+def remove_tables_of_others(folder: Path, tables: Collection[Path], log: Log) -> None:
+    """Remove strike tables that are not in `tables`: nobody refreshes them, and old quotes are of no use."""
+    for path in folder.glob(f"[!.]*{TABLE_SUFFIX}"):
+        if path not in tables:
+            path.unlink(missing_ok=True)
+            log(f"{path.name} is removed: no configured series of [markets] has it")

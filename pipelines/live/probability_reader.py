@@ -182,9 +182,10 @@ def rungs_of(payload: Mapping[str, Any]) -> tuple[Rung, ...]:
 
 
 def clock_text(seconds: int) -> str:
-    """Minutes and seconds, such as 12:34.
+    """Minutes and seconds, such as 12:34; above an hour with hours.
 
-    >>> clock_text(3600), clock_text(754), clock_text(9)
-    ('60:00', '12:34', '00:09')
+    >>> clock_text(3600), clock_text(754), clock_text(9), clock_text(90_061)
+    ('60:00', '12:34', '00:09', '25:01:01')
     """
-    return f"{seconds // 60:02d}:{seconds % 60:02d}"
+    hours, minutes = (0, seconds // 60) if seconds <= 3_600 else divmod(seconds // 60, 60)
+    return f"{f'{hours}:' if hours else ''}{minutes:02d}:{seconds % 60:02d}"

@@ -1,4 +1,4 @@
-"""Write the probability files, fenced so that only the current leader can.
+"""Write the probability files and strike tables, fenced so that only the current leader can.
 
 A session that was paused and overtaken resumes with its memory and open files. Therefore the folder holds a fencing
 token, `.session`, which names the session that may write; every write checks it under a file lock.
@@ -24,6 +24,7 @@ from pipelines.protection.private_files import READABLE_FILE, READABLE_FOLDER, o
 
 FENCE = ".session"
 FILE_SUFFIX = "_live_probabilities.json"
+TABLE_SUFFIX = "_strike_table.json"
 #: The lock is held for the time of a rename; a process that holds it longer is paused.
 LOCK_TIMEOUT_SECONDS = 1.0
 RETRYING = Retrying(
@@ -40,6 +41,11 @@ PARTIAL_MAX_AGE_SECONDS = 60.0
 def probabilities_path(folder: Path, symbol: str) -> Path:
     """Path of a symbol's file: `{sym}_live_probabilities.json`."""
     return folder / f"{symbol.lower()}{FILE_SUFFIX}"
+
+
+def strike_table_path(folder: Path, symbol: str, series: str | None = None) -> Path:
+    """Path of a strike table: `{sym}_strike_table.json`, with `{sym}_{series}` for further series of the symbol."""
+    return folder / f"{'_'.join(filter(None, (symbol, series))).lower()}{TABLE_SUFFIX}"
 
 
 @dataclass(frozen=True)
@@ -89,13 +95,17 @@ class ProbabilityFileWriter:
             self._store_token(token)
 
     def write(self, symbol: str, payload: Mapping[str, Any]) -> None:
-        """Replace a symbol's file atomically.
+        """Replace a symbol's probability file, as `replace`."""
+        self.replace(probabilities_path(self.folder, symbol), payload)
+
+    def replace(self, path: Path, payload: Mapping[str, Any]) -> None:
+        """Replace a file of the folder atomically.
 
         Not synced to disk: after a power failure the file is outdated anyway. Raises SupersededError when another
         session has claimed the folder, OSError when the file cannot be written.
         """
         self._check_token()
-        with ExitStack() as lock, atomic_write(probabilities_path(self.folder, symbol)) as partial:
+        with ExitStack() as lock, atomic_write(path) as partial:
             partial.write_bytes(orjson.dumps(payload, option=orjson.OPT_INDENT_2))
             partial.chmod(READABLE_FILE)
             lock.enter_context(self._lock())
@@ -103,7 +113,7 @@ class ProbabilityFileWriter:
 
     def remove_old_partials(self) -> None:
         """Remove partial files that killed sessions left behind."""
-        for partial in self.folder.glob(f".*{FILE_SUFFIX}.*.partial"):
+        for partial in self.folder.glob(".*.json.*.partial"):
             with suppress(FileNotFoundError):
                 if time.time() - partial.stat().st_mtime > PARTIAL_MAX_AGE_SECONDS:
                     partial.unlink()

@@ -12,15 +12,16 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 
 from pipelines.domain.prices.quote_times import AHEAD_OF_CLOCK
 from pipelines.domain.prices.ticks import EPOCH, TOLERATED_DELAY, TOLERATED_SKEW, Tick
-from pipelines.errors import NoDataError, StrikecastError, place_of
+from pipelines.errors import StrikecastError
 from pipelines.live.champions import Champion, load_new_champions
+from pipelines.live.failures import FAILURES, describe
 from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.runner import SourceRunner
 from pipelines.live.metrics import SessionMetrics
 from pipelines.live.symbol_refresher import SymbolRefresher
 from pipelines.log import Log
 from pipelines.storage.live.sessions import APPLICATION
-from pipelines.storage.live.tick_writer import MAX_QUEUED, TickRecord, TickWriter
+from pipelines.storage.live.tick_writer import TickRecord, TickWriter, max_queued
 from pipelines.storage.live.ticks import (
     GENERATION_CHANNEL,
     Notification,
@@ -31,8 +32,7 @@ from pipelines.storage.live.ticks import (
 )
 from pipelines.storage.postgres.connection import Database, DriverError, OperationalError, Role, full_message
 
-#: A file is refreshed this long after the last time, even without a tick. It must be at least once a second; the rest
-#: is for the turns of up to 200 symbols.
+#: A file is refreshed this long after the last time, also without a tick: at least once a second, for 200 symbols.
 REFRESH_SECONDS = 0.65
 MAX_GAP_SECONDS = 1.0
 #: Ticks and champions are also polled, since a NOTIFY may be lost.
@@ -41,7 +41,6 @@ CHAMPION_POLL_SECONDS = 5.0
 #: The longest lag of momentum, with its tolerance.
 HISTORY = timedelta(minutes=33)
 TICK_BATCH_SIZE = 20_000
-FAILURES = (DriverError, OSError, ValueError, KeyError, ArithmeticError, NoDataError)
 #: Exponential backoff with full jitter: up to 0.1, 0.2, 0.4 ... 5 s.
 BACKOFF = wait_random_exponential(multiplier=0.1, max=5.0)
 
@@ -51,6 +50,8 @@ class _SymbolState:
     """The loop's state of one symbol; `arrived_at` and `written_at` are by the performance counter."""
 
     refresher: SymbolRefresher
+    #: Of the sources of its prices.
+    runners: list[SourceRunner] = field(default_factory=list)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     #: Arrival of the first tick that the file does not show yet.
     arrived_at: float | None = None
@@ -81,7 +82,6 @@ class RefreshLoop:
     metrics: SessionMetrics
     log: Log
     on_first_file: Callable[[str], None]
-    runners: list[SourceRunner] = field(default_factory=list)
     #: Whether the session's prices are replayed. It ignores ticks of the other kind, which are another market's.
     replayed: bool = False
 
@@ -96,7 +96,12 @@ class RefreshLoop:
         self._champion_notified = asyncio.Event()
         self._read_problem: str | None = None
         #: Features of ticks of other producers, to be stored once this session leads.
-        self._unstored_features: deque[TickRecord] = deque(maxlen=MAX_QUEUED)
+        self._unstored_features: deque[TickRecord] = deque(maxlen=max_queued(len(self._symbols)))
+
+    def add_runner(self, runner: SourceRunner) -> None:
+        """Report the problems of a source in the files of its symbols."""
+        for symbol in runner.source.symbols:
+            self._symbols[symbol].runners.append(runner)
 
     async def lead(self, session: int, tick_writer: TickWriter, feed: Feed) -> None:
         """Become the writer: catch up with the ticks, warm up the feed, write all files."""
@@ -146,7 +151,7 @@ class RefreshLoop:
     async def watch_champions(self) -> None:
         """Call `load_champions` when one is published, and every CHAMPION_POLL_SECONDS; forever."""
         while True:
-            await _wait(self._champion_notified, CHAMPION_POLL_SECONDS)
+            await wait_for(self._champion_notified, CHAMPION_POLL_SECONDS)
             self._champion_notified.clear()
             try:
                 await self.load_champions()
@@ -176,7 +181,7 @@ class RefreshLoop:
     async def follow_ticks(self) -> None:
         """Read ticks of other producers when notified, and every TICK_POLL_SECONDS; forever."""
         while True:
-            await _wait(self._ticks_notified, TICK_POLL_SECONDS)
+            await wait_for(self._ticks_notified, TICK_POLL_SECONDS)
             symbols = list(self._notified_symbols) or list(self._symbols)
             self._ticks_notified.clear()
             self._notified_symbols.clear()
@@ -303,7 +308,7 @@ class RefreshLoop:
                 records.append(TickRecord(state.refresher.symbol, tick, features))
         except Exception as error:  # noqa: BLE001 (the edge of the symbol)
             state.refused_until = tick.at
-            state.price_problem, detail = _describe(error)
+            state.price_problem, detail = describe(error)
             if state.price_problem != state.tick_failure:
                 state.tick_failure = state.price_problem
                 self.log(f"{state.refresher.symbol}: {detail}")
@@ -325,7 +330,7 @@ class RefreshLoop:
         retrying = AsyncRetrying(retry=retry_if_exception_type(Exception), wait=BACKOFF)
         while True:
             elapsed = 0.0 if state.written_at is None else time.perf_counter() - state.written_at
-            await _wait(state.wake, max(0.0, REFRESH_SECONDS - elapsed))
+            await wait_for(state.wake, max(0.0, REFRESH_SECONDS - elapsed))
             state.wake.clear()
             await retrying(self._refresh, state)
             if state.failure is not None:
@@ -347,7 +352,7 @@ class RefreshLoop:
         except Exception as error:
             if isinstance(error, OSError) and error.errno is not None:  # a timeout has no number
                 state.write_failure = f"{state.refresher.files.folder}: {error.strerror}"
-            failure, detail = _describe(error)
+            failure, detail = describe(error)
             if failure != state.failure:
                 state.failure = failure
                 self.log(f"{state.refresher.symbol}: {detail}")
@@ -381,19 +386,13 @@ class RefreshLoop:
 
     def _problems(self, state: _SymbolState) -> list[str]:
         """Messages about a symbol's prices, for its file."""
-        problems = [problem for runner in self.runners for problem in runner.problems(state.refresher.symbol)]
+        problems = [problem for runner in state.runners for problem in runner.problems(state.refresher.symbol)]
         others = (state.clock_problem, state.price_problem, state.champion_problem, self._read_problem)
         problems += [problem for problem in others if problem is not None]
         return problems if self._tick_writer is None else problems + self._tick_writer.problems
 
 
-def _describe(error: Exception) -> tuple[str, str]:
-    """Description of a failure, and the same with its place if it is unexpected."""
-    failure = f"{type(error).__name__}: {full_message(error)}"
-    return failure, failure if isinstance(error, FAILURES) else f"{failure} ({place_of(error)})"
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
+async def wait_for(event: asyncio.Event, seconds: float) -> None:
     """Wait for an event for at most so many seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):

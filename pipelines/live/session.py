@@ -13,8 +13,9 @@ from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pipelines.domain.markets.basis import Basis, NoBasis
 from pipelines.domain.markets.settlement import SettlementRule
 from pipelines.domain.prices.ticks import EPOCH, REPLAY, QuoteValidator
 from pipelines.errors import NoDataError, ServerUnavailableError, StrikecastError
@@ -24,11 +25,13 @@ from pipelines.live.feeds.base import Feed
 from pipelines.live.feeds.factory import FeedFactory
 from pipelines.live.feeds.runner import SourceRunner
 from pipelines.live.leadership import acquire_session_lock
+from pipelines.live.market_factory import MarketsFactory, no_markets
 from pipelines.live.metrics import SessionMetrics
-from pipelines.live.outdated import Unsupplied, end_files_of_others
+from pipelines.live.outdated import Unsupplied, end_files_of_others, remove_tables_of_others
 from pipelines.live.probability_writer import ProbabilityFileWriter
 from pipelines.live.refresh_loop import RefreshLoop
 from pipelines.live.session_recorder import SessionRecorder, log_errors
+from pipelines.live.strike_tables import StrikeTable
 from pipelines.live.symbol_refresher import SymbolRefresher
 from pipelines.log import Log
 from pipelines.storage.live.sessions import (
@@ -53,6 +56,9 @@ from pipelines.storage.postgres.connection import (
     is_connection_error,
 )
 
+if TYPE_CHECKING:
+    from pipelines.live.markets import LiveMarkets
+
 STATEMENT_TIMEOUT_SECONDS = 5
 HEARTBEAT_SECONDS = 1.0
 #: Interval at which a session whose market has closed looks for a standby.
@@ -73,7 +79,8 @@ class LiveSession:
 
     `period`: the session hands over at whole multiples of it, an hour for hourly markets. `wait`: wait for the leader
     to end instead of raising AlreadyRunningError. `by_probability`: symbols whose strikes are chosen by probability.
-    `rules`: what the markets of each symbol settle on, by default on the last price. `is_outdated`: whether a successor
+    `rules`: what the markets of each symbol settle on, by default on the last price. `make_markets`: of the quotes
+    and strike tables. `is_outdated`: whether a successor
     would have other settings; then it hands over early. `on_start` is called once it leads, `on_report` every ten
     minutes and at its end.
     """
@@ -85,6 +92,7 @@ class LiveSession:
     _: KW_ONLY
     by_probability: Collection[str] = ()
     rules: Mapping[str, SettlementRule] = field(default_factory=dict)
+    make_markets: MarketsFactory = no_markets
     run_id: str | None = None
     period: timedelta = timedelta(hours=1)
     wait: bool = False
@@ -92,6 +100,7 @@ class LiveSession:
     is_outdated: Callable[[], bool] = lambda: False
     on_start: Callable[[], None] = lambda: None
     on_first_file: Callable[[str], None] = lambda _: None
+    on_first_table: Callable[[StrikeTable], None] = lambda _: None
     on_report: Callable[[SessionRecorder], None] = lambda _: None
     metrics: SessionMetrics = field(default_factory=SessionMetrics, init=False)
 
@@ -110,6 +119,8 @@ class LiveSession:
             for symbol, tier_usd in self.tiers_usd.items()
         }
         self._refresh_loop = RefreshLoop(self.database, self._refreshers, self.metrics, self.log, self.on_first_file)
+        self._markets: LiveMarkets | None = None
+        self._bases_due = asyncio.Event()
         self._signal: signal.Signals | None = None
         self._is_shutting_down = False
         self._recorder: SessionRecorder | None = None
@@ -151,6 +162,11 @@ class LiveSession:
         async with leader_connection(self.database, self.run_id) as connection:
             feed = await asyncio.to_thread(self._make_feed)
             self._refresh_loop.replayed = feed.name == REPLAY
+            # In a thread, because the import of the markets takes a second; here, because a leader must not wait.
+            with log_errors(self.log, "markets"):  # the probabilities go on without them
+                self._markets = await asyncio.to_thread(self.make_markets, self._refreshers, self.log)
+            if self._markets is not None:
+                self._markets.on_first_table = self.on_first_table
             await self._refresh_loop.load_champions()
             async with self._refresh_loop.pool, asyncio.TaskGroup() as group:
                 await self._refresh_loop.catch_up()
@@ -160,7 +176,11 @@ class LiveSession:
                     self._refresh_loop.listen(),
                     self._refresh_loop.watch_champions(),
                     follow_bases(
-                        self._refresh_loop.pool, self._refreshers.values(), replayed=self._refresh_loop.replayed
+                        self._refresh_loop.pool,
+                        self._refreshers.values(),
+                        self._quoted_bases,
+                        self._bases_due,
+                        replayed=self._refresh_loop.replayed,
                     ),
                 ]
                 tasks = [group.create_task(coroutine) for coroutine in standby_tasks]
@@ -173,6 +193,9 @@ class LiveSession:
                     for background in tasks:
                         background.cancel()
                     await feed.close()
+
+    def _quoted_bases(self) -> Mapping[str, Basis | NoBasis]:
+        return {} if self._markets is None else self._markets.quoted_bases(replayed=self._refresh_loop.replayed)
 
     def _on_signal(self, number: signal.Signals, task: "asyncio.Task[None]") -> None:
         """Cancel the session; ignore further signals, and all during the shutdown."""
@@ -189,7 +212,7 @@ class LiveSession:
         # The next whole multiple of the period since 1970 UTC; of an hour, the next market close.
         hands_over_at = EPOCH + ((datetime.now(UTC) - EPOCH) // self.period + 1) * self.period
         leadership = await take_leadership(connection, list(self._refreshers), self.run_id, feed.name, hands_over_at)
-        tick_writer = TickWriter(connection, feed.name)
+        tick_writer = TickWriter(connection, feed.name, len(self._refreshers))
         config = {
             "feed": feed.name,
             "symbols": {symbol: refresher.tier_usd for symbol, refresher in self._refreshers.items()},
@@ -202,6 +225,8 @@ class LiveSession:
             self.log(f"session {leadership.session}: {', '.join(self._refreshers)}, prices by {feed.name}")
             await self._refresh_loop.lead(leadership.session, tick_writer, feed)
             if once:
+                if self._markets is not None:
+                    await self._markets.refresh_once(connection, self._refresh_loop.pool, self._bases_due)
                 recorder.ended = REFRESHED_ONCE
                 return
             async with asyncio.TaskGroup() as group:
@@ -213,6 +238,8 @@ class LiveSession:
                     recorder.run(self.on_report),
                     self._clean_up_after_others(),
                 ]
+                if self._markets is not None:
+                    coroutines.append(self._markets.run(connection, self._refresh_loop.pool, self._bases_due))
                 tasks = [group.create_task(coroutine) for coroutine in coroutines]
                 recorder.ended = await self._wait_for_hand_over(hands_over_at, leadership, feed)
                 for task in tasks:
@@ -234,7 +261,8 @@ class LiveSession:
         runners = [
             SourceRunner(source, validators, self.metrics, self._refresh_loop.deliver, self.log) for source in sources
         ]
-        self._refresh_loop.runners += runners
+        for runner in runners:
+            self._refresh_loop.add_runner(runner)
         return [runner.run() for runner in runners]
 
     async def _wait_for_hand_over(self, hands_over_at: datetime, leadership: Leadership, feed: Feed) -> str:
@@ -285,6 +313,8 @@ class LiveSession:
             await asyncio.to_thread(self._files.remove_old_partials)
         with log_errors(self.log, "files of removed symbols"):
             await asyncio.to_thread(end_files_of_others, self._files, list(self._refreshers), datetime.now(UTC))
+            tables = [] if self._markets is None else [table.path for table in self._markets.tables.values()]
+            await asyncio.to_thread(remove_tables_of_others, self._files.folder, tables, self.log)
 
     async def _shut_down(self, recorder: SessionRecorder, tick_writer: TickWriter) -> None:
         """Write the final files, snapshot and rows, as far as the database and the disk allow."""
@@ -293,9 +323,16 @@ class LiveSession:
             async with asyncio.timeout(SHUTDOWN_TIMEOUT_SECONDS):
                 if reason not in (HANDED_OVER, REPLACED, REFRESHED_ONCE):
                     self._refresh_loop.write_final_files(f"the live session ended: {reason}")
+                    if self._markets is not None:
+                        self._markets.write_final_files(f"the live session ended: {reason}")
+                if self._markets is not None:
+                    with log_errors(self.log, "desk"):
+                        await self._markets.stop_desk(leadership.connection)
                 await recorder.save_snapshot(SnapshotType.ON_STOP)
                 await end_session(leadership.connection, leadership.session, self.metrics.cycles, reason)
                 await tick_writer.flush()
+                if self._markets is not None:
+                    await self._markets.flush()
                 for problem in tick_writer.problems:
                     self.log(problem)
         except (DriverError, TimeoutError, StrikecastError, OSError) as error:

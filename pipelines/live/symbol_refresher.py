@@ -1,5 +1,6 @@
 """One symbol of a live session: its recent ticks, its champion, its probability file."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from pipelines.domain.models.ladder import (
     LadderAnswers,
     LadderQuery,
     LiveState,
+    Reader,
     ladder_strikes_usd,
     live_payload,
     next_market_close,
@@ -36,6 +38,7 @@ from pipelines.domain.models.ladder import (
 )
 from pipelines.domain.models.lookup import LookupRow
 from pipelines.domain.models.momentum import MomentumRule
+from pipelines.domain.prices.bars import Floats
 from pipelines.domain.prices.outliers import OutlierFilter
 from pipelines.domain.prices.ticks import QuoteValidator, Tick, TickHistory, milliseconds_of, minutes_of
 from pipelines.live.champions import Champion
@@ -54,6 +57,18 @@ READ_AHEAD_SECONDS = 60
 #: Prices that the one-second values of a market's last minute rest on.
 LAST_MINUTE = timedelta(milliseconds=VALUES * MS_PER_SECOND + MAX_VALUE_AGE_MS)
 NOT_ESTIMATED = BasisChoice(None, ("it has not been estimated yet",))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, the state completed by the model, and messages about problems with its answer.
+
+    `answerable`: the query and a reader of what answers it; None where nothing is known.
+    """
+
+    state: LiveState
+    answerable: tuple[LadderQuery, Reader] | None
+    problems: list[str]
 
 
 @dataclass
@@ -83,6 +98,10 @@ class SymbolRefresher:
     validator: QuoteValidator | None = None
     #: The last refresh as a row of `live_data.answer`; None without an answer.
     answer: Mapping[str, Any] | None = None
+    #: Messages about the prices, of the last refresh.
+    price_problems: Sequence[str] = ()
+    #: Set after the first refresh with each price.
+    on_new_price: list[asyncio.Event] = field(default_factory=list)
     _last: tuple[LiveState, LadderAnswers, Sequence[str]] | None = None
     #: By generation, bucket and node: a read that is under way when the champion changes returns the old one's rows.
     _cache: "OrderedDict[tuple[int, int, int], LookupRow]" = field(default_factory=OrderedDict)
@@ -114,29 +133,32 @@ class SymbolRefresher:
         Before that, the file says that there is no price, and why.
         `problems`: messages about the prices. Raises SupersededError when another session may write.
         """
-        tick = self._newest_tick()
+        tick = self.newest_tick()
         if tick is None:
             self._write_without_answers(now, problems)
             return None
-        started = time.perf_counter()
-        state, answers, model_problems = await self._answer(pool, self._state(tick, now))
+        started, self.price_problems = time.perf_counter(), problems
+        state, answers, model_problems = await self._answer(pool, self.state(tick, now))
         payload = live_payload(state, self.tier_usd, answers, [*problems, *model_problems])
         computed = time.perf_counter()
         self.files.write(self.symbol, payload)
         self.metrics.record("compute", computed - started)
         self.metrics.record("write", time.perf_counter() - computed)
         self.answer = self._answer_row(state, answers, payload["status"])
+        if self._last is None or self._last[0].tick != tick:
+            for event in self.on_new_price:
+                event.set()
         self._last = state, answers, model_problems
         return str(payload["status"])
 
     def write_failure(self, now: datetime, reason: str) -> None:
         """Write a file without answers that gives the reason."""
-        tick = self._newest_tick()
+        tick = self.newest_tick()
         if tick is None:
             self._write_without_answers(now, [reason])
         else:
             answers = LadderAnswers.unknown(tick.price_usd, ladder_strikes_usd(tick.price_usd, self.tier_usd))
-            self.files.write(self.symbol, live_payload(self._state(tick, now), self.tier_usd, answers, [reason]))
+            self.files.write(self.symbol, live_payload(self.state(tick, now), self.tier_usd, answers, [reason]))
 
     def write_final(self, now: datetime, reason: str) -> None:
         """Write the last answers as stale, with the reason."""
@@ -159,15 +181,17 @@ class SymbolRefresher:
             reasons,
             session=self.session,
             source=self.feed.name,
-            question=self._question(now),
+            question=self.question(now, next_market_close(now), self.rule),
         )
         self.files.write(self.symbol, payload)
 
-    def _newest_tick(self) -> Tick | None:
+    def newest_tick(self) -> Tick | None:
+        """The newest price, with the time of its source while that repeats it."""
         tick = self.ticks.latest
         return tick if tick is None or self.validator is None else self.validator.with_own_time(tick)
 
-    def _state(self, tick: Tick, now: datetime) -> LiveState:
+    def state(self, tick: Tick, now: datetime, question: MarketQuestion | None = None) -> LiveState:
+        """The inputs of an answer at `now` (aware UTC), by default about the hour's market of the symbol's rule."""
         score_pct, momentum_bucket = self.ticks.momentum()
         version = None if self.champion is None else self.champion.version
         return LiveState(
@@ -181,53 +205,62 @@ class SymbolRefresher:
             session=self.session,
             source=self.feed.name,
             replayed_at=self.feed.replayed_at(self.symbol, tick.at),
-            question=self._question(now),
+            question=question or self.question(now, next_market_close(now), self.rule),
         )
 
-    def _question(self, now: datetime) -> MarketQuestion:
-        known, ttc = None, ttc_seconds(now)
-        if self.rule is SettlementRule.LAST_PRICE:
+    def question(self, now: datetime, closes_at: datetime, rule: SettlementRule) -> MarketQuestion:
+        """What a market with a close (aware UTC) and a rule asks at `now` (aware UTC)."""
+        known, ttc = None, ttc_seconds(now, closes_at)
+        if rule is SettlementRule.LAST_PRICE:
             return LAST_PRICE_QUESTION
         if ttc < VALUES:
-            close = next_market_close(now)
-            ticked_ms, prices_usd = self.ticks.arrays_since(close - LAST_MINUTE)
-            known = known_values(ticked_ms, prices_usd, milliseconds_of(close), ttc)
+            ticked_ms, prices_usd = self.ticks.arrays_since(closes_at - LAST_MINUTE)
+            known = known_values(ticked_ms, prices_usd, milliseconds_of(closes_at), ttc)
         basis, reasons = self.basis.basis, self.basis.reasons
         if basis is None:
-            return MarketQuestion(self.rule, known, warnings=(without_basis("; ".join(reasons)),))
-        return MarketQuestion(self.rule, known, basis, reasons)
+            return MarketQuestion(rule, known, warnings=(without_basis("; ".join(reasons)),))
+        return MarketQuestion(rule, known, basis, reasons)
 
-    async def _answer(self, pool: AsyncPool, state: LiveState) -> tuple[LiveState, LadderAnswers, list[str]]:
-        """The state completed by the model, the answers, and messages about problems with them."""
-        price, champion, ttc = state.tick.price_usd, self.champion, ttc_seconds(state.now)
-        strikes = ladder_strikes_usd(price, self.tier_usd)
-        unknown = LadderAnswers.unknown(price, strikes)
+    async def ask(
+        self, pool: AsyncPool, state: LiveState, strikes_usd: Floats, ttc: float, step_usd: float | None = None
+    ) -> Asked:
+        """`state.question` about strikes `ttc` seconds before the close, with what answers it."""
+        price, champion, question = state.tick.price_usd, self.champion, state.question
         if champion is None:
-            return state, unknown, [f"no generation is published for {self.symbol}"]
-        question = state.question
+            return Asked(state, None, [f"no generation is published for {self.symbol}"])
         if not question.is_answerable:
-            return state, unknown, question.problems
+            return Asked(state, None, question.problems)
         variances = None if champion.volatility is None else champion.volatility.current_state().variances
         states = MarketStates.single(minutes_of(state.now), state.momentum_score_pct, variances)
-        step_usd = self.tier_usd * STRIKE_STEP_SHARE if self.by_probability else None
         query = LadderQuery(
-            champion.rule, champion.version.axes, states, price, strikes, ttc, step_usd, question.settlement
+            champion.rule, champion.version.axes, states, price, strikes_usd, ttc, step_usd, question.settlement
         )
         sigma_pct, bucket = query.sigma_pct, query.bucket
         if sigma_pct is not None and isnan(sigma_pct):
-            return state, unknown, [f"volatility of {self.symbol} is not known"]
+            return Asked(state, None, [f"volatility of {self.symbol} is not known"])
         if bucket is None:
             if champion.baseline is None:
-                return state, unknown, [f"there is neither momentum nor a baseline for {self.symbol}"]
+                return Asked(state, None, [f"there is neither momentum nor a baseline for {self.symbol}"])
             problem = f"momentum is not known{self._missing_lags()}: the baseline answers"
-            return state, query.answer_from_baseline(champion.baseline), [*question.problems, problem]
+            return Asked(state, (query, query.baseline_reader(champion.baseline)), [*question.problems, problem])
         problems = question.problems
         if sigma_pct is not None:
             state = replace(state, sigma_pct=sigma_pct, group=bucket)
             if state.momentum_score_pct is None and len(champion.version.buckets) > 1:
                 problems.append(f"momentum is not known{self._missing_lags()}: all momenta together answer")
         rows = await self._lookup_rows(pool, champion.version, bucket, query.effective_seconds)
-        return state, query.answer_from_lookup(rows), problems
+        return Asked(state, (query, query.lookup_reader(rows)), problems)
+
+    async def _answer(self, pool: AsyncPool, state: LiveState) -> tuple[LiveState, LadderAnswers, list[str]]:
+        """The state completed by the model, the answers, and messages about problems with them."""
+        price = state.tick.price_usd
+        strikes = ladder_strikes_usd(price, self.tier_usd)
+        step_usd = self.tier_usd * STRIKE_STEP_SHARE if self.by_probability else None
+        asked = await self.ask(pool, state, strikes, ttc_seconds(state.now), step_usd)
+        if asked.answerable is None:
+            return asked.state, LadderAnswers.unknown(price, strikes), asked.problems
+        query, reader = asked.answerable
+        return asked.state, query.answer(reader), asked.problems
 
     def _missing_lags(self) -> str:
         features = self.ticks.features()

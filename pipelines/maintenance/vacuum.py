@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
+from pipelines.deployment import dagster_database
 from pipelines.domain.maintenance.vacuum import VacuumPlan, plan_vacuum
 from pipelines.log import Log
-from pipelines.maintenance.retention import dagster_database
 from pipelines.settings import Settings
 from pipelines.storage.maintenance import vacuum as repository
 from pipelines.storage.maintenance.runs import (

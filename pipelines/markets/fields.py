@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -21,10 +22,21 @@ TICKER = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 def _number(value: object) -> Decimal:
     """An exact number from JSON: a string, an integer, or a Decimal (JSON is parsed without floats)."""
-    is_text = isinstance(value, str) and len(value) <= MAX_DIGITS + MAX_DECIMALS + 2 and NUMBER.fullmatch(value)
-    is_integer = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**MAX_DIGITS
-    if is_text or is_integer:
-        value = Decimal(value)  # type: ignore[arg-type]
+    if isinstance(value, str):
+        return _number_of_text(value)
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**MAX_DIGITS:
+        value = Decimal(value)
+    return _bounded(value)
+
+
+@lru_cache(maxsize=4_096)
+def _number_of_text(text: str) -> Decimal:
+    """Prices are few and come each second."""
+    is_number = len(text) <= MAX_DIGITS + MAX_DECIMALS + 2 and NUMBER.fullmatch(text)
+    return _bounded(Decimal(text) if is_number else None)
+
+
+def _bounded(value: object) -> Decimal:
     if not isinstance(value, Decimal) or not value.is_finite():
         raise ValueError("expected a number")
     exponent = value.as_tuple().exponent
@@ -51,7 +63,13 @@ def _grouped_number(value: object) -> Decimal | None:
 def _instant(value: object) -> datetime:
     if not isinstance(value, str):
         raise ValueError("expected a time as a string")
-    found = datetime.fromisoformat(value)
+    return _instant_of_text(value)
+
+
+@lru_cache(maxsize=1_024)
+def _instant_of_text(text: str) -> datetime:
+    """All markets of an event have the same times."""
+    found = datetime.fromisoformat(text)
     if found.tzinfo is None:
         raise ValueError("expected a time zone")
     return found.astimezone(UTC)
@@ -61,10 +79,13 @@ Kind = TypeVar("Kind", bound=StrEnum)
 
 
 def _member_of(kind: type[Kind]) -> Callable[[object], Kind]:
+    members: dict[object, Kind] = {str(one): one for one in kind}
+
     def member(value: object) -> Kind:
-        if not isinstance(value, str) or value not in list(kind):
+        found = members.get(value) if isinstance(value, str) else None
+        if found is None:
             raise ValueError(f"unknown, expected {', '.join(kind)}")
-        return kind(value)
+        return found
 
     return member
 

@@ -16,6 +16,7 @@ from pipelines.domain.markets.fees import CENT, FeePeriod, FeeSchedule, FeeTerms
 from pipelines.domain.markets.listings import (
     Books,
     Event,
+    ExchangeSection,
     ExchangeStatus,
     HistoricalCutoff,
     Listing,
@@ -39,6 +40,7 @@ from pipelines.markets.fields import (
     Ticker,
     read,
 )
+from pipelines.markets.slices import Steps, finish
 
 T = TypeVar("T")
 
@@ -80,6 +82,7 @@ class _MarketMessage(Message):
     volume_fp: OptionalNumber = None
     open_interest: int | None = None
     open_interest_fp: OptionalNumber = None
+    exchange_index: int | None = None
 
     def ranges(self) -> tuple[PriceRange, ...]:
         if self.price_ranges:
@@ -126,7 +129,7 @@ class _MarketMessage(Message):
         )
         volume = _count("volume", self.volume_fp, self.volume)
         open_interest = _count("open_interest", self.open_interest_fp, self.open_interest)
-        return Listing(market, self.quotes(), volume, open_interest, self.expiration_value)
+        return Listing(market, self.quotes(), volume, open_interest, self.expiration_value, self.exchange_index)
 
 
 class _EventMessage(Message):
@@ -163,6 +166,7 @@ class _BookMessage(Message):
 
 
 class _SectionMessage(Message):
+    exchange_index: int | None = None
     description: str
     trading_active: bool
 
@@ -215,9 +219,17 @@ def read_listings(rows: Sequence[object], series_ticker: str | None = None) -> L
 
     `series_ticker`: of their event, where known; otherwise the beginning of the event's ticker.
     """
-    return Listings(
-        *_read_each(rows, "markets", lambda row, name: read(_MarketMessage, row, name).listing(series_ticker))
-    )
+    return finish(reading_listings(rows, series_ticker))
+
+
+def reading_listings(rows: Sequence[object], series_ticker: str | None = None) -> Steps[Listings]:
+    """`read_listings` in steps of one market."""
+
+    def listing(row: object, name: str) -> Steps[Listing]:
+        yield
+        return read(_MarketMessage, row, name).listing(series_ticker)
+
+    return Listings(*(yield from _reading_each(rows, "markets", listing)))
 
 
 def read_market(body: object, ticker: str) -> Listing:
@@ -232,22 +244,25 @@ def read_market(body: object, ticker: str) -> Listing:
     return listings.listings[0]
 
 
-def read_event(body: object, ticker: str) -> Event:
-    """The event of a request for one, with its markets beside or inside it; another ticker is an error."""
+def reading_event(body: object, ticker: str) -> Steps[Event]:
+    """The event of a request for one, in steps of one market; another ticker is an error.
+
+    Its markets are beside or inside it.
+    """
     envelope = read(_EventEnvelope, body, ticker)
     if envelope.event.event_ticker != ticker:
         raise MarketError(f"{ticker}: received event {envelope.event.event_ticker}")
-    return _event(envelope.event, [*envelope.event.markets, *envelope.markets])
+    return (yield from _reading_event(envelope.event, [*envelope.event.markets, *envelope.markets]))
 
 
-def read_events(rows: Sequence[object]) -> tuple[tuple[Event, ...], tuple[Refused, ...]]:
-    """Events with nested markets, and those refused."""
+def reading_events(rows: Sequence[object]) -> Steps[tuple[tuple[Event, ...], tuple[Refused, ...]]]:
+    """Events with nested markets, and those refused, in steps of one market."""
 
-    def event(row: object, name: str) -> Event:
+    def event(row: object, name: str) -> Steps[Event]:
         message = read(_EventMessage, row, name)
-        return _event(message, message.markets)
+        return (yield from _reading_event(message, message.markets))
 
-    return _read_each(rows, "events", event, "event_ticker")
+    return (yield from _reading_each(rows, "events", event, "event_ticker"))
 
 
 def read_book(body: object, ticker: str) -> Book:
@@ -269,13 +284,21 @@ def read_book(body: object, ticker: str) -> Book:
 
 def read_books(rows: Sequence[object]) -> Books:
     """The order books of a request for several."""
-    return Books(*_read_each(rows, "orderbooks", read_book))
+
+    def book(row: object, name: str) -> Steps[Book]:
+        yield
+        return read_book(row, name)
+
+    return Books(*finish(_reading_each(rows, "orderbooks", book)))
 
 
 def read_exchange_status(body: object) -> ExchangeStatus:
     """Whether the exchange trades."""
     message = read(_StatusMessage, body, "exchange status")
-    sections = tuple((each.description, each.trading_active) for each in message.exchange_index_statuses)
+    sections = tuple(
+        ExchangeSection(each.exchange_index, each.description, each.trading_active)
+        for each in message.exchange_index_statuses
+    )
     return ExchangeStatus(message.exchange_active, message.trading_active, sections)
 
 
@@ -299,8 +322,8 @@ def read_fee_schedule(series: object, changes: Iterable[object], ticker: str) ->
     return FeeSchedule((FeePeriod(FeeTerms(now.fee_type, now.fee_multiplier)), *periods))
 
 
-def _event(message: _EventMessage, rows: Sequence[object]) -> Event:
-    markets = read_listings(rows, message.series_ticker)
+def _reading_event(message: _EventMessage, rows: Sequence[object]) -> Steps[Event]:
+    markets = yield from reading_listings(rows, message.series_ticker)
     own = tuple(one for one in markets.listings if one.market.event_ticker == message.event_ticker)
     others = tuple(
         Refused(one.market.ticker, f"event_ticker {one.market.event_ticker!r}: expected {message.event_ticker}")
@@ -317,16 +340,16 @@ def _event(message: _EventMessage, rows: Sequence[object]) -> Event:
     )
 
 
-def _read_each(
-    rows: Sequence[object], what: str, reader: Callable[[object, str], T], key: str = "ticker"
-) -> tuple[tuple[T, ...], tuple[Refused, ...]]:
+def _reading_each(
+    rows: Sequence[object], what: str, reader: Callable[[object, str], Steps[T]], key: str = "ticker"
+) -> Steps[tuple[tuple[T, ...], tuple[Refused, ...]]]:
     """What `reader` makes of each row and its name, and the rows that it refuses, by name."""
     found: dict[str, T] = {}
     refused: dict[str, Refused] = {}
     for index, row in enumerate(rows):
         name = _name_of(row, f"{what}.{index}", key)
         try:
-            one = reader(row, name)
+            one = yield from reader(row, name)
             if found.setdefault(name, one) != one:
                 raise MarketError("listed twice, with different values")
         except MarketError as error:

@@ -41,14 +41,14 @@ MAX_MESSAGES = 100
 
 @dataclass(frozen=True)
 class State:
-    """Content of `alerts.json`: active alerts by key, keys of transient problems found once, and messages.
+    """Content of `alerts.json`: active alerts by key, transient problems without an alert, and messages.
 
-    `watching_since`: time of the first evaluation (aware UTC).
+    `watching_since`: time of the first evaluation (aware UTC); `pending`: by key, when they were found first.
     """
 
     watching_since: datetime
     active: Annotated[dict[str, Alert], Field(alias="lasting")]
-    pending: Annotated[tuple[str, ...], Field(alias="suspected")] = ()
+    pending: Annotated[dict[str, datetime], Field(alias="suspected_since", default_factory=dict)]
     messages: tuple[Message, ...] = ()
 
 
@@ -62,7 +62,7 @@ def read_state(settings: Settings, now: datetime) -> State:
     try:
         return read_json(_path(settings), _STATE)
     except FileNotFoundError:
-        return State(now, {})
+        return State(now, {}, {})
     except (OSError, ValueError) as error:
         raise StateError(
             f"{_path(settings)} cannot be read: delete it, which repeats active alerts ({single_line(str(error))})"
@@ -126,7 +126,9 @@ def update_alerts(
         for alert in changed:
             log(f"{alert.title}: {alert.text}")
             _append(settings, alert, log)
-        transient = tuple(one.key for one in shown if one.transient and one.key not in active)
+        transient = {
+            one.key: before.pending.get(one.key, now) for one in shown if one.transient and one.key not in active
+        }
         state = State(
             before.watching_since,
             others | active,

@@ -1,4 +1,4 @@
-"""Collect the facts that alert rules apply to: jobs, restore drills, probability files, surroundings, the database."""
+"""Collect the facts that alert rules apply to: jobs, restore drills, live files, surroundings, the database."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -11,11 +11,13 @@ from pipelines.domain.monitoring.alerts import FRESH_FOR, Facts, JobFacts, Surro
 from pipelines.domain.monitoring.audit.targets import BREACH_WINDOW, lasting_breaches
 from pipelines.errors import DatabaseError
 from pipelines.live.probability_reader import read_view
+from pipelines.live.strike_table_reader import read_table, table_names
 from pipelines.monitoring.alert_delivery import read_state
+from pipelines.monitoring.desk import read_desk
 from pipelines.monitoring.surroundings import read_server
 from pipelines.settings import Settings
+from pipelines.storage.live.day_partitions import count_days_ahead
 from pipelines.storage.live.sessions import session_state
-from pipelines.storage.live.ticks import count_days_ahead
 from pipelines.storage.maintenance.runs import repeatedly_skipped
 from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.monitoring.audits import read_judgements
@@ -30,6 +32,12 @@ ASSET_OF_JOB = {"archive_prices": "price_archive", "backup_database": "backup", 
 OP_JOBS = ("make_partitions", "vacuum_database", "rotate_logs", "retention")
 DRILL_JOB = "restore_drill"
 RESTORE_CHECK = dg.AssetCheckKey(dg.AssetKey("backup"), "restores")
+#: Those without `desk_positions_are_settled`: the positions themselves are looked at.
+DESK_CHECKS = tuple(
+    dg.AssetCheckKey(dg.AssetKey("paper_desk"), name) for name in ("desk_book_balances", "desk_replays_equal")
+)
+#: Metadata of a check that say why it failed.
+CHECK_REASONS = ("problem", "differences", "detail")
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 
 
@@ -49,10 +57,16 @@ def collect_facts(settings: Settings, database: Database, instance: dg.DagsterIn
             return replace(
                 facts,
                 files=[judge(read_view(settings.output_dir, symbol, now).file, session) for symbol in published],
+                tables=[
+                    read_table(settings.output_dir, name, now).judge(session)
+                    for name in table_names(settings.series)
+                    if name.symbol in published
+                ],
                 days_ahead=count_days_ahead(connection),
                 repeatedly_skipped=repeatedly_skipped(connection),
                 surroundings=_surroundings(settings, with_timeouts),
                 collations=collation_mismatches(connection),
+                desk=read_desk(settings, connection, session, now, _failed_desk_checks(instance)),
                 breaches=lasting_breaches(read_judgements(connection, now - BREACH_WINDOW), now),
             )
     except (DatabaseError, DriverError) as error:
@@ -82,20 +96,32 @@ def _failed_run(instance: dg.DagsterInstance, job: str, succeeded_at: datetime |
 
 def _restore_drill(instance: dg.DagsterInstance) -> tuple[JobFacts, str | None]:
     """Facts of the drill's job, and why the newest drill that ended failed."""
+    evaluated_at, problem = _newest_check(instance, RESTORE_CHECK)
+    failed_run = _failed_run(instance, DRILL_JOB, evaluated_at)
+    return JobFacts(DRILL_JOB, evaluated_at, FRESH_FOR["restores"], failed_run), problem
+
+
+def _failed_desk_checks(instance: dg.DagsterInstance) -> dict[str, str]:
+    """Why the newest evaluation of each of DESK_CHECKS that failed did, by name."""
+    found = {key.name: _newest_check(instance, key)[1] for key in DESK_CHECKS}
+    return {name: problem for name, problem in found.items() if problem is not None}
+
+
+def _newest_check(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> tuple[datetime | None, str | None]:
+    """When a check was evaluated last (aware UTC), and why its newest run that ended failed."""
     evaluated_at = problem = None
-    for record in instance.event_log_storage.get_asset_check_execution_history(RESTORE_CHECK, limit=5):
+    for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=5):
         if record.status.value != "PLANNED" and record.evaluation is not None:
             evaluated_at = datetime.fromtimestamp(record.create_timestamp, UTC)
             if not record.evaluation.passed and problem is None:
                 metadata = record.evaluation.metadata
-                reasons = [str(metadata[name].value) for name in ("problem", "differences") if name in metadata]
+                reasons = [str(metadata[name].value) for name in CHECK_REASONS if name in metadata]
                 problem = "; ".join(reasons) or "see the check"
             break
         run = instance.get_run_by_id(record.run_id)
         if problem is None and (run is None or run.is_finished):
             problem = "its run ended without a check result"
-    failed_run = _failed_run(instance, DRILL_JOB, evaluated_at)
-    return JobFacts(DRILL_JOB, evaluated_at, FRESH_FOR["restores"], failed_run), problem
+    return evaluated_at, problem
 
 
 def _surroundings(settings: Settings, database: Database) -> Surroundings:

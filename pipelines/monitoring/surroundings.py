@@ -11,7 +11,7 @@ from tempfile import gettempdir
 from pipelines.configuration.sections import FeedKind
 from pipelines.domain.monitoring.alerts import DiskFacts, Problem, Surroundings, surroundings_problems
 from pipelines.domain.monitoring.audit.measurements import Detection, Measurements, Unit
-from pipelines.monitoring.audit.processes import is_local
+from pipelines.processes.priority import is_local
 from pipelines.settings import Settings
 from pipelines.storage.monitoring import server_state
 from pipelines.storage.postgres.connection import Connection

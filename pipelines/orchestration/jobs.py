@@ -10,14 +10,16 @@ from typing import Any
 import dagster as dg
 
 from pipelines.live.feeds.factory import feed_factory
+from pipelines.live.market_factory import markets_factory
 from pipelines.live.outdated import SettingsWatch
 from pipelines.live.probability_writer import probabilities_path
 from pipelines.live.session import LiveSession
 from pipelines.live.session_recorder import SessionRecorder
+from pipelines.live.strike_tables import StrikeTable
+from pipelines.orchestration.queues import Queue, queued
 from pipelines.orchestration.run_reaper import fail, runs_without_process
-from pipelines.resources import DatabaseResource, SettingsResource, markdown_table
+from pipelines.resources import LIVE_JOB, DatabaseResource, SettingsResource, markdown_table
 
-LIVE_JOB = "live_refresh"
 #: Assets that are built from the stored bars.
 BUILT_ASSETS = [
     "price_gap",
@@ -30,32 +32,68 @@ BUILT_ASSETS = [
     "standardised_lookup",
     "active_standardised_generation",
 ]
+#: Assets that the exchange of markets is asked for.
+MARKET_ASSETS = ["market", "market_fee", "market_candle"]
 
 ingest_prices = dg.define_asset_job(
     "ingest_prices", "price_history", description="Read price files of one symbol into price_history."
 )
 build = dg.define_asset_job(
-    "build", BUILT_ASSETS, description="Rebuild one symbol from its stored bars, check it, publish it."
+    "build",
+    BUILT_ASSETS,
+    description="Rebuild one symbol from its stored bars, check it, publish it.",
+    tags=queued(Queue.BUILDS),
 )
 check_stored = dg.define_asset_job(
     "check_stored",
-    dg.AssetSelection.checks_for_assets("price_history", *BUILT_ASSETS),
+    dg.AssetSelection.checks_for_assets("price_history", *BUILT_ASSETS, *MARKET_ASSETS, "market_quote"),
     description="Check what is stored and published of every symbol, and change nothing.",
 )
 calibrate = dg.define_asset_job(
     "calibrate",
     "calibration",
     description="Score every model of one symbol on data that it had not seen, and write the report.",
+    tags=queued(Queue.SCORING),
 )
 score_live_answers = dg.define_asset_job(
     "score_live_answers",
     "live_calibration",
     description="Score the live answers of one symbol, each complete day once.",
+    tags=queued(Queue.SCORING),
+)
+score_edge = dg.define_asset_job(
+    "score_edge",
+    "edge_score",
+    description="Score the model of one symbol against the quotes of its settled markets; decides about the pool.",
+    tags=queued(Queue.SCORING),
+)
+backtest_desk = dg.define_asset_job(
+    "backtest_desk",
+    "desk_backtest",
+    description="Run the paper desk on the newest recorded quotes of one symbol's settled markets.",
+    tags=queued(Queue.SCORING),
 )
 promote = dg.define_asset_job(
     "promote",
     "champion_change",
     description="Make a challenger the champion of one symbol, if it wins on data that neither had seen.",
+    tags=queued(Queue.SCORING),
+)
+backfill_markets = dg.define_asset_job(
+    "backfill_markets",
+    dg.AssetSelection.assets(*MARKET_ASSETS) | dg.AssetSelection.checks_for_assets("market_quote"),
+    description="Fetch results, fee terms and candles of one symbol's closed markets, and check markets and quotes.",
+)
+_DESK_REPLAY = dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("paper_desk"), "desk_replays_equal"))
+report_desk = dg.define_asset_job(
+    "report_desk",
+    dg.AssetSelection.assets("paper_desk") - _DESK_REPLAY,
+    description="Report the paper desk's account with its equity, and check its book and its positions.",
+)
+replay_desk = dg.define_asset_job(
+    "replay_desk",
+    _DESK_REPLAY,
+    description="Replay the last day's journal of the paper desk, and compare the state with the saved one.",
 )
 archive_prices = dg.define_asset_job(
     "archive_prices", "price_archive", description="Move old months of bars into Parquet files."
@@ -102,6 +140,15 @@ def live_session(context: dg.OpExecutionContext, settings: SettingsResource, dat
         )
         events.submit(context.log_event, event)
 
+    def report_first_table(table: StrikeTable) -> None:
+        board = table.board
+        description = f"first table of {board.series_ticker} of this session, markets by {board.source}"
+        path, source = dg.MetadataValue.path(str(table.path)), str(board.source)
+        event = dg.AssetMaterialization(
+            "strike_table", description, {"path": path, "source": source}, partition=board.symbol
+        )
+        events.submit(context.log_event, event)
+
     def report_session(recorder: SessionRecorder) -> None:
         state = "so far" if recorder.ended is None else f"ended: {recorder.ended}"
         description = f"session {recorder.leadership.session} {state}, prices by {recorder.config['feed']}"
@@ -116,12 +163,14 @@ def live_session(context: dg.OpExecutionContext, settings: SettingsResource, dat
             feed_factory(settings.values),
             by_probability=settings.values.by_probability,
             rules=settings.values.rules,
+            make_markets=markets_factory(settings.values),
             run_id=context.run.run_id,
             wait=True,
             log=log,
             is_outdated=SettingsWatch(settings.values, log).has_changed,
             on_start=fail_dead_runs,
             on_first_file=report_first_file,
+            on_first_table=report_first_table,
             on_report=report_session,
         ).run()
 

@@ -9,7 +9,7 @@ from pipelines.maintenance import log_rotation as log_rotation_job
 from pipelines.maintenance import retention as retention_job
 from pipelines.maintenance import vacuum as vacuum_job
 from pipelines.resources import DatabaseResource, SettingsResource, markdown_table, planning_time
-from pipelines.storage.live.ticks import create_day_partitions, upcoming_days
+from pipelines.storage.live.day_partitions import create_day_partitions, upcoming_days
 from pipelines.storage.postgres.connection import Role
 
 
@@ -30,7 +30,7 @@ RETRY = dg.RetryPolicy(max_retries=5, delay=30, jitter=dg.Jitter.PLUS_MINUS)
 
 @dg.op(pool="day_partitions", retry_policy=RETRY)
 def create_partitions(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
-    """Create the partitions of today and the next seven days for ticks and answers."""
+    """Create the partitions of today and the next seven days for ticks, answers and quotes of markets."""
     days = upcoming_days(planning_time(context.run))
     with database.database.connect("partitions", Role.PIPELINE, autocommit=True) as connection:
         names = create_day_partitions(connection, days)
@@ -39,13 +39,14 @@ def create_partitions(context: dg.OpExecutionContext, database: DatabaseResource
 
 @dg.op(pool="retention")
 def prune(context: dg.OpExecutionContext, settings: SettingsResource, database: DatabaseResource) -> None:
-    """Delete old snapshots, ticks, answers, generations, audits and Dagster's own history, in small steps."""
+    """Delete old snapshots, ticks, answers, archived quotes and markets, generations, audits and Dagster's history."""
     report = retention_job.run(
         settings.values, database.database, planning_time(context.run), context.log.info, context.run.run_id
     )
     metadata = {
         "rows": sum(report.rows.values()),
         "removed": markdown_table(("table", "rows"), [(name, rows) for name, rows in report.rows.items() if rows]),
+        "archived": markdown_table(("file", "rows"), [(one.file, one.rows) for one in report.archived]),
         "plan": markdown_table(("action", "target", "why"), report.plan.lines()),
         "left_for_the_next_run": _left(report.skipped),
     }

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from pipelines.processes.run_titles import QUEUE_TAG
+from pipelines.resources import MAX_RETRIES_TAG, WORKER_TAG
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.locks import is_run_lock_held
 
@@ -37,11 +39,35 @@ def runs_without_process(
 
 
 def _should_hold_its_lock(record: dg.RunRecord, now: datetime) -> bool:
-    """Whether a run has had the time to take its lock; a queued run has none."""
+    """Whether a run has had the time to take its lock; a queued run has none.
+
+    One that was handed to workers may wait there, and once started, Dagster's run monitoring asks for its lock.
+    """
+    if WORKER_TAG in record.dagster_run.tags:
+        return False
     if record.start_time is not None:
         return now.timestamp() - record.start_time > STARTED_GRACE.total_seconds()
     queued = record.dagster_run.status is dg.DagsterRunStatus.QUEUED
     return not queued and now - record.update_timestamp > START_GRACE
+
+
+def fail_untaken_runs(instance: dg.DagsterInstance, now: datetime, timeout_seconds: float) -> list[str]:
+    """Fail the runs that no worker has taken for so long, without a retry; returns their ids. `now` is aware UTC."""
+    waiting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING], tags={WORKER_TAG: ""})
+    failed = []
+    for run in instance.get_runs(waiting):
+        stats = instance.get_run_stats(run.run_id)
+        if stats.launch_time is None or now.timestamp() - stats.launch_time < timeout_seconds:
+            continue
+        instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})
+        queue = run.tags.get(QUEUE_TAG)
+        instance.report_run_failed(
+            run,
+            f"no worker took this run from the queue {queue} within {timeout_seconds:g} s "
+            "(workers.queue_timeout_seconds): is one running with this code? See docs/workers.md",
+        )
+        failed.append(run.run_id)
+    return failed
 
 
 def fail(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 import dagster as dg
 
 from pipelines.configuration.sections import FeedKind
+from pipelines.domain.markets.board import MarketSource
 from pipelines.orchestration import jobs, maintenance
-from pipelines.resources import SYMBOLS, SettingsResource
+from pipelines.orchestration.symbol_updates import UPDATE_JOB, registered_symbols, update_requests
+from pipelines.resources import SettingsResource
 
 
 def _schedule(name: str, cron: str, job: Any, description: str, **options: Any) -> dg.ScheduleDefinition:
@@ -23,46 +25,101 @@ def _schedule(name: str, cron: str, job: Any, description: str, **options: Any) 
 
 
 def _request_each_symbol(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
-    assert SYMBOLS.name is not None
     tick = context.scheduled_execution_time.isoformat()
-    configured = context.resources.settings.values.symbols
-    for symbol in context.instance.get_dynamic_partitions(SYMBOLS.name):
-        if symbol in configured:  # the partition of a removed symbol stays, with its history
-            yield dg.RunRequest(run_key=f"{tick} {symbol}", partition_key=symbol)
+    for symbol in registered_symbols(context.instance, context.resources.settings):
+        yield dg.RunRequest(run_key=f"{tick} {symbol}", partition_key=symbol)
 
 
 #: Origin of finished minutes by the live session's feed. A replay has no new minutes.
-_ORIGINS = {FeedKind.EXCHANGE: "EXCHANGE", FeedKind.EXTERNAL: "TICKS"}
+_ORIGINS = {FeedKind.EXCHANGE: "exchange", FeedKind.EXTERNAL: "ticks"}
 
 
 @dg.schedule(
-    job=jobs.ingest_prices,
+    job_name=UPDATE_JOB,
     cron_schedule="20 */6 * * *",  # an exchange may reach back no further than twelve hours
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Store the finished minutes that are missing, from the exchange or from other producers' ticks, for "
-    "each symbol: 00:20, 06:20, 12:20, 18:20 UTC. Skipped with the replay feed.",
+    description="Store the finished minutes that are missing, from the exchange or from other producers' ticks, and "
+    "rebuild what depends on them, for each symbol: 00:20, 06:20, 12:20, 18:20 UTC. Skipped with the replay feed.",
 )
 def backfill(
     context: dg.ScheduleEvaluationContext, settings: SettingsResource
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Request one run per symbol, unless prices are replayed."""
+    """Request runs of many symbols each, unless prices are replayed."""
     feed = settings.values.feed
     if feed not in _ORIGINS:
         yield dg.SkipReason(f"the feed is {feed}: there are no new minutes")
         return
-    config = {"ops": {"price_history": {"config": {"origin": _ORIGINS[feed]}}}}
-    for request in _request_each_symbol(context):
-        yield dg.RunRequest(run_key=request.run_key, partition_key=request.partition_key, run_config=config)
+    symbols = registered_symbols(context.instance, settings)
+    yield from update_requests(symbols, _ORIGINS[feed], context.scheduled_execution_time.isoformat())
+
+
+@dg.schedule(
+    job=jobs.backfill_markets,
+    cron_schedule="50 0 * * *",  # before retention and the backup; the exchange's weekly maintenance is at 08:00 UTC
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Fetch results, fee terms and candles of closed markets, for each symbol. Skipped without a source of "
+    "markets.",
+)
+def daily_market_backfill(
+    context: dg.ScheduleEvaluationContext, settings: SettingsResource
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Request one run per symbol, where a source of markets is configured."""
+    if settings.values.markets.source is MarketSource.NONE:
+        yield dg.SkipReason("no source of markets: markets.source is none")
+        return
+    yield from _request_each_symbol(context)
+
+
+def _request_desk(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Request one run, where the paper desk is enabled."""
+    if context.resources.settings.values.desk_is_enabled:
+        yield dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+    else:
+        yield dg.SkipReason("the paper desk is off: desk.enabled is false, or no source of markets is configured")
 
 
 ALL = [
     backfill,
+    daily_market_backfill,
+    _schedule(
+        "hourly_desk_report",
+        "5 * * * *",  # markets are settled within minutes of the hour
+        jobs.report_desk,
+        "Report the paper desk's account, check its book and its positions. Skipped while the desk is off.",
+        execution_fn=_request_desk,
+        required_resource_keys={"settings"},
+    ),
+    _schedule(
+        "nightly_desk_replay",
+        "35 0 * * *",
+        jobs.replay_desk,
+        "Replay the paper desk's journal of the last day. Skipped while the desk is off.",
+        execution_fn=_request_desk,
+        required_resource_keys={"settings"},
+    ),
     _schedule(
         "weekly_calibration",
         "0 4 * * 0",
         jobs.calibrate,
         "Score every model on data that it had not seen, for each symbol.",
+        execution_fn=_request_each_symbol,
+        required_resource_keys={"settings"},
+    ),
+    _schedule(
+        "weekly_edge",
+        "30 4 * * 0",
+        jobs.score_edge,
+        "Score the model against the quotes of settled markets, and decide about the pool, for each symbol.",
+        execution_fn=_request_each_symbol,
+        required_resource_keys={"settings"},
+    ),
+    _schedule(
+        "weekly_desk_backtest",
+        "45 4 * * 0",
+        jobs.backtest_desk,
+        "Run the paper desk on the newest recorded quotes of settled markets, for each symbol.",
         execution_fn=_request_each_symbol,
         required_resource_keys={"settings"},
     ),

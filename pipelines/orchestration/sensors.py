@@ -1,5 +1,6 @@
-"""Sensors: each checks the state, requests at most one run, and logs transitions."""
+"""Sensors: each checks the state, requests the runs that are missing, and logs transitions."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -9,13 +10,27 @@ from pipelines.domain.monitoring.alerts import is_unknown, problems
 from pipelines.errors import DatabaseError
 from pipelines.monitoring.alert_delivery import alerts_lock, update_alerts
 from pipelines.monitoring.conditions import collect_facts
-from pipelines.orchestration.jobs import LIVE_JOB, live_refresh
-from pipelines.orchestration.run_reaper import IN_PROGRESS, START_GRACE, fail, runs_without_process
-from pipelines.resources import DatabaseResource, SettingsResource
+from pipelines.orchestration.jobs import live_refresh
+from pipelines.orchestration.run_reaper import (
+    IN_PROGRESS,
+    START_GRACE,
+    fail,
+    fail_untaken_runs,
+    runs_without_process,
+)
+from pipelines.orchestration.symbol_updates import (
+    LARGEST_BATCH,
+    UPDATE_JOB,
+    registered_symbols,
+    symbols_in,
+    update_requests,
+)
+from pipelines.resources import LIVE_JOB, DatabaseResource, SettingsResource
 from pipelines.settings import Settings
 from pipelines.storage.live.sessions import LockState, read_lock_state
 from pipelines.storage.models.champions import champion_generations
 from pipelines.storage.postgres.connection import Database, Role
+from pipelines.storage.prices.progress import symbols_to_build
 
 CHECK_SECONDS = 5
 #: Before the hour: a run takes about ten seconds to start, and the first one may fail.
@@ -81,26 +96,68 @@ def wanted_because(state: LockState, now: datetime, *, hot_standby: bool) -> str
 
 
 CHECK_FACTS_SECONDS = 30
+#: A symbol whose build failed, or was lost with its process, is built once more; then new prices are awaited.
+BUILD_ATTEMPTS = 2
+
+
+@dg.sensor(
+    job_name=UPDATE_JOB,
+    minimum_interval_seconds=CHECK_FACTS_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="New or corrected prices rebuild everything that depends on them. Requests one run "
+    f"for up to {LARGEST_BATCH} symbols whose bars changed since their newest generation. A failed build is tried once "
+    "more.",
+)
+def rebuild_what_changed(
+    context: dg.SensorEvaluationContext, settings: SettingsResource, database: DatabaseResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Request builds of the symbols whose bars changed, each ingestion at most BUILD_ATTEMPTS times."""
+    symbols = registered_symbols(context.instance, settings)
+    try:
+        with database.database.connect("updates", Role.PIPELINE) as connection:
+            changed = symbols_to_build(connection, symbols)
+    except DatabaseError as error:
+        return dg.SkipReason(str(error))
+    if not changed:
+        return dg.SkipReason("what is built is that of the stored bars")
+    records = context.instance.get_run_records(dg.RunsFilter(job_name=UPDATE_JOB, statuses=IN_PROGRESS))
+    running = symbols_in(record.dagster_run for record in records)
+    tried: dict[str, list[int]] = json.loads(context.cursor or "{}")
+    attempts = {
+        symbol: [ingestion, tried[symbol][1] if tried.get(symbol, [0])[0] == ingestion else 0]
+        for symbol, ingestion in changed.items()
+    }
+    due = [symbol for symbol in changed if symbol not in running and attempts[symbol][1] < BUILD_ATTEMPTS]
+    for symbol in due:
+        attempts[symbol][1] += 1
+    if not due:
+        return dg.SkipReason(f"{', '.join(changed)}: being built, or awaiting new prices after failed builds")
+    return dg.SensorResult(run_requests=update_requests(due), cursor=json.dumps(attempts))
 
 
 @dg.sensor(
     minimum_interval_seconds=CHECK_FACTS_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Fails runs whose worker process has exited, which frees their pool: Dagster takes them for running. A "
-    "run's process holds a lock in the database; a run is failed when two checks in a row do not find its lock.",
+    "run's process holds a lock in the database; a run is failed when two checks in a row do not find its lock. Runs "
+    "that no worker takes are failed as well.",
 )
-def run_reaper(context: dg.SensorEvaluationContext, database: DatabaseResource) -> dg.SkipReason:
+def run_reaper(
+    context: dg.SensorEvaluationContext, settings: SettingsResource, database: DatabaseResource
+) -> dg.SkipReason:
     """Fail the runs whose process was missing at the last check, too."""
-    suspects = set((context.cursor or "").split())
+    suspects, now = set((context.cursor or "").split()), datetime.now(UTC)
+    untaken = fail_untaken_runs(context.instance, now, settings.values.workers.queue_timeout_seconds)
     try:
-        missing = runs_without_process(context.instance, database.database, datetime.now(UTC))
+        missing = runs_without_process(context.instance, database.database, now)
     except DatabaseError as error:
         return dg.SkipReason(str(error))
     dead = [run for run in missing if run.run_id in suspects]
     for run in dead:
         fail(context.instance, run, "the process of this run is gone: it was killed, or its machine was")
     context.update_cursor(" ".join(run.run_id for run in missing if run not in dead))
-    return dg.SkipReason(f"failed {', '.join(run.run_id for run in dead)}" if dead else "every run has its process")
+    failed = [*untaken, *(run.run_id for run in dead)]
+    return dg.SkipReason(f"failed {', '.join(failed)}" if failed else "every run has its process")
 
 
 @dg.sensor(

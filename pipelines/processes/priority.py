@@ -8,9 +8,12 @@ from typing import Protocol, TypeVar
 
 import psutil
 
+from pipelines.storage.postgres.connection import Connection
+
 T = TypeVar("T")
-#: Nice value of a server process that works for a background task.
-BACKEND_NICENESS = 10
+#: Nice value of builds, and of the server processes that work for a background task.
+NICENESS = 10
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def lower_priority() -> None:
@@ -52,8 +55,27 @@ def _lower_thread_priority() -> None:
         lower_priority()
 
 
-def lower_process_priority(process_id: int) -> None:
-    """Raise the nice value of another process to at least 10, where permitted."""
+def raise_niceness(process_id: int | None = None) -> None:
+    """Raise the nice value of a process, by default of this one, to at least NICENESS, where permitted.
+
+    A build is not in the idle class of `lower_priority`: on a machine with other work it would not end.
+    """
     with suppress(psutil.Error):
         process = psutil.Process(process_id)
-        process.nice(max(BACKEND_NICENESS, process.nice()))
+        process.nice(max(NICENESS, process.nice()))
+
+
+def raise_backend_niceness(connection: Connection) -> None:
+    """As `raise_niceness`, of the server process of a connection if it runs on this machine."""
+    if is_local(connection):
+        raise_niceness(connection.info.backend_pid)
+
+
+def is_local(connection: Connection) -> bool:
+    """Whether the process of this connection is visible, which it is not in another container or on another machine."""
+    host = connection.info.host or ""
+    if not host.startswith("/") and host not in LOOPBACK:
+        return False
+    with suppress(psutil.Error):
+        return psutil.Process(connection.info.backend_pid).name().startswith("postgres")
+    return False

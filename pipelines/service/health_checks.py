@@ -2,12 +2,15 @@
 
 import time
 import urllib.request
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from socket import socket
 
-import dagster as dg
 import grpc
+
+from pipelines.storage.monitoring.dagster_state import DAEMON, SENSOR, TickState
 
 TIMEOUT_SECONDS = 5.0
 #: The daemon records heartbeats every 30 s. Its sensors tick every 5 s, unless they are switched off in the UI.
@@ -48,21 +51,25 @@ def echoes(connection: socket) -> bool:
 class DaemonActivity:
     """Whether Dagster's daemon goes on recording ticks of sensors and heartbeats."""
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        self._instance = instance
-        self._heartbeat = self._tick = 0.0
+    def __init__(self, read: Callable[[], Sequence[TickState]]) -> None:
+        """`read`: what Dagster recorded last."""
+        self._read = read
+        self._heartbeat: datetime | None = None
+        self._tick: datetime | None = None
         self._heartbeat_at = time.monotonic()
         self.continues()
 
     def continues(self) -> bool | None:
         """Whether something was recorded since the last call; None while nothing is expected yet.
 
-        Raises SQLAlchemy's errors without a usable server.
+        Raises DatabaseError, and the driver's errors, without a usable server.
         """
-        heartbeat = max((one.timestamp for one in self._instance.get_daemon_heartbeats().values()), default=0.0)
-        data = [state.instigator_data for state in self._instance.all_instigator_state() if state.is_running]
-        intervals = [getattr(one, "min_interval", None) for one in data]
-        tick = max((getattr(one, "last_tick_start_timestamp", None) or 0.0 for one in data), default=0.0)
+        states = self._read()
+        sensors = [one for one in states if one.kind == SENSOR and one.is_on]
+        heartbeat, tick = (
+            max((one.active_at for one in found if one.active_at is not None), default=None)
+            for found in ([one for one in states if one.kind == DAEMON], sensors)
+        )
         has_new_heartbeat, has_new_tick = heartbeat != self._heartbeat, tick != self._tick
         self._heartbeat, self._tick = heartbeat, tick
         now = time.monotonic()
@@ -70,5 +77,5 @@ class DaemonActivity:
             self._heartbeat_at = now
         if has_new_tick or has_new_heartbeat:
             return True
-        ticks_often = any(seconds is not None and seconds <= FREQUENT_SECONDS for seconds in intervals)
+        ticks_often = any((one.interval_seconds or HEARTBEAT_SECONDS) <= FREQUENT_SECONDS for one in sensors)
         return None if not ticks_often and now - self._heartbeat_at < HEARTBEAT_SECONDS else False

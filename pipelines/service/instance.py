@@ -1,36 +1,37 @@
-"""Provide a Dagster instance on a current database."""
+"""Provide a Dagster instance on a current database.
 
-import os
+`python -m pipelines.service.instance`, within `prepared_environment`, does it for a process that does not load Dagster.
+"""
+
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 import dagster as dg
 
-from pipelines.deployment import dagster_environment, running_server, write_dagster_home
+from pipelines.deployment import configured_database
+from pipelines.errors import StrikecastError
 from pipelines.log import Log
 from pipelines.resources import SYMBOLS
-from pipelines.settings import Settings
+from pipelines.service.dagster_storage import ask_again
+from pipelines.service.preparation import prepared_environment
+from pipelines.service.workers.host import prepare_workers
+from pipelines.settings import Settings, load_settings
 from pipelines.storage.migrations.run import newer_dagster_refused
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.locks import DAGSTER_MIGRATION_LOCK, acquire
-from pipelines.storage.postgres.schema import MIGRATION_LOCK_TIMEOUT_SECONDS, ensure_database, migrate
+from pipelines.storage.postgres.schema import MIGRATION_LOCK_TIMEOUT_SECONDS
 from pipelines.storage.prices.history import newest_bar_at
 
 
 @contextmanager
 def prepared_instance(settings: Settings, log: Log = lambda _: None) -> Iterator[Database]:
-    """Run the server with a current schema, Dagster's database, DAGSTER_HOME, and the environment for children.
+    """As `prepared_environment`, with an instance for this process.
 
     Dagster's database is created or migrated to the installed Dagster, and the symbols with bars are registered.
     """
-    with running_server(settings, log) as database:
-        before = migrate(database)
-        if not before.is_current:
-            log(f"database schema {before.found or 'none'} -> {before.needed}")
-        ensure_database(database, settings.dagster_database)
-        write_dagster_home(settings)
-        os.environ.update(dagster_environment(settings, database))
+    with prepared_environment(settings, log) as database:
         _prepare(settings, database, log)
         yield database
 
@@ -40,6 +41,7 @@ def _prepare(settings: Settings, database: Database, log: Log) -> None:
     with_wait = replace(database, lock_timeout_seconds=MIGRATION_LOCK_TIMEOUT_SECONDS)
     with with_wait.connect("dagster migration", None, autocommit=True) as connection:
         acquire(connection, DAGSTER_MIGRATION_LOCK)
+        ask_again()
         with dg.DagsterInstance.get() as instance:
             with newer_dagster_refused(database, settings.dagster_database):
                 instance.upgrade()
@@ -51,7 +53,8 @@ def _prepare(settings: Settings, database: Database, log: Log) -> None:
 def register_symbols(instance: dg.DagsterInstance, symbols: list[str]) -> list[str]:
     """Add the symbols that are not partitions yet, and return them; safe to run concurrently."""
     assert SYMBOLS.name is not None
-    missing = [symbol for symbol in symbols if not instance.has_dynamic_partition(SYMBOLS.name, symbol)]
+    known = frozenset(instance.get_dynamic_partitions(SYMBOLS.name))
+    missing = [symbol for symbol in symbols if symbol not in known]
     if missing:
         instance.add_dynamic_partitions(SYMBOLS.name, missing)
     return missing
@@ -67,3 +70,18 @@ def symbols_with_bars(settings: Settings, database: Database) -> list[str]:
     """Configured symbols that have bars."""
     with database.connect("build", Role.PIPELINE) as connection:
         return [symbol for symbol in settings.symbols if newest_bar_at(connection, symbol) is not None]
+
+
+def main() -> None:
+    """Prepare Dagster's database, also for workers; what was done is printed, an error on one line."""
+    settings = load_settings()
+    try:
+        _prepare(settings, configured_database(settings), print)
+        with dg.DagsterInstance.get() as instance:
+            prepare_workers(instance, settings)
+    except StrikecastError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

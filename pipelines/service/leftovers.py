@@ -4,14 +4,14 @@ import signal
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 
-import dagster as dg
 import psutil
 
+from pipelines.deployment import configured_database, dagster_database
 from pipelines.log import Log
-from pipelines.orchestration.run_reaper import IN_PROGRESS
 from pipelines.processes.pid_file import process_tree, read_pid_file
-from pipelines.resources import run_of_title
+from pipelines.processes.run_titles import run_of_title
 from pipelines.settings import Settings
+from pipelines.storage.monitoring.dagster_state import runs_in_progress
 
 STOP_TIMEOUT_SECONDS = 15
 
@@ -28,8 +28,8 @@ def stop_leftovers(settings: Settings, log: Log) -> None:
     if leftovers:
         log(f"ending {len(leftovers)} processes left by a killed strikecast")
         stop(leftovers, signal.SIGTERM)
-    with dg.DagsterInstance.get() as instance:
-        in_progress = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))}
+    with dagster_database(settings, configured_database(settings)).connect("up", None) as connection:
+        in_progress = runs_in_progress(connection)
     orphans = run_workers(in_progress)
     if orphans:
         log(f"ending {len(orphans)} runs left by a killed strikecast")
@@ -46,15 +46,25 @@ def run_workers(run_ids: Collection[str]) -> list[psutil.Process]:
 
 
 def cancel_runs() -> set[str]:
-    """Report the runs in progress as being canceled, so that they do not end as failed; returns their ids."""
+    """Report the runs in progress as being canceled, so that they do not end as failed; returns the ids of the host's.
+
+    Workers interrupt theirs themselves. Only this needs Dagster, at the end of `strikecast up`, whose supervisor does
+    without its 100 MB until then.
+    """
+    import dagster as dg
+
+    from pipelines.orchestration.run_reaper import IN_PROGRESS
+    from pipelines.resources import WORKER_TAG
+
     with dg.DagsterInstance.get() as instance:
         runs = instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))
         for run in runs:
-            if run.status is dg.DagsterRunStatus.QUEUED:
+            is_waiting = run.status is dg.DagsterRunStatus.STARTING and run.tags.get(WORKER_TAG) == ""
+            if run.status is dg.DagsterRunStatus.QUEUED or is_waiting:
                 instance.report_run_canceled(run)
             elif run.status is not dg.DagsterRunStatus.CANCELING:
                 instance.report_run_canceling(run)
-    return {run.run_id for run in runs}
+    return {run.run_id for run in runs if WORKER_TAG not in run.tags}  # a worker may be on this machine, too
 
 
 def stop(processes: Sequence[psutil.Process], number: signal.Signals | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.resources import LOCATION, REPOSITORY
+from pipelines.processes.run_titles import LOCATION, REPOSITORY
 
 #: Tags by which the UI lists the runs of a job and of a location.
 TAGS = {".dagster/repository": f"{REPOSITORY}@{LOCATION}", "dagster/code_location": LOCATION}

@@ -1,4 +1,7 @@
-"""Run Dagster's processes, the page and the log writer as child processes, and keep them and the database running."""
+"""Run Dagster's processes, the page, the log writer and the simulated exchange as child processes.
+
+They and the database are kept running.
+"""
 
 import os
 import signal
@@ -11,20 +14,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from socket import SO_REUSEADDR, SOL_SOCKET, gethostname, socket
+from socket import gethostname
 from tempfile import TemporaryDirectory
 from threading import Event
 from types import FrameType
 from uuid import uuid4
 
-import dagster as dg
 import psutil
 from filelock import FileLock, Timeout
 
-from pipelines.deployment import configured_database
+from pipelines.deployment import configured_database, dagster_database
 from pipelines.domain.monitoring.alerts import AlertSeverity, Problem, RunbookHeading
-from pipelines.errors import AlreadyRunningError, DatabaseError, SettingsError, StrikecastError, single_line
+from pipelines.errors import AlreadyRunningError, DatabaseError, StrikecastError, single_line
 from pipelines.log import Log
+from pipelines.markets.address import API_PATH
+from pipelines.markets.simulation.configured import configured_series
 from pipelines.monitoring.alert_delivery import (
     DISK_PROBLEM,
     MAX_UNWATCHED,
@@ -37,25 +41,30 @@ from pipelines.monitoring.alert_delivery import (
 )
 from pipelines.monitoring.alert_sending import delivering
 from pipelines.monitoring.surroundings import disk_problems, server_directory
-from pipelines.monitoring.ticking import read_switched_off, read_ticking, switched_off_problems, tick_problems
+from pipelines.monitoring.ticking import switched_off, switched_off_problems, tick_problems, ticking
 from pipelines.processes.pid_file import process_tree, read_pid_file, remove_pid_file, write_pid_file
+from pipelines.processes.run_titles import LOCATION
 from pipelines.protection.private_files import make_private, tighten
-from pipelines.resources import LOCATION
+from pipelines.service.addresses import Address, Addresses, choose_addresses
 from pipelines.service.children import Child, Children
-from pipelines.service.database_keeper import PING_TIMEOUT_SECONDS, DatabaseKeeper
+from pipelines.service.database_keeper import DatabaseKeeper
 from pipelines.service.health_checks import DaemonActivity, code_server_responds, http_responds
 from pipelines.service.leftovers import cancel_runs, run_workers, stop, stop_leftovers
 from pipelines.service.output_pipes import OutputPipes
 from pipelines.service.spawning import spawn
 from pipelines.service.threads import repeat
+from pipelines.service.tick_reader import TickReader
 from pipelines.service.watchdog_alerts import WatchdogAlerts
+from pipelines.service.workers.unsent import sending_unsent
 from pipelines.settings import CurrentSettings, Settings
 from pipelines.storage.monitoring import supervisors
+from pipelines.storage.monitoring.dagster_state import TickState
 from pipelines.storage.monitoring.supervisors import Supervisor
+from pipelines.storage.postgres.connection import DriverError, full_message
 
 #: Names of the child processes; the output of each is in logs/NAME.log.
 CODE_SERVER, WEB_SERVER, DAEMON, PAGE, LOG_WRITER = "code_server", "webserver", "daemon", "page", "log_writer"
-DEFAULT_PAGE_PORT = 8321
+SIMULATED_EXCHANGE, ANALYSTS = "simulated_exchange", "analysts_webserver"
 POLL_SECONDS = 0.5
 #: Problems are evaluated this often, and when a child was replaced.
 REPORT_SECONDS = 30.0
@@ -63,12 +72,11 @@ REPORT_SECONDS = 30.0
 
 @dataclass
 class System:
-    """The running system: its child processes, and the addresses of Dagster's UI and of the page."""
+    """The running system: its child processes, and their addresses."""
 
     settings: Settings
     log: Log
-    ui_url: str
-    page_url: str
+    addresses: Addresses
     children: Children
     keeper: DatabaseKeeper
     _changed: Event = field(default_factory=Event)
@@ -87,7 +95,7 @@ class System:
             time.sleep(POLL_SECONDS)
 
     @contextmanager
-    def reporting_problems(self, instance: dg.DagsterInstance) -> Iterator[None]:
+    def reporting_problems(self, read_ticks: TickReader) -> Iterator[None]:
         """Within the context, evaluate the problems that the watchdog cannot see, on a thread of its own."""
         ended, started_at, current = Event(), datetime.now(UTC), CurrentSettings(self.settings, self.log)
         others = WatchdogAlerts(self.settings, self.log)
@@ -95,7 +103,7 @@ class System:
         def update() -> None:
             found = [*self.children.problems(), *self.keeper.replacements.problems()]
             settings = self.settings.model_copy(update={"alerts": current().alerts})
-            _update_problems(settings, found, self.log, started_at, instance)
+            _update_problems(settings, found, self.log, started_at, read_ticks)
             others.report(datetime.now(UTC))
 
         def ends() -> bool:
@@ -140,13 +148,14 @@ def exclusive(settings: Settings, log: Log = lambda _: None) -> Iterator[None]:
 def running_system(settings: Settings, log: Log = lambda _: None) -> Iterator[System]:
     """Run all child processes; on exit, cancel the runs in progress and stop everything.
 
-    Call within `exclusive` and `prepared_instance`. Raises SettingsError when a port is taken, AlreadyRunningError when
-    another `strikecast up` runs on the database, and ServerUnavailableError when a process does not start.
+    Call within `exclusive` and `prepared_instance`. Raises SettingsError when a port is taken or the simulated exchange
+    has no series, AlreadyRunningError when another `strikecast up` runs on the database, and ServerUnavailableError
+    when a process does not start.
     """
-    ui_port = _free_port(settings.ui_host, settings.ui_port, "the UI", "--port or STRIKECAST_UI_PORT")
-    wanted = settings.page_port if settings.page_port is not None else DEFAULT_PAGE_PORT if settings.ui_port else 0
-    page_port = _free_port(settings.page_host, wanted, "the page", "--page-port or STRIKECAST_PAGE_PORT")
-    ui_url, page_url = _url(settings.ui_host, ui_port), _url(settings.page_host, page_port)
+    addresses = choose_addresses(settings)
+    ui_url, page_url = addresses.ui.url, addresses.page.url
+    if addresses.exchange is not None:
+        configured_series(settings)
     supervisor = Supervisor(str(uuid4()), gethostname(), str(settings.home), ui_url)
     earlier = read_pid_file(settings)
     supervisors.claim(configured_database(settings), supervisor, [] if earlier is None else [earlier["token"]])
@@ -165,23 +174,23 @@ def running_system(settings: Settings, log: Log = lambda _: None) -> Iterator[Sy
                 log(f"the process ids cannot be recorded: {error}")
 
         children = Children(log, settings.home / "logs", record_children)
-        system = System(settings, log, ui_url, page_url, children, keeper)
+        system = System(settings, log, addresses, children, keeper)
         keeper.on_replacement = system.wake
         stack.callback(remove_pid_file, settings)
         stack.callback(_stop_children, system)
-        pipes = OutputPipes((CODE_SERVER, WEB_SERVER, DAEMON, PAGE), settings.home / "logs", folder)
+        names = (CODE_SERVER, WEB_SERVER, DAEMON, PAGE, SIMULATED_EXCHANGE, ANALYSTS)
+        pipes = OutputPipes(names, settings.home / "logs", folder)
         stack.callback(pipes.close)
-        instance = stack.enter_context(dg.DagsterInstance.get())
-        _start_children(system, instance, folder, pipes, (ui_port, page_port))
-        stack.enter_context(system.reporting_problems(instance))
+        read_ticks = TickReader(dagster_database(settings, configured_database(settings)))
+        _start_children(system, read_ticks, folder, pipes)
+        stack.enter_context(system.reporting_problems(read_ticks))
+        stack.enter_context(sending_unsent(settings, log))
         yield system
 
 
-def _start_children(
-    system: System, instance: dg.DagsterInstance, folder: Path, pipes: OutputPipes, ports: tuple[int, int]
-) -> None:
+def _start_children(system: System, read_ticks: TickReader, folder: Path, pipes: OutputPipes) -> None:
     """Start all children, and wait until those that serve respond. `folder` gets the code server's socket."""
-    settings, children = system.settings, system.children
+    children = system.children
     code_socket, workspace = folder / "code.sock", folder / "workspace.yaml"
     workspace.write_text(
         f"load_from:\n  - grpc_server:\n      socket: {code_socket}\n      location_name: {LOCATION}\n",
@@ -200,16 +209,14 @@ def _start_children(
         return spawn(folder, *command, "--location-name", LOCATION, stdout=output, stderr=output)
 
     code_server = Child(CODE_SERVER, start_code_server, partial(code_server_responds, code_socket))
-    activity = DaemonActivity(instance)
+    activity = DaemonActivity(read_ticks)
 
     def daemon_responds() -> bool | None:
         """Without the database or the code server the daemon can record nothing; Dagster asks again for seconds."""
-        if not configured_database(settings).accepts_connections(PING_TIMEOUT_SECONDS):
-            return None
         try:
             continues = activity.continues()
-        except Exception:  # noqa: BLE001 (Dagster's storage raises errors of several libraries)
-            continues = False
+        except (DatabaseError, DriverError):
+            return None
         is_to_blame = system.keeper.responds() and code_server.responds()
         return continues if continues or is_to_blame else None
 
@@ -217,12 +224,23 @@ def _start_children(
     system.log("starting the code server")
     children.start(code_server)
     system.log("starting Dagster's web server and daemon, and the page")
-    ui_port, page_port = map(str, ports)
-    web = ("pipelines.web.dagster_ui", "-h", settings.ui_host, "-p", ui_port, "-w", workspace)
-    page = ("pipelines.cli", "serve", "--host", settings.page_host, "--port", page_port)
+    ui, pages, exchange = system.addresses.ui, system.addresses.page, system.addresses.exchange
+
+    def web_server(name: str, at: Address, *options: str) -> Child:
+        arguments = ("-h", at.host, "-p", str(at.port), "-w", str(workspace), *options)
+        return child(name, partial(http_responds, f"{at.url}/server_info"), "pipelines.web.dagster_ui", *arguments)
+
+    page = ("pipelines.cli", "serve", "--host", pages.host, "--port", str(pages.port))
+    if exchange is not None:
+        system.log("starting the simulated exchange")
+        simulate = ("pipelines.cli", "markets", "simulate", "--port", str(exchange.port))
+        status_url = f"{exchange.url}{API_PATH}/exchange/status"
+        children.start(child(SIMULATED_EXCHANGE, partial(http_responds, status_url), *simulate), wait=False)
     children.start(child(DAEMON, daemon_responds, "dagster._daemon", "run", "-w", workspace), wait=False)
-    children.start(child(PAGE, partial(http_responds, f"{system.page_url}/api/symbols"), *page), wait=False)
-    children.start(child(WEB_SERVER, partial(http_responds, f"{system.ui_url}/server_info"), *web))
+    children.start(child(PAGE, partial(http_responds, f"{pages.url}/api/symbols"), *page), wait=False)
+    if (analysts := system.addresses.analysts) is not None:
+        children.start(web_server(ANALYSTS, analysts, "--read-only"), wait=False)
+    children.start(web_server(WEB_SERVER, ui))
 
 
 def run_dagster_command(arguments: Sequence[str]) -> int:
@@ -264,7 +282,8 @@ def _stop_children(system: System) -> None:
         if DAEMON in running:
             stop([running[DAEMON]], signal.SIGTERM)
         _stop_runs(system, running.get(CODE_SERVER))
-        stop([running[name] for name in (WEB_SERVER, PAGE, CODE_SERVER) if name in running], signal.SIGTERM)
+        servers = (WEB_SERVER, ANALYSTS, PAGE, SIMULATED_EXCHANGE, CODE_SERVER)
+        stop([running[name] for name in servers if name in running], signal.SIGTERM)
         if LOG_WRITER in running:
             stop([running[LOG_WRITER]])  # it ends by itself, since all pipes are closed
 
@@ -286,27 +305,12 @@ def _is_resource_tracker(process: psutil.Process) -> bool:
     return True
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _free_port(host: str, port: int, what: str, option: str) -> int:
-    """A port to listen on, or a free one for port 0. Raises SettingsError when it is taken."""
-    with socket() as probe:
-        # As the web server does; otherwise connections of the previous one block the port for a minute.
-        probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise SettingsError(
-                f"{what} cannot use {host}:{port}: {error.strerror}; choose another port with {option} (0: any free "
-                "one)"
-            ) from error
-        return int(probe.getsockname()[1])
-
-
 def _update_problems(
-    settings: Settings, found: Sequence[Problem], log: Log, started_at: datetime, instance: dg.DagsterInstance
+    settings: Settings,
+    found: Sequence[Problem],
+    log: Log,
+    started_at: datetime,
+    read_ticks: Callable[[], Sequence[TickState]],
 ) -> None:
     """Report `found`, full disks, a server that does not answer, and what is off or does not tick."""
     problems, now, is_connected = list(found), datetime.now(UTC), False
@@ -317,13 +321,14 @@ def _update_problems(
     try:
         with configured_database(settings).connect("up", None) as connection:
             directory = directory or server_directory(connection)
-            problems += tick_problems(read_ticking(instance), started_at, now)
-            problems += switched_off_problems(read_switched_off(instance), settings.alerts.off_on_purpose)
+            states = read_ticks()
+            problems += tick_problems(ticking(states, now), started_at, now)
+            problems += switched_off_problems(switched_off(states), settings.alerts.off_on_purpose)
             is_connected = True
     except DatabaseError as error:
         problems.append(Problem(SERVER_PROBLEM, str(error), RunbookHeading.SERVER, severity=AlertSeverity.CRITICAL))
-    except Exception as error:  # noqa: BLE001 (Dagster's storage raises errors of several libraries)
-        log(f"schedules and sensors cannot be read: {single_line(str(error))}")
+    except DriverError as error:
+        log(f"schedules and sensors cannot be read: {full_message(error)}")
     problems += disk_problems(settings, directory)
 
     def is_unknown(key: str) -> bool:

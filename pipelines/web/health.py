@@ -4,20 +4,31 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from pipelines.domain.models.freshness import SessionState, Status, judge
+from pipelines.domain.models.freshness import SessionState, Status, TableFreshness, judge
 from pipelines.domain.models.ladder import iso
 from pipelines.errors import DatabaseError
 from pipelines.live.probability_reader import View
+from pipelines.live.strike_table_reader import TableView
 from pipelines.storage.live.health_queries import DatabaseHealth
+from pipelines.storage.postgres.reading import ReadReport
 
 
-def health_report(views: Sequence[View], database: DatabaseHealth | DatabaseError, now: datetime) -> dict[str, Any]:
+def health_report(
+    views: Sequence[View],
+    database: DatabaseHealth | DatabaseError,
+    now: datetime,
+    tables: Sequence[TableView] = (),
+    replica: ReadReport | None = None,
+) -> dict[str, Any]:
     """All checks with their measurements at `now` (aware UTC); `healthy` if there are no problems.
 
     A symbol without a published generation is reported but not required. When the database is unavailable, all symbols
-    are required.
+    are required. A strike table that is not refreshed any more is a problem, as a probability file is; one that was
+    never written, or has no quotes, is a warning: the probabilities do not depend on it. So is a replica that cannot be
+    read from.
     """
     problems = []
+    session = None if isinstance(database, DatabaseError) else database.session
     if isinstance(database, DatabaseError):
         database_check: dict[str, Any] = {"ok": False, "error": str(database)}
         session_check: dict[str, Any] = {"ok": False, "reasons": ["not known"]}
@@ -39,12 +50,27 @@ def health_report(views: Sequence[View], database: DatabaseHealth | DatabaseErro
     for symbol, check in symbol_checks.items():
         if not check["ok"]:
             problems += [f"{symbol}: {reason}" for reason in check["reasons"]]
+    judged = [(table, table.judge(session)) for table in tables]
+    table_checks = {one.title: _table_check(table, one) for table, one in judged}
+    for title, check in table_checks.items():
+        if not check["ok"] and symbol_checks.get(check["symbol"], {}).get("required"):
+            problems += [f"strike table of {title}: {reason}" for reason in check["reasons"]]
     return {
         "healthy": not problems,
         "at": iso(now),
         "problems": problems,
+        "warnings": [
+            *(warning for table, one in judged for warning in _warnings(table, one)),
+            *([] if replica is None or replica.problem is None else [f"replica: {replica.problem}"]),
+        ],
         "notices": [f"{view.symbol}: {view.notice}" for view in views if view.notice is not None],
-        "checks": {"database": database_check, "session": session_check, "symbols": symbol_checks},
+        "checks": {
+            "database": database_check,
+            "session": session_check,
+            "symbols": symbol_checks,
+            "strike_tables": table_checks,
+            **({} if replica is None else {"replica": replica.facts}),
+        },
     }
 
 
@@ -76,6 +102,24 @@ def _symbol_check(
         "file_age_seconds": _rounded(view.file_age_seconds),
         "price_age_seconds": _rounded(view.price_age_seconds),
     }
+
+
+def _table_check(table: TableView, judged: TableFreshness) -> dict[str, Any]:
+    return {
+        "ok": judged.is_written or judged.file.status is Status.MISSING,
+        "symbol": judged.file.symbol,
+        "status": str(judged.file.status),
+        "market_status": table.state.market_status,
+        "reasons": list(judged.file.reasons),
+        "file_age_seconds": _rounded(table.file.file_age_seconds),
+    }
+
+
+def _warnings(table: TableView, judged: TableFreshness) -> Sequence[str]:
+    """What is missing of a strike table although the session works."""
+    if judged.file.status is Status.MISSING:
+        return table.file.reasons
+    return [] if judged.unavailable is None else [f"quotes of {judged.title} are unavailable: {judged.unavailable}"]
 
 
 def _rounded(seconds: float | None) -> float | None:

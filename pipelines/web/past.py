@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from threading import BoundedSemaphore
 from typing import TypeVar
 
 import orjson
@@ -13,16 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipelines.errors import DatabaseError, NoDataError, SettingsError
-from pipelines.evaluation.answer_files import CSV_TIME
 from pipelines.settings import Settings
-from pipelines.storage.live.answers import read_outcomes
 from pipelines.storage.live.health_queries import with_timeouts
-from pipelines.storage.models.past_ladders import past_ladder
-from pipelines.storage.postgres.connection import Database, DriverError, Role, full_message
-from pipelines.web.shared_reads import SingleFlightCache
+from pipelines.storage.postgres.connection import Database, Role
+from pipelines.web.replica import Aged, read_aged
+from pipelines.web.shared_reads import LimitedReads
 
 Result = TypeVar("Result")
+
 #: A day of answers takes 0.3 s.
 TIMEOUT_SECONDS = 5
 #: Reads at the same time, so that they leave the database to the live session.
@@ -32,23 +29,28 @@ _DAY = re.compile(r"[12]\d{3}-\d{2}-\d{2}", re.ASCII)
 
 
 class PastEndpoints:
-    """The request handlers; `settings`: the current ones, `clock`: the time, aware UTC."""
+    """The request handlers; `settings`: the current ones, `clock`: the time, aware UTC.
+
+    `database`: the one to read from, whose lag the responses' headers state.
+    """
 
     def __init__(self, settings: Callable[[], Settings], database: Database, clock: Callable[[], datetime]) -> None:
         self._settings = settings
         self._database = replace(with_timeouts(database), statement_timeout_seconds=TIMEOUT_SECONDS)
         self._clock = clock
-        self._reads = BoundedSemaphore(MAX_READS)
+        self._reads = LimitedReads(MAX_READS, TIMEOUT_SECONDS, "reads of the past")
 
     async def ladder(self, request: Request) -> Response:
         """The ladder of the past minute `?at=`, with its outcome."""
+        from pipelines.storage.models.past_ladders import past_ladder  # polars, as below
+
         symbol, settings = self._symbol(request)
         at = _instant(request, "at", _MINUTE, "a minute in UTC, such as 2026-07-01T12:35Z")
         tier_usd, by_probability = settings.tier_usd(symbol), symbol in settings.by_probability
-        payload = await self._read(
-            lambda: past_ladder(self._database, symbol, tier_usd, at, self._clock(), by_probability=by_probability)
+        found = await self._read(
+            lambda database: past_ladder(database, symbol, tier_usd, at, self._clock(), by_probability=by_probability)
         )
-        return Response(orjson.dumps(payload), media_type="application/json")
+        return Response(orjson.dumps(found.value), headers=found.headers, media_type="application/json")
 
     async def answers(self, request: Request) -> Response:
         """The stored answers of the day `?day=` with their outcomes as CSV; by default of today."""
@@ -57,14 +59,18 @@ class PastEndpoints:
         if "day" in request.query_params:
             day = _instant(request, "day", _DAY, "a day in UTC, such as 2026-07-01")
 
-        def read() -> str:
-            with self._database.connect("serve", Role.READER) as connection:
+        def read(database: Database) -> str:
+            from pipelines.evaluation.answer_files import CSV_TIME  # polars, 30 MB
+            from pipelines.storage.live.answers import read_outcomes
+
+            with database.connect("serve", Role.READER) as connection:
                 table = read_outcomes(connection, symbol, day, day + timedelta(days=1))
             return table.write_csv(datetime_format=CSV_TIME)
 
         name = f"{symbol.lower()}_answers_{day:%Y-%m-%d}.csv"
-        headers = {"content-disposition": f'attachment; filename="{name}"'}
-        return Response(await self._read(read), headers=headers, media_type="text/csv")
+        found = await self._read(read)
+        headers = {**found.headers, "content-disposition": f'attachment; filename="{name}"'}
+        return Response(found.value, headers=headers, media_type="text/csv")
 
     def _symbol(self, request: Request) -> tuple[str, Settings]:
         """The request's symbol, and the settings. Raises 404 unless it is configured."""
@@ -73,27 +79,9 @@ class PastEndpoints:
             raise HTTPException(404, f"there is no such symbol; there are {', '.join(settings.symbols)}")
         return symbol, settings
 
-    async def _read(self, call: Callable[[], Result]) -> Result:
-        """Call in a thread; its errors, and a timeout, become responses."""
-        if not self._reads.acquire(blocking=False):
-            raise HTTPException(503, f"{MAX_READS} reads of the past are in progress, which is the limit: try again")
-
-        def limited() -> Result:
-            try:
-                return call()
-            finally:
-                self._reads.release()
-
-        try:
-            return await SingleFlightCache(limited, fresh_seconds=0).get(TIMEOUT_SECONDS)
-        except SettingsError as error:
-            raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from error
-        except NoDataError as error:
-            raise HTTPException(HTTPStatus.NOT_FOUND, str(error)) from error
-        except DatabaseError as error:
-            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from error
-        except DriverError as error:
-            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, f"the database: {full_message(error)}") from error
+    async def _read(self, call: Callable[[Database], Result]) -> Aged[Result]:
+        """Call in a thread, with the age of what it reads."""
+        return await self._reads(lambda: read_aged(self._database, call))
 
 
 def _instant(request: Request, name: str, form: re.Pattern[str], expected: str) -> datetime:

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
@@ -10,15 +11,20 @@ from socket import AF_INET, AF_INET6, create_server, socket
 import uvicorn
 from sse_starlette.sse import AppStatus
 
-from pipelines.deployment import configured_database, running_server
+from pipelines.deployment import configured_database, dagster_database, read_database, running_server
 from pipelines.errors import SettingsError, StrikecastError
+from pipelines.live.strike_table_reader import table_names
 from pipelines.log import Log
 from pipelines.monitoring.audit.reports import report_paths
 from pipelines.settings import CurrentSettings, Settings
 from pipelines.web.access import AccessGuard
 from pipelines.web.app import Endpoints, create_app
 from pipelines.web.connections import MAX_HEADER_BYTES, LimitedProtocol
+from pipelines.web.desk import DeskEndpoints
 from pipelines.web.past import PastEndpoints
+from pipelines.web.reports import ReportEndpoints
+from pipelines.web.strike_tables import StrikeTableEndpoints
+from pipelines.web.ticks import TickMetrics
 
 #: Time for requests in progress at the end.
 GRACE_SECONDS = 1
@@ -39,20 +45,29 @@ def serve(settings: Settings, host: str, port: int, log: Log) -> None:
             except StrikecastError as error:
                 log(f"serving the files only: {error}")
         database, current = configured_database(settings), CurrentSettings(settings, log)
+        found = read_database(settings)
+        replica = None if found is None else replace(found, wait_seconds=0)  # a request is refused instead
         clock = partial(datetime.now, UTC)
+        tables = StrikeTableEndpoints(lambda: table_names(current().series), settings.output_dir, clock)
+        desk = DeskEndpoints(current, database, clock)
         endpoints = Endpoints(
             lambda: list(current().symbols),
             settings.output_dir,
             report_paths(settings),
             database,
             clock,
+            tables,
+            desk,
+            TickMetrics(dagster_database(settings, database), clock),
+            replica,
         )
-        past = PastEndpoints(current, database, clock)
+        past = PastEndpoints(current, replica or database, clock)
+        reports = ReportEndpoints(current, database)
         log(f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}")
         if not _is_loopback(host):
             log(f"{host} can be reached from other machines: the page has no login")
         config = uvicorn.Config(
-            AccessGuard(create_app(endpoints, past), {host, *settings.allowed_hosts}),
+            AccessGuard(create_app(endpoints, past, tables, desk, reports), {host, *settings.allowed_hosts}),
             http=LimitedProtocol,
             ws="none",
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,

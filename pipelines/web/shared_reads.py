@@ -1,18 +1,23 @@
-"""Reads on behalf of many clients: a single-flight cache of database queries, and a file watcher."""
+"""Reads on behalf of many clients: a single-flight cache of database queries, limited reads, and a file watcher."""
 
 import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent import futures
+from http import HTTPStatus
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from starlette.exceptions import HTTPException
+
 from pipelines.atomic_files import file_signature
-from pipelines.errors import ServerUnavailableError
+from pipelines.errors import DatabaseError, NoDataError, ServerUnavailableError, SettingsError, SharedFilesError
 from pipelines.live.probability_reader import read_limited
+from pipelines.storage.postgres.connection import DriverError, full_message
 
 Result = TypeVar("Result")
+Value = TypeVar("Value")
 POLL_SECONDS = 0.1
 
 
@@ -52,32 +57,64 @@ class SingleFlightCache(Generic[Result]):
         future.exception()  # marks it as retrieved: all callers may have timed out
 
 
+class LimitedReads:
+    """Runs blocking calls in threads, at most `limit` at a time; errors become responses. `what`: the calls, plural."""
+
+    def __init__(self, limit: int, timeout_seconds: float, what: str) -> None:
+        self._limit = limit
+        self._timeout_seconds = timeout_seconds
+        self._what = what
+        self._running = threading.BoundedSemaphore(limit)
+
+    async def __call__(self, call: Callable[[], Value]) -> Value:
+        """The result. Raises HTTPException for an error of ours or of the database, and after the timeout."""
+        if not self._running.acquire(blocking=False):
+            raise HTTPException(503, f"{self._limit} {self._what} are in progress, which is the limit: try again")
+
+        def limited() -> Value:
+            try:
+                return call()
+            finally:
+                self._running.release()
+
+        try:
+            return await SingleFlightCache(limited, fresh_seconds=0).get(self._timeout_seconds)
+        except SettingsError as error:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from error
+        except NoDataError as error:
+            raise HTTPException(HTTPStatus.NOT_FOUND, str(error)) from error
+        except (DatabaseError, SharedFilesError) as error:
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from error
+        except DriverError as error:
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, f"the database: {full_message(error)}") from error
+
+
 class FileWatcher:
-    """Notifies its listeners of each replacement of a file.
+    """Notifies its listeners of each replacement of one of its files.
 
     Each listener polls ten times a second, which costs less than one event, instead of subscribing to the kernel's
-    events: polling works before the file or its folder exist, after the folder was created again, and on every file
+    events: polling works before a file or its folder exist, after the folder was created again, and on every file
     system.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, *paths: Path) -> None:
+        self._paths = paths
         self._closed = False
 
     def close(self) -> None:
         """End the iteration of every listener, within POLL_SECONDS."""
         self._closed = True
 
-    async def contents(self) -> AsyncGenerator[bytes | None, None]:
-        """The file's content now, and after each replacement; None while there is no file.
+    async def contents(self) -> AsyncGenerator[tuple[Path, bytes | None], None]:
+        """Each file with its content now, then those that are replaced; the content is None while there is no file.
 
         A slow listener may miss versions, but never the newest.
         """
-        seen: object = "nothing yet"
+        seen: dict[Path, object] = {}
         while not self._closed:
-            signature = file_signature(self._path)
-            if signature == seen:
+            changed = [path for path in self._paths if path not in seen or file_signature(path) != seen[path]]
+            if not changed:
                 await asyncio.sleep(POLL_SECONDS)
-            else:
-                seen = signature
-                yield read_limited(self._path)
+            for path in changed:
+                seen[path] = file_signature(path)
+                yield path, read_limited(path)

@@ -18,6 +18,7 @@ from pipelines.domain.monitoring.audit.measurements import (
 )
 from pipelines.domain.monitoring.audit.targets import judge
 from pipelines.monitoring.audit.declarations import explanations, targets
+from pipelines.storage.monitoring.dagster_state import TickState
 
 AT = datetime(2026, 3, 4, 3, 40, 0, 123456, tzinfo=UTC)
 MEBIBYTE = 2.0**20
@@ -28,6 +29,19 @@ def dashboard() -> dict[str, Any]:
     path = Path(__file__).parents[2] / "docs" / "grafana-dashboard.json"
     found: dict[str, Any] = json.loads(path.read_text())
     return found
+
+
+def tick_states(now: datetime) -> list[TickState]:
+    """A sensor that ticks, one that is off and never ticked, a schedule that is overdue for an hour, and a daemon."""
+    hour, minute = timedelta(hours=1), timedelta(minutes=1)
+    due_at = now - hour
+    cron, off = f"{due_at.minute} {due_at.hour} * * *", TickState("sensor", "off", False, *[None] * 6)
+    return [
+        TickState("sensor", "watchdog", True, now - minute, now - minute, "skipped", 30.0, None, None),
+        off,
+        TickState("schedule", "late", True, now - minute, now - 25 * hour, "success", None, [cron], now - 100 * hour),
+        TickState("daemon", "SENSOR", True, now - minute, None, None, None, None, None),
+    ]
 
 
 def metrics_of(target: dict[str, Any]) -> set[str]:

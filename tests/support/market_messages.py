@@ -3,6 +3,8 @@
 from typing import Any
 
 EVENT = "KXBTCD-26MAR2106"
+#: End of the first minute of its markets, in Unix seconds: 2026-03-21 09:01 UTC.
+FIRST_MINUTE = 1_774_083_660
 
 
 def ticker(strike: str = "80199.99", event: str = EVENT) -> str:
@@ -78,3 +80,43 @@ def book_2026(name: str | None = None) -> dict[str, Any]:
 
 def book_2025() -> dict[str, Any]:
     return {"orderbook": {"yes": [[16, 9], [17, 3]], "no": None}}
+
+
+def candle_2025(end: int = FIRST_MINUTE, **changes: Any) -> dict[str, Any]:
+    return {
+        "end_period_ts": end,
+        "yes_bid": {"open": 17, "high": 18, "low": 16, "close": 17},
+        "yes_ask": {"open": 21, "high": 22, "low": 20, "close": 22},
+        "price": {"open": None, "high": None, "low": None, "close": None, "mean": None, "previous": 20},
+        "volume": 3,
+        "open_interest": 5,
+        **changes,
+    }
+
+
+def candle_2026(end: int = FIRST_MINUTE, **changes: Any) -> dict[str, Any]:
+    bid, ask = ("0.1700", "0.1800", "0.1600", "0.1700"), ("0.2100", "0.2200", "0.2000", "0.2200")
+    points = ("open_dollars", "high_dollars", "low_dollars", "close_dollars")
+    return {
+        "end_period_ts": end,
+        "yes_bid": dict(zip(points, bid, strict=True)),
+        "yes_ask": dict(zip(points, ask, strict=True)),
+        "price": {"previous_dollars": "0.2000"},
+        "volume_fp": "3.00",
+        "open_interest_fp": "5.00",
+        **changes,
+    }
+
+
+def candle_historical(end: int = FIRST_MINUTE, **changes: Any) -> dict[str, Any]:
+    """Dollar strings below the names that were those of cents."""
+    points = ("open", "high", "low", "close")
+    return {
+        "end_period_ts": end,
+        "yes_bid": dict(zip(points, ("0.1700", "0.1800", "0.1600", "0.1700"), strict=True)),
+        "yes_ask": dict(zip(points, ("0.2100", "0.2200", "0.2000", "0.2200"), strict=True)),
+        "price": dict.fromkeys((*points, "mean", "previous")),
+        "volume": "3.00",
+        "open_interest": "5.00",
+        **changes,
+    }

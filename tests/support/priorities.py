@@ -1,5 +1,7 @@
 """Keep the priority of processes and threads that tests start: low priority makes them 50 times slower on a busy host.
 
+The tests run at the nice value of builds, so that those are not slower than what waits for them.
+
 Tests of priorities use the fixture `lowered_priorities`.
 """
 
@@ -9,6 +11,8 @@ from pathlib import Path
 import pytest
 from run_folder import run_folder
 
+from pipelines.processes.priority import NICENESS
+
 
 def _folder() -> Path:
     return run_folder() / "priorities"
@@ -16,8 +20,12 @@ def _folder() -> Path:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Put replacements of chrt and renice without an effect first in PATH, which pytest-xdist's workers inherit."""
+    """Raise the nice value; put replacements of chrt and renice without an effect first in PATH.
+
+    The workers of pytest-xdist inherit both.
+    """
     if not hasattr(config, "workerinput"):
+        os.nice(max(0, NICENESS - os.nice(0)))
         _folder().mkdir()
         for name in ("chrt", "renice"):
             (_folder() / name).write_text("#!/bin/sh\nexit 0\n")

@@ -52,6 +52,18 @@ def mounting_is_allowed() -> bool:
         return True
 
 
+def rabbitmq() -> Path | None:
+    """The program that starts a node as any user, unlike the one on the PATH."""
+    found = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+    return found if found.exists() else None
+
+
+def pgbouncer() -> Path | None:
+    """Debian's package has it in a folder that is on root's PATH only."""
+    found = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    return Path(found) if found else None
+
+
 def chromium() -> Path | None:
     """The system's Chromium, or Debian's headless build; None when playwright cannot control it."""
     try:
@@ -84,7 +96,9 @@ PROGRAMS = {
         Program("age", ("age",), lambda: find("age")),
         Program("Chromium", ("chromium-headless-shell", "libatomic1"), chromium),
         Program("gpg", ("gnupg",), lambda: find("gpg")),
+        Program("PgBouncer", ("pgbouncer",), pgbouncer),
         Program("PostgreSQL with contrib", ("postgresql",), postgresql_with_contrib),
+        Program("RabbitMQ", ("rabbitmq-server",), rabbitmq),
         Program("systemd-analyze", ("systemd",), lambda: find("systemd-analyze")),
         Program("a mount", (), mounting_is_allowed),
     )
@@ -136,7 +150,7 @@ def install() -> None:
     names = ", ".join(program.name for program in wanted)
     print(f"installing programs for tests: {names}", flush=True)
     packages = [package for program in wanted for package in program.packages]
-    with _no_cluster_created():
+    with _no_cluster_created(), _no_service_started():
         if not _apt("install", *packages):
             _apt("update")
             if not _apt("install", *packages):
@@ -164,6 +178,21 @@ def _no_cluster_created() -> Iterator[None]:
         yield
     finally:
         setting.unlink()
+
+
+@contextmanager
+def _no_service_started() -> Iterator[None]:
+    """Prevent Debian's packages, such as PgBouncer's, from starting services."""
+    policy = Path("/usr/sbin/policy-rc.d")
+    if policy.exists():
+        yield
+        return
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        policy.unlink()
 
 
 if __name__ == "__main__":

@@ -81,8 +81,9 @@ def test_packages_contain_only_a_docstring() -> None:
         assert isinstance(body[0], ast.Expr), path
 
 
-def test_the_lock_has_hashes_and_no_urls() -> None:
-    lock = (ROOT / ".ci" / "requirements.lock").read_text()
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-workers.lock"])
+def test_the_lock_has_hashes_and_no_urls(name: str) -> None:
+    lock = (ROOT / ".ci" / name).read_text()
     assert "://" not in lock
     assert lock.count("--hash=sha256:") > lock.count("==") > 100
 

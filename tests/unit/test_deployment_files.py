@@ -19,6 +19,7 @@ from pipelines.storage.postgres import embedded
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "deployment"
 UNIT = FOLDER / "strikecast.service"
+WORKER_UNIT = FOLDER / "strikecast-worker.service"
 VARIABLES = {field.variable for field in setting_fields(Settings)}
 #: Longest orderly end: the daemon, the runs, Dagster's servers, and then the embedded server.
 STOP_SECONDS = 3 * STOP_TIMEOUT_SECONDS + embedded.STOP_TIMEOUT_SECONDS
@@ -49,21 +50,22 @@ def seconds(text: str) -> int:
     return int(found[1])
 
 
-def installed_unit(folder: Path) -> Path:
+def installed_unit(folder: Path, unit: Path = UNIT) -> Path:
     """The unit with this environment's program, which systemd-analyze looks for."""
     program = Path(sys.executable).with_name("strikecast")
-    text, replaced = re.subn(r"^ExecStart=\S+", f"ExecStart={program}", UNIT.read_text(), flags=re.MULTILINE)
+    text, replaced = re.subn(r"^ExecStart=\S+", f"ExecStart={program}", unit.read_text(), flags=re.MULTILINE)
     assert replaced == 1
-    path = folder / UNIT.name
+    path = folder / unit.name
     path.write_text(text)
     return path
 
 
 @pytest.mark.needs("systemd-analyze")
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    command = ["systemd-analyze", "verify", "--man=no", installed_unit(tmp_path)]
+@pytest.mark.parametrize("path", [UNIT, WORKER_UNIT], ids=lambda path: path.stem)
+def test_systemd_accepts_the_unit(tmp_path: Path, path: Path) -> None:
+    command = ["systemd-analyze", "verify", "--man=no", installed_unit(tmp_path, path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stderr.splitlines() if UNIT.name in line]
+    lines = [line for line in done.stderr.splitlines() if path.name in line]
     assert (done.returncode, lines) == (0, [])
 
 
@@ -76,9 +78,10 @@ def test_systemd_rejects_an_unknown_option(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("systemd-analyze")
-def test_the_exposure_of_the_service_is_low(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", [UNIT, WORKER_UNIT], ids=lambda path: path.stem)
+def test_the_exposure_of_the_service_is_low(tmp_path: Path, path: Path) -> None:
     """systemd's scale ends at 10; a service without hardening has 9.6."""
-    command = ["systemd-analyze", "security", "--offline=true", "--threshold=30", installed_unit(tmp_path)]
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=30", installed_unit(tmp_path, path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-500:]
 

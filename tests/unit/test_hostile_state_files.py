@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipelines.errors import StateError
 from pipelines.live.outdated import end_files_of_others
 from pipelines.live.probability_writer import FENCE, ProbabilityFileWriter
+from pipelines.markets.address import running_simulation
 from pipelines.monitoring.alert_delivery import read_delivered, read_state, read_watch, update_alerts
 from pipelines.processes.pid_file import read_pid_file, running_urls
 from pipelines.settings import load_settings
@@ -30,6 +31,7 @@ GOOD: dict[str, Any] = {
         "messages": [{"number": 1, "at": TIME, "alert": ALERT}],
     },
     "delivery.json": {"0123": 5},
+    "simulated_exchange.json": {"url": "http://127.0.0.1:1/trade-api/v2", "pid": 1, "created": 2.5},
     "watch.json": {"up": TIME, "watchdog": TIME},
     "output/.session": {"session": 1, "database": "d", "pid": 1, "started": 2.5},
     "output/old_live_probabilities.json": {"reasons": [], "status": "ok"},
@@ -60,6 +62,7 @@ def read_all(home: Path) -> None:
     settings = load_settings()
     running_urls(settings)
     read_pid_file(settings)
+    running_simulation(settings)
     read_watch(settings).missing(NOW)
     sum(read_delivered(settings).values(), 0)
     files = ProbabilityFileWriter(home / "output")
@@ -89,9 +92,11 @@ def test_a_state_file_that_is_a_folder_or_a_pipe_ends_nothing(home: Path, name: 
     (home / name).mkdir()
     settings = load_settings()
     assert (running_urls(settings), read_watch(settings).up, read_delivered(settings)) == (None, None, {})
+    assert running_simulation(settings) is None
     (home / name).rmdir()
     os.mkfifo(home / name)  # opening it would wait for a writer
     assert (running_urls(settings), read_watch(settings).up, read_delivered(settings)) == (None, None, {})
+    assert running_simulation(settings) is None
     end_files_of_others(ProbabilityFileWriter(home / "output"), ["BTC"], NOW)
     if name == "alerts.json":
         with pytest.raises(StateError, match="not a regular file"):

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / ".ci" / "install.py"
-LOCKS = (ROOT / ".ci" / "requirements.lock", ROOT / ".ci" / "requirements-dev.lock")
+LOCKS = tuple(ROOT / ".ci" / f"requirements{part}.lock" for part in ("", "-workers", "-dev"))
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,14 @@
-"""The default home folder, and symbols in the settings."""
+"""The default home folder, symbols and the paper desk in the settings."""
 
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines.configuration.settings_file import ROOT_HOME, default_home
+from pipelines.domain.desk.rules import DeskRules
 from pipelines.errors import SettingsError
 from pipelines.settings import load_settings
 
@@ -68,3 +71,39 @@ def test_root_has_a_home_that_other_users_can_enter_unless_an_older_one_exists(
 def test_a_named_home_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRIKECAST_HOME", str(tmp_path))
     assert default_home() == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"min_ttc_seconds": 300, "max_ttc_seconds": 200}, "min_ttc_seconds 300 is above max_ttc_seconds 200"),
+        ({"campaign": "demonstration"}, "names that begin with demo are those of simulated trades"),
+        ({"balance_precision_usd": "0.001"}, "balance_precision_usd is 0.001, expected 0.01 or 0.0001"),
+        ({"latency_seconds": 30, "order_seconds": 20}, "latency_seconds 30 is not below order_seconds 20"),
+    ],
+    ids=["times", "campaign", "precision", "latency"],
+)
+def test_rules_of_the_desk_that_contradict_each_other_are_refused(values: dict[str, Any], problem: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(problem)):
+        load_settings(desk=values)
+
+
+@pytest.mark.parametrize(
+    ("source", "campaign", "name"),
+    [
+        ("kalshi", None, "paper"),
+        ("kalshi", "wide", "wide"),
+        ("simulated", None, "demo"),
+        ("simulated", "wide", "demo-wide"),
+    ],
+)
+def test_the_campaign_of_simulated_trades_says_so(source: str, campaign: str | None, name: str) -> None:
+    settings = load_settings(markets={"source": source}, desk={"enabled": True, "campaign": campaign})
+    assert settings.desk_campaign == name
+    assert settings.desk_is_enabled
+    assert settings.desk.rules == DeskRules()
+    assert type(settings.desk.rules) is DeskRules, "as the desk's state has it"
+
+
+def test_a_desk_without_markets_does_not_trade() -> None:
+    assert not load_settings(desk={"enabled": True}).desk_is_enabled

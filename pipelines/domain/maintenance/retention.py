@@ -17,7 +17,7 @@ BUILD_TIME = timedelta(days=1)
 class RetentionPolicy(Policy):
     """Maximum age of each kind of rows; `generations` and `runs_per_job` are the minimum kept, whatever the age."""
 
-    #: Live sessions with all their snapshots, counted from the last one.
+    #: Live sessions with all their snapshots, counted from the last one, and the paper desk's snapshots but the newest.
     session_days: int = 30
     #: A session recorded as running without a snapshot for this long counts as crashed.
     silent_hours: int = 6
@@ -25,8 +25,17 @@ class RetentionPolicy(Policy):
     price_log_days: int = 30
     #: Probabilities that the live session has written.
     answer_days: int = 90
+    #: Quotes of markets; before they are deleted, a day's candles are derived from them, and a file is archived.
+    market_quote_days: int = 30
+    #: The paper desk's journal of inputs, by which its decisions can be replayed; its events and trades are kept.
+    desk_input_days: int = 7
+    #: Closed markets with their candles, revisions and the fee terms of their events, counted from the last change;
+    #: before they are deleted, files are archived.
+    market_days: int = 400
     #: Generations kept per symbol and model; the published one and the one before it are always kept.
     generations: int = 3
+    #: Reports and charts that are listed in the database, some with their content, counted from the newest version.
+    report_days: int = 400
     #: Rejected rows.
     quarantine_days: int = 90
     #: Hourly audits; audits with a name are always kept.
@@ -43,7 +52,10 @@ class RetentionPolicy(Policy):
 
 @dataclass(frozen=True)
 class SessionFacts:
-    """A session by its newest snapshot; `old_snapshots`: number of expired snapshots before it. Times are aware UTC."""
+    """A session by its newest snapshot; `old_snapshots`: number of expired snapshots before it. Times are aware UTC.
+
+    `is_desk`: a paper account, which goes on from its newest snapshot, however old that is.
+    """
 
     session_id: str
     newest_snapshot: int
@@ -51,6 +63,7 @@ class SessionFacts:
     status: str
     snapshots: int
     old_snapshots: int
+    is_desk: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,14 @@ class PartitionFacts:
     bytes: int
     attached: bool = True
     detaching: bool = False
+
+
+@dataclass(frozen=True)
+class ClosedDayFacts:
+    """Expired markets that closed on a day (UTC)."""
+
+    day: date
+    markets: int
 
 
 @dataclass(frozen=True)
@@ -91,11 +112,15 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """Input of a plan; `newest_row_at`: for each table that is partitioned by day."""
+    """Input of a plan; `newest_row_at`: for each table whose days are counted from it.
+
+    `closed_days`: days with markets that are older than the policy's `market_days`.
+    """
 
     sessions: Sequence[SessionFacts] = ()
     partitions: Sequence[PartitionFacts] = ()
     newest_row_at: tuple[tuple[str, datetime | None], ...] = ()
+    closed_days: Sequence[ClosedDayFacts] = ()
     generations: Sequence[GenerationFacts] = ()
     runs: Sequence[RunFacts] = ()
 
@@ -132,17 +157,24 @@ class Removal:
 
 @dataclass(frozen=True)
 class RetentionPlan:
-    """Removals, oldest first; `kept`: reasons why expired data is kept. Times are aware UTC."""
+    """Removals, oldest first; `quotes`, `markets`: days of quotes, and days on which markets closed, which are archived
+    before; `kept`: reasons why expired data is kept. Times are aware UTC.
+    """
 
     planned_for: datetime
     silent: tuple[SilentSession, ...]
     sessions: tuple[SessionRemoval, ...]
     partitions: tuple[Removal, ...]
+    quotes: tuple[Removal, ...]
+    markets: tuple[Removal, ...]
     generations: tuple[Removal, ...]
     runs: tuple[Removal, ...]
+    markets_before: datetime
     live_sessions_before: datetime
     silent_before: datetime
     reference_values_before: datetime
+    desk_inputs_before: datetime
+    reports_before: datetime
     quarantine_before: datetime
     quick_audits_before: datetime
     full_audits_before: datetime
@@ -153,6 +185,8 @@ class RetentionPlan:
         lines = [("mark as crashed", one.session_id, one.reason) for one in self.silent]
         lines += [("delete snapshots", f"{one.session_id} ({one.snapshots:,})", one.reason) for one in self.sessions]
         lines += [("drop partition", one.target, one.reason) for one in self.partitions]
+        lines += [("archive and drop", one.target, one.reason) for one in self.quotes]
+        lines += [("archive and delete", f"markets closed {one.target}", one.reason) for one in self.markets]
         lines += [("drop generation", one.target, one.reason) for one in self.generations]
         if self.runs:
             lines.append(("delete Dagster runs", f"{len(self.runs):,}", self.runs[0].reason))
@@ -164,6 +198,11 @@ def effective_time(now: datetime, previous: datetime | None) -> datetime:
     return now if previous is None else min(now, previous + MAX_TIME_STEP)
 
 
+def markets_expire_before(policy: RetentionPolicy, now: datetime) -> datetime:
+    """Markets that closed and last changed before this (aware UTC) have expired at `now`."""
+    return now - timedelta(days=policy.market_days)
+
+
 def plan_retention(facts: Facts, policy: RetentionPolicy, now: datetime) -> RetentionPlan:
     """The plan at `now` (aware UTC)."""
     kept: list[str] = []
@@ -173,11 +212,16 @@ def plan_retention(facts: Facts, policy: RetentionPolicy, now: datetime) -> Rete
         silent,
         sessions,
         _partitions(facts, policy, now, kept),
+        _quotes(facts.partitions, policy, now, kept),
+        _markets(facts, policy, kept),
         _generations(facts.generations, policy, now, kept),
         _runs(facts.runs, policy, now, kept),
+        markets_before=markets_expire_before(policy, now),
         live_sessions_before=now - timedelta(days=policy.session_days),
         silent_before=now - timedelta(hours=policy.silent_hours),
         reference_values_before=now - timedelta(days=policy.price_log_days),
+        desk_inputs_before=now - timedelta(days=policy.desk_input_days),
+        reports_before=now - timedelta(days=policy.report_days),
         quarantine_before=now - timedelta(days=policy.quarantine_days),
         quick_audits_before=now - timedelta(days=policy.quick_audit_days),
         full_audits_before=now - timedelta(days=policy.full_audit_days),
@@ -188,20 +232,24 @@ def plan_retention(facts: Facts, policy: RetentionPolicy, now: datetime) -> Rete
 def _sessions(
     sessions: Sequence[SessionFacts], policy: RetentionPolicy, now: datetime, kept: list[str]
 ) -> tuple[tuple[SilentSession, ...], tuple[SessionRemoval, ...]]:
-    """Ended sessions are deleted as a whole when the newest snapshot expires, running ones lose expired snapshots."""
+    """Ended sessions are deleted as a whole when the newest snapshot expires, running ones lose expired snapshots.
+
+    So do desks, whether or not they run: the newest snapshot has the account's cash and positions.
+    """
     silent: list[SilentSession] = []
     removals: list[SessionRemoval] = []
     cutoff = now - timedelta(days=policy.session_days)
     for one in sessions:
-        running = one.status == "running"
+        running = one.status == "running" and not one.is_desk
         last, before, snapshots = one.newest_snapshot, None, one.snapshots
         if running and now - one.newest_at > timedelta(hours=policy.silent_hours):
             silent.append(SilentSession(one.session_id, last, f"no heartbeat since {one.newest_at:%F %H:%M}"))
             continue
-        if running and one.old_snapshots:
+        if (running or one.is_desk) and one.old_snapshots:
             last, before, snapshots = last - 1, cutoff, one.old_snapshots
-            reason = f"running; snapshots older than {policy.session_days} days except the newest"
-        elif not running and one.newest_at < cutoff:
+            kind = "running" if running else "a paper account"
+            reason = f"{kind}; snapshots older than {policy.session_days} days except the newest"
+        elif not (running or one.is_desk) and one.newest_at < cutoff:
             reason = f"ended {one.newest_at:%F}, more than {policy.session_days} days ago"
         else:
             if one.old_snapshots:
@@ -216,25 +264,56 @@ def _partitions(facts: Facts, policy: RetentionPolicy, now: datetime, kept: list
     removals: list[Removal] = []
     days_of = {"price_log": policy.price_log_days, "answer": policy.answer_days}
     for table, newest in facts.newest_row_at:
-        of_table = sorted((one for one in facts.partitions if one.table == table), key=lambda one: one.day)
-        unfinished = [one for one in of_table if one.detaching]
-        removals += [Removal(one.name, "an earlier removal was interrupted", one.bytes) for one in unfinished]
-        if newest is None:
-            continue
-        reference = min(now, newest)
-        cutoff = (reference.astimezone(UTC) - timedelta(days=days_of[table])).date()
-        old = [one for one in of_table if one.day < cutoff and one not in unfinished]
-        reason = f"older than {days_of[table]} days"
-        removals += [
-            Removal(one.name, reason if one.attached else f"{reason}, already detached", one.bytes)
-            for one in old[: policy.most_partitions]
-        ]
-        if len(old) > policy.most_partitions:
-            rest = len(old) - policy.most_partitions
-            kept.append(f"{rest} expired days of {table}: the limit is {policy.most_partitions} per run")
-        if now - newest > timedelta(days=1):
+        reference = None if newest is None else min(now, newest)
+        removals += _expired(facts.partitions, table, days_of[table], policy.most_partitions, reference, kept)
+        if newest is not None and now - newest > timedelta(days=1):
             kept.append(f"days of {table} are counted from its newest row, {newest:%F %H:%M}, not from {now:%F %H:%M}")
     return tuple(removals)
+
+
+def _quotes(
+    partitions: Sequence[PartitionFacts], policy: RetentionPolicy, now: datetime, kept: list[str]
+) -> tuple[Removal, ...]:
+    """Expired days of quotes, counted from the clock: none is lost, because they are archived."""
+    return tuple(_expired(partitions, "market_quote", policy.market_quote_days, policy.most_partitions, now, kept))
+
+
+def _markets(facts: Facts, policy: RetentionPolicy, kept: list[str]) -> tuple[Removal, ...]:
+    """The oldest days of expired markets, except those of which quotes may be stored: their archive needs the markets.
+
+    A quote may be received shortly after the close, on the next day.
+    """
+    days = sorted(facts.closed_days, key=lambda one: one.day)
+    first_quotes = min((one.day for one in facts.partitions if one.table == "market_quote"), default=date.max)
+    free = [one for one in days if one.day + timedelta(days=1) < first_quotes]
+    if len(free) < len(days):
+        number = sum(one.markets for one in days[len(free) :])
+        kept.append(f"{number:,} expired markets: quotes are stored from {first_quotes} on")
+    most = policy.most_partitions
+    if len(free) > most:
+        kept.append(f"{len(free) - most} days of expired markets: the limit is {most} per run")
+    reason = f"{{}} markets, older than {policy.market_days} days"
+    return tuple(Removal(str(one.day), reason.format(f"{one.markets:,}")) for one in free[:most])
+
+
+def _expired(
+    partitions: Sequence[PartitionFacts], table: str, days: int, most: int, reference: datetime | None, kept: list[str]
+) -> list[Removal]:
+    """Interrupted removals of a table, and the oldest of its days that ended `days` before `reference`."""
+    of_table = sorted((one for one in partitions if one.table == table), key=lambda one: one.day)
+    unfinished = [one for one in of_table if one.detaching]
+    removals = [Removal(one.name, "an earlier removal was interrupted", one.bytes) for one in unfinished]
+    if reference is None:
+        return removals
+    cutoff = (reference.astimezone(UTC) - timedelta(days=days)).date()
+    old = [one for one in of_table if one.day < cutoff and one not in unfinished]
+    reason = f"older than {days} days"
+    removals += [
+        Removal(one.name, reason if one.attached else f"{reason}, already detached", one.bytes) for one in old[:most]
+    ]
+    if len(old) > most:
+        kept.append(f"{len(old) - most} expired days of {table}: the limit is {most} per run")
+    return removals
 
 
 def _generations(

@@ -158,6 +158,15 @@ def basis_of_settled(closes_ms: Ints, values: Floats, means_usd: Floats) -> Basi
     return _credible(float(np.average(ratios_bps[used], weights=weights)), source, int(closes_ms[used][-1]))
 
 
+@dataclass(frozen=True)
+class QuotedSums:
+    """What a `QuotedBasis` has counted until `at` (aware UTC): a sum for each of GRID_BPS, and the quotes by weight."""
+
+    at: datetime
+    sums: tuple[float, ...]
+    quotes: float
+
+
 class QuotedBasis:
     """The basis at which a model's probabilities agree best with a market's quotes, updated minute by minute.
 
@@ -165,11 +174,14 @@ class QuotedBasis:
     for each b of GRID_BPS are all that is kept, so a minute costs as much after days as at the start.
     """
 
-    def __init__(self, half_life: timedelta = QUOTES_HALF_LIFE) -> None:
+    def __init__(self, half_life: timedelta = QUOTES_HALF_LIFE, counted: QuotedSums | None = None) -> None:
+        """`counted`: by an earlier one, which this one continues. Raises ValueError for another grid."""
+        if counted is not None and len(counted.sums) != len(GRID_BPS):
+            raise ValueError(f"{len(counted.sums)} sums, expected {len(GRID_BPS)}")
         self._half_life = half_life
-        self._sums: Floats = np.zeros(len(GRID_BPS))
-        self._quotes = 0.0
-        self._at: datetime | None = None
+        self._sums: Floats = np.zeros(len(GRID_BPS)) if counted is None else np.array(counted.sums)
+        self._quotes = 0.0 if counted is None else counted.quotes
+        self._at = None if counted is None else counted.at
         self._previous: tuple[float, Floats, Floats] | None = None
         self._frozen = False
 
@@ -177,9 +189,9 @@ class QuotedBasis:
         """Count the quotes of a minute that ends at `at` (aware), later than the minute before.
 
         `probabilities`: float64[41, k], P(yes) of each market for each basis of GRID_BPS, fractions; `bids`, `asks`:
-        float64[k], of YES, in dollars, NaN, 0 and 1 where there is none. Quotes on one side, wider than 20 cents, or
-        without a probability do not count; nor does a minute in which no quote has changed while `price_usd` has moved
-        by more than 1 bp.
+        float64[k], of YES, in dollars, NaN, 0 and 1 where there is none. Quotes on one side, crossed, locked, wider
+        than 20 cents, or without a probability do not count; nor does a minute in which no quote has changed while
+        `price_usd` has moved by more than 1 bp.
         """
         if self._at is not None and at <= self._at:
             raise ValueError(f"quotes of {at} after those of {self._at}, expected later ones")
@@ -202,6 +214,11 @@ class QuotedBasis:
         self._quotes = self._quotes * decay + float(counted.sum())
         self._at = at
 
+    @property
+    def counted(self) -> QuotedSums | None:
+        """What a later one can continue from; None before the first quotes."""
+        return None if self._at is None else QuotedSums(self._at, tuple(self._sums.tolist()), self._quotes)
+
     def estimate(self) -> Basis | NoBasis:
         """The minimum of the sums, by a parabola through the least of the grid and its neighbours."""
         source = BasisSource.QUOTES
@@ -219,9 +236,9 @@ class QuotedBasis:
 
 
 def two_sided(bids: Floats, asks: Floats) -> npt.NDArray[np.bool_]:
-    """Whether each quote has a bid and an ask within MAX_SPREAD of each other; dollars, NaN, 0 and 1 for none."""
+    """Whether each quote has a bid and an ask within MAX_SPREAD above it; dollars, NaN, 0 and 1 for none."""
     spread: npt.NDArray[Any] = asks - bids
-    return (bids > 0) & (asks < 1) & (spread >= 0) & (spread <= MAX_SPREAD + 1e-9)
+    return (bids > 0) & (asks < 1) & (spread > 0) & (spread <= MAX_SPREAD + 1e-9)
 
 
 def _credible(bps: float, source: BasisSource, at_ms: int) -> Basis | NoBasis:

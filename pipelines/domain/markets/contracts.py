@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 
@@ -129,14 +130,7 @@ class Market:
 
         Both are values that the index can have.
         """
-        lower = upper = None
-        if self.floor_strike is not None:
-            strict = self.strike_type is StrikeType.GREATER
-            lower = (_above if strict else _at_or_above)(self.floor_strike, index_step_usd)
-        if self.cap_strike is not None:
-            strict = self.strike_type is StrikeType.LESS
-            upper = (_at_or_above if strict else _above)(self.cap_strike, index_step_usd)
-        return lower, upper
+        return _bounds(self.strike_type, self.floor_strike, self.cap_strike, index_step_usd)
 
     def is_yes_at(self, value_usd: Decimal) -> bool:
         """Whether the market is YES for a value of the index."""
@@ -145,18 +139,22 @@ class Market:
 
 
 def yes_probabilities(markets: Sequence[Market], at_or_above: Callable[[Floats], Floats]) -> Floats:
-    """P(yes) of each market, fractions: float64[n].
+    """P(yes) of each market, fractions: float64[..., n].
 
-    `at_or_above`: P(the market's value is at or above K), fractions, NaN where unknown, for float64[k] strikes in
-    dollars; it is called once, with the bounds of all markets.
+    `at_or_above`: P(the market's value is at or above K), fractions, NaN where unknown: float64[..., k] for float64[k]
+    strikes in dollars; it is called once, with the bounds of all markets.
     """
-    bounds = [market.bounds_usd() for market in markets]
-    lower, upper = _floats(low for low, _ in bounds), _floats(high for _, high in bounds)
-    strikes = np.unique(np.concatenate([lower, upper]))
-    strikes = strikes[~np.isnan(strikes)]
-    probabilities = dict(zip(strikes.tolist(), at_or_above(strikes).tolist(), strict=True)) if len(strikes) else {}
-    between = [probabilities.get(low, 1.0) - probabilities.get(up, 0.0) for low, up in zip(lower, upper, strict=True)]
-    return np.array(between, dtype=np.float64)
+    bounds = [tuple(None if bound is None else float(bound) for bound in market.bounds_usd()) for market in markets]
+    strikes = sorted({bound for both in bounds for bound in both if bound is not None})
+    found = at_or_above(np.array(strikes))
+    # A market without a lower bound is above it for certain; one without an upper bound never reaches it.
+    certain = np.broadcast_to([1.0, 0.0], (*found.shape[:-1], 2))
+    places: dict[float | None, int] = {strike: place for place, strike in enumerate(strikes)}
+    lower = np.array([places.get(low, len(strikes)) for low, _ in bounds], dtype=np.intp)
+    upper = np.array([places.get(up, len(strikes) + 1) for _, up in bounds], dtype=np.intp)
+    reached = np.concatenate([found, certain], axis=-1)
+    # Of two bounds at the price, the upper one may be the likelier by a rounding.
+    return np.asarray(np.clip(reached[..., lower] - reached[..., upper], 0.0, 1.0))
 
 
 def market_of(ticker: str, markets: Iterable[Market]) -> Market:
@@ -188,6 +186,18 @@ def payoff(side: Side, result: MarketResult, settlement_value: Decimal | None, p
     return yes if side is Side.YES else 1 - yes
 
 
+@lru_cache(maxsize=4096)  # live, the markets of a second are those of the second before
+def _bounds(
+    strike_type: StrikeType, floor: Decimal | None, cap: Decimal | None, step: Decimal
+) -> tuple[Decimal | None, Decimal | None]:
+    lower = upper = None
+    if floor is not None:
+        lower = (_above if strike_type is StrikeType.GREATER else _at_or_above)(floor, step)
+    if cap is not None:
+        upper = (_at_or_above if strike_type is StrikeType.LESS else _above)(cap, step)
+    return lower, upper
+
+
 def _contradictions(result: MarketResult, value: Decimal | None) -> list[str]:
     if value is None:
         return ["result scalar without settlement_value"] if result is MarketResult.SCALAR else []
@@ -196,10 +206,6 @@ def _contradictions(result: MarketResult, value: Decimal | None) -> list[str]:
     if result in {MarketResult.YES, MarketResult.NO} and value != (result is MarketResult.YES):
         return [f"settlement_value {value} contradicts result {result}"]
     return []
-
-
-def _floats(values: Iterable[Decimal | None]) -> Floats:
-    return np.array([np.nan if value is None else float(value) for value in values])
 
 
 def _at_or_above(strike: Decimal, step: Decimal) -> Decimal:

@@ -140,15 +140,20 @@ def fill_fee(fill: Fill, terms: FeeTerms, balance_precision: Decimal = CENT) -> 
         return FillFee(trade_fee, change - change.quantize(balance_precision, ROUND_FLOOR))
 
 
+def next_fee(fill: Fill, terms: FeeTerms, balance_precision: Decimal, rounding_usd: Decimal) -> tuple[FillFee, Decimal]:
+    """The fee of an order's next fill, and the sum of rounding fees after it; `rounding_usd`: before it, 0 at first."""
+    with localcontext(EXACT):
+        fee = fill_fee(fill, terms, balance_precision)
+        accumulated = rounding_usd + fee.rounding_fee
+        rebate = CENT if accumulated > CENT and fee.total >= CENT else Decimal(0)
+        return FillFee(fee.trade_fee, fee.rounding_fee, rebate), accumulated - rebate
+
+
 def order_fees(fills: Iterable[Fill], terms: FeeTerms, balance_precision: Decimal = CENT) -> list[FillFee]:
     """The fees of all fills of one order, in their order."""
     fees: list[FillFee] = []
-    with localcontext(EXACT):
-        accumulated = Decimal(0)
-        for fill in fills:
-            fee = fill_fee(fill, terms, balance_precision)
-            accumulated += fee.rounding_fee
-            rebate = CENT if accumulated > CENT and fee.total >= CENT else Decimal(0)
-            accumulated -= rebate
-            fees.append(FillFee(fee.trade_fee, fee.rounding_fee, rebate))
+    rounding_usd = Decimal(0)
+    for fill in fills:
+        fee, rounding_usd = next_fee(fill, terms, balance_precision, rounding_usd)
+        fees.append(fee)
     return fees

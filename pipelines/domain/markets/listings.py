@@ -20,21 +20,37 @@ class Refused:
 
 @dataclass(frozen=True)
 class Listing:
-    """A market with its quotes; `volume`, `open_interest`: contracts; `index_value_usd`: what it settled on."""
+    """A market with its quotes; `volume`, `open_interest`: contracts; `index_value_usd`: what it settled on.
+
+    `exchange_index`: the section of the exchange that trades it, None where not said.
+    """
 
     market: Market
     quotes: Quotes
     volume: Decimal
     open_interest: Decimal
     index_value_usd: Decimal | None = None
+    exchange_index: int | None = None
+
+    def of_series(self, series_ticker: str) -> Self:
+        """The same of a known series: an answer by ticker does not name it, and tickers may begin otherwise."""
+        if self.market.series_ticker == series_ticker:
+            return self
+        return replace(self, market=replace(self.market, series_ticker=series_ticker))
 
 
 @dataclass(frozen=True)
 class Listings:
-    """Markets in the exchange's order, and those refused."""
+    """Markets in the exchange's order, and those refused.
+
+    `received_at`: our clock at the arrival of the answer, of the first one where several were needed; aware UTC.
+    `arrival`: the number of that answer, which grows also when the clock is set back.
+    """
 
     listings: tuple[Listing, ...]
     refused: tuple[Refused, ...] = ()
+    received_at: datetime | None = None
+    arrival: int = 0
 
     def with_fee_terms(self, fee_terms: FeeTerms) -> Self:
         """The same with the fee terms of their series or event."""
@@ -70,12 +86,26 @@ class Event:
 
 
 @dataclass(frozen=True)
+class ExchangeSection:
+    """Whether a section of the exchange trades; `index`: its number in markets, None where not said."""
+
+    index: int | None
+    description: str
+    trading_active: bool
+
+
+@dataclass(frozen=True)
 class ExchangeStatus:
     """Whether the exchange is up, and whether it trades: in all, and by section where it has sections."""
 
     exchange_active: bool
     trading_active: bool
-    trading_by_section: tuple[tuple[str, bool], ...] = ()
+    sections: tuple[ExchangeSection, ...] = ()
+
+    def trades(self, exchange_index: int | None) -> bool:
+        """Whether the section with this number trades; a section that is unknown trades as the exchange does."""
+        halted = {each.index for each in self.sections if not each.trading_active and each.index is not None}
+        return self.exchange_active and self.trading_active and exchange_index not in halted
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class SettlementRule(StrEnum):
 
 #: The rule of hourly ladders.
 DEFAULT_RULE = SettlementRule.MEAN_60S
+#: What the markets of the exchange, and of the simulated one, settle on.
+MARKET_RULE = SettlementRule.MEAN_60S
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,10 @@ class Rule(ABC):
 
     @abstractmethod
     def positions(self, states: MarketStates, ttc_minutes: float, moves_bps: Floats) -> Floats:
-        """Positions of strikes on the axis: float64[n or 1, k], >= 0. `moves_bps`: [k], signed, of the price."""
+        """Positions of strikes on the axis: float64[n or 1, k], >= 0.
+
+        `moves_bps`: [k], or [n, k] with the strikes of each state; signed, of the price.
+        """
 
     def sigma(self, states: MarketStates, ttc_minutes: float) -> Floats | None:
         """Forecast volatility per square root of a minute, float64[n]; None for a rule without volatility."""

@@ -1,10 +1,13 @@
 """Freshness of a probability file: the one judgement behind its status, `/health`, the alerts and the audit's target.
 
-All limits on ages are in this module. An alert follows the same judgement, only later: `[alerts] stale_seconds`.
+A strike table is judged in the same way; its quotes by themselves, since the probabilities do not depend on them.
+
+All limits on ages of files and prices are in this module. An alert follows the same judgement, only later:
+`[alerts] stale_seconds`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 #: A file is stale when it or its price is older than this, or is dated ahead of the reader's clock by more.
@@ -15,6 +18,13 @@ UNWRITTEN_AFTER_SECONDS = 5.0
 ALERT_AFTER_SECONDS = 60.0
 #: A session sends its heartbeat each second. An older one means that the session or its machine hangs.
 HEARTBEAT_LIMIT_SECONDS = 10.0
+#: Default of `[alerts] quotes_seconds`: a market feed that repeats its requests has recovered from most failures.
+QUOTES_ALERT_AFTER_SECONDS = 300.0
+#: Default of `[alerts] event_seconds`: the exchange lists the next event of a series before one closes.
+EVENT_ALERT_AFTER_SECONDS = 7_200.0
+#: First words of `market_status` in a strike table: of one whose feed fails, and of one without an event.
+UNAVAILABLE = "unavailable"
+NO_EVENT = "no event"
 
 
 class Status(StrEnum):
@@ -52,6 +62,15 @@ class FileState:
     price_age_seconds: float | None = None
     written_status: str = Status.OK
     reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TableState:
+    """A strike table as it was read: its file and its `market_status`, None without a readable file."""
+
+    series: str
+    file: FileState
+    market_status: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +123,44 @@ class Freshness:
     def is_overdue(self, limit_seconds: float) -> bool:
         """Whether an alert is due: it is not fresh, and has been so for the limit or for an unknown time."""
         return self.cause is not None and (self.age_seconds is None or self.age_seconds >= limit_seconds)
+
+
+@dataclass(frozen=True)
+class TableFreshness:
+    """The judgement of a strike table: that of its file, and why its quotes are unavailable.
+
+    `unavailable`: None while there are quotes, while the exchange offers none, and where the file does not say.
+    `without_event`: what the exchange answers while it lists no event, or none with markets; None otherwise.
+    """
+
+    series: str
+    file: Freshness
+    unavailable: str | None = None
+    without_event: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Symbol and series."""
+        return f"{self.file.symbol} {self.series}"
+
+    @property
+    def is_written(self) -> bool:
+        """Whether a session refreshes the file; its prices are judged by the probability file."""
+        return self.file.cause in (None, Cause.PRICES)
+
+
+def judge_table(table: TableState, session: SessionState | None = None) -> TableFreshness:
+    """Judge a strike table, as `judge` does a file."""
+    freshness = judge(table.file, session)
+    word, _, reason = (table.market_status or "").partition(": ")
+    known = TableFreshness(table.series, freshness)
+    if not known.is_written:
+        return known
+    if word == NO_EVENT:
+        return replace(known, without_event=reason or f"the exchange lists no event of {table.series}")
+    if word == UNAVAILABLE:
+        return replace(known, unavailable=reason or "the reason is not known")
+    return known
 
 
 def judge(file: FileState, session: SessionState | None = None) -> Freshness:

@@ -13,21 +13,28 @@ from pipelines.domain.prices.momentum import NO_BUCKET, Momentum
 
 #: Imported tables are rounded to hundredths; a rise by one hundredth is rounding.
 MONOTONE_TOLERANCE_PCT = 0.0101
+#: Fields of results that are added up.
+SUMS = ("failed", "total", "left_out")
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Result of one check: `failed` of `total` cells violate the invariant; `detail`: where, or what was expected."""
+    """Result of one check: `failed` of `total` cells violate the invariant; `detail`: where, or what was expected.
+
+    `tolerated_share`: of the cells, how many may fail. `left_out`: cells that cannot be judged, not in `total`.
+    """
 
     name: str
     failed: int
     total: int
     detail: str = ""
+    tolerated_share: float = 0.0
+    left_out: int = 0
 
     @property
     def passed(self) -> bool:
-        """Whether no cell failed."""
-        return self.failed == 0
+        """Whether no more cells failed than are tolerated."""
+        return self.failed <= self.tolerated_share * self.total
 
 
 def check_tables(tables: FingerprintSet) -> list[CheckResult]:
@@ -58,7 +65,8 @@ def merge_results(checks: Sequence[CheckResult]) -> list[CheckResult]:
     for check in checks:
         sums = merged.get(check.name, CheckResult(check.name, 0, 0))
         detail = check.detail if check.failed or not sums.detail else sums.detail
-        merged[check.name] = CheckResult(check.name, sums.failed + check.failed, sums.total + check.total, detail)
+        failed, total, left_out = (getattr(sums, sum_of) + getattr(check, sum_of) for sum_of in SUMS)
+        merged[check.name] = CheckResult(check.name, failed, total, detail, check.tolerated_share, left_out)
     return list(merged.values())
 
 

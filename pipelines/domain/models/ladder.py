@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from math import isnan
+from math import ceil, isnan
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,9 @@ from pipelines.domain.prices.bars import SECONDS_PER_MINUTE, Floats
 from pipelines.domain.prices.decimals import distance_decimals, step_decimals
 from pipelines.domain.prices.momentum import BPS_PER_UNIT, NO_BUCKET, PERCENT_PER_UNIT
 from pipelines.domain.prices.ticks import REPLAY, Tick
+
+#: A model's reading at moves of the price, in basis points.
+Reader = Callable[[Floats], Reading]
 
 STRIKES_PER_SIDE = 10
 #: Strikes chosen by probability are multiples of this share of the distance between the others.
@@ -135,8 +138,8 @@ class LadderAnswers:
 class LadderQuery:
     """A ladder of strikes at one market state, to be answered by a published model.
 
-    The caller reads the rows that `bucket` names and passes them to `answer_from_lookup`, or the baseline to
-    `answer_from_baseline` where `bucket` is None. `states` holds one state. `strike_step_usd`: strikes are chosen by
+    The caller gives a reader of the rows that `bucket` names, or of the baseline where `bucket` is None, to `answer` or
+    `at_or_above`. `states` holds one state. `strike_step_usd`: strikes are chosen by
     probability, as multiples of it; `strikes_usd` then apply only where nothing is known. `settlement`: of the market
     that asks; the model is read `effective_seconds` ahead.
     """
@@ -167,25 +170,41 @@ class LadderQuery:
         sigma = self.rule.sigma(self.states, self.effective_seconds / SECONDS_PER_MINUTE)
         return None if sigma is None else float(sigma[0]) * PERCENT_PER_UNIT
 
-    def answer_from_lookup(self, rows: Mapping[int, LookupRow]) -> LadderAnswers:
-        """Probabilities from the rows of `bucket`; `rows`: by TTC, holding `axes.nodes_around(effective_seconds)`."""
+    def lookup_reader(self, rows: Mapping[int, LookupRow]) -> Reader:
+        """Reads the rows of `bucket`; `rows`: by TTC, holding `axes.nodes_around(effective_seconds)`."""
         seconds = self.effective_seconds
 
         def read(moves_bps: Floats) -> Reading:
             positions = self.rule.positions(self.states, seconds / SECONDS_PER_MINUTE, moves_bps)[0]
             return probability.from_lookup(rows, self.axes, seconds, positions, moves_bps > 0)
 
-        return self._answer(read)
+        return read
+
+    def baseline_reader(self, baseline: FingerprintSet) -> Reader:
+        """Reads the baseline fingerprint; `baseline` comes first in its set."""
+        seconds, profile = self.effective_seconds, self.axes.profile
+        return lambda moves_bps: probability.from_baseline(baseline, seconds, moves_bps, profile)
+
+    def answer_from_lookup(self, rows: Mapping[int, LookupRow]) -> LadderAnswers:
+        """As `answer`, from the rows of `bucket`."""
+        return self.answer(self.lookup_reader(rows))
 
     def answer_from_baseline(self, baseline: FingerprintSet) -> LadderAnswers:
-        """Probabilities from the baseline fingerprint; `baseline` comes first in its set."""
-        profile = self.axes.profile
-        return self._answer(
-            lambda moves_bps: probability.from_baseline(baseline, self.effective_seconds, moves_bps, profile)
-        )
+        """As `answer`, from the baseline fingerprint."""
+        return self.answer(self.baseline_reader(baseline))
 
-    def _answer(self, read: Callable[[Floats], Reading]) -> LadderAnswers:
-        """Answers from a model that `read` reads at moves (basis points), once for the ladder and the distribution."""
+    def at_or_above(self, read: Reader, strikes_usd: Floats) -> Floats:
+        """P(the market's value is at or above each strike), fractions, NaN without data: float64[k]."""
+        return self.with_independent(read, strikes_usd)[0]
+
+    def with_independent(self, read: Reader, strikes_usd: Floats) -> tuple[Floats, Floats]:
+        """As `at_or_above`, with the independent outcomes behind each, NaN where unknown: float64[k] twice."""
+        reading = self._settled(read, strikes_usd)
+        beyond = reading.beyond / PERCENT_PER_UNIT
+        return np.where(strikes_usd > self.price_usd, beyond, 1.0 - beyond), reading.independent
+
+    def answer(self, read: Reader) -> LadderAnswers:
+        """Probabilities of the ladder with the distribution, which are read together."""
         strikes = self.strikes_usd
         around = prices_around(self.settlement.expected_usd(self.ttc_seconds, self.price_usd))
         both = self._settled(read, np.concatenate([around, strikes]))
@@ -195,7 +214,7 @@ class LadderQuery:
             strikes, reading = chosen, self._settled(read, chosen)
         return LadderAnswers(self.price_usd, strikes, reading, distribution.quantile_rows(), distribution.curve_rows())
 
-    def _settled(self, read: Callable[[Floats], Reading], strikes_usd: Floats) -> Reading:
+    def _settled(self, read: Reader, strikes_usd: Floats) -> Reading:
         """P(the market's value is at or past each strike, seen from the price)."""
         reach = self.settlement.effective_strikes(strikes_usd, self.ttc_seconds, self.price_usd)
         is_open = (reach > 0) & (reach < np.inf)
@@ -310,6 +329,9 @@ def iso(instant: datetime) -> str:
     return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def ttc_seconds(now: datetime) -> int:
-    """Whole seconds to the next top of the hour, 1..3600, rounded up: a market is open through its last second."""
-    return int(np.ceil((next_market_close(now) - now).total_seconds()))
+def ttc_seconds(now: datetime, closes_at: datetime | None = None) -> int:
+    """Whole seconds to a close (aware), by default the next top of the hour, rounded up.
+
+    A market is open through its last second.
+    """
+    return ceil(((closes_at or next_market_close(now)) - now).total_seconds())

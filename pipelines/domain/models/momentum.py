@@ -47,7 +47,8 @@ class MomentumRule(Rule):
     def positions(self, states: MarketStates, ttc_minutes: float, moves_bps: Floats) -> Floats:
         """The absolute move; below a minute, the equally likely move of 60 seconds."""
         del states
-        return scaled_move_bps(ttc_minutes * SECONDS_PER_MINUTE, np.abs(moves_bps), self.config.profile)[None, :]
+        seconds = ttc_minutes * SECONDS_PER_MINUTE
+        return np.atleast_2d(scaled_move_bps(seconds, np.abs(moves_bps), self.config.profile))
 
     def as_json(self) -> dict[str, Any]:
         """The configuration."""

@@ -63,7 +63,7 @@ class StandardisedRule(Rule):
         """The log move over its forecast standard deviation."""
         ttc = min(ttc_minutes, HORIZON_MINUTES)
         log_moves = np.log1p(moves_bps / BPS_PER_UNIT)
-        return axis_position(log_moves[None, :], self.sigma(states, ttc)[:, None], ttc)
+        return axis_position(log_moves, self.sigma(states, ttc)[:, None], ttc)
 
     def with_sigma(self, sigma: float) -> Rule:
         return type(self)(self.parameters, sigma)

@@ -6,9 +6,20 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
 
-from pipelines.domain.models.freshness import ALERT_AFTER_SECONDS, STALE_AFTER_SECONDS, Cause, Freshness, age_text
+from pipelines.domain.models.freshness import (
+    ALERT_AFTER_SECONDS,
+    EVENT_ALERT_AFTER_SECONDS,
+    QUOTES_ALERT_AFTER_SECONDS,
+    STALE_AFTER_SECONDS,
+    Cause,
+    Freshness,
+    Status,
+    TableFreshness,
+    age_text,
+)
 from pipelines.domain.monitoring.audit.measurements import Unit, formatted
 from pipelines.domain.monitoring.audit.targets import Breach, Severity
+from pipelines.domain.monitoring.desk_facts import DeskFacts
 from pipelines.domain.prices.quote_times import AHEAD_OF_CLOCK
 
 GIBIBYTE = 2**30
@@ -46,15 +57,29 @@ class RunbookHeading(StrEnum):
     COLLATION = "Text is sorted in another order"
     SESSION = "The live session does not start"
     PRICES = "Prices stop"
+    QUOTES = "Market quotes are unavailable"
     CLOCK = "A clock is wrong"
     JOB = "A job failed or is late"
     TARGET = "A target of service is missed"
     SLOT = "A replication slot is not read"
+    DESK = "The paper desk needs attention"
 
 
 CRITICAL = AlertSeverity.CRITICAL
 #: Beginnings of the keys of problems whose facts are read from the database.
-FROM_DATABASE = ("file ", "skipped by ", "target ", "days ahead", "slot ", "clock ", "collation ")
+FROM_DATABASE = (
+    "file ",
+    "strike table ",
+    "market quotes ",
+    "market event ",
+    "skipped by ",
+    "target ",
+    "days ahead",
+    "slot ",
+    "clock ",
+    "collation ",
+    "desk ",
+)
 #: Shares of the limits on free space, below each of which a disk's problem has one more level; at the last it is full.
 DISK_SHARES = (1.0, 0.25, 0.001)
 HEADING_OF_CAUSE = {
@@ -67,19 +92,20 @@ HEADING_OF_CAUSE = {
 
 @dataclass(frozen=True)
 class AlertLimits:
-    """Age in seconds of a probability file or its price at which an alert starts; minimum free disk space; maximum WAL
-    that an unread replication slot retains, and difference between clocks.
+    """Age in seconds of a probability file or its price at which an alert starts, and times without quotes or an event;
+    minimum free disk space; maximum WAL that an unread replication slot retains, and difference between clocks.
     """
 
     LEAST: ClassVar[Mapping[str, int]] = {
-        "stale_seconds": 0,
-        "least_free_pct": 0,
-        "least_free_gibibytes": 0,
-        "most_retained_gibibytes": 0,
-        "clock_seconds": 0,
+        **dict.fromkeys(("stale_seconds", "quotes_seconds", "event_seconds", "clock_seconds"), 0),
+        **dict.fromkeys(("least_free_pct", "least_free_gibibytes", "most_retained_gibibytes"), 0),
     }
     #: Age of a probability file, or of its price, at which an alert starts.
     stale_seconds: float = ALERT_AFTER_SECONDS
+    #: Time for which a market feed has no quotes at which an alert starts.
+    quotes_seconds: float = QUOTES_ALERT_AFTER_SECONDS
+    #: Time for which the exchange lists no event of a series at which an alert starts.
+    event_seconds: float = EVENT_ALERT_AFTER_SECONDS
     #: Minimum free space of a disk, as a share of its size.
     least_free_pct: float = 10.0
     #: Minimum free space of a disk.
@@ -148,9 +174,10 @@ class Facts:
     """The state that the rules apply to. Times are aware UTC.
 
     `watching_since`: start of monitoring; jobs are not late before they were due since then. `drill_problem`: why the
-    newest restore drill failed. `days_ahead`: number of coming days with partitions, of the table that has the fewest.
-    `repeatedly_skipped`: reasons by job that skipped a step in two consecutive runs. `breaches`: service targets missed
-    in consecutive audits. `collations`: those whose version differs from that of their indexes, with a description.
+    newest restore drill failed. `tables`: strike tables of symbols in `files`. `days_ahead`: number of coming days with
+    partitions, of the table that has the fewest. `repeatedly_skipped`: reasons by job that skipped a step in two
+    consecutive runs. `breaches`: service targets missed in consecutive audits. `collations`: those whose version
+    differs from that of their indexes, with a description.
     """
 
     watching_since: datetime
@@ -158,19 +185,22 @@ class Facts:
     jobs: Sequence[JobFacts] = ()
     drill_problem: str | None = None
     files: Sequence[Freshness] = ()
+    tables: Sequence[TableFreshness] = ()
     surroundings: Surroundings = Surroundings()
     days_ahead: int | None = None
     repeatedly_skipped: Mapping[str, str] = field(default_factory=dict)
     breaches: Sequence[Breach] = ()
     collations: Mapping[str, str] = field(default_factory=dict)
+    desk: DeskFacts | None = None
 
 
 @dataclass(frozen=True)
 class Problem:
     """A problem; `key` identifies it while it lasts, whatever the numbers in `message`.
 
-    `transient`: it may end by itself, as after a restart, so an alert starts only at the second evaluation in a row.
-    `level`: a problem that reaches a higher level than before is reported again.
+    `transient`: it may end by itself, as after a restart, so an alert starts only at the second evaluation in a row,
+    and once the problem has lasted for `after`. `level`: a problem that reaches a higher level than before is reported
+    again.
     """
 
     key: str
@@ -179,6 +209,7 @@ class Problem:
     transient: bool = False
     severity: AlertSeverity = AlertSeverity.WARNING
     level: int = 0
+    after: timedelta = timedelta(0)
 
 
 def problems(facts: Facts, limits: AlertLimits, now: datetime) -> list[Problem]:
@@ -196,13 +227,12 @@ def problems(facts: Facts, limits: AlertLimits, now: datetime) -> list[Problem]:
             message = f"{file.symbol}: {'; '.join(file.reasons)}"
             heading = HEADING_OF_CAUSE[file.cause]
             found.append(Problem(f"file {file.symbol}", message, heading, transient=True, severity=CRITICAL))
-        found += [
-            Problem(
-                f"clock of prices of {file.symbol}", f"{file.symbol}: {reason}", RunbookHeading.CLOCK, transient=True
-            )
-            for reason in file.reasons
-            if reason.endswith(AHEAD_OF_CLOCK)
-        ][:1]
+        ahead = next((reason for reason in file.reasons if reason.endswith(AHEAD_OF_CLOCK)), None)
+        if ahead is not None:
+            key, message = f"clock of prices of {file.symbol}", f"{file.symbol}: {ahead}"
+            found.append(Problem(key, message, RunbookHeading.CLOCK, transient=True))
+    overdue = {file.symbol for file in facts.files if file.is_overdue(limits.stale_seconds)}
+    found += [one for table in facts.tables for one in _table_problems(table, limits, overdue)]
     found += surroundings_problems(facts.surroundings, limits)
     for job_name, reason in facts.repeatedly_skipped.items():
         message = f"{job_name} skipped a step in two consecutive runs: {reason}"
@@ -210,6 +240,9 @@ def problems(facts: Facts, limits: AlertLimits, now: datetime) -> list[Problem]:
     for collation, difference in facts.collations.items():
         message = f"{collation} has another collation version: {difference}"
         found.append(Problem(f"collation version of {collation}", message, RunbookHeading.COLLATION))
+    for key, text, after in () if facts.desk is None else facts.desk.findings(now):
+        lasted = timedelta(0) if after is None else after
+        found.append(Problem(key, text, RunbookHeading.DESK, transient=after is not None, after=lasted))
     for breach in facts.breaches:
         if breach.severity is not Severity.P3:
             severity = CRITICAL if breach.severity is Severity.P0 else AlertSeverity.WARNING
@@ -279,6 +312,26 @@ def surroundings_problems(found: Surroundings, limits: AlertLimits) -> list[Prob
     return [one for one in problems if one is not None]
 
 
+def _table_problems(table: TableFreshness, limits: AlertLimits, overdue: Collection[str]) -> list[Problem]:
+    """A strike table that is not written although the probability file is, or has no quotes or no event: warnings.
+
+    `overdue`: symbols whose probability file has an alert, which covers their tables. A table that was never written is
+    not a problem: a session writes it after the first price.
+    """
+    file, title = table.file, table.title
+    if table.unavailable is not None:
+        message, after = f"{title}: {table.unavailable}", timedelta(seconds=limits.quotes_seconds)
+        return [Problem(f"market quotes {title}", message, RunbookHeading.QUOTES, transient=True, after=after)]
+    is_covered = file.status is Status.MISSING or file.symbol in overdue
+    if table.without_event is not None and not is_covered:
+        message, after = f"{title}: {table.without_event}", timedelta(seconds=limits.event_seconds)
+        return [Problem(f"market event {title}", message, RunbookHeading.QUOTES, transient=True, after=after)]
+    if table.is_written or is_covered or not file.is_overdue(limits.stale_seconds):
+        return []
+    message = f"{title}: {'; '.join(file.reasons)}"
+    return [Problem(f"strike table {title}", message, RunbookHeading.QUOTES, transient=True)]
+
+
 def _job_problems(job: JobFacts, watching_since: datetime, now: datetime) -> list[Problem]:
     heading = RunbookHeading.BACKUP if job.job in {"backup_database", "restore_drill"} else RunbookHeading.JOB
     if job.failed_run is not None:
@@ -321,17 +374,17 @@ class Alert:
 
 
 def diff_alerts(
-    active: Mapping[str, Alert], pending: Collection[str], found: Sequence[Problem], now: datetime
+    active: Mapping[str, Alert], pending: Mapping[str, datetime], found: Sequence[Problem], now: datetime
 ) -> tuple[list[Alert], dict[str, Alert]]:
     """(alerts that started, worsened or ended; active alerts by key) at `now`, from those before and the problems.
 
-    An active alert has the newest message. `pending`: keys of transient problems that were found for the first time by
-    the evaluation before.
+    An active alert has the newest message. `pending`: transient problems without an alert that the evaluation before
+    found, by key, with the time when they were found first.
     """
     reported, current = [], {}
     for one in found:
         before = active.get(one.key)
-        if before is None and one.transient and one.key not in pending:
+        if before is None and one.transient and (one.key not in pending or now - pending[one.key] < one.after):
             continue
         alert = Alert(one.key, one.message, one.heading, now, None, one.severity, one.level)
         if before is not None:

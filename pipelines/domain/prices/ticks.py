@@ -200,17 +200,23 @@ class QuoteValidator:
 
     def validate(self, quote: Quote, now: datetime) -> Tick | None:
         """Return the quote's tick, or None when the quote is rejected; `now` (aware UTC) is its time of arrival."""
-        self.problem = self._rejection(quote, now)
-        if self.problem is not None:
-            return None
         quoted_at = quote.quoted_at
+        self.problem = None
+        if quoted_at is not None and now - quoted_at > MAX_DELAY:
+            self.problem = f"the newest price is dated {quoted_at:%Y-%m-%d %H:%M} UTC"
+            return None
         if quoted_at is not None and self._quoted_at is not None and quoted_at < self._quoted_at:
             return None  # delivered out of order, which is not an error of the source
         is_outdated = quoted_at is not None and now - quoted_at > self._max_repeat
-        self._outdated_at = quoted_at if is_outdated else None
         if quoted_at is not None and is_outdated and quoted_at == self._quoted_at:
+            self._outdated_at = quoted_at
             self.problem = f"the source repeats its last price, dated {quoted_at:%Y-%m-%d %H:%M:%S} UTC"
             return None
+        # Last, because the filter takes an accepted price as the level of all the symbol's sources.
+        self.problem = self._outliers.refusal(quote.price_usd)
+        if self.problem is not None:
+            return None
+        self._outdated_at = quoted_at if is_outdated else None
         at = now
         if quoted_at is not None and quoted_at != self._quoted_at:
             if quoted_at - now > TOLERATED_SKEW:
@@ -234,8 +240,3 @@ class QuoteValidator:
         if self._outdated_at is None or self._last is None or tick.at - self._last.at >= MILLISECOND:
             return tick
         return replace(tick, at=min(tick.at, self._outdated_at))
-
-    def _rejection(self, quote: Quote, now: datetime) -> str | None:
-        if quote.quoted_at is not None and now - quote.quoted_at > MAX_DELAY:
-            return f"the newest price is dated {quote.quoted_at:%Y-%m-%d %H:%M} UTC"
-        return self._outliers.refusal(quote.price_usd)

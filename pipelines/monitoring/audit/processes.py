@@ -10,12 +10,12 @@ import psutil
 
 from pipelines.domain.monitoring.audit.measurements import Gap, Measurements, Unit, activity
 from pipelines.processes.pid_file import process_tree, read_pid_file
-from pipelines.resources import RUN_TITLE
+from pipelines.processes.priority import is_local
+from pipelines.processes.run_titles import RUN_TITLE
 from pipelines.settings import Settings
 from pipelines.storage.monitoring.measurements import NOT_LOCAL, read_processes
 from pipelines.storage.postgres.connection import Connection
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 RUN = "run"
 #: Processes that come and go with jobs, and do not make totals incomparable.
 TRANSIENT = frozenset(
@@ -38,6 +38,7 @@ ROLES = (
     ("dagster code-server", "code server"),
     ("dagster api grpc", "code server"),
     ("pipelines.cli serve", "page"),
+    ("pipelines.cli markets simulate", "simulated exchange"),
     ("pipelines.maintenance.log_writer", "log writer"),
     (f"{RUN_TITLE}live_refresh", "live session"),
     (RUN_TITLE, RUN),
@@ -176,13 +177,3 @@ def _role(process: psutil.Process) -> str:
         line = " ".join(process.cmdline())
         return next((role for part, role in ROLES if part in line), process.name())
     return "ended"
-
-
-def is_local(connection: Connection) -> bool:
-    """Whether the process of this connection is visible, which it is not in another container or on another machine."""
-    host = connection.info.host or ""
-    if not host.startswith("/") and host not in LOOPBACK:
-        return False
-    with suppress(psutil.Error):
-        return psutil.Process(connection.info.backend_pid).name().startswith("postgres")
-    return False

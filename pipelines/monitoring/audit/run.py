@@ -2,7 +2,7 @@
 
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
@@ -17,10 +17,10 @@ from pipelines.domain.monitoring.audit.targets import judge
 from pipelines.errors import StrikecastError
 from pipelines.log import Log
 from pipelines.monitoring import surroundings
-from pipelines.monitoring.audit import host, lookups, operations, processes, records
+from pipelines.monitoring.audit import host, lookups, markets, operations, processes, records
 from pipelines.monitoring.audit.declarations import explanations, targets
 from pipelines.monitoring.audit.reports import write_reports
-from pipelines.processes.priority import Background, in_background, lower_process_priority
+from pipelines.processes.priority import Background, in_background, is_local, raise_backend_niceness
 from pipelines.settings import Settings
 from pipelines.storage.monitoring import measurements as statistics
 from pipelines.storage.monitoring.audits import read_history, store_audit
@@ -37,6 +37,8 @@ from pipelines.storage.postgres.embedded import embedded_wheel
 _logger = logging.getLogger(__name__)
 #: Bands are computed from the audits of so many days.
 BAND_DAYS = 7
+#: Symbols whose lookups and queries are timed, spread over all: with each of 200, an hourly audit would take minutes.
+TIMED_SYMBOLS = 8
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def collect(settings: Settings, database: Database, kind: Kind, log: Log = lambd
 
     Everything but the timing of single calls runs at low priority.
     """
-    started_at, effort, symbols = _now(), EFFORT[kind], list(settings.symbols)
+    started_at, effort, symbols = _now(), EFFORT[kind], spread(list(settings.symbols), TIMED_SYMBOLS)
     window, folders = host.Window(), {"home": settings.home, "backups": settings.backups_dir}
     with in_background() as background:
         # An audit must not delay others.
@@ -107,6 +109,8 @@ def collect(settings: Settings, database: Database, kind: Kind, log: Log = lambd
             audit.query("disks, slots, clocks", lambda one: surroundings.measure(settings, one))
             audit.query("files", lambda one: records.measure_files(settings, one, _now()))
             audit.query("builds, maintenance, sessions", lambda one: records.measure_records(settings, one, _now()))
+            audit.query("markets", lambda one: markets.measure(settings, one, _now()))
+            audit.query("paper desk", lambda one: statistics.measure_desk(one, _now()))
             audit.query("live session", lambda one: statistics.measure_live_session(one, _now()))
             audit.query("lookup", lambda one: lookups.measure(one, symbols, effort.ladders))
             symbol, repeats = symbols[0], effort.operations
@@ -139,6 +143,15 @@ def collect(settings: Settings, database: Database, kind: Kind, log: Log = lambd
     )
 
 
+def spread(symbols: Sequence[str], most: int) -> Sequence[str]:
+    """At most so many of the symbols, at equal distances.
+
+    >>> spread(["A", "B", "C", "D", "E"], 2), spread(["A", "B"], 8)
+    (['A', 'D'], ['A', 'B'])
+    """
+    return symbols[:: -(-len(symbols) // most)]
+
+
 @dataclass
 class Collector:
     """Collects the results of steps; a step that fails is a gap."""
@@ -166,8 +179,8 @@ class Collector:
 
         def step() -> Measurements:
             with self.database.connect("audit", self.role, autocommit=True) as connection:
-                if not timed and processes.is_local(connection):
-                    lower_process_priority(connection.info.backend_pid)
+                if not timed:
+                    raise_backend_niceness(connection)
                 try:
                     return measure(connection)
                 finally:
@@ -193,7 +206,7 @@ def _connect(audit: Collector, settings: Settings) -> tuple[str, processes.Proce
 
 
 def _server_memory(connection: Connection) -> int | None:
-    return host.memory_total() if processes.is_local(connection) else None
+    return host.memory_total() if is_local(connection) else None
 
 
 def _bands(connection: Connection, found: Measurements, now: datetime) -> Measurements:

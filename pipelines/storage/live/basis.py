@@ -1,6 +1,7 @@
 """The basis of each symbol from `live_data.reference_value` and the prices of `live_data.price_log`."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -13,6 +14,7 @@ from pipelines.domain.markets.basis import (
     BasisChoice,
     BasisSource,
     NoBasis,
+    QuotedSums,
     basis_of_index,
     basis_of_settled,
     choose_basis,
@@ -42,7 +44,7 @@ def read_bases(
 ) -> dict[str, BasisChoice]:
     """The basis of each symbol at `now` (aware UTC), from what was known then.
 
-    `replayed`: the prices are replayed, then there is none. `quoted`: estimates from quotes, by symbol. The two
+    `replayed`: the prices are replayed, then there is none. `quoted`: estimates by quotes, by symbol. The two
     statements read 15 minutes of the index, 900 values of a symbol, and 24 minutes of prices: once a minute is enough.
     """
     if replayed:
@@ -68,6 +70,18 @@ async def read_bases_async(
     index = await (await connection.execute(SQL["index_values"], parameters, prepare=True)).fetchall()
     settled = await (await connection.execute(SQL["settled_values"], parameters, prepare=True)).fetchall()
     return _bases(symbols, now, index, settled, quoted or {})
+
+
+async def read_quoted_sums(connection: AsyncConnection, exchange: str) -> dict[str, QuotedSums]:
+    """What earlier sessions have counted of the quotes of each series, by ticker."""
+    rows = await (await connection.execute(SQL["quoted_sums"], [exchange])).fetchall()
+    return {series: QuotedSums(at, tuple(sums), quotes) for series, at, sums, quotes in rows}
+
+
+async def store_quoted_sums(connection: AsyncConnection, exchange: str, series: str, counted: QuotedSums) -> None:
+    """Replace what is counted of the quotes of a series."""
+    parameters = {"exchange": exchange, "series": series, **asdict(counted), "sums": list(counted.sums)}
+    await connection.execute(SQL["store_quoted_sums"], parameters)
 
 
 def _parameters(symbols: Sequence[str], now: datetime) -> dict[str, Any]:

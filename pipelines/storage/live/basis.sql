@@ -33,3 +33,12 @@ CROSS JOIN LATERAL (
     ) AS tick
 ) AS minute
 ORDER BY wanted.symbol, settled.valued_at
+
+-- name: quoted_sums
+SELECT series_ticker, counted_until, sums, quotes FROM market_data.quoted_basis WHERE exchange = %s
+
+-- name: store_quoted_sums
+INSERT INTO market_data.quoted_basis (exchange, series_ticker, counted_until, sums, quotes)
+VALUES (%(exchange)s, %(series)s, %(at)s, %(sums)s, %(quotes)s)
+ON CONFLICT (exchange, series_ticker) DO UPDATE
+SET counted_until = excluded.counted_until, sums = excluded.sums, quotes = excluded.quotes

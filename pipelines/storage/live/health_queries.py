@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 import psycopg
 from psycopg import conninfo
@@ -16,6 +17,8 @@ from pipelines.storage.postgres.connection import Connection, Database, Role, fu
 from pipelines.storage.postgres.statements import Statements
 
 SQL = Statements(__name__)
+
+AnyDatabase = TypeVar("AnyDatabase", bound=Database)
 
 APPLICATION = "serve"
 STATEMENT_TIMEOUT_SECONDS = 1
@@ -30,7 +33,7 @@ class DatabaseHealth:
     session: SessionState
 
 
-def with_timeouts(database: Database) -> Database:
+def with_timeouts(database: AnyDatabase) -> AnyDatabase:
     """The same database with short timeouts; connection timeouts that its URL states are kept."""
     timeouts = {name: value for name, value in CONNECTION_TIMEOUTS.items() if database.parameters.get(name) is None}
     return replace(

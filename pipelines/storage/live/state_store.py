@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from math import isfinite
-from typing import Annotated, Any
+from typing import Annotated, Any, LiteralString
 
 from psycopg.rows import dict_row
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, FiniteFloat, ValidationError
@@ -158,7 +158,7 @@ class StateStore:
 
         Raises StateError naming every field that cannot be stored, psycopg.Error when the database refuses it.
         """
-        cursor = self.connection.execute(SQL["save_snapshot"], _parameters(state, snapshot_type))
+        cursor = self.connection.execute(*save_statement(state, snapshot_type))
         [(number,)] = cursor.fetchall()
         return int(number)
 
@@ -184,18 +184,18 @@ class StateStore:
 
 async def save_state(connection: AsyncConnection, state: State, snapshot_type: SnapshotType) -> None:
     """As `StateStore.save`, for asyncio."""
-    await connection.execute(SQL["save_snapshot"], _parameters(state, snapshot_type))
+    await connection.execute(*save_statement(state, snapshot_type))
 
 
-def _parameters(state: State, snapshot_type: SnapshotType) -> dict[str, Any]:
-    """The statement's parameters. Raises StateError naming every field that cannot be stored."""
+def save_statement(state: State, snapshot_type: SnapshotType) -> tuple[LiteralString, dict[str, Any]]:
+    """The statement that stores a state, and its parameters. Raises StateError naming every field that cannot be."""
     try:
         valid = _State.model_validate(state)
     except ValidationError as error:
         problems = (f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
         raise StateError(f"the state cannot be saved: {'; '.join(problems)}") from error
     positions = valid.positions.active_orders
-    return {
+    parameters = {
         "snapshot_type": SnapshotType(snapshot_type).value,
         **dict(valid.session),
         "position_key": list(positions),
@@ -205,6 +205,7 @@ def _parameters(state: State, snapshot_type: SnapshotType) -> dict[str, Any]:
         "has_risk_guard": valid.risk_guard is not None,
         **{_column(name): getattr(valid.risk_guard, name, None) for name in RISK_GUARD},
     }
+    return SQL["save_snapshot"], parameters
 
 
 def _column(name: str) -> str:

@@ -1,29 +1,25 @@
-"""Batched writes of the live session into `live_data`: its ticks, features of other producers' ticks, its answers.
+"""Batched writes of the live session into `live_data`: its ticks, features of other producers' ticks, its answers."""
 
-No caller waits for a write: rows are queued, and a failed batch is retried.
-"""
-
-import asyncio
-from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-import psycopg
-
 from pipelines.domain.prices.ticks import DELTA_LAGS_MINUTES, Tick, TickFeatures
-from pipelines.storage.live.ticks import create_day_partitions_async, upcoming_days
-from pipelines.storage.postgres.connection import AsyncConnection, primary_message
+from pipelines.storage.live.batch_writer import MAX_QUEUED, BatchWriter, RowQueue
+from pipelines.storage.postgres.connection import AsyncConnection
 from pipelines.storage.postgres.statements import Statements
 
 SQL = Statements(__name__)
 
-#: Rows queued while a table cannot be written: an hour of three symbols at one tick a second.
-MAX_QUEUED = 10_000
-RETRY_SECONDS = 1.0
-PARTITIONS_EVERY_SECONDS = 3600.0
+
+def max_queued(symbols: int) -> int:
+    """Ticks of so many symbols that are kept while they cannot be written: ten minutes of one a second, of few longer.
+
+    >>> max_queued(2), max_queued(200)
+    (10000, 120000)
+    """
+    return max(MAX_QUEUED, 600 * symbols)
 
 
 @dataclass(frozen=True)
@@ -35,42 +31,20 @@ class TickRecord:
     features: TickFeatures
 
 
-@dataclass
-class _Queue:
-    """Rows for one statement, oldest first; a full queue drops its oldest rows."""
+class TickWriter(BatchWriter):
+    """Writes ticks, features and answers.
 
-    label: str
-    table: str
-    statement: str
-    batch_size: int
-    rows: "deque[Any]" = field(default_factory=lambda: deque(maxlen=MAX_QUEUED))
-    problem: str | None = None
-
-    def put_back(self, batch: Sequence[Any]) -> None:
-        """Put rows that were not written before the newer ones."""
-        self.rows = deque([*batch, *self.rows], maxlen=MAX_QUEUED)
-
-
-class TickWriter:
-    """Writes queued rows in batches through the session's connection, from `run` or by `flush`.
-
-    `source`: the value of `price_log.source`.
+    `source`: the value of `price_log.source`; `symbols`: how many there are.
     """
 
-    def __init__(self, connection: AsyncConnection, source: str) -> None:
-        self.connection = connection
+    def __init__(self, connection: AsyncConnection, source: str, symbols: int = 1) -> None:
         self._source = source
-        self._ticks = _Queue("ticks", "price_log", "insert_ticks", 1000)
-        self._features = _Queue("features of ticks", "price_log", "describe_ticks", 1000)
+        most = max_queued(symbols)
+        self._ticks = RowQueue("ticks", "insert_ticks", 1000, "price_log", most)
+        self._features = RowQueue("features of ticks", "describe_ticks", 1000, "price_log", most)
         # The answers of 200 symbols in one batch would block the event loop for a tenth of a second.
-        self._answers = _Queue("answers", "answer", "insert_answer", 10)
-        self._queues = (self._ticks, self._features, self._answers)
-        self._wake = asyncio.Event()
-
-    @property
-    def problems(self) -> list[str]:
-        """Why rows are not stored, one message per table."""
-        return [queue.problem for queue in self._queues if queue.problem is not None]
+        self._answers = RowQueue("answers", "insert_answer", 10, "answer")
+        super().__init__(connection, (self._ticks, self._features, self._answers))
 
     def add_ticks(self, ticks: Sequence[TickRecord]) -> None:
         """Queue ticks to insert."""
@@ -84,78 +58,17 @@ class TickWriter:
         """Queue a row of `live_data.answer`."""
         self._add(self._answers, [answer])
 
-    async def run(self) -> None:
-        """Write forever, and keep partitions ahead. Raises OperationalError when the connection is lost."""
-        loop = asyncio.get_running_loop()
-        partitions_due = loop.time()
-        while True:
-            if loop.time() >= partitions_due:
-                with suppress(psycopg.Error):  # `_flush` creates a missing partition
-                    await create_day_partitions_async(self.connection, upcoming_days(datetime.now(UTC)))
-                partitions_due = loop.time() + PARTITIONS_EVERY_SECONDS
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PARTITIONS_EVERY_SECONDS):
-                    await self._wake.wait()
-            await self.flush()
-            if any(queue.rows for queue in self._queues):
-                await asyncio.sleep(RETRY_SECONDS if self.problems else 0.0)
-                self._wake.set()
-
-    async def flush(self) -> None:
-        """Write all queued rows; those that fail stay queued. Raises OperationalError when the connection is lost."""
-        self._wake.clear()
-        for queue in self._queues:
-            while queue.rows:
-                await self._flush(queue)
-                if queue.problem is not None:
-                    break
-
-    def _add(self, queue: _Queue, rows: Sequence[Any]) -> None:
-        queue.rows.extend(rows)
-        self._wake.set()
-
-    async def _flush(self, queue: _Queue) -> None:
-        # Removed before the first await: rows may be added meanwhile.
-        batch = [queue.rows.popleft() for _ in range(min(len(queue.rows), queue.batch_size))]
-        try:
-            refused = await self._store(queue, batch)
-        except psycopg.OperationalError as error:
-            queue.put_back(batch)
-            if self.connection.closed:
-                raise
-            # A lock held by maintenance, a slow moment, a full disk.
-            queue.problem = f"{len(queue.rows)} {queue.label} wait to be stored: {primary_message(error)}"
-        except psycopg.Error as error:
-            queue.problem = f"the database refused {len(batch)} {queue.label}: {primary_message(error)}"
-        except asyncio.CancelledError:
-            queue.put_back(batch)  # writing them twice is harmless: the tables have keys
-            raise
-        else:
-            queue.problem = f"the database refused {len(refused)} {queue.label}: {refused[0]}" if refused else None
-
-    async def _store(self, queue: _Queue, batch: Sequence[Any]) -> list[str]:
-        """Write rows, and halves of them when one is refused; returns a message for each refused row."""
-        try:
-            try:
-                await self._write(queue, batch)
-            except psycopg.errors.CheckViolation:
-                days = {_utc_day(row) for row in batch}
-                await create_day_partitions_async(self.connection, days, [queue.table])
-                await self._write(queue, batch)
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
-            if len(batch) == 1:
-                return [primary_message(error)]
-            middle = len(batch) // 2
-            return [*await self._store(queue, batch[:middle]), *await self._store(queue, batch[middle:])]
-        return []
-
-    async def _write(self, queue: _Queue, batch: Sequence[Any]) -> None:
+    async def _write(self, queue: RowQueue, batch: Sequence[Any]) -> None:
         if queue is self._answers:
             async with self.connection.cursor() as cursor:
                 await cursor.executemany(SQL[queue.statement], batch)
         else:
             parameters = {"source": self._source, **_columns(batch)}
             await self.connection.execute(SQL[queue.statement], parameters, prepare=True)
+
+    def _utc_day(self, row: Any) -> date:
+        at: datetime = row.tick.at if isinstance(row, TickRecord) else row["answered_at"]
+        return at.astimezone(UTC).date()
 
 
 def _columns(batch: Sequence[TickRecord]) -> dict[str, Any]:
@@ -171,8 +84,3 @@ def _columns(batch: Sequence[TickRecord]) -> dict[str, Any]:
             for index, lag in enumerate(DELTA_LAGS_MINUTES)
         },
     }
-
-
-def _utc_day(row: Any) -> date:
-    at: datetime = row.tick.at if isinstance(row, TickRecord) else row["answered_at"]
-    return at.astimezone(UTC).date()

@@ -1,10 +1,11 @@
-"""Ticks in `live_data.price_log`: notifications, reads, and the partitions by UTC day."""
+"""Ticks in `live_data.price_log`: notifications and reads."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from psycopg import Notify
+from psycopg.abc import RV, PQGen
 
 from pipelines.domain.prices.outliers import OUTLIER_CHANGE
 from pipelines.domain.prices.price_range import PriceRange
@@ -14,18 +15,25 @@ from pipelines.storage.postgres.statements import Statements
 
 SQL = Statements(__name__)
 
-#: Tables of `live_data` that are partitioned by UTC day.
-PARTITIONED = ("price_log", "answer")
-#: Partitions exist for today and this many days ahead; fewer than three raise an alert.
-DAYS_AHEAD = 7
 GENERATION_CHANNEL = "strikecast_generation"
 Notification = Notify
+#: The driver ends each wait after 0.1 s, so that a signal can interrupt it. A wait of asyncio can be cancelled at any
+#: time: ten wake-ups a second took 4 % of a session's CPU time for nothing.
+IDLE_SECONDS = 60.0
+
+
+class _ListeningConnection(AsyncConnection):
+    """A connection that waits for its server without waking up."""
+
+    async def wait(self, gen: PQGen[RV], interval: float = IDLE_SECONDS, timeout: float | None = None) -> RV:
+        """As of the driver, with another interval."""
+        return await super().wait(gen, interval, timeout)
 
 
 async def notifications(database: Database) -> AsyncIterator[Notification]:
     """Notifications of new ticks (payload: the symbol) and published generations, until the connection breaks."""
     conninfo = database.conninfo(APPLICATION, Role.LIVE)
-    async with await AsyncConnection.connect(conninfo, autocommit=True) as connection:
+    async with await _ListeningConnection.connect(conninfo, autocommit=True) as connection:
         await connection.execute(SQL["listen_ticks"])
         await connection.execute(SQL["listen_generations"])
         async for notification in connection.notifies():
@@ -50,6 +58,17 @@ async def read_new_ticks(
     }
     cursor = await connection.execute(SQL["live_tick_history"], parameters, prepare=True)
     return await cursor.fetchall()
+
+
+async def read_seconds(
+    connection: AsyncConnection, newest: Mapping[str, datetime], until: datetime, *, replayed: bool
+) -> list[tuple[str, int, float]]:
+    """The last tick of each second, later than each symbol's instant in `newest` and until `until`, oldest first.
+
+    Columns: symbol, milliseconds since 1970 UTC, price (USD). `replayed` selects replayed or real ticks.
+    """
+    parameters = {"symbols": list(newest), "since": list(newest.values()), "until": until, "replayed": replayed}
+    return await (await connection.execute(SQL["seconds"], parameters, prepare=True)).fetchall()
 
 
 async def read_last_ticks(
@@ -84,32 +103,3 @@ def minute_prices(
     parameters = {"symbol": symbol, "since": since, "replayed": replayed, "outlier_change": OUTLIER_CHANGE}
     rows = connection.execute(SQL["minute_prices"], parameters).fetchall()
     return [(at, price, PriceRange(high, low, ticks)) for at, price, high, low, ticks in rows]
-
-
-def upcoming_days(now: datetime) -> list[date]:
-    """The UTC day of `now` (aware) and the next DAYS_AHEAD days."""
-    today = now.astimezone(UTC).date()
-    return [today + timedelta(days=offset) for offset in range(DAYS_AHEAD + 1)]
-
-
-def create_day_partitions(connection: Connection, days: Sequence[date]) -> list[str]:
-    """Create missing partitions of all partitioned tables, one statement each; return the names of all of them."""
-    for table in PARTITIONED:
-        for day in days:
-            connection.execute(SQL["create_day_partition"], [table, day])
-    return [f"{table}_{day:%Y%m%d}" for table in PARTITIONED for day in days]
-
-
-async def create_day_partitions_async(
-    connection: AsyncConnection, days: Iterable[date], tables: Sequence[str] = PARTITIONED
-) -> None:
-    """Create missing partitions of `tables`, one statement each."""
-    for day in days:
-        for table in tables:
-            await connection.execute(SQL["create_day_partition"], [table, day])
-
-
-def count_days_ahead(connection: Connection) -> int:
-    """Number of future days with a partition, of the table with the fewest."""
-    [(days,)] = connection.execute(SQL["days_ahead"]).fetchall()
-    return int(days)

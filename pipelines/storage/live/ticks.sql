@@ -19,6 +19,17 @@ CROSS JOIN LATERAL (
     ORDER BY ticked_at DESC LIMIT 1)
 ) AS log
 
+-- name: seconds
+SELECT wanted.symbol, (extract(epoch FROM log.ticked_at) * 1000)::bigint, log.price
+FROM unnest(%(symbols)s::text[], %(since)s::timestamptz[]) AS wanted (symbol, since)
+CROSS JOIN LATERAL (
+    SELECT DISTINCT ON (date_trunc('second', ticked_at)) ticked_at, price FROM live_data.price_log
+    WHERE price_log.symbol = wanted.symbol AND ticked_at > wanted.since AND ticked_at <= %(until)s
+        AND (source = 'replay') = %(replayed)s
+    ORDER BY date_trunc('second', ticked_at), ticked_at DESC
+) AS log
+ORDER BY wanted.symbol, log.ticked_at
+
 -- name: last_ticks
 SELECT wanted.symbol, log.ticked_at, log.price
 FROM unnest(%s::text[]) AS wanted (symbol)
@@ -56,15 +67,3 @@ CROSS JOIN LATERAL (
         AND (source = 'replay') = %(replayed)s AND abs(price / newest.price - 1) <= %(outlier_change)s
 ) AS around
 ORDER BY newest.ticked_at
-
--- name: create_day_partition
-SELECT live_data.create_day_partition(%s, %s)
-
--- name: days_ahead
-SELECT min(ahead.days)
-FROM unnest(ARRAY['price_log', 'answer']) AS parent (name)
-CROSS JOIN LATERAL (
-    SELECT count(*) FROM pg_inherits JOIN pg_class AS day ON day.oid = inhrelid
-    WHERE inhparent = ('live_data.' || parent.name)::regclass
-        AND substring(day.relname FROM '_([0-9]{8})$') > to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMMDD')
-) AS ahead (days)

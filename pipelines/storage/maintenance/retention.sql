@@ -3,7 +3,8 @@ SELECT regexp_replace(relname, '_[0-9]{8}$', '') AS table, relname::text AS name
     pg_total_relation_size(pg_class.oid) AS bytes, inhrelid IS NOT NULL AS attached, coalesce(inhdetachpending, false) AS detaching
 FROM pg_class
 LEFT JOIN pg_inherits ON inhrelid = pg_class.oid
-WHERE relnamespace = 'live_data'::regnamespace AND relkind = 'r' AND relname ~ '^(price_log|answer)_[0-9]{8}$'
+WHERE relnamespace IN ('live_data'::regnamespace, 'market_data'::regnamespace) AND relkind = 'r'
+    AND relname ~ '^(price_log|answer|market_quote)_[0-9]{8}$'
 ORDER BY relname
 
 -- name: partition_state
@@ -45,7 +46,7 @@ ORDER BY version.generation
 
 -- name: retention_sessions
 SELECT latest.session_id, latest.snapshot_id AS newest_snapshot, latest.created_at AS newest_at, latest.status,
-    counted.snapshots, counted.old_snapshots
+    counted.snapshots, counted.old_snapshots, latest.session_id LIKE 'desk:%%' AS is_desk
 FROM live_data.v_latest_snapshots AS latest
 CROSS JOIN LATERAL (
     SELECT count(*) AS snapshots,
@@ -124,6 +125,59 @@ WITH RECURSIVE pair AS (
 )
 SELECT count(*) AS reference_value FROM deleted
 
+-- name: delete_desk_inputs
+WITH expired AS (
+    SELECT campaign, first_input FROM live_data.desk_inputs WHERE newest_at < %(before)s
+    ORDER BY campaign, first_input LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+), deleted AS (
+    DELETE FROM live_data.desk_inputs AS journal USING expired
+    WHERE (journal.campaign, journal.first_input) = (expired.campaign, expired.first_input) RETURNING 1
+)
+SELECT count(*) AS desk_inputs FROM deleted
+
+-- name: closed_days
+-- Of each symbol, by the index of its closes.
+WITH RECURSIVE known AS (
+    (SELECT symbol FROM market_data.market ORDER BY symbol LIMIT 1)
+    UNION ALL
+    SELECT (SELECT symbol FROM market_data.market WHERE market.symbol > known.symbol ORDER BY symbol LIMIT 1)
+    FROM known WHERE known.symbol IS NOT NULL
+)
+SELECT (closes_at AT TIME ZONE 'UTC')::date AS day, count(*) AS markets
+FROM known JOIN market_data.market USING (symbol)
+WHERE closes_at < %(before)s AND changed_at < %(before)s GROUP BY 1 ORDER BY 1
+
+-- name: delete_markets
+-- A market has 60 to 1,500 candles, so a batch is a few markets.
+WITH expired AS (
+    SELECT market_id FROM market_data.market
+    WHERE market_id = ANY (%(markets)s) AND changed_at < %(before)s
+    ORDER BY market_id LIMIT greatest(1, %(batch)s / 50) FOR UPDATE SKIP LOCKED
+), candle AS (
+    DELETE FROM market_data.market_candle USING expired WHERE market_candle.market_id = expired.market_id RETURNING 1
+), revision AS (
+    DELETE FROM market_data.market_revision USING expired WHERE market_revision.market_id = expired.market_id RETURNING 1
+), market AS (
+    DELETE FROM market_data.market USING expired WHERE market.market_id = expired.market_id RETURNING 1
+)
+SELECT (SELECT count(*) FROM market) AS market, (SELECT count(*) FROM candle) AS market_candle,
+    (SELECT count(*) FROM revision) AS market_revision
+
+-- name: delete_event_fees
+-- Of events without markets; seen_at is the last change.
+WITH expired AS (
+    SELECT exchange, series_ticker, event_ticker, starts_at FROM market_data.market_fee AS fee
+    WHERE event_ticker <> '' AND seen_at < %(before)s AND NOT EXISTS (
+        SELECT FROM market_data.market WHERE market.event_ticker = fee.event_ticker AND market.exchange = fee.exchange
+    )
+    LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+), deleted AS (
+    DELETE FROM market_data.market_fee AS fee USING expired
+    WHERE (fee.exchange, fee.series_ticker, fee.event_ticker, fee.starts_at)
+        = (expired.exchange, expired.series_ticker, expired.event_ticker, expired.starts_at) RETURNING 1
+)
+SELECT count(*) AS market_fee FROM deleted
+
 -- name: delete_quarantined
 WITH expired AS (
     SELECT ctid FROM historical_data.quarantined_bar WHERE quarantined_at < %(before)s LIMIT %(batch)s FOR UPDATE SKIP LOCKED
@@ -131,6 +185,14 @@ WITH expired AS (
     DELETE FROM historical_data.quarantined_bar AS bar USING expired WHERE bar.ctid = expired.ctid RETURNING 1
 )
 SELECT count(*) AS quarantined_bar FROM deleted
+
+-- name: delete_reports
+WITH expired AS (
+    SELECT name FROM ops.file WHERE starts_with(name, 'reports/') AND written_at < %(before)s LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+), deleted AS (
+    DELETE FROM ops.file AS report USING expired WHERE report.name = expired.name RETURNING 1
+)
+SELECT count(*) AS file FROM deleted
 
 -- name: delete_audits
 -- An audit cascades to 100 to 200 rows, so a batch is a few audits; audits with a name are kept.

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from pipelines.errors import AlreadyRunningError, DatabaseError
+from pipelines.errors import AlreadyRunningError, BuildError, DatabaseError, SharedFilesError
 from pipelines.log import Log
 from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.postgres.locks import describe_holders, release_all
@@ -77,10 +77,13 @@ def record_end(connection: Connection, maintenance_id: int, result: Mapping[str,
 
 @contextmanager
 def skip_on_error(skipped: list[str], log: Log) -> Iterator[None]:
-    """Run a step that a later run may repeat; a DatabaseError is logged and added to `skipped`."""
+    """Run a step that a later run may repeat.
+
+    A DatabaseError, BuildError or SharedFilesError is logged and added to `skipped`.
+    """
     try:
         yield
-    except DatabaseError as error:
+    except (DatabaseError, BuildError, SharedFilesError) as error:
         skipped.append(str(error))
         log(str(error))
 

@@ -20,24 +20,21 @@ from pipelines.errors import BuildError, NoDataError
 from pipelines.storage.models.volatility import (
     StoredParameters,
     count_days,
-    newest_ingestion,
     read_counts,
     read_parameters,
-    read_progress,
     read_track,
     read_volatility_state,
-    record_progress,
     write_counts,
     write_parameters,
     write_track,
 )
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.postgres.locks import lock_symbol
-from pipelines.storage.prices.history import read_market_history, summarize_bars
+from pipelines.storage.prices.history import bar_range, read_market_history
+from pipelines.storage.prices.increments import LOOK_BACK_MINUTES
+from pipelines.storage.prices.progress import newest_ingestion, read_progress, record_progress
 
 VOLATILITY, COUNTS = "volatility", "standardised_fingerprint"
-#: Minutes of bars before a base row that its momentum needs.
-LOOK_BACK_MINUTES = 31
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ def update_volatility(
     """
     lock_symbol(connection, "strikecast.volatility", symbol)
     ingestion = newest_ingestion(connection, symbol)
-    bars = summarize_bars(connection, symbol)
+    bars = bar_range(connection, symbol)
     if bars.first_bar_at is None or bars.last_bar_at is None:
         raise NoDataError(
             f"{symbol} has no bars: run `strikecast ingest {symbol} PATH` or `strikecast sample {symbol}`"
@@ -101,7 +98,7 @@ def update_volatility(
             days_written = write_track(connection, symbol, parameters_id, track, history.first_minute)
     except ValueError as error:
         raise BuildError(f"{symbol}: {error}") from error
-    record_progress(connection, symbol, VOLATILITY, ingestion, parameters_id, end)
+    record_progress(connection, symbol, VOLATILITY, ingestion, end, parameters_id=parameters_id)
     return VolatilityUpdate(
         parameters_id,
         parameters,
@@ -151,7 +148,7 @@ def update_counts(connection: Connection, symbol: str) -> CountsUpdate:
         raise BuildError(f"{symbol}: {error}") from error
     models = [model.from_counts(counted, stored.parameters, end) for model in all_models().values()]
     # Later ingestions are not in volatility yet, so they are not counted either.
-    record_progress(connection, symbol, COUNTS, source.ingestion_id, stored.parameters_id, end)
+    record_progress(connection, symbol, COUNTS, source.ingestion_id, end, parameters_id=stored.parameters_id)
     return CountsUpdate(tuple(fitted for fitted in models if fitted), stored.borrowed_from, rows, len(weeks))
 
 
@@ -174,7 +171,7 @@ def _count(connection: Connection, symbol: str, stored: StoredParameters, end: i
 def _lender(connection: Connection, lenders: Sequence[str]) -> tuple[str, StandardisedParameters] | None:
     """The first symbol with counts and with parameters fitted on enough days of its own."""
     for symbol in lenders:
-        stored, bars = read_parameters(connection, symbol), summarize_bars(connection, symbol)
+        stored, bars = read_parameters(connection, symbol), bar_range(connection, symbol)
         if stored is None or stored.borrowed_from or bars.first_bar_at is None or bars.last_bar_at is None:
             continue
         counted = read_progress(connection, symbol, COUNTS)

@@ -14,7 +14,7 @@ from pipelines.domain.models.standardised_fingerprint import (
     Counts,
     StandardisedParameters,
 )
-from pipelines.domain.prices.bars import MINUTES_PER_DAY, Floats, instant_of_minute, minute_of_instant
+from pipelines.domain.prices.bars import MINUTES_PER_DAY, Floats, instant_of_minute
 from pipelines.domain.prices.volatility import STATE_HALF_LIVES, VolatilityState, VolatilityTrack
 from pipelines.errors import NoDataError
 from pipelines.storage.models.generations import code_version
@@ -38,25 +38,6 @@ class StoredParameters:
     fitted_until: datetime
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Progress of an asset that is updated incrementally; instants are minutes since 1970 UTC.
-
-    `ingestion_id`: newest ingestion included; `done_until`: bars closed by then are included; `changed_from`: oldest
-    minute whose bar changed since, None if none.
-    """
-
-    parameters_id: int
-    ingestion_id: int
-    done_until: int
-    changed_from: int | None
-
-    @property
-    def stale_from(self) -> int:
-        """Oldest minute to recompute."""
-        return self.done_until if self.changed_from is None else min(self.done_until, self.changed_from)
-
-
 def read_parameters(connection: Connection, symbol: str) -> StoredParameters | None:
     """The newest parameters of a symbol."""
     row = connection.execute(SQL["newest_parameters"], [symbol]).fetchone()
@@ -77,33 +58,6 @@ def write_parameters(
         "code_version": code_version(),
     }
     return int(read_value(connection, SQL["insert_parameters"], values))
-
-
-def read_progress(connection: Connection, symbol: str, asset: str) -> Progress | None:
-    """Progress of an asset, with the oldest bar stored or corrected since; None before its first update."""
-    row = connection.execute(SQL["progress"], [symbol, asset]).fetchone()
-    if row is None:
-        return None
-    return Progress(row[0], row[1], minute_of_instant(row[2]), None if row[3] is None else minute_of_instant(row[3]))
-
-
-def newest_ingestion(connection: Connection, symbol: str) -> int:
-    """Id of the newest ingestion. Read it before the bars, so that none is missed."""
-    return int(read_value(connection, SQL["newest_ingestion"], [symbol]))
-
-
-def record_progress(
-    connection: Connection, symbol: str, asset: str, ingestion_id: int, parameters_id: int, done_until: int
-) -> None:
-    """Record an asset's progress; belongs in the transaction that stores its rows."""
-    parameters = {
-        "symbol": symbol,
-        "asset": asset,
-        "ingestion_id": ingestion_id,
-        "parameters_id": parameters_id,
-        "done_until": instant_of_minute(done_until),
-    }
-    connection.execute(SQL["record_progress"], parameters)
 
 
 def write_track(

@@ -31,23 +31,6 @@ COPY historical_data.volatility_day (
 -- name: close_at
 SELECT close FROM historical_data.price_history WHERE symbol = %s AND opened_at = %s
 
--- name: newest_ingestion
-SELECT coalesce(max(ingestion_id), 0) FROM ops.ingestion WHERE symbol = %s
-
--- name: progress
-SELECT progress.parameters_id, progress.ingestion_id, progress.done_until,
-    (
-        SELECT min(first_changed_at) FROM ops.ingestion
-        WHERE ingestion.symbol = progress.symbol AND ingestion.ingestion_id > progress.ingestion_id
-    ) AS first_changed_at
-FROM ops.progress WHERE symbol = %s AND asset = %s
-
--- name: record_progress
-INSERT INTO ops.progress (symbol, asset, ingestion_id, parameters_id, done_until)
-VALUES (%(symbol)s, %(asset)s, %(ingestion_id)s, %(parameters_id)s, %(done_until)s)
-ON CONFLICT (symbol, asset) DO UPDATE
-SET ingestion_id = excluded.ingestion_id, parameters_id = excluded.parameters_id, done_until = excluded.done_until
-
 -- name: counts
 SELECT week, ttc_minutes, counts FROM analytics.standardised_count
 WHERE symbol = %s AND week BETWEEN %s AND %s

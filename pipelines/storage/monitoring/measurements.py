@@ -117,6 +117,14 @@ def measure_live_session(connection: Connection, now: datetime) -> Measurements:
     return read_measurements(connection, SQL["live_session"], {"hour_ago": now - timedelta(hours=1)}, no_snapshot)
 
 
+def measure_desk(connection: Connection, now: datetime) -> Measurements:
+    """Trades of each campaign of the paper desk, its stranded trades and unbalanced events, and the age of its state.
+
+    The age is that of a desk whose session has not ended it. Nothing without a campaign; `now` is aware UTC.
+    """
+    return read_measurements(connection, SQL["desk"], {"now": now})
+
+
 def refreshed_since(connection: Connection) -> datetime | None:
     """Start of the running session, or end of the last one (UTC); None without any."""
     row = connection.execute(SQL["refreshed_since"]).fetchone()

@@ -214,6 +214,39 @@ SELECT name, unit, value::float8, '{}' FROM newest, LATERAL (VALUES
     ('live_start', 's', config ->> 'start_seconds')
 ) AS measured (name, unit, value)
 
+-- name: desk
+-- Of each campaign of the paper desk; stranded trades closed an hour ago and are not settled.
+WITH measured AS (
+    SELECT opened.campaign, newest.status, newest.created_at, trade.trades, trade.stranded, ledger.unbalanced
+    FROM live_data.desk_event AS opened
+    CROSS JOIN LATERAL (
+        SELECT status, created_at FROM live_data.session_snapshots
+        WHERE session_id = 'desk:' || opened.campaign ORDER BY snapshot_id DESC LIMIT 1
+    ) AS newest
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS trades, count(*) FILTER (
+            WHERE stage IN ('signalled', 'working', 'open') AND closes_at < %(now)s::timestamptz - interval '1 hour'
+        ) AS stranded
+        FROM live_data.desk_trade WHERE desk_trade.campaign = opened.campaign
+    ) AS trade
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS unbalanced FROM (
+            SELECT FROM live_data.desk_ledger WHERE desk_ledger.campaign = opened.campaign
+            GROUP BY event HAVING sum(amount_usd) <> 0
+        ) AS event
+    ) AS ledger
+    WHERE opened.event = 0
+)
+SELECT name, unit, value::float8, jsonb_build_object('campaign', campaign) AS labels
+FROM measured CROSS JOIN LATERAL (VALUES
+    ('desk_trades', '', trades),
+    ('desk_stranded_trades', '', stranded),
+    ('desk_unbalanced_events', '', unbalanced),
+    ('desk_save_age', 's', CASE WHEN status = 'running' THEN extract(epoch FROM %(now)s - created_at) END)
+) AS each (name, unit, value)
+WHERE value IS NOT NULL
+ORDER BY campaign, name
+
 -- name: collation_mismatches
 -- Of the database, and of collations that its indexes use. Those of C have no version.
 SELECT 'database ' || datname, datcollversion, pg_database_collation_actual_version(oid)

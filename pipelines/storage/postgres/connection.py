@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 from weakref import WeakKeyDictionary
 
@@ -30,6 +30,13 @@ CONNECT_TIMEOUT_SECONDS = 10
 MINIMUM_SERVER_VERSION = 150_000
 MIGRATE = "run `strikecast migrate`"
 IDLE_IN_TRANSACTION_TIMEOUT_SECONDS = 600
+#: The server ends the connection of a lost machine, and so frees its locks, after 20 s; by default after two hours.
+KEEPALIVES = {
+    "tcp_keepalives_idle": "8",
+    "tcp_keepalives_interval": "4",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20s",
+}
 POOL_OPTIONS: dict[str, Any] = {"min_size": 1, "kwargs": {"autocommit": True}, "open": False}
 
 
@@ -49,6 +56,9 @@ class Role(StrEnum):
 class Database:
     """Address and timeouts of the database. `url` may contain a password: `repr` omits it, `describe` too."""
 
+    #: The setting that gives the URL, for messages.
+    variable: ClassVar[str] = "STRIKECAST_DATABASE_URL"
+
     url: str
     statement_timeout_seconds: int = 600
     lock_timeout_seconds: int = 10
@@ -59,7 +69,7 @@ class Database:
         try:
             return conninfo.conninfo_to_dict(self.url)
         except psycopg.ProgrammingError:
-            raise DatabaseError("STRIKECAST_DATABASE_URL is not a PostgreSQL URL") from None
+            raise DatabaseError(f"{self.variable} is not a PostgreSQL URL") from None
 
     @property
     def name(self) -> str:
@@ -102,6 +112,7 @@ class Database:
             "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_SECONDS}s",
             "idle_session_timeout": "0",  # a session-level lock marks its process as alive, however idle
             "timezone": "UTC",
+            **KEEPALIVES,
         }
         options = [str(given.get("options") or ""), *(f"-c {name}={value}" for name, value in settings.items())]
         return conninfo.make_conninfo(
@@ -169,7 +180,7 @@ class Database:
 #: No server restarts faster, so a connection used within this time needs no check: a check is a round trip, as long as
 #: reading a ladder.
 RECENTLY_SECONDS = 0.25
-#: At connection time, without an SQLSTATE.
+#: At connection time the error has no SQLSTATE.
 _REFUSED_ROLE = re.compile(rf'permission denied to set role "({"|".join(Role)})"')
 _last_used: WeakKeyDictionary[object, float] = WeakKeyDictionary()
 
@@ -204,18 +215,29 @@ def translate_errors(database: Database) -> Iterator[None]:
             f"{name}: another process holds a lock and did not release it within {database.lock_timeout_seconds} s: "
             "try again when it has finished"
         ) from error
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise DatabaseError(f"{name} denies permission: {primary_message(error)}") from error
     except psycopg.Error as error:
         if _is_missing_role(error):
             raise DatabaseError(f"{name} has no strikecast roles yet: {MIGRATE}") from error
         if (refused := _REFUSED_ROLE.search(str(error))) is not None:
             raise database.missing_role(Role(refused[1])) from error
+        if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            raise DatabaseError(f"{name} denies permission: {primary_message(error)}") from error
+        if "unsupported startup parameter" in str(error):
+            raise pooler_error(database) from error
         if not isinstance(error, psycopg.OperationalError) or not is_connection_error(error):
             raise
         if is_missing_database(error):
             raise DatabaseError(f"the database {name} does not exist: {MIGRATE}, which creates it") from error
         raise ServerUnavailableError(f"cannot use the database at {name}: {full_message(error)}") from error
+
+
+def pooler_error(database: Database) -> DatabaseError:
+    """The error of a connection pooler where the server itself is needed."""
+    return DatabaseError(
+        f"{database.describe()} is a connection pooler, such as PgBouncer, and not the server itself: advisory locks, "
+        f"LISTEN and the roles of connections need a connection of their own; {database.variable} must name the "
+        "server's own address, and STRIKECAST_READ_URL may name the pooler"
+    )
 
 
 def _is_missing_role(error: psycopg.Error) -> bool:

@@ -46,6 +46,7 @@ CONFIGURATION = """
 listen_addresses = ''
 unix_socket_permissions = 0700
 max_connections = 200
+max_locks_per_transaction = 256
 shared_buffers = 512MB
 maintenance_work_mem = 256MB
 max_wal_size = 4GB

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import psycopg
 from tenacity import RetryError, Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
-from pipelines.errors import BuildError, DatabaseError
+from pipelines.errors import BuildError, DatabaseError, SupersededError
 from pipelines.log import Log
 from pipelines.storage.postgres.connection import AsyncConnection, Connection, Database
 from pipelines.storage.postgres.statements import Statements, read_rows, read_value
@@ -157,6 +157,14 @@ def hold_run_lock(
         yield
 
 
+@contextmanager
+def hold_symbol_lock(database: Database, symbol: str, log: Log = lambda _: None) -> Iterator[None]:
+    """Exclude other runs of a symbol within the context, in a run of many symbols; waits as `hold_run_lock` does."""
+    with closing(database.open("run")) as connection:
+        _wait_for_symbol(connection, symbol, log)
+        yield
+
+
 def _wait_for_symbol(connection: Connection, symbol: str, log: Log) -> None:
     def is_locked() -> bool:
         row = connection.execute(SQL["try_lock"], [SYMBOL_LOCK, symbol]).fetchone()
@@ -177,3 +185,16 @@ def _wait_for_symbol(connection: Connection, symbol: str, log: Log) -> None:
 def is_run_lock_held(connection: Connection, run_id: str) -> bool:
     """Whether a process holds the lock of a Dagster run."""
     return any(one.is_own for one in lock_holders(connection, RUN_LOCK, run_id))
+
+
+def require_run_lock(connection: Connection, run_id: str, holder: int) -> None:
+    """Raise SupersededError unless `holder`, the server's process of another connection, holds the lock of a run."""
+    if holder not in {one.pid for one in lock_holders(connection, RUN_LOCK, run_id)}:
+        raise SupersededError(
+            f"run {run_id} has lost its lock in the database: it counts as ended, so it stores nothing"
+        )
+
+
+def try_run_lock(connection: Connection, run_id: str) -> bool:
+    """Take the lock of a run for as long as the connection lives; False where another process holds it."""
+    return bool(read_value(connection, SQL["try_lock"], [RUN_LOCK, run_id]))

@@ -18,6 +18,7 @@ from pipelines.storage.postgres.connection import (
     Role,
     full_message,
     is_missing_database,
+    pooler_error,
 )
 from pipelines.storage.postgres.locks import MAINTENANCE_LOCK, acquire, restrict_locks
 from pipelines.storage.postgres.statements import Statements, read_value
@@ -74,21 +75,33 @@ def ensure_database(database: Database, name: str | None = None) -> None:
 def read_version(database: Database) -> SchemaVersion:
     """Read the schema's revision.
 
-    Raises ServerUnavailableError, DatabaseError for a server older than 15, and SchemaVersionError where the login may
-    not read the revision, as a reader's before revision 0014.
+    Raises ServerUnavailableError, DatabaseError for a server older than 15 and for a connection pooler, and
+    SchemaVersionError where the login may not read the revision, as a reader's before revision 0014.
     """
     with database.connect("schema", None) as connection:
+        if connection.info.backend_pid != read_value(connection, SQL["backend_pid"]):  # a pooler states one of its own
+            raise pooler_error(database)
         if connection.info.server_version < MINIMUM_SERVER_VERSION:
             major = connection.info.server_version // 10_000
             raise DatabaseError(f"{database.describe()} is PostgreSQL {major}; strikecast needs 15 or newer")
-        exists = read_value(connection, SQL["schema_version_exists"])
-        if exists and not read_value(connection, SQL["schema_version_is_readable"]):
-            raise SchemaVersionError(
-                f"{database.describe()}: your login {connection.info.user} may not read the schema's version: GRANT "
-                f"{Role.READER} TO {connection.info.user}, and `strikecast migrate` by its operator, permit it"
-            )
-        found = read_value(connection, SQL["schema_version"]) if exists else None
-    return SchemaVersion(found, _revisions()[-1])
+        return SchemaVersion(found_revision(connection, database), needed_revision())
+
+
+def found_revision(connection: Connection, database: Database) -> str | None:
+    """The schema's revision; None without a schema. Raises SchemaVersionError where the login may not read it."""
+    if not read_value(connection, SQL["schema_version_exists"]):
+        return None
+    if not read_value(connection, SQL["schema_version_is_readable"]):
+        raise SchemaVersionError(
+            f"{database.describe()}: your login {connection.info.user} may not read the schema's version: GRANT "
+            f"{Role.READER} TO {connection.info.user}, and `strikecast migrate` by its operator, permit it"
+        )
+    return str(read_value(connection, SQL["schema_version"]))
+
+
+def needed_revision() -> str:
+    """The schema's revision that this code needs."""
+    return _revisions()[-1]
 
 
 def require_current(database: Database) -> None:

@@ -18,3 +18,6 @@ SET ROLE strikecast_owner
 
 -- name: reset_role
 RESET ROLE
+
+-- name: backend_pid
+SELECT pg_backend_pid()

@@ -16,11 +16,15 @@ import polars as pl
 
 from pipelines.atomic_files import atomic_write
 from pipelines.domain.maintenance.archive import StoredMonth
-from pipelines.errors import BuildError
+from pipelines.errors import BuildError, SharedFilesError
+from pipelines.storage.files.archive import ARCHIVE, Archive
+from pipelines.storage.files.listing import list_files
 from pipelines.storage.postgres.connection import Connection
 from pipelines.storage.postgres.locks import lock_symbol
 from pipelines.storage.postgres.statements import Statements, read_rows
-from pipelines.storage.prices.archive_files import archive_files, month_span
+from pipelines.storage.prices.archive_files import archive_file, archive_files, month_span
+from pipelines.storage.prices.increments import GAPS, MOMENTUM
+from pipelines.storage.prices.progress import restart
 
 SQL = Statements(__name__)
 
@@ -53,25 +57,33 @@ def stored_months(connection: Connection, symbols: list[str], before: datetime) 
     ]
 
 
-def archive_month(connection: Connection, folder: Path, month: StoredMonth) -> ArchivedMonth:
+def archive_month(connection: Connection, archive: Archive, month: StoredMonth) -> ArchivedMonth:
     """Move one symbol's month from the table to its file, in one transaction.
 
     An existing file keeps the bars that the table lacks. Raises BuildError, without deleting anything, when the file
-    does not read back as written.
+    does not read back as written, here or in the shared place.
     """
     first, after = month_span(month.month)
     between = [month.symbol, first, after]
     with connection.transaction():
-        for writer in ("strikecast.ingest", "strikecast.momentum"):
+        for writer in ("strikecast.ingest", "strikecast.momentum", "strikecast.price_gap"):
             lock_symbol(connection, writer, month.symbol)
         rows = connection.execute(SQL["bars_between"], between).fetchall()
         bars = pl.DataFrame(rows, schema=SCHEMA, orient="row")
-        path = folder / month.symbol / f"{month.symbol.lower()}_1m_{month.month:%Y-%m}.parquet"
-        if path.exists():
-            bars = pl.concat([bars, pl.read_parquet(path).join(bars, on="timestamp", how="anti")]).sort("timestamp")
-        digest = _write(bars, path)
+        path = archive.folder / month.symbol / f"{month.symbol.lower()}_1m_{month.month:%Y-%m}.parquet"
+        try:
+            archive.refresh(connection, path)
+            if path.exists():
+                bars = pl.concat([bars, pl.read_parquet(path).join(bars, on="timestamp", how="anti")]).sort("timestamp")
+            digest = _write(bars, path)
+            archive.keep(connection, path)
+        except SharedFilesError as error:
+            raise BuildError(
+                f"{path.name} cannot be archived: {error}; nothing was removed from the database"
+            ) from error
         removed = connection.execute(SQL["delete_bars_between"], between).rowcount
         connection.execute(SQL["delete_momentum_between"], between)
+        restart(connection, month.symbol, (MOMENTUM, GAPS))
         if removed != len(rows):
             raise BuildError(
                 f"{path.name} contains {len(rows)} bars of the table, which has {removed}: nothing was removed"
@@ -82,9 +94,11 @@ def archive_month(connection: Connection, folder: Path, month: StoredMonth) -> A
     return made
 
 
-def archived_months(folder: Path, symbol: str) -> list[tuple[datetime, datetime]]:
-    """Ranges [first, after) of a symbol's archived months, UTC, by the names of its files."""
-    return [(file.since, file.until) for file in archive_files(folder, symbol)]
+def archived_months(connection: Connection, home: Path, symbol: str) -> list[tuple[datetime, datetime]]:
+    """Ranges [first, after) of a symbol's archived months, UTC, by the names of files listed or in the home folder."""
+    listed = [home / one.name for one in list_files(connection, f"{ARCHIVE}{symbol}/")]
+    files = [*archive_files(home / "archive", symbol), *map(archive_file, listed)]
+    return sorted({(file.since, file.until) for file in files})
 
 
 def _write(bars: pl.DataFrame, path: Path) -> str:

@@ -24,11 +24,16 @@ class ArchiveFile:
 def archive_files(folder: Path, symbol: str = "*") -> list[ArchiveFile]:
     """Files of the archive in `folder`, of one symbol or all, by symbol and month."""
     found = [
-        ArchiveFile(path.parent.name, path, *month_span(date.fromisoformat(f"{path.stem[-7:]}-01")))
+        archive_file(path)
         for path in folder.glob(f"{symbol}/*_1m_????-??.parquet")
         if path.stem.startswith(f"{path.parent.name.lower()}_1m_")
     ]
     return sorted(found, key=lambda file: (file.symbol, file.since))
+
+
+def archive_file(path: Path) -> ArchiveFile:
+    """The symbol and month of a file of the archive by its folder and name."""
+    return ArchiveFile(path.parent.name, path, *month_span(date.fromisoformat(f"{path.stem[-7:]}-01")))
 
 
 def month_span(month: date) -> tuple[datetime, datetime]:

@@ -1,12 +1,20 @@
 -- name: newest_bar
 SELECT opened_at FROM historical_data.price_history WHERE symbol = %s ORDER BY opened_at DESC LIMIT 1
 
+-- name: bar_before
+SELECT opened_at FROM historical_data.price_history
+WHERE symbol = %s AND opened_at < %s ORDER BY opened_at DESC LIMIT 1
+
 -- name: latest_bars
 SELECT opened_at, open, close FROM historical_data.price_history
 WHERE symbol = %s ORDER BY opened_at DESC LIMIT %s
 
 -- name: bar_summary
 SELECT count(*) AS bars, min(opened_at) AS first_bar_at, max(opened_at) AS last_bar_at
+FROM historical_data.price_history WHERE symbol = %s
+
+-- name: bar_range
+SELECT min(opened_at) AS first_bar_at, max(opened_at) AS last_bar_at
 FROM historical_data.price_history WHERE symbol = %s
 
 -- name: closes_as_arrays
@@ -32,7 +40,8 @@ SELECT close FROM historical_data.price_history WHERE symbol = %s AND opened_at 
 -- name: momentum_as_arrays
 SELECT array_agg(opened_at), array_agg(momentum_score_pct), array_agg(momentum_bucket)
 FROM (
-    SELECT opened_at, momentum_score_pct, momentum_bucket FROM historical_data.momentum WHERE symbol = %s ORDER BY opened_at
+    SELECT opened_at, momentum_score_pct, momentum_bucket FROM historical_data.momentum
+    WHERE symbol = %s AND opened_at >= %s ORDER BY opened_at
 ) AS scored
 
 -- name: momentum_summary
@@ -47,8 +56,12 @@ DELETE FROM historical_data.momentum WHERE symbol = %s AND opened_at = ANY (%s)
 -- name: insert_gap
 INSERT INTO historical_data.price_gap (symbol, first_missing_at, last_missing_at, missing_minutes) VALUES (%s, %s, %s, %s)
 
+-- name: gaps
+SELECT first_missing_at, last_missing_at FROM historical_data.price_gap
+WHERE symbol = %s ORDER BY first_missing_at
+
 -- name: delete_gaps
-DELETE FROM historical_data.price_gap WHERE symbol = %s
+DELETE FROM historical_data.price_gap WHERE symbol = %s AND last_missing_at >= %s
 
 -- name: bars_of_ticks
 WITH tick AS (
@@ -80,4 +93,6 @@ WHERE before_bar - after_bar > interval '1 minute'
 ORDER BY before_bar
 
 -- name: analyze_symbol
-SELECT historical_data.analyze_symbol(%s)
+SELECT historical_data.analyze_symbol(%(symbol)s)
+FROM pg_class
+WHERE oid = to_regclass('historical_data.price_history_' || lower(%(symbol)s)) AND reltuples <= 20 * %(changed_rows)s

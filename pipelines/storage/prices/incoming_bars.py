@@ -59,11 +59,13 @@ class StoredClose:
 
 @dataclass(frozen=True)
 class StoredRange:
-    """A symbol and the minutes of its first and last bar, UTC."""
+    """A symbol and the minutes of its first and last bar, UTC; its close nearest to the end of the range asked for."""
 
     symbol: str
     first_bar_at: datetime
     last_bar_at: datetime
+    near_at: datetime
+    near_close: float
 
 
 class Stored(Enum):
@@ -114,7 +116,7 @@ def nearest_close(connection: Connection, symbol: str, first: datetime, last: da
 
 
 def symbols_between(connection: Connection, symbol: str, first: datetime, last: datetime) -> list[StoredRange]:
-    """Other symbols with bars in the range, and the range of all of their bars."""
+    """Other symbols with bars in the range, and the range of all of their bars; those that share most of it first."""
     return read_rows(connection, StoredRange, SQL["symbols_between"], {"symbol": symbol, "first": first, "last": last})
 
 
@@ -147,7 +149,7 @@ def record(
     first_changed_at: datetime | None,
 ) -> None:
     """Record an ingestion. `counts`: rows_read and its parts, by the names of the columns of ops.ingestion."""
-    analyze_symbol(connection, symbol)
+    analyze_symbol(connection, symbol, counts["inserted"] + counts["corrected"])
     times = {"started_at": started_at, "first_changed_at": first_changed_at}
     connection.execute(SQL["record_ingestion"], {"symbol": symbol, "files": list(files), **counts, **times})
 

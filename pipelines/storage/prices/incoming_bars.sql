@@ -66,11 +66,26 @@ WHERE NOT EXISTS (
 ORDER BY greatest(%(first)s - opened_at, opened_at - %(last)s) LIMIT 1
 
 -- name: symbols_between
-SELECT symbol, min(opened_at) AS first_bar_at, max(opened_at) AS last_bar_at
-FROM historical_data.price_history
-WHERE symbol <> %(symbol)s
-GROUP BY symbol
-HAVING min(opened_at) <= %(last)s AND max(opened_at) >= %(first)s
+-- By the partitions and their keys: grouping the bars would read those of all symbols.
+SELECT other.symbol, oldest.opened_at AS first_bar_at, newest.opened_at AS last_bar_at, near.opened_at AS near_at,
+    near.close AS near_close
+FROM (
+    SELECT upper(substr(relname, length('price_history_') + 1)) AS symbol
+    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+    WHERE inhparent = 'historical_data.price_history'::regclass
+) AS other
+CROSS JOIN LATERAL (
+    SELECT opened_at FROM historical_data.price_history WHERE price_history.symbol = other.symbol ORDER BY opened_at LIMIT 1
+) AS oldest
+CROSS JOIN LATERAL (
+    SELECT opened_at FROM historical_data.price_history WHERE price_history.symbol = other.symbol ORDER BY opened_at DESC LIMIT 1
+) AS newest
+CROSS JOIN LATERAL (
+    SELECT opened_at, close FROM historical_data.price_history
+    WHERE price_history.symbol = other.symbol AND opened_at <= %(last)s ORDER BY opened_at DESC LIMIT 1
+) AS near
+WHERE other.symbol <> %(symbol)s AND oldest.opened_at <= %(last)s AND newest.opened_at >= %(first)s
+ORDER BY least(newest.opened_at, %(last)s) - greatest(oldest.opened_at, %(first)s) DESC, other.symbol
 
 -- name: closes_between
 SELECT array_agg(opened_at), array_agg(close)

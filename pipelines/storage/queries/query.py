@@ -5,7 +5,7 @@ those are copied. Archived bars are read where they are.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -16,7 +16,10 @@ import duckdb
 from psycopg import DataError, sql
 
 from pipelines.errors import NoDataError, SettingsError, single_line
-from pipelines.storage.postgres.connection import Connection
+from pipelines.log import Log
+from pipelines.storage.files.archive import Archive
+from pipelines.storage.postgres.connection import Connection, Database
+from pipelines.storage.postgres.reading import read
 from pipelines.storage.postgres.statements import Statements
 from pipelines.storage.prices.archive_files import ArchiveFile, archive_files, files_with_stored_bars
 from pipelines.storage.queries.plan import EXPLAIN, Scan, read_scans
@@ -79,6 +82,20 @@ class QueryResult:
             yield file
         finally:
             file.unlink()
+
+
+@contextmanager
+def query_database(database: Database, archive: Archive, statement: str, log: Log) -> Iterator[QueryResult]:
+    """As `run_query` with a reader's connection, which is closed before the result is used.
+
+    Files of bars that the archive lacks are fetched first. Raises SharedFilesError, too.
+    """
+    with ExitStack() as stack:
+
+        def run(connection: Connection) -> QueryResult:
+            return stack.enter_context(run_query(connection, archive.complete(connection, log), statement))
+
+        yield read(database, "query", run)
 
 
 @contextmanager

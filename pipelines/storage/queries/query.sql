@@ -14,8 +14,9 @@ RESET disabled_optimizers;
 SET lock_configuration = true
 
 -- name: create_schemas
-CREATE SCHEMA loaded; CREATE SCHEMA historical_data; CREATE SCHEMA analytics; CREATE SCHEMA live_data; CREATE SCHEMA ops;
-SET search_path = 'main,historical_data,analytics,live_data,ops'
+CREATE SCHEMA loaded; CREATE SCHEMA historical_data; CREATE SCHEMA analytics; CREATE SCHEMA live_data; CREATE SCHEMA market_data;
+CREATE SCHEMA ops;
+SET search_path = 'main,historical_data,analytics,live_data,market_data,ops'
 
 -- name: create_table
 CREATE TABLE {target} ({columns})

@@ -7,7 +7,7 @@ SELECT nspname || '.' || relname AS name,
 FROM pg_class
 JOIN pg_namespace ON pg_namespace.oid = relnamespace
 JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
-WHERE nspname IN ('historical_data', 'analytics', 'live_data', 'ops') AND relkind IN ('r', 'p', 'v') AND NOT relispartition
+WHERE nspname IN ('historical_data', 'analytics', 'live_data', 'market_data', 'ops') AND relkind IN ('r', 'p', 'v') AND NOT relispartition
     AND has_table_privilege(pg_class.oid, 'SELECT')
 GROUP BY nspname, relname
 ORDER BY 1

@@ -72,6 +72,7 @@ function showList(list, texts) {
 }
 
 function tick() {
+  tickMarkets();
   if (latest === null) {
     if (lostAt !== null) showState("no connection", ["the server does not answer"]);
     return;
@@ -203,6 +204,7 @@ async function loadHealth() {
   put(pill, (report.healthy ? "healthy" : "not healthy") + (report.notices.length ? ", replay" : ""));
   pill.dataset.good = report.healthy ? "yes" : "no";
   showList(byId("problems"), report.problems);
+  showList(byId("health-warnings"), report.warnings);
   const { database, session, symbols } = report.checks;
   const check = (name, text) => put(document.querySelector(`[data-check="${name}"]`), text);
   check("database", database.ok ? "available" : "unavailable");
@@ -228,6 +230,11 @@ function listen() {
     lostAt = null;
     showEvent(event);
   });
+  source.addEventListener("strike_table", (message) => {
+    const event = JSON.parse(message.data);
+    offset = Date.parse(event.at) - Date.now();
+    showMarket(event);
+  });
 }
 
 function selectSymbol(next) {
@@ -241,10 +248,20 @@ function selectSymbol(next) {
   put(byId("symbol"), symbol);
   byId("file-link").href = `/api/${symbol}`;
   byId("history-link").href = `/api/${symbol}/history`;
+  forgetMarkets();
   showChosen();
   listen();
 }
 
+// There is no field to find a symbol where all of them are in sight.
+byId("find")?.addEventListener("input", ({ target }) => {
+  const text = target.value.trim().toUpperCase();
+  document.querySelectorAll("nav.symbols a").forEach((link) => { link.hidden = !link.textContent.includes(text); });
+});
+byId("find")?.addEventListener("keydown", ({ key }) => {
+  if (key === "Enter") document.querySelector("nav.symbols a:not([hidden])")?.click();
+});
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest" });
 document.querySelector("nav").addEventListener("click", (click) => {
   const link = click.target.closest("a");
   if (link === null || click.ctrlKey || click.metaKey || click.shiftKey || click.button !== 0) return;

@@ -16,7 +16,7 @@ from processes import command_line, descendants, has_ended, kill_all
 from system import System
 from waiting import TIMEOUT_SECONDS, wait_until
 
-from pipelines.resources import run_of_title
+from pipelines.processes.run_titles import run_of_title
 
 
 def test_help_lists_every_command(system: System) -> None:

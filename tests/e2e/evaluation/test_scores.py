@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 from past_answers import store_answer, store_ticks
+from schedules import tick
 from system import System
 from waiting import avoid_hour_boundary
 
@@ -13,7 +14,6 @@ from pipelines.definitions import defs
 from pipelines.domain.evaluation import promotion
 from pipelines.errors import BuildError
 from pipelines.evaluation.calibration_report import report_path
-from pipelines.resources import default_resources
 from pipelines.service.builds import write_synthetic_bars
 from pipelines.service.instance import register_symbols
 from pipelines.service.job_runner import run_job
@@ -150,17 +150,14 @@ def test_a_symbol_with_too_little_history_is_served_by_momentum(
 
 def test_each_schedule_requests_a_run_per_symbol(in_system: System, instance: dg.DagsterInstance) -> None:
     register_symbols(instance, ["ETH"])
-    for name, job in (("weekly_calibration", "calibrate"), ("daily_live_calibration", "score_live_answers")):
-        schedule = defs.get_repository_def().get_schedule_def(name)
-        with dg.build_schedule_context(
-            instance=instance,
-            scheduled_execution_time=datetime(2026, 1, 4, 4, tzinfo=UTC),
-            repository_def=defs.get_repository_def(),
-            resources=default_resources(),
-        ) as context:
-            requests = schedule.evaluate_tick(context).run_requests
-        assert schedule.job_name == job
-        assert {(request.partition_key, request.run_key) for request in requests or ()} >= {
+    for name, job in (
+        ("weekly_calibration", "calibrate"),
+        ("weekly_edge", "score_edge"),
+        ("daily_live_calibration", "score_live_answers"),
+    ):
+        assert defs.get_repository_def().get_schedule_def(name).job_name == job
+        requests, _ = tick(instance, name, datetime(2026, 1, 4, 4, tzinfo=UTC))
+        assert {(request.partition_key, request.run_key) for request in requests} >= {
             ("ETH", "2026-01-04T04:00:00+00:00 ETH")
         }
 

@@ -4,15 +4,18 @@ import gzip
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import psycopg
 import pytest
 from system import System
 
+from pipelines.configuration.sections import SharedFileSettings
 from pipelines.definitions import defs
 from pipelines.domain.maintenance.retention import RetentionPolicy
 from pipelines.maintenance.retention import run
+from pipelines.storage.files.places import COMPUTE_LOGS
 
 JOB = "make_partitions"
 
@@ -68,6 +71,31 @@ def test_expired_runs_are_deleted_with_their_events_and_logs_except_the_newest(
         assert instance.get_latest_materialization_event(dg.AssetKey(asset)) is not None, asset
     assert instance.get_materialized_partitions(dg.AssetKey("lookup")) == {"BTC"}
     instance.report_run_failed(running)
+
+
+def test_runs_stay_until_their_logs_in_the_shared_place_are_deleted(
+    in_system: System, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        assert defs.resolve_job_def(JOB).execute_in_process(instance=instance).success
+    oldest = runs_of(instance, JOB)[-1]
+    logs = tmp_path / COMPUTE_LOGS / oldest
+    logs.mkdir(parents=True)
+    age(in_system, 30)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.setenv(name, "none")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+
+    def retained(url: str) -> tuple[str, ...]:
+        changes = {"retention": RetentionPolicy(runs_per_job=2), "shared_files": SharedFileSettings(url=url)}
+        return run(in_system.settings.model_copy(update=changes), in_system.database, datetime.now(UTC)).skipped
+
+    [reason] = retained("s3://bucket")
+    assert f"s3://bucket/{COMPUTE_LOGS}/" in reason
+    assert oldest in runs_of(instance, JOB)
+    assert retained(str(tmp_path)) == ()
+    assert oldest not in runs_of(instance, JOB)
+    assert not logs.exists()
 
 
 def test_the_nightly_job_reports_deleted_rows(in_system: System, instance: dg.DagsterInstance) -> None:

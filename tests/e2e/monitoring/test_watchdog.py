@@ -9,30 +9,19 @@ import dagster as dg
 import psycopg
 import pytest
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
+from sample_strike_tables import strike_table, write_strike_table
 from system import System
+from waiting import wait_until
+from watched import lasting, problem_keys
 
 from pipelines.definitions import defs
 from pipelines.live.probability_writer import probabilities_path
-from pipelines.monitoring.alert_delivery import read_state
 from pipelines.monitoring.conditions import RESTORE_CHECK
-from pipelines.orchestration.sensors import a_run_failed, run_reaper, watchdog
+from pipelines.orchestration.sensors import a_run_failed, run_reaper
 from pipelines.resources import DatabaseResource, default_resources
-from pipelines.settings import load_settings
 from pipelines.storage.postgres.locks import hold_run_lock, is_run_lock_held
 
 JOB = "make_partitions"
-
-
-def problem_keys(instance: dg.DagsterInstance) -> set[str]:
-    """Keys of the problems after one tick of the sensor."""
-    with dg.build_sensor_context(instance=instance, resources=default_resources()) as context:
-        watchdog(context)
-    return set(lasting())
-
-
-def lasting() -> dict[str, str]:
-    state = read_state(load_settings(), datetime.now(UTC))
-    return {key: one.message for key, one in state.active.items()}
 
 
 @pytest.fixture
@@ -78,6 +67,27 @@ def test_a_failed_run_triggers_a_check_at_once(in_system: System, instance: dg.D
         a_run_failed(context.for_run_failure())
     assert f"failed {JOB}" in lasting()
     assert defs.resolve_job_def(JOB).execute_in_process(instance=instance).success
+
+
+def test_a_strike_table_without_quotes_is_a_problem_until_it_has_some(
+    in_system: System, instance: dg.DagsterInstance, fresh_file: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRIKECAST_MARKETS__SOURCE", "kalshi")
+    monkeypatch.setenv("STRIKECAST_ALERTS__QUOTES_SECONDS", "1")
+    key = "market quotes BTC KXBTCD"
+
+    def has_alert(market_status: str) -> bool:
+        payload = strike_table(95_100.0, datetime.now(UTC), market_status=market_status)
+        write_strike_table(in_system.settings.output_dir, payload)
+        return key in problem_keys(instance)
+
+    assert not has_alert("unavailable: timed out")
+    wait_until(lambda: has_alert("unavailable: timed out"), "the alert")
+    assert lasting()[key] == "BTC KXBTCD: timed out"
+    wait_until(lambda: not has_alert("open"), "its end")
+    monkeypatch.delenv("STRIKECAST_MARKETS__SOURCE")
+    assert not has_alert("unavailable: timed out"), "no table is configured"
+    assert not has_alert("unavailable: timed out")
 
 
 def test_a_lost_database_and_a_stale_file_are_problems(

@@ -6,7 +6,7 @@ import pytest
 from pipelines.definitions import build_defs, defs
 from pipelines.resources import SYMBOLS
 
-LIVE_SPECS = {"price_log", "reference_value", "answer", "live_probabilities"}
+LIVE_SPECS = {"price_log", "reference_value", "answer", "live_probabilities", "market_quote", "strike_table"}
 LIVE_INPUTS = {
     "price_log",
     "reference_value",
@@ -30,6 +30,7 @@ GRAPH = {
     "standardised_lookup": {"standardised_fingerprint"},
     "active_standardised_generation": {"standardised_lookup"},
     "calibration": {"price_history", "volatility"},
+    "edge_score": {"price_history", "market", "market_candle"},
     "champion_change": {
         "price_history",
         "volatility",
@@ -40,14 +41,23 @@ GRAPH = {
     "answer": LIVE_INPUTS,
     "live_calibration": {"answer", "price_log"},
     "live_probabilities": LIVE_INPUTS,
+    "market": set(),
+    "market_fee": set(),
+    "market_quote": {"market"},
+    "market_candle": {"market", "market_quote"},
+    "desk_backtest": {"price_history", "market", "market_candle", "market_fee"},
+    "strike_table": {*LIVE_INPUTS, "market_quote", "edge_score"},
+    "paper_desk": {"strike_table", "market"},
     "backup": set(),
     "price_archive": {"price_history"},
     "audit": set(),
 }
-#: Assets of operations, which are not partitioned by symbol.
-OPERATIONS = {"backup", "price_archive", "audit"}
-#: Assets that nobody promises to be fresh: inputs, tables without events, and what is made on demand.
-WITHOUT_FRESHNESS = {"price_files", "price_log", "reference_value", "answer", "champion_change"}
+#: Assets that are not partitioned by symbol: those of operations, and the account of the paper desk.
+OPERATIONS = {"backup", "price_archive", "audit", "paper_desk"}
+#: Assets that nobody promises to be fresh: inputs, tables without events, what is made on demand, and markets, which
+#: need a source.
+MARKETS = {"market", "market_fee", "market_quote", "market_candle", "strike_table", "paper_desk"}
+WITHOUT_FRESHNESS = {"price_files", "price_log", "reference_value", "answer", "champion_change", *MARKETS}
 LOOKUP_CHECKS = {"cells_complete", "percent_0_to_100", "monotone_in_move", "equals_interpolation_at_nodes", "read_p95"}
 CHECKS = {
     "price_history": {"gap_share", "newest_bar_age"},
@@ -56,6 +66,11 @@ CHECKS = {
     "standardised_fingerprint": {"cells_complete", "percent_0_to_100", "monotone_in_move"},
     "standardised_lookup": LOOKUP_CHECKS,
     "calibration": {"no_band_is_off", "better_than_momentum", "no_drift"},
+    "market": {"results_of_an_event_agree", "results_match_the_index", "closed_markets_are_settled"},
+    "market_quote": {"quotes_not_crossed", "quotes_are_recent", "partitions_are_ahead"},
+    "market_candle": {"ladder_monotone", "candles_not_crossed", "minutes_have_candles"},
+    "paper_desk": {"desk_book_balances", "desk_positions_are_settled", "desk_replays_equal"},
+    "desk_backtest": {"every_trade_has_ended", "books_balance"},
     "backup": {"restores"},
     "audit": {
         "autovacuum_as_declared",
@@ -83,10 +98,13 @@ NOT_BLOCKING = {
     "read_p95",
     "restores",
     *CHECKS["calibration"],
+    *CHECKS["market"],
+    *CHECKS["market_quote"],
+    *CHECKS["market_candle"],
+    *CHECKS["paper_desk"],
+    *CHECKS["desk_backtest"],
     *CHECKS["audit"],
 }
-#: Made when it is their time or when asked, not whenever prices change.
-NOT_REBUILT = {"price_history", "calibration", "champion_change", "live_calibration"}
 
 
 def specs() -> dict[str, dg.AssetSpec]:
@@ -101,7 +119,15 @@ def test_asset_graph() -> None:
 def test_every_asset_has_owner_group_description_and_kinds() -> None:
     for name, spec in specs().items():
         assert list(spec.owners) == ["team:strikecast"], name
-        assert spec.group_name in {"sources", "historical_data", "analytics", "live_data", "scores", "ops"}, name
+        assert spec.group_name in {
+            "sources",
+            "historical_data",
+            "analytics",
+            "live_data",
+            "markets",
+            "scores",
+            "ops",
+        }, name
         assert spec.description, name
         assert spec.kinds, name
 
@@ -115,16 +141,25 @@ def test_materializable_assets_link_to_their_source_code() -> None:
         assert ("dagster/code_references" in spec.metadata) == (name not in {"price_files", *LIVE_SPECS}), name
 
 
-def test_tables_are_partitioned_by_symbol_versioned_and_rebuilt_when_prices_change() -> None:
+def test_tables_are_partitioned_by_symbol_and_versioned() -> None:
     tables = {name: spec for name, spec in specs().items() if name in GRAPH and spec.partitions_def is not None}
-    assert (
-        set(tables)
-        == set(GRAPH) - {"price_files", "price_log", "reference_value", "answer", "live_probabilities"} - OPERATIONS
-    )
+    assert set(tables) == set(GRAPH) - {"price_files", *LIVE_SPECS - {"market_quote"}} - OPERATIONS
     for name, spec in tables.items():
         assert spec.partitions_def == SYMBOLS, name
         assert spec.code_version, name
-        assert (spec.automation_condition is None) == (name in NOT_REBUILT), name
+        assert spec.automation_condition is None, f"{name}: the sensor rebuild_what_changed requests it"
+
+
+def test_tables_show_their_columns_with_the_comments_of_the_database() -> None:
+    shown = 0
+    for name, spec in specs().items():
+        if "dagster/table_name" in spec.metadata:
+            schema = spec.metadata["dagster/column_schema"]
+            assert isinstance(schema, dg.TableSchema)
+            assert schema.columns, f"{name}: run `make reference`"
+            assert all(column.description for column in schema.columns), name
+            shown += 1
+    assert shown == 23
 
 
 def test_checks_and_which_of_them_block() -> None:
@@ -142,11 +177,19 @@ def test_jobs_and_sensors() -> None:
     assert set(jobs) == {
         "ingest_prices",
         "build",
+        "update_symbols",
         "check_stored",
         "live_refresh",
+        "stop_desk",
+        "start_desk",
         "calibrate",
         "score_live_answers",
+        "score_edge",
+        "backtest_desk",
         "promote",
+        "backfill_markets",
+        "report_desk",
+        "replay_desk",
         "backup_database",
         "restore_drill",
         "make_partitions",
@@ -171,8 +214,13 @@ def test_schedules_are_in_utc_and_on_by_default() -> None:
     found = {schedule.name: (schedule.cron_schedule, schedule.job_name) for schedule in defs.schedules or ()}
     assert found == {
         "weekly_calibration": ("0 4 * * 0", "calibrate"),
+        "weekly_edge": ("30 4 * * 0", "score_edge"),
+        "weekly_desk_backtest": ("45 4 * * 0", "backtest_desk"),
         "daily_live_calibration": ("10 0 * * *", "score_live_answers"),
-        "backfill": ("20 */6 * * *", "ingest_prices"),
+        "backfill": ("20 */6 * * *", "update_symbols"),
+        "daily_market_backfill": ("50 0 * * *", "backfill_markets"),
+        "hourly_desk_report": ("5 * * * *", "report_desk"),
+        "nightly_desk_replay": ("35 0 * * *", "replay_desk"),
         "daily_partitions": ("30 1 * * *", "make_partitions"),
         "weekly_vacuum": ("0 1 * * 0", "vacuum_database"),
         "daily_urgent_vacuum": ("0 1 * * 1-6", "vacuum_database"),

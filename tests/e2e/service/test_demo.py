@@ -12,7 +12,7 @@ import psutil
 import pytest
 from server_folders import server_folder
 
-from pipelines.live.probability_writer import probabilities_path
+from pipelines.live.probability_writer import probabilities_path, strike_table_path
 
 
 @pytest.fixture
@@ -40,10 +40,19 @@ def test_demo_once_writes_fresh_files_and_leaves_no_process(tmp_path: Path) -> N
         assert any("the live session ended" in problem for problem in payload["reasons"])
         assert len(payload["probabilities"]) == 21
         assert re.search(rf"{symbol} [\d,.]+, \d+ s to close", completed.stdout)
+        table = json.loads(strike_table_path(tmp_path / "home" / "output", symbol).read_bytes())
+        assert (table["series_ticker"], table["broker"], table["simulated"]) == (f"KX{symbol}D", "simulated", True)
+        assert table["market_status"].startswith("unavailable: the live session ended")
+        assert any(row["ticker"] for row in table["strikes"])
+        printed = rf"{symbol} KX{symbol}D +[\d,.]+ +closes in [\d:]+ +open +SIMULATED, no real quotes"
+        assert re.search(printed, completed.stdout), "while its market was open"
     printed = " ".join(completed.stdout.split())
     for fact in ("status replay ", "prices replayed prices of ", "settlement mean of 60 s"):
         assert printed.count(fact) == 2, "during the refresh"
+    assert re.search(r"paper desk, SIMULATED, no real quotes: \d+ trades?, ", printed)
+    assert "markets not entered, most often: " in printed
     assert "Dagster UI: http://127.0.0.1:" in completed.stdout
+    assert "simulated exchange: http://127.0.0.1:" in completed.stdout
     ours = str(tmp_path / "home")
     left = [p for p in psutil.process_iter(["cmdline"]) if any(ours in part for part in p.info["cmdline"] or [])]
     assert left == []

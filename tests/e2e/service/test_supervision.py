@@ -1,5 +1,6 @@
 """The whole system while its processes are killed or paused."""
 
+import asyncio
 import json
 import re
 import signal
@@ -26,16 +27,21 @@ from system import System, running_up
 from waiting import TIMEOUT_SECONDS, wait_until
 from webhooks import Receiver, running_webhook
 
-from pipelines.configuration.sections import AlertSettings
+from pipelines.configuration.sections import AlertSettings, MarketSettings
 from pipelines.definitions import defs
+from pipelines.deployment import dagster_database
+from pipelines.domain.markets.board import MarketSource
 from pipelines.domain.monitoring.alerts import Problem, RunbookHeading
-from pipelines.errors import DatabaseError
+from pipelines.errors import DatabaseError, MarketError
 from pipelines.live.probability_writer import FENCE, probabilities_path
+from pipelines.markets.address import market_url
+from pipelines.markets.client import ClientSettings, MarketClient
 from pipelines.monitoring.alert_delivery import update_alerts
-from pipelines.monitoring.ticking import DAEMONS, read_ticking, tick_problems
+from pipelines.monitoring.ticking import DAEMONS, Ticking, tick_problems, ticking
 from pipelines.orchestration.jobs import LIVE_JOB
 from pipelines.orchestration.run_reaper import IN_PROGRESS
 from pipelines.storage.live.sessions import read_lock_state
+from pipelines.storage.monitoring.dagster_state import read_ticks
 from pipelines.storage.postgres.connection import Role
 
 #: The duration of a test, and the minute before the hour in which a successor waits.
@@ -49,7 +55,10 @@ PARTS = {
     "daemon": "dagster._daemon",
     "page": " serve ",
     "log_writer": "log_writer",
+    "simulated_exchange": " markets simulate ",
 }
+#: Its address is the same after a replacement.
+SIMULATED = {"STRIKECAST_MARKETS__SOURCE": "simulated"}
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +69,9 @@ def webhook() -> Iterator[tuple[str, type[Receiver]]]:
 
 @pytest.fixture(scope="module")
 def up(system: System, webhook: tuple[str, type[Receiver]]) -> Iterator[System]:
-    """A running system with a live session, and an address for alerts."""
+    """A running system with a live session, markets of the simulated exchange, and an address for alerts."""
     alerts = json.dumps({"urls": [webhook[0]]})
-    with running_up(system, system.home / "supervision.log", STRIKECAST_ALERTS=alerts):
+    with running_up(system, system.home / "supervision.log", STRIKECAST_ALERTS=alerts, **SIMULATED):
         wait_until(lambda: fresh(system), "a first session")
         yield system
 
@@ -259,13 +268,19 @@ def test_up_delivers_what_others_store(up: System, webhook: tuple[str, type[Rece
     wait_until(lambda: any("of a test" in one["title"] for one in webhook[1].received), "the message")
 
 
-def test_every_schedule_sensor_and_daemon_ticks_and_is_named_when_it_stops(instance: dg.DagsterInstance) -> None:
+def test_every_schedule_sensor_and_daemon_ticks_and_is_named_when_it_stops(up: System) -> None:
+    def read_ticking(now: datetime) -> list[Ticking]:
+        with dagster_database(up.settings, up.database).connect("test", None) as connection:
+            return ticking(read_ticks(connection), now)
+
     declared = {f"schedule {one.name}" for one in defs.schedules or ()} | {
         f"sensor {one.name}" for one in defs.sensors or ()
     }
     yesterday = datetime.now(UTC) - timedelta(days=1)
-    wait_until(lambda: not tick_problems(read_ticking(instance), yesterday, datetime.now(UTC)), "a tick of each")
-    found = read_ticking(instance)
+    wait_until(
+        lambda: not tick_problems(read_ticking(datetime.now(UTC)), yesterday, datetime.now(UTC)), "a tick of each"
+    )
+    found = read_ticking(datetime.now(UTC))
     assert {one.name for one in found} >= declared | {f"daemon {name}" for name in DAEMONS}
     [stopped] = tick_problems(found, yesterday, datetime.now(UTC) + timedelta(hours=2))
     assert stopped.level == len(found)
@@ -287,6 +302,28 @@ def test_a_hung_process_is_replaced_and_reported(up: System, name: str) -> None:
     }
     log = (up.home / "supervision.log").read_text()
     assert re.search(rf"{name} did not respond for \d+ s; starting another", log)
+
+
+def test_a_killed_simulated_exchange_is_replaced_at_its_address(up: System) -> None:
+    settings = up.settings.model_copy(update={"markets": MarketSettings(source=MarketSource.SIMULATED)})
+
+    def trades() -> bool:
+        async def ask() -> bool:
+            async with MarketClient(ClientSettings(base_url=market_url(settings))) as client:
+                events, _ = await client.events("KXBTCD")
+                return (await client.exchange_status()).trading_active and bool(events[0].markets.listings)
+
+        with suppress(MarketError, IndexError):
+            return asyncio.run(ask())
+        return False
+
+    wait_until(trades, "markets on the replayed prices")
+    before, url = children(up)["simulated_exchange"], market_url(settings)
+    assert f"simulated exchange: {url} (nothing can be traded)" in (up.home / "supervision.log").read_text()
+    before.kill()
+    wait_until(lambda: replaced(up, "simulated_exchange", before), "another simulated exchange")
+    wait_until(trades, "markets on the replayed prices")
+    assert market_url(settings) == url
 
 
 def test_a_killed_log_writer_does_not_stop_the_system(up: System) -> None:

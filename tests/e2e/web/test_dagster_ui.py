@@ -1,8 +1,6 @@
 """The Dagster UI of `strikecast up`: its own pages can do everything, other web sites nothing."""
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,10 +11,10 @@ from urllib.parse import quote
 
 import dagster as dg
 import orjson
-import psutil
 import pytest
 from forged_requests import FORGED, HANDSHAKE, LINK, Target, forgeries, mutations
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Locator
+from playwright.sync_api import TimeoutError as BrowserTimeoutError
 from system import System, running_up
 from waiting import TIMEOUT_SECONDS, wait_until
 from websockets.sync.client import connect
@@ -31,9 +29,18 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def addresses(system: System) -> Iterator[dict[str, Any]]:
-    allowed = {"STRIKECAST_ALLOWED_HOSTS": '["ui.example.org"]'}
-    with running_up(system, system.home / "up.log", **allowed) as found:
-        yield found
+    with create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    settings = {"STRIKECAST_ALLOWED_HOSTS": '["ui.example.org"]', "STRIKECAST_UI_ANALYSTS_PORT": str(port)}
+    with running_up(system, system.home / "up.log", **settings) as found:
+        yield {**found, "analysts_url": f"http://127.0.0.1:{port}"}
+
+
+@pytest.fixture(scope="module")
+def analysts_ui(addresses: dict[str, Any]) -> Target:
+    target = Target(addresses["analysts_url"])
+    wait_until(lambda: http_responds(f"{target.url}/server_info"), "the analysts' UI")
+    return target
 
 
 @pytest.fixture(scope="module")
@@ -230,26 +237,8 @@ def test_a_page_of_another_site_reaches_nothing_in_a_browser(browser: Browser, u
         server.shutdown()
 
 
-@pytest.fixture
-def read_only_ui(in_system: System, addresses: dict[str, Any]) -> Iterator[Target]:
-    """A second web server of the system."""
-    commands = []
-    for pid, _ in orjson.loads((in_system.home / "up.json").read_bytes())["children"]:
-        with suppress(psutil.NoSuchProcess):  # one that has just been replaced
-            commands.append(psutil.Process(pid).cmdline())
-    [command] = [one for one in commands if "pipelines.web.dagster_ui" in one]
-    with create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command[command.index("-p") + 1] = str(port)
-    with subprocess.Popen(command, env={**os.environ, "STRIKECAST_UI_READ_ONLY": "true"}) as process:
-        target = Target(f"http://127.0.0.1:{port}")
-        wait_until(lambda: http_responds(f"{target.url}/server_info"), "the server")
-        yield target
-        process.terminate()
-
-
-def test_a_read_only_ui_shows_and_changes_nothing(read_only_ui: Target, instance: dg.DagsterInstance) -> None:
-    assert len(read_only_ui.ask(SCHEDULES)["schedulesOrError"]["results"]) == len(list(defs.schedules or ()))
+def test_the_analysts_ui_shows_and_changes_nothing(analysts_ui: Target, instance: dg.DagsterInstance) -> None:
+    assert len(analysts_ui.ask(SCHEDULES)["schedulesOrError"]["results"]) == len(list(defs.schedules or ()))
     where = 'repositoryName: "__repository__", repositoryLocationName: "strikecast"'
     attempts = (
         f'startSchedule(scheduleSelector: {{{where}, scheduleName: "nightly_backup"}}) {{ __typename }}',
@@ -260,7 +249,25 @@ def test_a_read_only_ui_shows_and_changes_nothing(read_only_ui: Target, instance
         'setConcurrencyLimit(concurrencyKey: "forged", limit: 0)',
     )
     bodies = [json.dumps({"query": f"mutation {{ {attempt} }}"}).encode() for attempt in attempts]
-    answers = [read_only_ui.send("POST", "/graphql", JSON, body).body for body in bodies]
+    answers = [analysts_ui.send("POST", "/graphql", JSON, body).body for body in bodies]
     assert [one for one in answers if b"UnauthorizedError" not in one and b"permission" not in one.lower()] == []
-    assert read_only_ui.send("POST", "/report_asset_materialization/forged", JSON, b"{}").status == 401
+    assert analysts_ui.send("POST", "/report_asset_materialization/forged", JSON, b"{}").status == 401
     assert "forged" not in instance.event_log_storage.get_concurrency_keys()
+
+
+@pytest.mark.needs("Chromium")
+def test_no_run_can_be_launched_in_the_analysts_ui(browser: Browser, ui: Target, analysts_ui: Target) -> None:
+    def button(target: Target) -> Locator:
+        page = browser.new_page()
+        page.set_default_timeout(1_000 * TIMEOUT_SECONDS)
+        page.goto(f"{target.url}/locations/strikecast/jobs/make_partitions/playground")
+        page.get_by_text("make_partitions").first.wait_for()
+        return page.get_by_role("button", name="Launch Run")
+
+    operators = button(ui)
+    operators.wait_for()
+    wait_until(operators.is_enabled, "the operator's button")
+    analysts = button(analysts_ui)
+    with suppress(BrowserTimeoutError):  # there is none, or it cannot be used
+        analysts.wait_for(timeout=20_000)
+        assert not analysts.is_enabled()

@@ -20,6 +20,7 @@ READING = [
     ("query", "SELECT * FROM analytics.model_version", "--json"),
     ("scores",),
     ("scores", "BTC", "--json"),
+    ("files", "list"),
     ("backup", "list"),
     ("audit", "schema"),
     ("archive", "--dry-run"),

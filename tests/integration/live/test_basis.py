@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.domain.markets.basis import Basis, BasisChoice, BasisSource, NoBasis
 from pipelines.storage.live.basis import read_bases, read_bases_async
-from pipelines.storage.live.ticks import create_day_partitions, upcoming_days
+from pipelines.storage.live.day_partitions import create_day_partitions, upcoming_days
 from pipelines.storage.postgres.connection import AsyncConnection, Database, Role
 
 #: Half a minute after an hour in the past, so that no value is ahead of the server's clock.

@@ -8,7 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from pipelines.storage.live.ticks import count_days_ahead, create_day_partitions, upcoming_days
+from pipelines.storage.live.day_partitions import count_days_ahead, create_day_partitions, upcoming_days
 from pipelines.storage.postgres import schema
 from pipelines.storage.postgres.connection import Database, Role
 

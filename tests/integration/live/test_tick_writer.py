@@ -25,8 +25,8 @@ from pipelines.domain.prices.ticks import DELTA_LAGS_MINUTES, Tick, TickFeatures
 from pipelines.live.feeds.exchange import ExchangeFeed
 from pipelines.live.probability_writer import ProbabilityFileWriter
 from pipelines.live.session import LiveSession
+from pipelines.storage.live.day_partitions import create_day_partitions_async, upcoming_days
 from pipelines.storage.live.tick_writer import TickRecord, TickWriter
-from pipelines.storage.live.ticks import create_day_partitions_async, upcoming_days
 from pipelines.storage.migrations.run import upgrade
 from pipelines.storage.postgres import schema
 from pipelines.storage.postgres.connection import AsyncConnection, Database, Role

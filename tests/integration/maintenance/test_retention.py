@@ -13,14 +13,16 @@ from pipelines.errors import AlreadyRunningError
 from pipelines.maintenance.backup import create_backup
 from pipelines.maintenance.retention import plan, run
 from pipelines.settings import Settings, load_settings
-from pipelines.storage.live.ticks import create_day_partitions, upcoming_days
+from pipelines.storage.files.listing import list_files
+from pipelines.storage.live.day_partitions import create_day_partitions, upcoming_days
 from pipelines.storage.maintenance.runs import exclusive_run
 from pipelines.storage.models.generations import active_generation, roll_back
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.locks import MAINTENANCE_LOCK
 
 Build = Callable[..., int]
-TODAY = datetime.now(UTC).replace(hour=2, minute=0, second=0, microsecond=0)
+#: The last time at which retention was due: what is dated ahead of the clock cannot be stored.
+TODAY = (datetime.now(UTC) - timedelta(hours=2)).replace(hour=2, minute=0, second=0, microsecond=0)
 
 
 @pytest.fixture
@@ -294,7 +296,7 @@ def test_plan_and_result_are_recorded(database: Database, settings: Settings) ->
 def test_new_day_partitions_have_the_declared_autovacuum_settings(database: Database) -> None:
     with database.connect("test", Role.PIPELINE) as connection:
         names = create_day_partitions(connection, upcoming_days(TODAY))
-        assert len(names) == 16
+        assert len(names) == 24
         assert names == create_day_partitions(connection, upcoming_days(TODAY))
     options = one(database, f"SELECT reloptions FROM pg_class WHERE relname = '{names[7]}'")
     assert options == [
@@ -308,3 +310,17 @@ def test_new_day_partitions_have_the_declared_autovacuum_settings(database: Data
 def test_an_analyst_can_neither_delete_nor_drop(database: Database) -> None:
     with database.connect("test", Role.READER) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("DELETE FROM live_data.session_snapshots")
+
+
+def test_reports_that_no_run_has_written_for_long_are_deleted_and_the_archive_is_not(
+    database: Database, settings: Settings
+) -> None:
+    with database.connect("test", Role.PIPELINE) as connection:
+        for name, days in (("reports/old.html", 401), ("reports/young.html", 399), ("archive/BTC/btc.parquet", 900)):
+            connection.execute(
+                "INSERT INTO ops.file (name, kept_in, host, size_bytes, sha256, written_at) VALUES (%s, 'host', 'host', 1, %s, %s)",
+                [name, "0" * 64, TODAY - timedelta(days=days)],
+            )
+    assert run(settings, database, TODAY).rows["file"] == 1
+    with database.connect("test", Role.READER) as connection:
+        assert [one.name for one in list_files(connection)] == ["archive/BTC/btc.parquet", "reports/young.html"]

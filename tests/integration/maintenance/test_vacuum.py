@@ -12,7 +12,7 @@ from pipelines.domain.maintenance.vacuum import VacuumPolicy
 from pipelines.errors import AlreadyRunningError, DatabaseError
 from pipelines.maintenance.vacuum import autovacuum_drift, plan, run
 from pipelines.settings import Settings, load_settings
-from pipelines.storage.live.ticks import create_day_partitions, upcoming_days
+from pipelines.storage.live.day_partitions import create_day_partitions, upcoming_days
 from pipelines.storage.maintenance import vacuum as repository
 from pipelines.storage.maintenance.runs import exclusive_run
 from pipelines.storage.maintenance.vacuum import VacuumStep, vacuum

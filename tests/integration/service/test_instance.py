@@ -109,3 +109,57 @@ def test_a_database_of_a_newer_dagster_is_refused_on_one_line(dagster: Database)
         finally:
             with psycopg.connect(dagster.url) as connection:
                 connection.execute("UPDATE alembic_version SET version_num = %s", [newest])
+
+
+def test_the_limit_of_a_pool_that_exists_follows_the_settings(
+    dagster: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limit() -> int | None:
+        assert pool_is_limited()
+        with dg.DagsterInstance.get() as instance:
+            return instance.event_log_storage.get_concurrency_info("a_pool").slot_count
+
+    for builds in (1, 3, 2):
+        monkeypatch.setenv("STRIKECAST_CONCURRENCY__BUILDS_PER_POOL", str(builds))
+        with prepared_instance(load_settings()):
+            assert limit() == builds
+
+
+def test_the_storages_of_a_process_share_connections(dagster: Database) -> None:
+    def connections() -> set[int]:
+        with dg.DagsterInstance.get() as instance:
+            storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+            found = set()
+            for connect in (storages[0].connect, storages[1].index_connection, storages[2].connect):
+                with connect() as connection:
+                    found.add(connection.execute(sqlalchemy.text("SELECT pg_backend_pid()")).scalar_one())
+            return found
+
+    with prepared_instance(load_settings()):
+        [first] = connections()
+        assert connections() == {first}
+        with psycopg.connect(dagster.url, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", [first])
+        [second] = connections()  # a connection that was lost is replaced before it is used
+        assert second != first
+
+
+def test_an_instance_asks_once_what_the_database_has(dagster: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    statements: list[str] = []
+
+    def use() -> list[str]:
+        statements.clear()
+        with dg.DagsterInstance.get() as instance:
+            instance.all_instigator_state()
+            instance.get_run_records(limit=1)
+            instance.get_latest_materialization_event(dg.AssetKey("backup"))
+        return [one for one in statements if "pg_catalog" in one or "secondary_indexes" in one]
+
+    with prepared_instance(load_settings()):
+        with dg.DagsterInstance.get() as instance, instance.run_storage.connect() as connection:
+            sqlalchemy.event.listen(
+                connection.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
+            )
+        use()
+        assert use() == []
+        assert statements

@@ -9,7 +9,9 @@ import pytest
 
 from pipelines.domain.configuration.model import Profile
 from pipelines.domain.models.interpolation import clip_before_close, interpolate_beyond
+from pipelines.storage.evaluation import edge
 from pipelines.storage.live import ticks
+from pipelines.storage.markets import markets
 from pipelines.storage.models import tables
 from pipelines.storage.models.generations import read_version
 from pipelines.storage.models.ladders import ladder_payload
@@ -47,6 +49,20 @@ def filled(database: Database) -> Database:
             """
         )
         connection.execute("ANALYZE live_data.price_log")
+        connection.execute(
+            """
+            INSERT INTO market_data.market (
+                exchange, ticker, event_ticker, series_ticker, symbol, settlement, strike_type, floor_strike, opens_at,
+                closes_at, price_ranges, status, result
+            )
+            SELECT 'kalshi', 'E' || hour || '-T' || strike, 'E' || hour, 'KX' || mod(hour, 3), 'BTC', 'mean_60s', 'greater',
+                strike, '2026-01-01Z'::timestamptz + (hour - 1) * interval '1 hour',
+                '2026-01-01Z'::timestamptz + hour * interval '1 hour', '[]', 'finalized',
+                CASE WHEN mod(hour, 50) > 0 THEN 'yes' END
+            FROM generate_series(1, 500) AS hour, generate_series(1, 40) AS strike
+            """
+        )
+        connection.execute("ANALYZE market_data.market")
     return database
 
 
@@ -70,6 +86,20 @@ HOT = [
         "minute_prices",
         {"since": "2026-01-03T05:30:00Z", "symbol": "BTC", "replayed": False, "outlier_change": 0.1},
         "price_log_20260103_pkey",
+    ),
+    (markets, "markets_by_ticker", ["kalshi", "{KXBTCD-26JAN0100-T1}"], "market_exchange_ticker_key"),
+    (markets, "unsettled_markets", ["kalshi", "2026-01-02Z", "2026-01-02T06:00Z"], "market_without_result"),
+    (
+        edge,
+        "closed_markets",
+        {
+            "exchange": "kalshi",
+            "series": "KXBTCD",
+            "symbol": "BTC",
+            "since": "2026-01-02T00:00Z",
+            "until": "2026-01-02T06:00Z",
+        },
+        "market_by_close",
     ),
     (tables, "lookup_rows", [1, 1, 900, 905], "lookup_1_pkey"),
     (tables, "lookup_bucket", [1, 1], "lookup_1_pkey"),
@@ -102,6 +132,9 @@ def test_a_hot_query_uses_its_index(
         types = {
             "live_tick_history": "text[], timestamptz[], timestamptz, boolean, integer",
             "minute_prices": "timestamptz, text, boolean, double precision",
+            "markets_by_ticker": "text, text[]",
+            "unsettled_markets": "text, timestamptz, timestamptz",
+            "closed_markets": "text, text, text, timestamptz, timestamptz",
         }.get(name, types)
         connection.execute(f"PREPARE hot ({types}) AS {typed}")
         literals = ", ".join(psycopg.sql.Literal(value).as_string(connection) for value in parameters)
@@ -111,11 +144,16 @@ def test_a_hot_query_uses_its_index(
     assert not scanned, plan  # partitions without ticks may be scanned
 
 
-#: Plans with the first two are in test_state_store.py; the third serves the foreign key when retention deletes.
+#: Plans with the two of snapshots are in test_state_store.py, those of markets above; `session_by_predecessor` serves the
+#: foreign key when retention deletes, `edge_run_newest` the newest scores of each series.
 INDEXES_FOR_READERS = {
     "live_data.position_snapshots_by_trade",
     "live_data.session_snapshots_by_session",
     "live_data.session_by_predecessor",
+    "market_data.market_by_close",
+    "market_data.market_by_event",
+    "market_data.market_by_symbol",
+    "market_data.market_without_result",
     "ops.audit_figure_by_name",
 }
 
@@ -126,7 +164,7 @@ def test_every_index_has_a_constraint_or_a_reader(database: Database) -> None:
             """
             SELECT indexrelid::regclass::text FROM pg_index
             JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_namespace AS s ON s.oid = relnamespace
-            WHERE s.nspname IN ('historical_data', 'analytics', 'live_data', 'ops')
+            WHERE s.nspname IN ('historical_data', 'analytics', 'live_data', 'market_data', 'ops')
                 AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = indexrelid)
             """
         ).fetchall()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines.domain.maintenance.archive import StoredMonth
 from pipelines.errors import NoDataError, SettingsError
+from pipelines.storage.files.archive import Archive
 from pipelines.storage.postgres.connection import Connection, Database, Role
 from pipelines.storage.prices.archive import archive_month
 from pipelines.storage.queries import relations
@@ -26,7 +27,7 @@ BARS = 90 * 24
 @pytest.fixture(scope="module")
 def archive(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """BTC and ETH, a bar an hour from January to March; BTC's January is archived, and half of it stored again."""
-    folder = tmp_path_factory.mktemp("archive")
+    home = tmp_path_factory.mktemp("home")
     with database.connect("test", None) as connection:
         for symbol in ("BTC", "ETH"):
             connection.execute("SELECT historical_data.create_symbol_partitions(%s)", [symbol])
@@ -36,14 +37,14 @@ def archive(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Pat
                 [symbol, FIRST, BARS],
             )
     with database.connect("test", Role.PIPELINE, autocommit=True) as connection:
-        archive_month(connection, folder, StoredMonth("BTC", date(2025, 1, 1), 744, FIRST))
+        archive_month(connection, Archive(home), StoredMonth("BTC", date(2025, 1, 1), 744, FIRST))
     with database.connect("test", None) as connection:
         connection.execute(
             "INSERT INTO historical_data.price_history SELECT 'BTC', %s + n * interval '1 hour', 100 + n, 5000, 50, 100.5 + n, n / 7.0 "
             "FROM generate_series(0, 371) AS n",
             [FIRST],
         )
-    return folder
+    return home / "archive"
 
 
 @pytest.fixture

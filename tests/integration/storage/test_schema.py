@@ -60,13 +60,13 @@ def test_every_table_view_function_and_column_has_a_comment(database: Database) 
             JOIN pg_namespace AS space ON space.oid = relation.relnamespace
             JOIN pg_attribute AS attribute
                 ON attribute.attrelid = relation.oid AND attribute.attnum >= 0 AND NOT attribute.attisdropped
-            WHERE space.nspname IN ('historical_data', 'analytics', 'live_data', 'ops')
+            WHERE space.nspname IN ('historical_data', 'analytics', 'live_data', 'market_data', 'ops')
                 AND relation.relkind IN ('r', 'p', 'v') AND NOT relation.relispartition
                 AND (obj_description(relation.oid) IS NULL OR col_description(relation.oid, attribute.attnum) IS NULL)
             UNION ALL
             SELECT function.oid::regprocedure::text, NULL FROM pg_proc AS function
             JOIN pg_namespace AS space ON space.oid = function.pronamespace
-            WHERE space.nspname IN ('historical_data', 'analytics', 'live_data', 'ops')
+            WHERE space.nspname IN ('historical_data', 'analytics', 'live_data', 'market_data', 'ops')
                 AND obj_description(function.oid) IS NULL
             """
         ).fetchall()
@@ -79,7 +79,7 @@ def test_the_owner_role_owns_every_relation(database: Database) -> None:
         owners = connection.execute(
             """
             SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class JOIN pg_namespace AS s ON s.oid = relnamespace
-            WHERE s.nspname IN ('historical_data', 'analytics', 'live_data', 'ops')
+            WHERE s.nspname IN ('historical_data', 'analytics', 'live_data', 'market_data', 'ops')
             """
         ).fetchall()
     assert owners == [("strikecast_owner",)]

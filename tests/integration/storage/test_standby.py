@@ -1,18 +1,18 @@
 """The documented set-up of a synchronous standby: replication, promotion, no loss of acknowledged rows."""
 
-import subprocess
 import threading
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 from processes import kill_all, postmaster
+from replicas import streaming_replica
 from server_folders import server_folder
 from waiting import TIMEOUT_SECONDS, wait_until
 
 from pipelines.storage.monitoring.measurements import measure_standbys
 from pipelines.storage.postgres.connection import Database
-from pipelines.storage.postgres.embedded import EmbeddedServer, postgres_bin_dir
+from pipelines.storage.postgres.embedded import EmbeddedServer
 
 
 def rows(database: Database) -> set[int]:
@@ -24,26 +24,11 @@ def rows(database: Database) -> set[int]:
 def pair() -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
     """A server and its synchronous standby."""
     with server_folder() as folder:
-        primary, standby = EmbeddedServer(folder / "a"), EmbeddedServer(folder / "b")
+        primary = EmbeddedServer(folder / "a")
         with primary.running():
             with psycopg.connect(primary.url("postgres"), autocommit=True) as connection:
                 connection.execute("CREATE TABLE kept (n integer PRIMARY KEY)")
-            standby.directory.mkdir()
-            subprocess.run(
-                [
-                    postgres_bin_dir() / "pg_basebackup",
-                    "--write-recovery-conf",
-                    "--checkpoint=fast",
-                    "--slot=standby",
-                    "--create-slot",
-                    f"--pgdata={standby.data}",
-                    f"--host={primary.socket_dir}",
-                    "--username=postgres",
-                ],
-                check=True,
-            )
-            standby.adopt_files()
-            with standby.running():
+            with streaming_replica(primary, folder / "b") as standby:
                 with psycopg.connect(primary.url("postgres"), autocommit=True) as connection:
                     connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
                     connection.execute("SELECT pg_reload_conf()")

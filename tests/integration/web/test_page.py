@@ -1,17 +1,17 @@
 """The page in a real browser: Debian's Chromium, at desktop and phone width, light and dark."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from live_sessions import insert_tick
+from opened_pages import CONTRAST, Opened, folder_of, open_page, outside
 from page_server import Served, serving
 from past_answers import store_answer
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext
 from sample_ladders import ladder, write_ladder
-from waiting import TIMEOUT_SECONDS, avoid_hour_boundary
+from waiting import avoid_hour_boundary
 
 from pipelines.live.probability_writer import probabilities_path
 from pipelines.storage.postgres.connection import Database
@@ -19,31 +19,10 @@ from pipelines.storage.postgres.connection import Database
 pytestmark = [pytest.mark.embedded_only, pytest.mark.needs("Chromium")]
 
 PRICE, NEXT_PRICE, LATER_PRICE = 95_100.0, 95_333.25, 94_800.5
-VIEWS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
 
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass
-class Opened:
-    """A page, with its errors and requests."""
-
-    page: Page
-    served: Served
-    folder: Path
-    errors: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-    def write(self, price: float) -> None:
-        write_ladder(self.folder, "BTC", ladder(price, now()))
-
-    def shows(self, selector: str, text: str) -> None:
-        self.page.locator(selector).get_by_text(text, exact=True).wait_for(timeout=1_000 * TIMEOUT_SECONDS)
-
-    def texts(self, selector: str) -> list[str]:
-        return self.page.locator(selector).all_text_contents()
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +35,7 @@ def served(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture
 def folder(served: Served) -> Path:
     """Its output folder, with only a file of BTC."""
-    output = served.home / "output"
-    for path in output.glob("*"):
-        path.unlink()
-    write_ladder(output, "BTC", ladder(PRICE, now()))
-    return output
-
-
-@pytest.fixture(params=VIEWS, ids=[f"{width}-{scheme}" for width, scheme in VIEWS])
-def context(request: pytest.FixtureRequest, browser: Browser) -> Iterator[BrowserContext]:
-    width, scheme = request.param
-    with browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme) as it:
-        it.set_default_timeout(1_000 * TIMEOUT_SECONDS)
-        yield it
+    return folder_of(served, PRICE)
 
 
 @pytest.fixture
@@ -80,17 +47,6 @@ def opened(context: BrowserContext, database: Database, served: Served, folder: 
     for seconds in (3, 2, 1):
         insert_tick(database, "BTC", PRICE + seconds, now() - timedelta(seconds=seconds))
     return open_page(context, served)
-
-
-def open_page(context: BrowserContext, served: Served) -> Opened:
-    """The page of BTC after it has been drawn."""
-    it = Opened(context.new_page(), served, served.home / "output")
-    it.page.on("console", lambda message: it.errors.append(message.text) if message.type == "error" else None)
-    it.page.on("pageerror", lambda error: it.errors.append(str(error)))
-    it.page.on("request", lambda request: it.requests.append(request.url))
-    it.page.goto(served.url)
-    it.page.locator("#curve circle").first.wait_for()
-    return it
 
 
 def test_the_page_follows_the_files_and_agrees_with_them(opened: Opened) -> None:
@@ -213,7 +169,7 @@ def test_a_past_minute_replaces_the_ladder_until_the_user_goes_back(opened: Open
     assert text.startswith(f"{at:%Y-%m-%d %H:%M} UTC: price 100.00, 900 s to the close; closed at 100.10 (last price).")
     assert "as answered then" in text
     assert answers_link(opened) == f"/api/BTC/answers.csv?day={at:%Y-%m-%d}"
-    assert opened.page.evaluate(OUTSIDE_THE_LADDER) == []
+    assert opened.page.evaluate(outside("#ladder")) == []
     for absent in ("#quantiles", "thead .interval", ".legend .interval"):  # not stored
         assert opened.page.locator(absent).is_hidden()
     opened.write(NEXT_PRICE)
@@ -237,7 +193,7 @@ def test_a_computed_past_minute_fits_its_card(opened: Opened) -> None:
     choose(opened, now() - timedelta(days=1))
     opened.page.locator("#rungs .outcome").first.wait_for()
     assert opened.page.locator(".legend .interval").is_visible()
-    assert opened.page.evaluate(OUTSIDE_THE_LADDER) == []
+    assert opened.page.evaluate(outside("#ladder")) == []
     labels = "[...document.querySelectorAll('#quantiles div')].map(e => Math.round(e.getBoundingClientRect().height))"
     assert len(set(opened.page.evaluate(labels))) == 1
 
@@ -332,37 +288,3 @@ def test_without_javascript_the_page_is_a_snapshot(browser: Browser, served: Ser
         probabilities_path(folder, "BTC").unlink()
         page.reload()
         assert page.locator("#status").text_content() == "missing"
-
-
-#: Elements of the ladder that extend over the padding of its card.
-OUTSIDE_THE_LADDER = """() => {
-  const card = document.getElementById("ladder");
-  const edge = card.getBoundingClientRect().right - parseFloat(getComputedStyle(card).paddingRight);
-  const range = document.createRange();
-  const right = (e) => { range.selectNodeContents(e); return Math.max(range.getBoundingClientRect().right, e.getBoundingClientRect().right); };
-  return [...card.querySelectorAll("*")].filter((e) => right(e) > edge).map((e) => e.outerHTML);
-}"""
-
-#: Texts whose contrast with the nearest opaque ground is below 4.5 (WCAG 2 AA).
-CONTRAST = """() => {
-  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
-    .map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = (node) => {
-    for (; node; node = node.parentElement) {
-      const found = channels(getComputedStyle(node).backgroundColor);
-      if (found.length === 3 || found[3] === 1) return found;
-    }
-    return [255, 255, 255];
-  };
-  return [...document.querySelectorAll("body *")]
-    .filter((e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()) && e.getClientRects().length)
-    .filter((e) => !e.closest("noscript, caption"))
-    .map((e) => {
-      const style = getComputedStyle(e);
-      const [a, b] = [light(channels(e.closest("svg") ? style.fill : style.color)), light(ground(e))];
-      return [e.textContent.trim().slice(0, 30), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
-    })
-    .filter(([, ratio]) => ratio < 4.5);
-}"""

@@ -21,6 +21,7 @@ from live_sessions import insert_tick, session
 from page_server import Served, serving
 from psycopg import sql
 from sample_ladders import ladder, write_ladder
+from sample_strike_tables import strike_table, write_strike_table
 from waiting import TIMEOUT_SECONDS, avoid_hour_boundary, wait_until
 
 from pipelines.live.probability_writer import probabilities_path
@@ -287,10 +288,47 @@ def test_every_client_receives_each_new_file(without_database: Served) -> None:
 def prices(response: httpx.Response) -> Iterator[float | None]:
     """The price of each event, None for one without a file."""
     assert response.headers["content-type"].startswith("text/event-stream")
+    return (price for _, price in events(response))
+
+
+def test_a_stream_has_the_strike_tables_of_its_symbol(tmp_path: Path, folder: Path) -> None:
+    write_strike_table(folder, strike_table(95_100.0, now(), symbol="ETH"))
+    with serving(tmp_path, database_url=NO_DATABASE, markets__source="kalshi") as served:
+        assert served.client.get("/api/BTC/strike-table").status_code == 404
+        with served.client.stream("GET", "/events/BTC") as response:
+            received = events(response)
+            assert [next(received), next(received)] == [("ladder", 95_100.0), ("strike_table", None)]
+            write_strike_table(folder, strike_table(95_200.0, now()))
+            assert next(received) == ("strike_table", 95_200.0)
+            write_ladder(folder, "BTC", ladder(95_300.0, now()))
+            assert next(received) == ("ladder", 95_300.0)
+        content = served.client.get("/api/BTC/strike-table")
+        assert (content.status_code, content.json()["current_price"]) == (200, 95_200.0)
+        assert "quotes" not in str(served.health()[1]["warnings"])
+        write_strike_table(folder, strike_table(95_200.0, now(), market_status="unavailable: timed out"))
+        assert "quotes of BTC KXBTCD are unavailable: timed out" in served.health()[1]["warnings"]
+
+
+def test_without_a_source_of_markets_a_stream_has_no_strike_tables(without_database: Served) -> None:
+    folder = without_database.home / "output"
+    write_strike_table(folder, strike_table(95_100.0, now()))
+    with without_database.client.stream("GET", "/events/BTC") as response:
+        received = events(response)
+        assert next(received) == ("ladder", 95_100.0)
+        write_strike_table(folder, strike_table(95_200.0, now()))
+        write_ladder(folder, "BTC", ladder(95_300.0, now()))
+        assert next(received) == ("ladder", 95_300.0)
+
+
+def events(response: httpx.Response) -> Iterator[tuple[str, float | None]]:
+    """The name of each event, and the price in its file."""
+    name = ""
     for line in response.iter_lines():
-        if line.startswith("data: "):
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
             payload = orjson.loads(line.removeprefix("data: "))["payload"]
-            yield None if payload is None else payload["current_price"]
+            yield name, None if payload is None else payload["current_price"]
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])

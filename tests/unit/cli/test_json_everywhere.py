@@ -8,7 +8,8 @@ from typer.main import get_command
 
 from pipelines.cli.main import app
 
-#: They run until they are ended, run another program, print only progress, or print nothing but JSON or shell commands.
+#: They run until they are ended, run another program, print only progress, or print nothing but JSON, shell commands or
+#: a file.
 WITHOUT_REPORT = {
     "config init",
     "up",
@@ -16,12 +17,15 @@ WITHOUT_REPORT = {
     "live",
     "watch",
     "serve",
+    "markets simulate",
+    "worker",
     "psql",
     "dagster",
     "build",
     "sample",
     "audit schema",
     "env",
+    "files get",
 }
 
 

@@ -18,6 +18,7 @@ READING = {
     "export fingerprints BTC OUT": "there is no database in HOME yet",
     "query SELECT": "there is no database in HOME yet",
     "psql": "there is no database in HOME yet",
+    "markets list": "there is no database in HOME yet",
     "audit show": "there is no database in HOME yet",
     "retention --dry-run": "there is no database in HOME yet",
     "status": "none: `strikecast up`, `sample` or `ingest` create it",

@@ -17,8 +17,9 @@ from pipelines.domain.prices.ticks import QuoteValidator, Tick
 from pipelines.errors import FeedError, SettingsError
 from pipelines.ingestion.exchange import new_client
 from pipelines.live.feeds.exchange import ExchangeFeed
-from pipelines.live.feeds.runner import RetryPolicy, SourceRunner
+from pipelines.live.feeds.runner import SourceRunner
 from pipelines.live.metrics import SessionMetrics
+from pipelines.sources.retries import RetryPolicy
 
 pytestmark = pytest.mark.slow
 

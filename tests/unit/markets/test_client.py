@@ -13,6 +13,7 @@ from market_messages import book_2025, book_2026, event, market_2025, market_202
 from market_server import MarketServer, serving
 
 from pipelines.domain.markets.fees import FeeTerms, FeeType
+from pipelines.domain.markets.listings import ExchangeSection
 from pipelines.errors import MarketError
 from pipelines.markets.client import MarketClient, MarketFilter
 
@@ -51,6 +52,34 @@ def test_all_pages_of_a_series_are_read() -> None:
     assert all(
         "limit=1000" in one and "status=open" in one and "series_ticker=KXBTCD" in one for one in server.requests
     )
+
+
+def test_markets_are_selected_by_their_close() -> None:
+    server = MarketServer(
+        events=[event([market_2026()]), event([market_2026(close_time="2026-03-21T11:00:00Z")], LATER)]
+    )
+    closing = (datetime(2026, 3, 21, 10, tzinfo=UTC), datetime(2026, 3, 21, 10, 30, tzinfo=UTC))
+    found = ask(server, lambda client: client.markets("KXBTCD", None, closing=closing))
+    assert [one.market.closes_at for one in found.listings] == [closing[0]]
+    assert all("min_close_ts=1774087200&max_close_ts=1774089000" in one for one in server.requests)
+
+
+def test_listings_say_when_their_first_page_arrived() -> None:
+    instants = [datetime(2026, 3, 21, 9, minute, tzinfo=UTC) for minute in range(60)]
+
+    async def run() -> None:
+        ticks = iter(instants)
+        server = ladder("80199.99", "80449.99", "80699.99")
+        async with serving(server), MarketClient(server.settings(), lambda: next(ticks)) as client:
+            # Each request reads the clock before it is sent, and at the arrival of its answer.
+            assert (await client.markets("KXBTCD")).received_at == instants[1]
+            assert len(server.requests) == 2
+            assert (await client.markets_of([ticker()])).received_at == instants[5]
+            assert (await client.event(messages.EVENT)).markets.received_at == instants[7]
+            [found], _ = await client.events("KXBTCD")
+            assert found.markets.received_at == instants[9]
+
+    asyncio.run(run())
 
 
 def test_numbers_stay_exact_from_the_json_to_the_strike() -> None:
@@ -134,7 +163,8 @@ def test_one_market_one_event_and_the_exchange() -> None:
     assert ask(server, lambda client: client.market(ticker())).market.ticker == ticker()
     assert ask(server, lambda client: client.event(messages.EVENT)).series_ticker == "KXBTCD"
     state = ask(server, lambda client: client.exchange_status())
-    assert (state.trading_active, state.trading_by_section) == (True, (("Crypto", False),))
+    assert (state.trading_active, state.sections) == (True, (ExchangeSection(2, "Crypto", False),))
+    assert [state.trades(index) for index in (None, 0, 2)] == [True, True, False]
     cutoff = ask(server, lambda client: client.historical_cutoff())
     assert cutoff.market_settled_at == datetime(2025, 3, 21, tzinfo=UTC)
     assert len(ask(server, lambda client: client.historical_markets("KXBTCD")).listings) == 1

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import real_data
 from market_messages import EVENT, book_2025, book_2026, event, market_2025, market_2026, ticker
+from market_rows import read_event
 
 from pipelines.domain.markets.books import Quote
 from pipelines.domain.markets.contracts import (
@@ -22,15 +23,15 @@ from pipelines.domain.markets.contracts import (
 from pipelines.domain.markets.fees import FeeTerms, FeeType
 from pipelines.domain.markets.listings import Listing
 from pipelines.errors import MarketError
+from pipelines.markets.slices import finish
 from pipelines.markets.wire import (
     read_book,
-    read_event,
-    read_events,
     read_exchange_status,
     read_fee_schedule,
     read_historical_cutoff,
     read_listings,
     read_market,
+    reading_events,
 )
 
 
@@ -237,7 +238,7 @@ def test_an_answer_about_another_thing_is_an_error() -> None:
 
 def test_an_event_that_cannot_be_read_is_named_and_the_others_come() -> None:
     rows = [event([]), event([], "KXBTCD-B", fee_type_override="flat"), event([], "KXBTCD-C", series_ticker=None)]
-    events, refused = read_events(rows)
+    events, refused = finish(reading_events(rows))
     assert [one.ticker for one in events] == [EVENT]
     assert [one.ticker for one in refused] == ["KXBTCD-B", "KXBTCD-C"]
     assert refused[0].reason.startswith("fee_type_override 'flat': unknown, expected quadratic")
@@ -389,5 +390,6 @@ def test_real_order_books() -> None:
 @pytest.mark.real_data
 def test_the_real_state_of_the_exchange() -> None:
     state = read_exchange_status(real("newest_shape_exchange_status_2026-10-06.json"))
-    assert state.trading_by_section == (("Default", True), ("Combos", True), ("Crypto & Commodities", True))
+    assert [each.description for each in state.sections] == ["Default", "Combos", "Crypto & Commodities"]
+    assert all(each.trading_active for each in state.sections)
     assert read_historical_cutoff(real("historical_cutoff_2026-03-21.json")).trades_created_at.year == 2025

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import orjson
 import pytest
-from auditing import audit, dashboard, metrics_of
+from auditing import AT, audit, dashboard, metrics_of, tick_states
 from markupsafe import escape
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
@@ -21,6 +21,7 @@ from pipelines.cli.main import app
 from pipelines.domain.monitoring.audit.document import Document, audit_document
 from pipelines.monitoring.audit.declarations import explanations
 from pipelines.monitoring.audit.reports import html, json_document, json_schema, markdown, metrics
+from pipelines.web.ticks import tick_metrics
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -128,6 +129,8 @@ def test_metrics_are_in_base_units_with_their_labels() -> None:
 
 def test_the_dashboard_queries_exported_metrics() -> None:
     found = {name: set(samples[0].labels) for name, samples in exported().items()}
+    for family in text_string_to_metric_families(tick_metrics(tick_states(AT), AT).decode()):
+        found[family.name] = set(family.samples[0].labels)
     panels = dashboard()["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) > 10
     for panel in panels:

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import dagster as dg
 import pytest
 from small_disks import fill, small_disk
 
@@ -69,14 +68,14 @@ def test_up_alerts_when_the_watchdog_stops_and_when_it_is_back(
 ) -> None:
     monkeypatch.setenv("STRIKECAST_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
     monkeypatch.setenv("STRIKECAST_ALERTS", '{"least_free_pct": 0, "least_free_gibibytes": 0}')
-    settings, now, instance = load_settings(), datetime.now(UTC), dg.DagsterInstance.ephemeral()
-    _update_problems(settings, [], silent, now, instance)
+    settings, now = load_settings(), datetime.now(UTC)
+    _update_problems(settings, [], silent, now, tuple)
     assert set(read_state(settings, now).active) == {"server"}, "a watchdog has time to start"
-    _update_problems(settings, [], silent, now - timedelta(minutes=4), instance)
+    _update_problems(settings, [], silent, now - timedelta(minutes=4), tuple)
     assert set(read_state(settings, now).active) == {"server", WATCHDOG_PROBLEM}
     update_alerts(settings, [DISK], datetime.now(UTC), silent)
     assert set(read_state(settings, now).active) == {"server", WATCHDOG_PROBLEM, "disk"}
-    _update_problems(settings, [], silent, now - timedelta(minutes=4), instance)
+    _update_problems(settings, [], silent, now - timedelta(minutes=4), tuple)
     assert set(read_state(settings, now).active) == {"server", "disk"}
 
 
@@ -86,14 +85,14 @@ def test_up_alerts_on_a_full_disk_although_the_server_is_down(tmp_path: Path, mo
     monkeypatch.setenv("STRIKECAST_ALERTS", '{"least_free_pct": 1, "least_free_gibibytes": 0}')
     with small_disk(tmp_path / "disk", "1m") as disk:
         settings, now = load_settings(home=disk / "home"), datetime.now(UTC)
-        key, instance = "disk the home folder", dg.DagsterInstance.ephemeral()
-        _update_problems(settings, [], silent, now, instance)
+        key = "disk the home folder"
+        _update_problems(settings, [], silent, now, tuple)
         assert key not in read_state(settings, now).active
         filler = fill(disk)
-        _update_problems(settings, [], silent, now, instance)
+        _update_problems(settings, [], silent, now, tuple)
         assert "is full: No space left on device" in read_state(settings, now).active[key].message
         filler.unlink()
-        _update_problems(settings, [], silent, now, instance)
+        _update_problems(settings, [], silent, now, tuple)
         assert key not in read_state(settings, now).active
 
 

@@ -13,32 +13,39 @@ pytestmark = pytest.mark.usefixtures("lowered_priorities")
 
 #: Scheduling policy of the tests, which may be a low one already.
 USUAL = os.sched_getscheduler(0)
-PROGRAM = """
+NICE = os.nice(0)
+#: Of builds, in the program: the tests have the usual one.
+RAISED = min(19, NICE + 5)
+PROGRAM = f"""
 import os, sys
 from pipelines.cli.main import main
+from pipelines.processes import priority
+priority.NICENESS = {RAISED}
 try:
     main()
 finally:
-    print("policy", os.sched_getscheduler(0), file=sys.stderr)
+    print("policy", os.sched_getscheduler(0), "nice", os.nice(0), file=sys.stderr)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "policy"),
+    ("arguments", "policy", "nice"),
     [
-        (["retention"], os.SCHED_IDLE),
-        (["vacuum"], os.SCHED_IDLE),
-        (["backup", "create"], os.SCHED_IDLE),
-        (["backup", "restore"], USUAL),
-        (["ladder"], USUAL),
+        (["retention"], os.SCHED_IDLE, NICE),
+        (["vacuum"], os.SCHED_IDLE, NICE),
+        (["backup", "create"], os.SCHED_IDLE, NICE),
+        (["build"], USUAL, RAISED),
+        (["ingest"], USUAL, RAISED),
+        (["backup", "restore"], USUAL, NICE),
+        (["ladder"], USUAL, NICE),
     ],
 )
-def test_only_background_commands_run_at_low_priority(arguments: list[str], policy: int) -> None:
+def test_only_background_commands_run_at_low_priority(arguments: list[str], policy: int, nice: int) -> None:
     command = [sys.executable, "-c", PROGRAM, *arguments, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     assert done.returncode == 0
-    assert done.stderr == f"policy {policy}\n"
+    assert done.stderr == f"policy {policy} nice {nice}\n"
 
 
 def test_background_work_runs_at_low_priority_and_its_caller_does_not() -> None:

@@ -14,11 +14,13 @@ from typing import Any, TypeVar
 import orjson
 import pytest
 from sample_ladders import ladder
+from sample_strike_tables import ABOVE, strike_table
 from waiting import TIMEOUT_SECONDS
 
 from pipelines.domain.models.freshness import SessionState
 from pipelines.errors import DatabaseError, ServerUnavailableError
 from pipelines.live.probability_reader import View, view_of
+from pipelines.live.strike_table_reader import TableName, TableView, table_of
 from pipelines.storage.live.health_queries import DatabaseHealth
 from pipelines.web.health import health_report
 from pipelines.web.shared_reads import FileWatcher, SingleFlightCache
@@ -100,6 +102,56 @@ def test_each_failure_is_a_problem(found: DatabaseHealth | DatabaseError, proble
     assert problems([view()], found) == [problem]
 
 
+def table(age_seconds: float = 0.5, symbol: str = "BTC", **fields: Any) -> TableView:
+    payload = strike_table(95_100.0, NOW - timedelta(seconds=age_seconds), symbol=symbol, **fields)
+    return table_of(TableName(symbol, ABOVE), orjson.dumps(payload), NOW)
+
+
+def test_a_strike_table_is_reported_with_its_measurements() -> None:
+    report = health_report([view()], HEALTHY, NOW, [table()])
+    assert (report["healthy"], report["warnings"]) == (True, [])
+    assert report["checks"]["strike_tables"] == {
+        "BTC KXBTCD": {
+            "ok": True,
+            "symbol": "BTC",
+            "status": "ok",
+            "market_status": "open",
+            "reasons": [],
+            "file_age_seconds": 0.5,
+        }
+    }
+
+
+def test_a_strike_table_that_is_not_written_is_a_problem() -> None:
+    late = table(65.0)
+    assert health_report([view()], HEALTHY, NOW, [late])["problems"] == [
+        "strike table of BTC KXBTCD: the file is not being written: it is 65 s old",
+        "strike table of BTC KXBTCD: session 4 runs but does not refresh it",
+    ]
+    assert health_report([view()], DatabaseHealth({"BTC": 7}, ALIVE), NOW, [table(65.0, "ETH")])["healthy"] is True
+    assert health_report([view()], ServerUnavailableError("no answer"), NOW, [late])["healthy"] is False
+
+
+def test_a_failing_market_feed_and_a_table_to_come_are_warnings() -> None:
+    failing = table(market_status="unavailable: events of KXBTCD: timed out")
+    coming = table_of(TableName("BTC", "KXBTC", is_first=False), None, NOW)
+    report = health_report([view()], HEALTHY, NOW, [failing, coming])
+    assert (report["healthy"], report["problems"]) == (True, [])
+    assert report["warnings"] == [
+        "quotes of BTC KXBTCD are unavailable: events of KXBTCD: timed out",
+        "there is no strike table of BTC KXBTC yet: the live session writes it",
+    ]
+    for state in ("halted: the exchange does not trade", "closed", "no event"):
+        assert health_report([view()], HEALTHY, NOW, [table(market_status=state)])["warnings"] == []
+
+
+def test_an_old_price_is_reported_once() -> None:
+    old = view_of("BTC", orjson.dumps(ladder(95_100.0, NOW, price_at=NOW - timedelta(seconds=9))), NOW)
+    found = health_report([old], HEALTHY, NOW, [table(status="stale", price_age_ms=8_500)])
+    assert found["problems"] == ["BTC: the price is 9.0 s old (feed external)"]
+    assert found["checks"]["strike_tables"]["BTC KXBTCD"]["ok"] is True
+
+
 def test_concurrent_callers_share_one_call() -> None:
     calls = []
     proceed = threading.Event()
@@ -178,8 +230,8 @@ def test_an_error_reaches_the_caller_and_the_next_call_is_made() -> None:
     assert run(get_twice) == 5
 
 
-async def next_content(contents: AsyncGenerator[bytes | None, None]) -> bytes | None:
-    return await asyncio.wait_for(anext(contents), TIMEOUT_SECONDS)
+async def next_content(contents: AsyncGenerator[tuple[Path, bytes | None], None]) -> bytes | None:
+    return (await asyncio.wait_for(anext(contents), TIMEOUT_SECONDS))[1]
 
 
 def test_all_listeners_receive_creation_replacement_and_removal(tmp_path: Path) -> None:
@@ -216,6 +268,20 @@ def test_a_slow_listener_receives_the_newest_version(tmp_path: Path) -> None:
     run(scenario)
 
 
+def test_a_watcher_of_several_files_names_the_one_that_was_replaced(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        first, second = tmp_path / "first.json", tmp_path / "second.json"
+        second.write_bytes(b"2")
+        async with aclosing(FileWatcher(first, second).contents()) as contents:
+            assert [await anext(contents), await anext(contents)] == [(first, None), (second, b"2")]
+            first.write_bytes(b"1")
+            assert await asyncio.wait_for(anext(contents), TIMEOUT_SECONDS) == (first, b"1")
+            second.write_bytes(b"22")
+            assert await asyncio.wait_for(anext(contents), TIMEOUT_SECONDS) == (second, b"22")
+
+    run(scenario)
+
+
 def test_a_closed_watcher_ends_its_listeners(tmp_path: Path) -> None:
     async def scenario() -> list[bytes | None]:
         watcher = FileWatcher(tmp_path / "file.json")
@@ -224,7 +290,7 @@ def test_a_closed_watcher_ends_its_listeners(tmp_path: Path) -> None:
 
         async def follow() -> None:
             async with aclosing(watcher.contents()) as contents:
-                async for content in contents:
+                async for _, content in contents:
                     received.append(content)
                     started.set()
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.domain.maintenance.retention import (
+    ClosedDayFacts,
     Facts,
     GenerationFacts,
     PartitionFacts,
@@ -25,8 +26,8 @@ def days_ago(days: float) -> datetime:
     return NOW - timedelta(days=days)
 
 
-def session(status: str, age_days: float, *, snapshots: int = 10, old: int = 0) -> SessionFacts:
-    return SessionFacts("s", 100, days_ago(age_days), status, snapshots, old)
+def session(status: str, age_days: float, *, snapshots: int = 10, old: int = 0, is_desk: bool = False) -> SessionFacts:
+    return SessionFacts("s", 100, days_ago(age_days), status, snapshots, old, is_desk)
 
 
 def day(days: int, table: str = "price_log", **state: bool) -> PartitionFacts:
@@ -72,6 +73,17 @@ def test_a_session_without_a_heartbeat_is_crashed_and_deleted_by_a_later_run() -
     assert plan.silent
     assert plan.sessions == (), "the next run deletes it, as a crashed one"
     assert plan_retention(Facts([session("crashed", 40, old=3)]), POLICY, NOW).sessions[0].before is None
+
+
+@pytest.mark.parametrize("status", ["running", "stopped", "crashed"])
+@pytest.mark.parametrize("age_days", [0.01, 0.5, 29, 400])
+def test_the_newest_snapshot_of_a_desk_is_kept_as_it_is(status: str, age_days: float) -> None:
+    plan = plan_retention(Facts([session(status, age_days, is_desk=True)]), POLICY, NOW)
+    assert plan.silent == ()
+    assert plan.sessions == ()
+    plan = plan_retention(Facts([session(status, age_days, old=9, is_desk=True)]), POLICY, NOW)
+    assert plan.silent == ()
+    assert [(one.last_snapshot, one.before, one.snapshots) for one in plan.sessions] == [(99, days_ago(30), 9)]
 
 
 def test_a_clock_that_jumps_advances_two_days_and_deletes_no_running_session() -> None:
@@ -139,6 +151,28 @@ def test_each_table_has_its_own_period() -> None:
         day(31).name,
         day(91, "answer").name,
     ]
+
+
+def closed(*days: int) -> list[ClosedDayFacts]:
+    return [ClosedDayFacts((NOW - timedelta(days=one)).date(), 1_500) for one in days]
+
+
+def test_days_of_expired_markets_are_removed_oldest_first_within_the_limit() -> None:
+    plan = plan_retention(Facts(closed_days=closed(401, *range(403, 414))), POLICY, NOW)
+    assert [one.target for one in plan.markets] == [str(one.day) for one in closed(*range(413, 403, -1))]
+    assert plan.markets[0].reason == "1,500 markets, older than 400 days"
+    assert plan.kept == ("2 days of expired markets: the limit is 10 per run",)
+    assert plan.markets_before == days_ago(400)
+    assert ("archive and delete", f"markets closed {plan.markets[0].target}", plan.markets[0].reason) in plan.lines()
+
+
+def test_markets_are_kept_while_quotes_received_until_the_day_after_their_close_may_be_stored() -> None:
+    facts = Facts(
+        partitions=[day(409, "market_quote"), day(3, "market_quote")], closed_days=closed(412, 411, 410, 409, 405)
+    )
+    plan = plan_retention(facts, POLICY, NOW)
+    assert [one.target for one in plan.markets] == [str(one.day) for one in closed(412, 411)]
+    assert f"4,500 expired markets: quotes are stored from {closed(409)[0].day} on" in plan.kept
 
 
 def test_the_newest_generations_and_the_published_one_with_its_predecessor_are_kept() -> None:

@@ -1,5 +1,6 @@
 """What markets ask and pay."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,6 +23,7 @@ from pipelines.domain.markets.contracts import (
     payoff,
     yes_probabilities,
 )
+from pipelines.domain.prices.bars import Floats
 from pipelines.errors import MarketError
 
 CLOSE = datetime(2026, 3, 21, 10, tzinfo=UTC)
@@ -97,6 +99,18 @@ def test_probabilities_of_a_partition_sum_to_one() -> None:
     assert found[2] == at_or_above(np.array([80_200.0]))[0]
     assert asked[0].tolist() == [80_100.0, 80_200.0]
     assert yes_probabilities([], at_or_above).tolist() == []
+
+
+def test_several_distributions_are_answered_together_as_each_alone() -> None:
+    markets = [market(StrikeType.LESS, None, "80100"), market(StrikeType.BETWEEN, "80100", "80199.99"), market()]
+
+    def of(centre: float) -> Callable[[Floats], Floats]:
+        return lambda strikes: 1.0 / (1.0 + np.exp((strikes - centre) / 100.0))
+
+    centres = [80_000.0, 80_150.0, 118_500.0]
+    together = yes_probabilities(markets, lambda strikes: np.stack([of(centre)(strikes) for centre in centres]))
+    assert together.tolist() == [yes_probabilities(markets, of(centre)).tolist() for centre in centres]
+    assert (together[0] != together[1]).all()
 
 
 def test_an_unknown_probability_stays_unknown() -> None:

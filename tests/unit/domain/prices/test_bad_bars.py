@@ -57,6 +57,18 @@ def assert_valid(history: MarketHistory, model: FittedModel, rows: np.ndarray) -
     return probability.for_scoring(model, states, 60, MOVES)
 
 
+def assert_same_forecasts(clean: MarketHistory, spiked: MarketHistory) -> None:
+    """Assert that the volatility forecasts of two histories differ by at most 15 %."""
+    rows = np.arange(25 * DAY, 40 * DAY, 501)
+    before, after = (
+        model.rule.sigma(model.rule.states(history, rows), 60.0)
+        for history, model in ((clean, fit(clean)), (spiked, fit(spiked)))
+    )
+    assert before is not None
+    assert after is not None
+    assert np.abs(np.log(after / before)).max() < 0.15
+
+
 def sigma(history: MarketHistory, model: FittedModel, row: int) -> float:
     found = model.rule.sigma(model.rule.states(history, np.array([row])), 60.0)
     assert found is not None
@@ -161,14 +173,7 @@ def test_wrong_highs_and_lows_in_the_fitted_bars_hardly_change_other_forecasts(
     wrong[0, 20 * DAY] *= 10
     wrong[1, 21 * DAY] /= 10
     clean, spiked = (history_of(usd, extremes=each) for each in (extremes, wrong))
-    rows = np.arange(25 * DAY, 40 * DAY, 501)
-    before, after = (
-        model.rule.sigma(model.rule.states(history, rows), 60.0)
-        for history, model in ((clean, fit(clean)), (spiked, fit(spiked)))
-    )
-    assert before is not None
-    assert after is not None
-    assert np.abs(np.log(after / before)).max() < 0.15
+    assert_same_forecasts(clean, spiked)
     first, second = (fit_parameters(history).volatility for history in (clean, spiked))
     assert first.variance_floor == second.variance_floor
 
@@ -319,14 +324,7 @@ def test_one_tick_at_ten_times_the_price_does_not_change_other_forecasts(closes:
     usd = closes.copy()
     usd[20 * DAY] *= 10
     clean, spiked = history_of(closes), history_of(usd)
-    rows = np.arange(25 * DAY, 40 * DAY, 501)
-    before, after = (
-        model.rule.sigma(model.rule.states(history, rows), 60.0)
-        for history, model in ((clean, fit(clean)), (spiked, fit(spiked)))
-    )
-    assert before is not None
-    assert after is not None
-    assert np.abs(np.log(after / before)).max() < 0.15
+    assert_same_forecasts(clean, spiked)
     floors = [fit_parameters(history).volatility.variance_floor for history in (clean, spiked)]
     assert floors[1] / floors[0] == pytest.approx(1.0, abs=0.1)
 

@@ -33,26 +33,27 @@ INSTANTS = st.one_of(
     st.sampled_from([1e-6, 0.25, 250.0, 1e6]),
 )
 def test_what_is_accepted_can_be_answered(
-    level: float | None, quotes: list[tuple[float, datetime | None, float]], tier_usd: float
+    start_usd: float | None, quotes: list[tuple[float, datetime | None, float]], tier_usd: float
 ) -> None:
-    validator, history = QuoteValidator(outliers=OutlierFilter(level)), TickHistory(ModelConfig())
-    now, refused = NOW, 0
+    validator, history = QuoteValidator(outliers=OutlierFilter(start_usd)), TickHistory(ModelConfig())
+    now, refused, level_usd = NOW, 0, start_usd
     for price, quoted_at, seconds in quotes:
         now += timedelta(seconds=seconds)
         tick = validator.validate(Quote("BTC", price, quoted_at), now)
         if tick is None:
             refused += 1
             continue
-        before = history.latest
+        if level_usd is not None and abs(tick.price_usd / level_usd - 1) > OUTLIER_CHANGE:
+            assert refused >= 2, "an outlier is confirmed twice"
+            refused = 0
+        # Of two ticks at one instant the second is not kept, but it is the level of the next.
+        level_usd, before = tick.price_usd, history.latest
         if not history.add(tick):
             assert before is not None
             assert tick.at - before.at < MILLISECOND, "a tick of the same millisecond is not kept"
             continue
         assert MIN_PRICE_USD <= tick.price_usd <= MAX_PRICE_USD
         assert now - MAX_DELAY <= tick.at <= now + timedelta(seconds=len(quotes))
-        if before is not None and abs(tick.price_usd / before.price_usd - 1) > OUTLIER_CHANGE:
-            assert refused >= 2, "an outlier is confirmed twice"
-            refused = 0
         strikes = ladder_strikes_usd(tick.price_usd, tier_usd)
         state = LiveState(now, tick, *history.momentum(), None, None)
         payload = live_payload(state, tier_usd, LadderAnswers.unknown(tick.price_usd, strikes), [])

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipelines.domain.configuration.model import ModelConfig
-from pipelines.domain.prices.outliers import OUTLIER_CHANGE
+from pipelines.domain.prices.outliers import OUTLIER_CHANGE, OutlierFilter
 from pipelines.domain.prices.ticks import (
     MILLISECOND,
     Quote,
@@ -159,6 +159,18 @@ def test_a_quote_delivered_out_of_order_is_ignored_without_a_problem() -> None:
     validator.validate(Quote("BTC", 100.0, NOW), NOW)
     assert validator.validate(Quote("BTC", 99.0, NOW - seconds(1)), NOW + seconds(1)) is None
     assert validator.problem is None
+
+
+@pytest.mark.parametrize(("at", "problem"), [(NOW - seconds(1), False), (NOW, True)], ids=["late", "repeated"])
+def test_a_rejected_quote_is_no_level_for_the_other_sources(at: datetime, problem: bool) -> None:
+    level = OutlierFilter()
+    stalled, fresh = QuoteValidator(outliers=level), QuoteValidator(outliers=level)
+    assert stalled.validate(Quote("BTC", 100.0, NOW), NOW) is not None
+    for second in range(61, 70):
+        now, price = NOW + seconds(second), 100.0 + second - 60
+        assert stalled.validate(Quote("BTC", 100.0 - second + 60, at), now) is None
+        assert (stalled.problem is not None) == problem
+        assert fresh.validate(Quote("BTC", price, now), now) == Tick(now, price)
 
 
 def test_tick_timestamps_strictly_increase() -> None:

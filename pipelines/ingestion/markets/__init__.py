@@ -1,0 +1,1 @@
+"""Recordings of markets: files of quotes, candles and results, recognised by their columns."""

@@ -1,0 +1,1 @@
+"""What the sources of prices and of markets share."""

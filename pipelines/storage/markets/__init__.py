@@ -1,0 +1,1 @@
+"""Markets of exchanges: contracts, quotes, candles and fees in `market_data`."""
