@@ -44,7 +44,7 @@ LAUNCH = """mutation($parameters: ExecutionParams!) {
   launchRun(executionParams: $parameters) { __typename ... on LaunchRunSuccess { run { runId } } }
 }"""
 TERMINATE = """mutation($id: String!, $policy: TerminateRunPolicy!) {
-  terminateRun(runId: $id, terminatePolicy: $policy) { __typename }
+  terminateRun(runId: $id, terminatePolicy: $policy) { __typename ... on TerminateRunFailure { message } }
 }"""
 SENSORS = """{ sensorsOrError(repositorySelector: {repositoryName: "__repository__",
   repositoryLocationName: "strikecast"}) { ... on Sensors { results { id name } } } }"""

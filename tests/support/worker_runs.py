@@ -44,7 +44,8 @@ class Host:
         """Cancel a run as the UI does, which for a run that has not started offers the forced termination only."""
         is_started = self.run(run_id).status is dg.DagsterRunStatus.STARTED
         policy = "SAFE_TERMINATE" if is_started else "MARK_AS_CANCELED_IMMEDIATELY"
-        assert self._ask(TERMINATE, id=run_id, policy=policy)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+        result = self._ask(TERMINATE, id=run_id, policy=policy)["terminateRun"]
+        assert result["__typename"] == "TerminateRunSuccess", result
 
     def _ask(self, query: str, **variables: Any) -> dict[str, Any]:
         body = json.dumps({"query": query, "variables": variables}).encode()

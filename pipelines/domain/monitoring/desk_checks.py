@@ -38,7 +38,7 @@ def check_balances(ledgers: Sequence[Ledger]) -> CheckResult:
         if left:
             broken.append(f"{name}: all balances add up to {left} USD")
         for account in Account:
-            stored, saved = ledger.balances.get(account, Decimal(0)), state.book.balances[account]
+            stored, saved = ledger.balances[account], state.book.balances[account]
             if stored != saved:
                 broken.append(f"{name}: {account} is {stored} USD in the ledger and {saved} USD in the saved state")
     return CheckResult("desk_book_balances", len(broken), len(ledgers) * (len(Account) + 1), _examples(broken))

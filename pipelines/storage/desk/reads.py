@@ -60,9 +60,9 @@ def read_equity(connection: Connection, campaign: str, since: datetime) -> list[
 
 
 def read_balances(connection: Connection, campaign: str) -> dict[Account, Decimal]:
-    """The balance of each account by the ledger, USD; equal to that of the newest saved state's book."""
+    """The balance of every account by the ledger, USD; equal to that of the newest saved state's book."""
     rows = connection.execute(SQL["balances"], [campaign]).fetchall()
-    return {Account(account): balance for account, balance in rows}
+    return dict.fromkeys(Account, Decimal(0)) | {Account(account): balance for account, balance in rows}
 
 
 def read_unbalanced(connection: Connection, campaign: str) -> list[int]:

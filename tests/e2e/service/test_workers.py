@@ -122,12 +122,15 @@ def test_a_run_is_canceled_in_its_queue_and_while_it_is_executed(host: Host) -> 
         worker.wait_until_ready()
         executed = host.launch("build", "BTC")
         host.wait(executed, Status.STARTED)
+        process = host.process_of(executed)
+        process.suspend()  # so that the run cannot end before it is canceled
         waiting = host.launch("build", "BTC")
         host.wait(waiting, Status.STARTING)
         host.cancel(waiting)
         assert host.run(waiting).status is Status.CANCELED
         assert not has_worker(host.run(waiting))
         host.cancel(executed)
+        process.resume()
         host.wait(executed, Status.CANCELED)
         assert published_by(host) == before
         assert worker.stop() == 0  # which has dropped the canceled run's message

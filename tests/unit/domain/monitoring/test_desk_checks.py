@@ -18,10 +18,11 @@ UNTIL = datetime(2026, 7, 1, 12, tzinfo=UTC)
 def ledger() -> Ledger:
     """Three trades settled and one open; the ledger is that of the book."""
     state, events = traded(UNTIL, 4)
-    balances = {Account.CASH: Decimal(10_000), Account.CAPITAL: Decimal(-10_000)}
+    balances = dict.fromkeys(Account, Decimal(0))
+    balances |= {Account.CASH: Decimal(10_000), Account.CAPITAL: Decimal(-10_000)}
     for event in events:
         for account, amount in event.posting.items():
-            balances[account] = balances.get(account, Decimal(0)) + amount
+            balances[account] += amount
     return Ledger(state, balances, [])
 
 
