@@ -166,6 +166,12 @@ class Host:
         storage = self.instance.event_log_storage
         return sum(storage.get_concurrency_info(pool).active_slot_count for pool in BUILD_POOLS)
 
+    def processes_of(self, run_id: str) -> list[str]:
+        """The numbers of the processes that executed a run, as its log has them."""
+        events = [entry.dagster_event for entry in self.instance.all_logs(run_id, dg.DagsterEventType.ENGINE_EVENT)]
+        found = [event.engine_event_data.metadata.get("pid") for event in events if event is not None]
+        return [str(number.value) for number in found if number is not None]
+
     def reason(self, run_id: str) -> str:
         """The last message with which a run failed or was canceled."""
         found = [

@@ -33,6 +33,13 @@ from pipelines.storage.postgres.embedded import temporary_server_folder
 FAULTS = ("run killed", "worker killed", "broker connections cut", "database connections cut", "code changed")
 #: The code changes rarely: its worker stops for good.
 WEIGHTS = (4, 3, 2, 3, 1)
+#: What is appended to a file of the code: it notes the processes that load it.
+LATER_CODE = """
+from os import getpid
+from pathlib import Path
+
+Path(__file__).with_name(f"{getpid()}.later").touch()
+"""
 #: Builds in progress at once.
 OUTSTANDING = 6
 #: For the builds in progress after the last launch.
@@ -50,7 +57,7 @@ class Tally:
     published_by_two: int = 0
     republished_by_retry: int = 0
     published_late: int = 0
-    by_old_code: int = 0
+    by_changed_code: int = 0
     without_reason: int = 0
     partly_published: int = 0
     slots_left: int = 0
@@ -69,8 +76,8 @@ class Campaign:
     current: dict[str, Worker] = field(default_factory=dict)
     #: Runs that a fault hit: fault and Unix time.
     hit: dict[str, tuple[str, float]] = field(default_factory=dict)
-    #: Home folder and Unix time of workers whose code changed.
-    changed: dict[str, float] = field(default_factory=dict)
+    #: Home folders of workers whose code changed.
+    changed: set[str] = field(default_factory=set)
 
     def executing(self, worker: str) -> list[str]:
         """Runs that a worker executes, by the title of their processes."""
@@ -109,11 +116,22 @@ class Campaign:
             runs = [run for one in WORKERS for run in self.executing(one)]
         else:
             home = self.current[worker].home.name
-            self.changed[home] = at
-            with (self.host.folder / home.replace("home", "code") / "pipelines" / "log.py").open("a") as file:
-                file.write("\n# Later code.\n")
+            self.changed.add(home)
+            with (self.code_of(home) / "log.py").open("a") as file:
+                file.write(LATER_CODE)
             runs = []
         self.hit.update({run: (name, at) for run in runs if run not in self.hit})
+
+    def code_of(self, home: str) -> Path:
+        """The package of the worker with this home folder."""
+        return self.host.folder / home.replace("home", "code") / "pipelines"
+
+    def loaded_later_code(self, run_id: str) -> bool:
+        """Whether the process that executed a run has loaded the changed code of its worker."""
+        home = self.host.worker_of(run_id).split("@")[0]
+        return home in self.changed and any(
+            (self.code_of(home) / f"{process}.later").exists() for process in self.host.processes_of(run_id)
+        )
 
     def run(self, builds: int, minutes: float) -> list[str]:
         """Launch builds for so many minutes, and make faults until they have ended; returns their runs."""
@@ -160,9 +178,7 @@ class Campaign:
                 print(f"{last.run_id[:8]} {last.status.value.lower()}: {reason[:200]}", flush=True)
         tally.published_late = late_publications(self.host)
         for run_id, run in all_runs.items():
-            home = self.host.worker_of(run_id).split("@")[0]
-            began = self.host.record(run_id).start_time or 0.0
-            tally.by_old_code += home in self.changed and began > self.changed[home] and run.status is Status.SUCCESS
+            tally.by_changed_code += run.status is Status.SUCCESS and self.loaded_later_code(run_id)
         for run_id, (name, at) in self.hit.items():
             ended = self.host.record(run_id).end_time
             if ended is not None and self.host.run(run_id).status is not Status.SUCCESS:  # of any job
@@ -181,7 +197,7 @@ def table(tally: Tally) -> str:
         ("models published by a lost run, and again by its retry", str(tally.republished_by_retry)),
         ("publications by a run that had been recorded as ended", str(tally.published_late)),
         ("succeeded without publishing every model", str(tally.partly_published)),
-        ("runs executed by changed code", str(tally.by_old_code)),
+        ("runs executed by changed code", str(tally.by_changed_code)),
         ("slots in use at the end", str(tally.slots_left)),
         *((f"faults: {name}", str(count)) for name, count in sorted(tally.faults.items())),
         *(
@@ -246,8 +262,8 @@ def main() -> int:
     print(table(tally))
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_bytes(orjson.dumps(vars(tally), option=orjson.OPT_INDENT_2))
-    wrong = (tally.published_by_two, tally.published_late, tally.by_old_code, tally.without_reason, tally.slots_left)
-    return int(any(wrong) or bool(tally.problems))
+    wrong = tally.published_by_two + tally.published_late + tally.by_changed_code + tally.without_reason
+    return int(wrong > 0 or tally.slots_left > 0 or bool(tally.problems))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from contextlib import closing, suppress
+from importlib import import_module
 from threading import Thread
 
 import dagster as dg
@@ -42,6 +43,8 @@ def main() -> int:
     """Execute the run whose task is on stdin; returns the exit code."""
     end_with_parent(int(sys.argv[1]))
     raise_niceness()
+    # Before the digest of its files is taken, so that no file changes between the check and the execution.
+    import_module("pipelines.definitions")
     task = json.load(sys.stdin)
     run_id, worker = task["run_id"], task["worker"]
     settings = load_settings()
