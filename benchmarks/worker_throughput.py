@@ -1,7 +1,8 @@
 """Builds of eight symbols on one worker and on two: `python -m benchmarks.worker_throughput --prices FOLDER`.
 
 It needs root. Each worker has one slot and a network namespace of its own; both share the machine's cores. The symbols
-are clones of the newest bars of BTC, scaled, built with the default model. Rounds alternate: one worker, two, two, one.
+are clones of the newest bars of BTC, scaled, built with the default model. A first round, which finds nothing built,
+does not count. Then rounds alternate: one worker, two, two, one.
 """
 
 import argparse
@@ -61,6 +62,7 @@ def main() -> int:
     with temporary_server_folder("strikecast-drills-") as folder, services(folder) as running:
         clones = write_clones(arguments.prices / "btc_1m.parquet", arguments.days, folder / "clones")
         with running_host(folder, running, SYMBOLS, model="", prices=clones) as host:
+            measure(host, len(WORKERS))
             for count in map(int, arguments.rounds):
                 found[count].append(measure(host, count))
                 loads.append(os.getloadavg()[0])
