@@ -65,6 +65,7 @@ from pipelines.storage.postgres.connection import DriverError, full_message
 #: Names of the child processes; the output of each is in logs/NAME.log.
 CODE_SERVER, WEB_SERVER, DAEMON, PAGE, LOG_WRITER = "code_server", "webserver", "daemon", "page", "log_writer"
 SIMULATED_EXCHANGE, ANALYSTS = "simulated_exchange", "analysts_webserver"
+DAGSTER_PROCESS = "pipelines.service.dagster_process"
 POLL_SECONDS = 0.5
 #: Problems are evaluated this often, and when a child was replaced.
 REPORT_SECONDS = 30.0
@@ -204,9 +205,10 @@ def _start_children(system: System, read_ticks: TickReader, folder: Path, pipes:
     def start_code_server() -> psutil.Popen:
         code_socket.unlink(missing_ok=True)  # of a killed one
         # Unlike `dagster api grpc`, it loads the code again when the UI reloads definitions.
-        command = ("dagster", "code-server", "start", "--socket", code_socket, "-m", "pipelines.definitions")
+        command = ("code-server", "start", "--socket", code_socket, "-m", "pipelines.definitions")
         output = pipes.writing_end(CODE_SERVER)
-        return spawn(folder, *command, "--location-name", LOCATION, stdout=output, stderr=output)
+        options = ("--location-name", LOCATION)
+        return spawn(folder, DAGSTER_PROCESS, "dagster", *command, *options, stdout=output, stderr=output)
 
     code_server = Child(CODE_SERVER, start_code_server, partial(code_server_responds, code_socket))
     activity = DaemonActivity(read_ticks)
@@ -236,7 +238,9 @@ def _start_children(system: System, read_ticks: TickReader, folder: Path, pipes:
         simulate = ("pipelines.cli", "markets", "simulate", "--port", str(exchange.port))
         status_url = f"{exchange.url}{API_PATH}/exchange/status"
         children.start(child(SIMULATED_EXCHANGE, partial(http_responds, status_url), *simulate), wait=False)
-    children.start(child(DAEMON, daemon_responds, "dagster._daemon", "run", "-w", workspace), wait=False)
+    children.start(
+        child(DAEMON, daemon_responds, DAGSTER_PROCESS, "dagster._daemon", "run", "-w", workspace), wait=False
+    )
     children.start(child(PAGE, partial(http_responds, f"{pages.url}/api/symbols"), *page), wait=False)
     if (analysts := system.addresses.analysts) is not None:
         children.start(web_server(ANALYSTS, analysts, "--read-only"), wait=False)

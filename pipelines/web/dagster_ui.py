@@ -11,6 +11,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pipelines.service.dagster_process import ask_less_often
 from pipelines.settings import Settings, load_settings
 from pipelines.web.access import AccessGuard
 from pipelines.web.connections import MAX_HEADER_BYTES, LimitedProtocol
@@ -54,6 +55,7 @@ def main() -> None:
             **options,
         )
 
+    ask_less_often()
     uvicorn.run = run_guarded  # type: ignore[assignment]
     from dagster_webserver.cli import cli  # noqa: PLC0415 (after the replacement)
 
