@@ -1,4 +1,4 @@
-"""Detect runs whose worker process has exited: Dagster keeps them as running, and their pool slot stays taken."""
+"""Detect what Dagster misses of runs: that their process has exited, which keeps their pool slot, and retries."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -14,6 +14,11 @@ from pipelines.storage.postgres.locks import is_run_lock_held
 START_GRACE = timedelta(seconds=60)
 #: As above, for a run that Dagster reports as started.
 STARTED_GRACE = timedelta(seconds=10)
+#: Time for Dagster's daemon to retry a failed run.
+RETRY_GRACE = timedelta(seconds=60)
+WILL_RETRY_TAG, RETRY_TAG = "dagster/will_retry", "dagster/auto_retry_run_id"
+#: Of a run whose failure was reported once more.
+REPORTED_AGAIN_TAG = "strikecast/failure_reported_again"
 IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -68,6 +73,27 @@ def fail_untaken_runs(instance: dg.DagsterInstance, now: datetime, timeout_secon
         )
         failed.append(run.run_id)
     return failed
+
+
+def report_missed_retries(instance: dg.DagsterInstance, now: datetime) -> list[str]:
+    """Report the failures again, once, of runs that Dagster decided to retry and did not; returns their ids.
+
+    An event of a failure is stored before the run's status. Where Dagster's daemon reads them in between, it takes the
+    run for one that goes on, and does not look at it again without another event. `now` is aware UTC.
+    """
+    decided = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.FAILURE],
+        tags={WILL_RETRY_TAG: "true"},
+        updated_before=now - RETRY_GRACE,
+        created_after=now - timedelta(days=1),
+    )
+    missed = [run for run in instance.get_runs(decided) if run.tags.keys().isdisjoint({RETRY_TAG, REPORTED_AGAIN_TAG})]
+    for run in missed:
+        instance.add_run_tags(run.run_id, {REPORTED_AGAIN_TAG: "true"})
+        instance.report_run_failed(
+            run, "this run was not retried as decided, and is reported to Dagster's daemon again"
+        )
+    return [run.run_id for run in missed]
 
 
 def fail(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> None:

@@ -16,6 +16,7 @@ from pipelines.orchestration.run_reaper import (
     START_GRACE,
     fail,
     fail_untaken_runs,
+    report_missed_retries,
     runs_without_process,
 )
 from pipelines.orchestration.symbol_updates import (
@@ -140,13 +141,14 @@ def rebuild_what_changed(
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Fails runs whose worker process has exited, which frees their pool: Dagster takes them for running. A "
     "run's process holds a lock in the database; a run is failed when two checks in a row do not find its lock. Runs "
-    "that no worker takes are failed as well.",
+    "that no worker takes are failed as well, and a failure whose retry Dagster has missed is reported again.",
 )
 def run_reaper(
     context: dg.SensorEvaluationContext, settings: SettingsResource, database: DatabaseResource
 ) -> dg.SkipReason:
     """Fail the runs whose process was missing at the last check, too."""
     suspects, now = set((context.cursor or "").split()), datetime.now(UTC)
+    report_missed_retries(context.instance, now)
     untaken = fail_untaken_runs(context.instance, now, settings.values.workers.queue_timeout_seconds)
     try:
         missing = runs_without_process(context.instance, database.database, now)
