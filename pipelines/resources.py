@@ -38,8 +38,9 @@ CODE_TAG, SCHEMA_TAG, SETTINGS_TAG = "strikecast/code", "strikecast/schema", "st
 WORKER_TAG = "strikecast/worker"
 #: In the process of such a run: the server's process of the connection that holds the run's lock.
 RUN_LOCK_VARIABLE = "STRIKECAST_RUN_LOCK"
-#: Tag of such a run: whether the broker has its message.
+#: Tag of such a run: whether the broker has its message; and its values.
 MESSAGE_TAG = "strikecast/message"
+SENT, UNSENT = "sent", "not sent"
 #: Dagster's tags of a partition, which is a symbol, and of how often a run is retried.
 SYMBOL_TAG, MAX_RETRIES_TAG = "dagster/partition", "dagster/max_retries"
 #: The job of live sessions, the only one whose runs keep the usual priority.

@@ -28,7 +28,7 @@ def worker(
     It needs `[workers]` of the host's settings, and a home folder of its own: docs/workers.md.
 
     Exit codes: 1 settings, 3 refused a run, 10 home folder, 11 database, 12 schema, 13 code, 14 settings that differ
-    from the host's, 15 versions, 16 clock, 17 broker.
+    from the host's, 15 versions, 16 clock, 17 broker, 18 shared files.
 
     Examples: `strikecast worker --check`, `strikecast worker --queue builds --slots 2`
     """
@@ -56,7 +56,6 @@ def worker(
                 f"{name} could start: database, schema, code, settings, versions, clock and broker are as needed"
             )
             return
-        console.log(f"{name} takes runs of {', '.join(taken)}, {count} at once; Ctrl-C ends it after the current ones")
         raise typer.Exit(Worker(settings, own_identity(settings), console.log, name).run(taken, count))
 
 

@@ -1,12 +1,14 @@
 """Detect what Dagster misses of runs: that their process has exited, which keeps their pool slot, and retries."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 import dagster as dg
 
+from pipelines.domain.models.freshness import age_text
+from pipelines.domain.monitoring.alerts import Problem, RunbookHeading
 from pipelines.processes.run_titles import QUEUE_TAG
-from pipelines.resources import MAX_RETRIES_TAG, WORKER_TAG
+from pipelines.resources import MAX_RETRIES_TAG, MESSAGE_TAG, UNSENT, WORKER_TAG
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.locks import is_run_lock_held
 
@@ -14,6 +16,8 @@ from pipelines.storage.postgres.locks import is_run_lock_held
 START_GRACE = timedelta(seconds=60)
 #: As above, for a run that Dagster reports as started.
 STARTED_GRACE = timedelta(seconds=10)
+#: Time for a worker to take a run, while none of its queue is executed.
+UNTAKEN_GRACE = timedelta(minutes=5)
 #: Time for Dagster's daemon to retry a failed run.
 RETRY_GRACE = timedelta(seconds=60)
 WILL_RETRY_TAG, RETRY_TAG = "dagster/will_retry", "dagster/auto_retry_run_id"
@@ -58,11 +62,9 @@ def _should_hold_its_lock(record: dg.RunRecord, now: datetime) -> bool:
 
 def fail_untaken_runs(instance: dg.DagsterInstance, now: datetime, timeout_seconds: float) -> list[str]:
     """Fail the runs that no worker has taken for so long, without a retry; returns their ids. `now` is aware UTC."""
-    waiting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING], tags={WORKER_TAG: ""})
     failed = []
-    for run in instance.get_runs(waiting):
-        stats = instance.get_run_stats(run.run_id)
-        if stats.launch_time is None or now.timestamp() - stats.launch_time < timeout_seconds:
+    for run, seconds in _waiting(instance, now):
+        if seconds < timeout_seconds:
             continue
         instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})
         queue = run.tags.get(QUEUE_TAG)
@@ -73,6 +75,33 @@ def fail_untaken_runs(instance: dg.DagsterInstance, now: datetime, timeout_secon
         )
         failed.append(run.run_id)
     return failed
+
+
+def _waiting(instance: dg.DagsterInstance, now: datetime) -> Iterator[tuple[dg.DagsterRun, float]]:
+    """Runs that wait for a worker, with the seconds since they were handed over."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING], tags={WORKER_TAG: ""})):
+        launched = instance.get_run_stats(run.run_id).launch_time
+        if launched is not None:
+            yield run, now.timestamp() - launched
+
+
+def untaken_problems(instance: dg.DagsterInstance, now: datetime) -> list[Problem]:
+    """Queues whose runs wait although no worker executes any of them; `now` is aware UTC."""
+    started = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]))
+    busy, found = {run.tags.get(QUEUE_TAG) for run in started}, dict[str, tuple[float, bool]]()
+    for run, seconds in _waiting(instance, now):
+        queue = run.tags[QUEUE_TAG]
+        if queue not in busy and seconds > max(UNTAKEN_GRACE.total_seconds(), found.get(queue, (0.0, False))[0]):
+            found[queue] = seconds, run.tags.get(MESSAGE_TAG) == UNSENT
+    return [
+        Problem(
+            f"queue {queue}",
+            f"a run of the queue {queue} has waited for {age_text(seconds)}: "
+            + ("the broker does not accept its message" if is_unsent else "no worker takes runs of this queue"),
+            RunbookHeading.QUEUE,
+        )
+        for queue, (seconds, is_unsent) in found.items()
+    ]
 
 
 def report_missed_retries(instance: dg.DagsterInstance, now: datetime) -> list[str]:

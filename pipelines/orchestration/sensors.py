@@ -18,6 +18,7 @@ from pipelines.orchestration.run_reaper import (
     fail_untaken_runs,
     report_missed_retries,
     runs_without_process,
+    untaken_problems,
 )
 from pipelines.orchestration.symbol_updates import (
     LARGEST_BATCH,
@@ -195,6 +196,6 @@ def _check(
     with alerts_lock(settings):
         now = datetime.now(UTC)
         facts = collect_facts(settings, database, context.instance, now)
-        found = problems(facts, settings.alerts, now)
+        found = [*problems(facts, settings.alerts, now), *untaken_problems(context.instance, now)]
         lasting = update_alerts(settings, found, now, log, is_unknown=lambda key: is_unknown(key, facts))
     return "; ".join(one.message for one in lasting) or "no problems"

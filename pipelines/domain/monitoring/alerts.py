@@ -54,6 +54,7 @@ class RunbookHeading(StrEnum):
     WATCHDOG = "Problems are not looked for"
     OFF = "A schedule or sensor is switched off"
     PROCESS = "A process was replaced"
+    QUEUE = "No worker takes a run"
     COLLATION = "Text is sorted in another order"
     SESSION = "The live session does not start"
     PRICES = "Prices stop"

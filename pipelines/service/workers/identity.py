@@ -20,8 +20,11 @@ from pipelines.storage.postgres.schema import needed_revision
 HOST_KEY = "strikecast/host"
 #: Our code, as its users import it.
 PACKAGES = ("pipelines", "assets", "strikecast")
-#: What computes, stores or reads; a difference of the last number alone is accepted.
-LIBRARIES = ("dagster", "dagster-postgres", "duckdb", "numpy", "polars", "psycopg", "ccxt")
+#: What computes, stores, reads, or hands over runs; a difference of the last number alone is accepted.
+LIBRARIES = (
+    *("dagster", "dagster-postgres", "dagster-celery", "celery", "kombu"),
+    *("duckdb", "numpy", "polars", "psycopg", "ccxt"),
+)
 #: Settings by which a build, a score or an import differs; of the symbols, each is one of its own.
 SECTIONS = ("model", "exchange", "markets", "desk")
 
@@ -92,7 +95,7 @@ def settings_digests(settings: Settings) -> dict[str, str]:
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that compute or store."""
+    """Versions of Python and of LIBRARIES."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}}
 
 

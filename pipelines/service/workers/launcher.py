@@ -4,10 +4,13 @@ Whether a run on a worker is alive is known by its advisory lock, not by the sta
 """
 
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+from amqp.exceptions import AMQPError
+from celery.exceptions import DuplicateTaskNameWarning
 from dagster_celery.launcher import (  # what Dagster's launchers share, which Dagster itself does not export
     CeleryRunLauncher,
     CheckRunHealthResult,
@@ -21,7 +24,17 @@ from pipelines.deployment import configured_database
 from pipelines.errors import single_line
 from pipelines.orchestration.queues import Queue
 from pipelines.processes.run_titles import QUEUE_TAG
-from pipelines.resources import CODE_TAG, MAX_RETRIES_TAG, MESSAGE_TAG, SCHEMA_TAG, SETTINGS_TAG, SYMBOL_TAG, WORKER_TAG
+from pipelines.resources import (
+    CODE_TAG,
+    MAX_RETRIES_TAG,
+    MESSAGE_TAG,
+    SCHEMA_TAG,
+    SENT,
+    SETTINGS_TAG,
+    SYMBOL_TAG,
+    UNSENT,
+    WORKER_TAG,
+)
 from pipelines.service.log_setup import command_log
 from pipelines.service.workers.celery_app import app_arguments, declare_queues, queue_name
 from pipelines.service.workers.identity import own_identity, publish_identity
@@ -31,8 +44,6 @@ from pipelines.storage.postgres.locks import is_run_lock_held, try_run_lock
 
 #: A run whose worker was lost is started once more, as a whole: its half-built generation is never published.
 RETRY_TAGS = {MAX_RETRIES_TAG: "1", "dagster/retry_strategy": "ALL_STEPS"}
-#: Values of MESSAGE_TAG.
-SENT, UNSENT = "sent", "not sent"
 #: A broker that did not answer is not asked again for this long.
 BROKER_PAUSE_SECONDS = 20.0
 
@@ -46,6 +57,8 @@ class WorkerLauncher(CeleryRunLauncher):
         self._identity = own_identity(self._settings)
         self._host = dg.DefaultRunLauncher()
         self._broker_failed_until = 0.0
+        # dagster-celery registers its task anew for each run that it launches.
+        warnings.filterwarnings("ignore", category=DuplicateTaskNameWarning)
         super().__init__(default_queue=Queue.BUILDS, inst_data=inst_data, **app_arguments(self._settings))
         declare_queues(self.celery, self._settings, list(Queue), self._identity)
 
@@ -96,7 +109,7 @@ class WorkerLauncher(CeleryRunLauncher):
         if time.monotonic() >= self._broker_failed_until:
             try:
                 super().launch_run(LaunchRunContext(dagster_run=run, workspace=None))
-            except (OperationalError, OSError) as error:
+            except (OperationalError, AMQPError, OSError) as error:
                 self._broker_failed_until = time.monotonic() + BROKER_PAUSE_SECONDS
                 reason = single_line(str(error)) or type(error).__name__
             else:

@@ -4,9 +4,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from uuid import uuid4
 
 import dagster as dg
 from kombu import Connection as BrokerConnection
+from kombu import Exchange, Queue
 
 from pipelines.deployment import configured_database, dagster_environment
 from pipelines.errors import DatabaseError, SchemaVersionError, SettingsError, SharedFilesError, single_line
@@ -56,9 +58,13 @@ def findings(settings: Settings) -> Iterator[Finding]:
         )
         return
     database = configured_database(settings)
-    yield from _of_database(database)
-    yield from _of_broker(settings)
+    of_database = list(_of_database(database))
+    yield from of_database
+    if (problem := broker_problem(settings)) is not None:
+        yield Finding(Exit.BROKER, problem)
     yield from _of_shared_files(settings)
+    if any(one.code is Exit.DATABASE for one in of_database):
+        return  # Dagster's is on the same server, and would be tried again for seconds
     os.environ.update(dagster_environment(settings, database))
     write_dagster_home(settings)
     try:
@@ -95,18 +101,27 @@ def _of_database(database: Database) -> Iterator[Finding]:
         )
 
 
-def _of_broker(settings: Settings) -> Iterator[Finding]:
-    tls = broker_tls(settings) or False
+def broker_problem(settings: Settings) -> str | None:
+    """Why the broker cannot be used: its address, its login, or what that may do; None when all is well.
+
+    A message is sent and read by a queue of its own, which ends with the connection.
+    """
+    tls, prefix = broker_tls(settings) or False, settings.workers.queue_prefix
+    name = f"{prefix}.check.{uuid4().hex}"
+    queue = Queue(name, Exchange(prefix, type="topic"), routing_key=name, exclusive=True, durable=False)
     try:
         with BrokerConnection(broker_url(settings), ssl=tls, connect_timeout=CONNECT_SECONDS) as broker:
-            broker.connect()
+            bound = queue(broker.default_channel)
+            bound.declare()
+            broker.Producer().publish({}, exchange=prefix, routing_key=name)
+            bound.get(no_ack=True)
     except Exception as error:  # noqa: BLE001 (kombu raises errors of its transports, of TLS and of the system)
         reason = single_line(str(error)) or type(error).__name__
-        yield Finding(
-            Exit.BROKER,
-            f"the broker of workers.broker_url does not accept a connection: {reason}; check its host, port, user, "
-            "password and virtual host (`rabbitmqctl list_permissions -p VHOST`)",
+        return (
+            f"the broker of workers.broker_url cannot be used: {reason}; check its host, port, user, password and "
+            f"virtual host, and the rights to {prefix}.* (`rabbitmqctl list_permissions -p VHOST`)"
         )
+    return None
 
 
 def _of_shared_files(settings: Settings) -> Iterator[Finding]:
@@ -124,7 +139,7 @@ def compare(own: Identity, host: Identity) -> Iterator[Finding]:
         yield Finding(
             Exit.CODE,
             f"the code differs from the host's: {own.code[:12]} here, {host.code[:12]} there; install the same release "
-            "or commit on both (a running host uses the code that it was started with)",
+            "or commit on both, without local changes (a running host uses the code that it was started with)",
         )
     if differing := own.differing_settings(host):
         yield Finding(

@@ -1,4 +1,7 @@
-"""Messages that the broker did not accept, sent again while the host runs; without workers, Dagster is not loaded."""
+"""The broker as `strikecast up` sees it; messages that it did not accept are sent again while the host runs.
+
+Without workers, neither Dagster nor Celery is loaded.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +24,10 @@ def sending_unsent(settings: Settings, log: Log) -> Iterator[None]:
         return
     import dagster as dg
 
+    from pipelines.service.workers.start_checks import broker_problem
+
+    problem = broker_problem(settings)
+    log("runs with a queue go to workers" if problem is None else f"{problem}; runs for workers wait until it can")
     ended = Event()
     with dg.DagsterInstance.get() as instance:
         launcher: Any = instance.run_launcher

@@ -13,12 +13,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from socket import gethostname
-from threading import Event
+from threading import Event, Thread
+from types import FrameType
 from typing import IO, Any
 
 import dagster as dg
 from celery import states
 from celery.exceptions import Reject, SecurityWarning
+from celery.signals import worker_ready
 from celery.worker import state as celery_state
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from redis.exceptions import RedisError
@@ -44,6 +46,8 @@ REFUSED_EXIT_CODE = 3
 WATCH_SECONDS = 20.0
 #: Before a message whose run could neither be executed nor be recorded as failed goes back to its queue.
 UNRECORDED_SECONDS = 5.0
+#: How often a worker that stops looks whether its runs have ended.
+DRAIN_SECONDS = 0.5
 #: The server has noticed by then that a process on its network has ended.
 RELEASE_SECONDS = 2.0
 
@@ -57,6 +61,8 @@ class Worker:
     log: Log
     name: str
     is_stopping: bool = False
+    #: Celery's worker, while this one runs.
+    celery: Any = None
 
     def execute(self, arguments: Mapping[str, Any]) -> None:
         """Execute the run of a message, and return when it has ended. Raises Reject, which sends the message back."""
@@ -64,8 +70,9 @@ class Worker:
         run_id: str = unpacked.run_id
         if self.is_stopping:
             raise Reject("this worker is about to stop", requeue=True)
-        if self._has_begun(run_id):
-            self.log(f"run {run_id}: its message was delivered again; nothing is left to execute")
+        status = self._status(run_id)
+        if status not in (None, "STARTING", "CANCELING"):
+            self.log(f"run {run_id} is {status}: nothing is left to execute")
             return
         began = time.monotonic()
         self.log(f"run {run_id}: taken")
@@ -82,22 +89,49 @@ class Worker:
         if code != run_task.ENDED and not self._record_failure(run_id, f"the process of this run {reason}"):
             time.sleep(UNRECORDED_SECONDS)
             raise Reject("not recorded", requeue=True)
-        self.log(f"run {run_id}: ended after {time.monotonic() - began:.1f} s")
+        self.log(f"run {run_id} is {self._status(run_id) or 'over'}, after {time.monotonic() - began:.1f} s")
 
-    def _has_begun(self, run_id: str) -> bool:
-        """Whether a run has begun or ended, which spares the start of a process; where in doubt, that one decides."""
+    def _status(self, run_id: str) -> str | None:
+        """A run's status, "DELETED" without the run; None where it is not known: the run's process decides then."""
         try:
             with dg.DagsterInstance.get() as instance:
                 run = instance.get_run_by_id(run_id)
         except Exception as error:  # noqa: BLE001 (Dagster's storage raises errors of several libraries)
             self.log(f"run {run_id}: its state is not known: {single_line(str(error))}")
-            return False
-        return run is None or run.status not in (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING)
+            return None
+        return "DELETED" if run is None else run.status.value
 
-    def stop(self) -> None:
-        """Take no more runs, and end when the current ones have: this installation is not the host's any more."""
+    def stop(self, exit_code: int = REFUSED_EXIT_CODE) -> None:
+        """Take no more runs, and end with this exit code when the current ones have ended.
+
+        While Celery itself waits for tasks at its end, it sends no heartbeats: the broker would close the connection,
+        and deliver the messages of these runs again.
+        """
+        if self.is_stopping:
+            return
         self.is_stopping = True
-        celery_state.should_stop = REFUSED_EXIT_CODE
+        consumer = self.celery.consumer
+
+        def consume_nothing() -> None:
+            queues = consumer.app.amqp.queues
+            queues.deselect(list(queues))  # for the case that it connects once more
+            consumer.task_consumer.cancel()
+
+        def end() -> None:
+            while celery_state.reserved_requests:
+                time.sleep(DRAIN_SECONDS)
+            celery_state.should_stop = exit_code
+
+        consumer.call_soon(consume_nothing)
+        Thread(target=end, daemon=True).start()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """End after the current runs; at once at the second Ctrl-C, by which the kernel kills their processes."""
+        if self.is_stopping and number == signal.SIGINT:
+            os._exit(128 + number)
+        if not self.is_stopping:
+            self.log("stopping after the runs in progress; Ctrl-C again would kill them")
+            Thread(target=self.stop, args=(0,)).start()  # not here, where the loop may hold a lock
 
     def _in_process(self, task: Mapping[str, Any], output: IO[str]) -> int:
         # A session of its own, or Ctrl-C would interrupt the run that this worker waits for.
@@ -177,11 +211,9 @@ class Worker:
             with self._stored_state(task):
                 self.execute(execute_job_args_packed)
 
-        ended = Event()
-        repeat("comparison with the host", self._watch_host, lambda: ended.wait(WATCH_SECONDS), self.log)
         # Celery warns of root and pickle; workers accept JSON only.
         warnings.filterwarnings("ignore", category=SecurityWarning)
-        celery = app.Worker(
+        self.celery = app.Worker(
             pool="threads",
             concurrency=slots,
             hostname=self.name,
@@ -191,9 +223,21 @@ class Worker:
             without_heartbeat=True,  # of events; the broker's own stay
             quiet=True,
         )
-        celery.start()
+        is_ready, ended = Event(), Event()
+
+        @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
+        def announce(**_: Any) -> None:
+            """Called in the main thread at each connection to the broker, after Celery has set its own handlers."""
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
+            if not is_ready.is_set():
+                is_ready.set()
+                self.log(f"{self.name} takes runs of {', '.join(queues)}, {slots} at once; Ctrl-C ends it after them")
+                repeat("comparison with the host", self._watch_host, lambda: ended.wait(WATCH_SECONDS), self.log)
+
+        self.celery.start()
         ended.set()
-        return int(celery.exitcode or 0)
+        return int(self.celery.exitcode or 0)
 
 
 def _is_free(connection: Connection, run_id: str) -> bool:

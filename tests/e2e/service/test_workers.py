@@ -1,8 +1,11 @@
 """Runs on workers, with real RabbitMQ and PostgreSQL: published once, retried once, refused by other code, canceled."""
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,10 +21,11 @@ from system import System, running_up
 from waiting import TIMEOUT_SECONDS, wait_until
 from worker_runs import Host, check, has_worker
 
-from benchmarks.worker_network import start_rabbitmq
+from benchmarks.worker_network import RABBITMQ, start_rabbitmq
 from pipelines.deployment import dagster_environment
-from pipelines.orchestration.run_reaper import fail_untaken_runs
+from pipelines.orchestration.run_reaper import fail_untaken_runs, untaken_problems
 from pipelines.resources import CODE_TAG, WORKER_TAG
+from pipelines.service.workers.celery_app import HEARTBEAT_SECONDS
 from pipelines.service.workers.identity import host_identity, publish_identity
 from pipelines.service.workers.launcher import WorkerLauncher
 from pipelines.service.workers.start_checks import Exit
@@ -33,13 +37,19 @@ pytestmark = [pytest.mark.needs("RabbitMQ"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a node of RabbitMQ of our own."""
+def broker_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a node of RabbitMQ of our own."""
+    return tmp_path_factory.mktemp("rabbitmq") / "node"
+
+
+@pytest.fixture(scope="module")
+def broker(broker_home: Path) -> Iterator[str]:
+    """The address of that node."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"amqp://guest:guest@127.0.0.1:{port}//"
-    node = start_rabbitmq(tmp_path_factory.mktemp("rabbitmq") / "node", "127.0.0.1", port)
+    node = start_rabbitmq(broker_home, "127.0.0.1", port)
     try:
         wait_until(lambda: accepts(url), "RabbitMQ")
         yield url
@@ -136,7 +146,27 @@ def test_a_run_is_canceled_in_its_queue_and_while_it_is_executed(host: Host) -> 
         assert worker.stop() == 0  # which has dropped the canceled run's message
 
 
-def test_other_code_refuses_a_run_and_a_worker_with_the_hosts_code_takes_it_once(host: Host) -> None:
+def test_a_worker_that_stops_keeps_its_connection_until_its_run_has_ended(host: Host) -> None:
+    with host.worker("--slots", "1") as worker:
+        worker.wait_until_ready()
+        executed = host.launch("build", "BTC")
+        host.wait(executed, Status.STARTED)
+        process = host.process_of(executed)
+        process.suspend()
+        worker.process.send_signal(signal.SIGTERM)
+        time.sleep(3.5 * HEARTBEAT_SECONDS)  # RabbitMQ closes a connection when it misses two
+        waiting = host.launch("build", "BTC")
+        host.wait(waiting, Status.STARTING)
+        process.resume()
+        host.wait(executed, Status.SUCCESS)
+        assert worker.process.wait(TIMEOUT_SECONDS) == 0
+        assert "Couldn't ack" not in worker.log.read_text()
+        assert "Traceback" not in worker.log.read_text()
+    assert not has_worker(host.run(waiting))
+    host.cancel(waiting)
+
+
+def test_other_code_refuses_a_run_and_a_worker_with_the_hosts_code_takes_it_once(host: Host, broker: str) -> None:
     run_id = host.launch("build", "BTC")
     host.wait(run_id, Status.STARTING)
     wait_until(lambda: "forwarded to the broker" in host.messages(run_id), "the message")
@@ -148,8 +178,12 @@ def test_other_code_refuses_a_run_and_a_worker_with_the_hosts_code_takes_it_once
     assert "sent the run back to its queue: its code is" in host.messages(run_id)
     assert host.run(run_id).status is Status.STARTING
     host.instance.add_run_tags(run_id, {CODE_TAG: code})
-    launcher(host, broker_url="amqp://127.0.0.1:9//").launch_run(LaunchRunContext(host.run(run_id), None))
-    assert "the broker cannot be reached" in host.messages(run_id)
+    for url in ("amqp://127.0.0.1:9//", broker.replace("guest:guest", "guest:wrong")):
+        launcher(host, broker_url=url).launch_run(LaunchRunContext(host.run(run_id), None))
+    assert "the broker cannot be reached: [Errno 111]" in host.messages(run_id)
+    assert "ACCESS_REFUSED" in host.messages(run_id)
+    [problem] = untaken_problems(host.instance, datetime.now(UTC) + timedelta(minutes=10))
+    assert "the broker does not accept its message" in problem.message
     launcher(host).send_unsent()  # a second message of this run
     with host.worker("--slots", "1") as worker:
         worker.wait_until_ready()
@@ -176,6 +210,10 @@ def test_a_run_that_no_worker_takes_fails_without_a_retry(host: Host) -> None:
     host.wait(run_id, Status.STARTING)
     wait_until(lambda: WORKER_TAG in host.run(run_id).tags, "the launch")
     now = datetime.now(UTC)
+    assert untaken_problems(host.instance, now + timedelta(minutes=2)) == []
+    [problem] = untaken_problems(host.instance, now + timedelta(minutes=10))
+    assert problem.message.startswith("a run of the queue builds has waited for 10")
+    assert problem.message.endswith("no worker takes runs of this queue")
     assert run_id not in fail_untaken_runs(host.instance, now, 3_600)
     assert run_id in fail_untaken_runs(host.instance, now + timedelta(hours=2), 3_600)
     assert "no worker took this run from the queue builds" in host.messages(run_id)
@@ -194,9 +232,19 @@ def test_a_worker_that_differs_from_its_host_does_not_start(host: Host, tmp_path
         Exit.SHARED_FILES,
         True,
     )
-    nowhere = {"broker_url": "amqp://guest:guest@127.0.0.1:9//"}
-    broker = check(host, STRIKECAST_WORKERS=json.dumps(nowhere))
-    assert (broker.returncode, "does not accept a connection" in broker.stderr) == (Exit.BROKER, True)
+    database = check(host, STRIKECAST_DATABASE_URL="postgresql://nobody@127.0.0.1:9/nothing")
+    assert (database.returncode, "Retrying" in database.stderr) == (Exit.DATABASE, False)
+
+
+def test_a_broker_that_cannot_be_used_is_found(host: Host, broker: str, broker_home: Path) -> None:
+    node = f"drill{broker.rstrip('/').rpartition(':')[2]}@localhost"
+    for arguments in (("add_user", "limited", "secret"), ("set_permissions", "limited", "^x$", "^x$", "^x$")):
+        command = [RABBITMQ / "rabbitmqctl", "--node", node, *arguments]
+        subprocess.run(command, env={**os.environ, "HOME": str(broker_home)}, check=True)
+    limited = broker.replace("guest:guest", "limited:secret")
+    for url, reason in (("amqp://guest:guest@127.0.0.1:9//", "Errno 111"), (limited, "ACCESS_REFUSED")):
+        found = check(host, STRIKECAST_WORKERS=json.dumps({"broker_url": url}))
+        assert (found.returncode, reason in found.stderr) == (Exit.BROKER, True), found.stderr
 
 
 def test_a_worker_stops_when_its_host_has_other_code(host: Host) -> None:
