@@ -110,19 +110,16 @@ class Worker:
         if self.is_stopping:
             return
         self.is_stopping = True
-        consumer = self.celery.consumer
-
-        def consume_nothing() -> None:
-            queues = consumer.app.amqp.queues
-            queues.deselect(list(queues))  # for the case that it connects once more
-            consumer.task_consumer.cancel()
+        consumer, queues = self.celery.consumer, self.celery.app.amqp.queues
+        queues.deselect(list(queues))  # for the case that it connects once more
+        if (subscribed := consumer.task_consumer) is not None:
+            consumer.call_soon(subscribed.cancel)
 
         def end() -> None:
             while celery_state.reserved_requests:
                 time.sleep(DRAIN_SECONDS)
             celery_state.should_stop = exit_code
 
-        consumer.call_soon(consume_nothing)
         Thread(target=end, daemon=True).start()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
