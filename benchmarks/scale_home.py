@@ -177,7 +177,7 @@ class ScaleHome:
             bars = pl.scan_parquet(self.prices / f"{original_of(symbol).lower()}_1m.parquet")
             zero = pl.col("timestamp").max() - timedelta(days=DAYS_LEFT)
             first, last = (zero + timedelta(days=day) for day in (first_day, last_day))
-            prices = (pl.col("open", "high", "low", "close") * price_factor(symbol)).round(2)
+            prices = (pl.col("open", "high", "low", "close") * price_factor(symbol)).round(6)
             chosen = bars.filter(pl.col("timestamp") > first, pl.col("timestamp") <= last)
             chosen.with_columns(prices).collect().write_parquet(self._files / f"{symbol.lower()}_1m.parquet")
 

@@ -5,8 +5,8 @@ SELECT analytics.create_fingerprint_views(%(new)s);
 COMMIT;
 BEGIN;
 INSERT INTO historical_data.price_history (symbol, opened_at, open, high, low, close, volume)
-SELECT %(new)s, opened_at, round(open * %(factor)s * 100) / 100, round(high * %(factor)s * 100) / 100,
-    round(low * %(factor)s * 100) / 100, round(close * %(factor)s * 100) / 100, volume
+SELECT %(new)s, opened_at, round(open * %(factor)s * 1000000) / 1000000, round(high * %(factor)s * 1000000) / 1000000,
+    round(low * %(factor)s * 1000000) / 1000000, round(close * %(factor)s * 1000000) / 1000000, volume
 FROM historical_data.price_history WHERE symbol = %(old)s;
 SELECT historical_data.analyze_symbol(%(new)s);
 CREATE TEMP TABLE copied ON COMMIT DROP AS

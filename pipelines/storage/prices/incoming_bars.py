@@ -117,7 +117,14 @@ def nearest_close(connection: Connection, symbol: str, first: datetime, last: da
 
 def symbols_between(connection: Connection, symbol: str, first: datetime, last: datetime) -> list[StoredRange]:
     """Other symbols with bars in the range, and the range of all of their bars; those that share most of it first."""
-    return read_rows(connection, StoredRange, SQL["symbols_between"], {"symbol": symbol, "first": first, "last": last})
+    others = [name for (name,) in connection.execute(SQL["other_symbols"], [symbol])]
+    span = {"first": first, "last": last}
+    found = [
+        one
+        for other in others
+        for one in read_rows(connection, StoredRange, SQL["range_of_symbol"], {"symbol": other, **span})
+    ]
+    return sorted(found, key=lambda one: (max(first, one.first_bar_at) - min(last, one.last_bar_at), one.symbol))
 
 
 def closes_between(connection: Connection, symbol: str, first: datetime, last: datetime) -> tuple[Ints, Floats]:

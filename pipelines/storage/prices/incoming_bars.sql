@@ -65,27 +65,28 @@ WHERE NOT EXISTS (
 )
 ORDER BY greatest(%(first)s - opened_at, opened_at - %(last)s) LIMIT 1
 
--- name: symbols_between
--- By the partitions and their keys: grouping the bars would read those of all symbols.
-SELECT other.symbol, oldest.opened_at AS first_bar_at, newest.opened_at AS last_bar_at, near.opened_at AS near_at,
-    near.close AS near_close
+-- name: other_symbols
+SELECT symbol
 FROM (
     SELECT upper(substr(relname, length('price_history_') + 1)) AS symbol
     FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
     WHERE inhparent = 'historical_data.price_history'::regclass
 ) AS other
-CROSS JOIN LATERAL (
-    SELECT opened_at FROM historical_data.price_history WHERE price_history.symbol = other.symbol ORDER BY opened_at LIMIT 1
-) AS oldest
-CROSS JOIN LATERAL (
-    SELECT opened_at FROM historical_data.price_history WHERE price_history.symbol = other.symbol ORDER BY opened_at DESC LIMIT 1
+WHERE symbol <> %s
+
+-- name: range_of_symbol
+-- For one symbol: a join with all of them would plan, open and read the partitions of all for each.
+SELECT %(symbol)s AS symbol, oldest.opened_at AS first_bar_at, newest.opened_at AS last_bar_at, near.opened_at AS near_at,
+    near.close AS near_close
+FROM (SELECT opened_at FROM historical_data.price_history WHERE symbol = %(symbol)s ORDER BY opened_at LIMIT 1) AS oldest
+CROSS JOIN (
+    SELECT opened_at FROM historical_data.price_history WHERE symbol = %(symbol)s ORDER BY opened_at DESC LIMIT 1
 ) AS newest
-CROSS JOIN LATERAL (
+CROSS JOIN (
     SELECT opened_at, close FROM historical_data.price_history
-    WHERE price_history.symbol = other.symbol AND opened_at <= %(last)s ORDER BY opened_at DESC LIMIT 1
+    WHERE symbol = %(symbol)s AND opened_at <= %(last)s ORDER BY opened_at DESC LIMIT 1
 ) AS near
-WHERE other.symbol <> %(symbol)s AND oldest.opened_at <= %(last)s AND newest.opened_at >= %(first)s
-ORDER BY least(newest.opened_at, %(last)s) - greatest(oldest.opened_at, %(first)s) DESC, other.symbol
+WHERE newest.opened_at >= %(first)s
 
 -- name: closes_between
 SELECT array_agg(opened_at), array_agg(close)

@@ -17,7 +17,7 @@ from pipelines.storage.models.generations import read_version
 from pipelines.storage.models.ladders import ladder_payload
 from pipelines.storage.models.tables import read_fingerprints
 from pipelines.storage.postgres.connection import Connection, Database, Role
-from pipelines.storage.prices import history
+from pipelines.storage.prices import history, incoming_bars
 
 Build = Callable[..., int]
 
@@ -101,6 +101,12 @@ HOT = [
         },
         "market_by_close",
     ),
+    (
+        incoming_bars,
+        "range_of_symbol",
+        {"symbol": "BTC", "first": "2026-01-02T00:00Z", "last": "2026-01-02T06:00Z"},
+        "price_history_btc_pkey",
+    ),
     (tables, "lookup_rows", [1, 1, 900, 905], "lookup_1_pkey"),
     (tables, "lookup_bucket", [1, 1], "lookup_1_pkey"),
 ]
@@ -134,6 +140,7 @@ def test_a_hot_query_uses_its_index(
             "minute_prices": "timestamptz, text, boolean, double precision",
             "markets_by_ticker": "text, text[]",
             "unsettled_markets": "text, timestamptz, timestamptz",
+            "range_of_symbol": "text, timestamptz, timestamptz",
             "closed_markets": "text, text, text, timestamptz, timestamptz",
         }.get(name, types)
         connection.execute(f"PREPARE hot ({types}) AS {typed}")
