@@ -87,12 +87,14 @@ def _waiting(instance: dg.DagsterInstance, now: datetime) -> Iterator[tuple[dg.D
 
 def untaken_problems(instance: dg.DagsterInstance, now: datetime) -> list[Problem]:
     """Queues whose runs wait although no worker executes any of them; `now` is aware UTC."""
+    late = [(run, seconds) for run, seconds in _waiting(instance, now) if seconds > UNTAKEN_GRACE.total_seconds()]
+    if not late:
+        return []
     started = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]))
     busy, found = {run.tags.get(QUEUE_TAG) for run in started}, dict[str, tuple[float, bool]]()
-    for run, seconds in _waiting(instance, now):
-        queue = run.tags[QUEUE_TAG]
-        if queue not in busy and seconds > max(UNTAKEN_GRACE.total_seconds(), found.get(queue, (0.0, False))[0]):
-            found[queue] = seconds, run.tags.get(MESSAGE_TAG) == UNSENT
+    for run, seconds in sorted(late, key=lambda one: -one[1]):
+        if run.tags[QUEUE_TAG] not in busy:
+            found.setdefault(run.tags[QUEUE_TAG], (seconds, run.tags.get(MESSAGE_TAG) == UNSENT))
     return [
         Problem(
             f"queue {queue}",
