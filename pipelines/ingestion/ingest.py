@@ -212,5 +212,5 @@ def _merge(connection: Connection, symbol: str, bars: StagedBars, accept_correct
             f"its closes are not at the level of the stored {symbol} closes of the same minutes",
             "Check the symbol and the currency; `--accept-corrections` stores it anyway",
         )
-    incoming_bars.merge(connection)
+    incoming_bars.merge(connection, symbol)
     return found

@@ -133,9 +133,9 @@ def closes_between(connection: Connection, symbol: str, first: datetime, last: d
     return minutes_of_timestamptz(found[0]), found[1].astype(np.float64)
 
 
-def merge(connection: Connection) -> None:
-    """Store the compared bars that are new or corrected."""
-    connection.execute(SQL["merge_incoming_bars"])
+def merge(connection: Connection, symbol: str) -> None:
+    """Store the compared bars of a symbol that are new or corrected."""
+    connection.execute(SQL["merge_incoming_bars"], [symbol])
 
 
 def quarantine(connection: Connection, symbol: str, rows: Iterable[QuarantinedRow]) -> None:

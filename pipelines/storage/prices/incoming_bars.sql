@@ -96,11 +96,11 @@ FROM (
 ) AS bar
 
 -- name: merge_incoming_bars
+-- The symbol as a parameter, as above: otherwise the bars of all symbols are read.
 INSERT INTO historical_data.price_history AS stored (symbol, opened_at, open, high, low, close, volume)
 SELECT incoming.symbol, incoming.opened_at, incoming.open, incoming.high, incoming.low, incoming.close, incoming.volume
 FROM incoming_bar AS incoming
-LEFT JOIN historical_data.price_history AS present
-    ON present.symbol = incoming.symbol AND present.opened_at = incoming.opened_at
+LEFT JOIN historical_data.price_history AS present ON present.symbol = %s AND present.opened_at = incoming.opened_at
 WHERE present.symbol IS NULL
     OR (present.open, present.high, present.low, present.close, present.volume)
         IS DISTINCT FROM (incoming.open, incoming.high, incoming.low, incoming.close, incoming.volume)
