@@ -87,11 +87,22 @@ def _lost(host: Host, outcome: Outcome, run_id: str, at: float) -> None:
     check_builds(host, outcome, [run_id])
 
 
+def _started_beside_another_worker(host: Host) -> str:
+    """A run that the first worker executes while a second one waits; it is held until that one does."""
+    host.start_worker("1")
+    run_id = host.started("S01")
+    process = host.process_of(run_id)
+    assert process is not None
+    process.suspend()
+    host.start_worker("2")
+    process.resume()
+    return run_id
+
+
 def worker_killed(host: Host, outcome: Outcome) -> None:
     """SIGKILL of a worker with its run; another worker waits."""
-    first, second = host.start_worker("1"), None
-    run_id = host.started("S01")
-    second = host.start_worker("2")
+    run_id = _started_beside_another_worker(host)
+    first, second = host.workers[-2:]
     at = time.time()
     first.kill()
     _lost(host, outcome, run_id, at)
@@ -111,9 +122,7 @@ def run_killed(host: Host, outcome: Outcome) -> None:
 
 def network_cut(host: Host, outcome: Outcome) -> None:
     """A worker's network is cut for 60 s; another worker waits."""
-    host.start_worker("1")
-    run_id = host.started("S01")
-    host.start_worker("2")
+    run_id = _started_beside_another_worker(host)
     at = time.time()
     connect_worker("1", up=False)
     try:
@@ -134,9 +143,7 @@ def network_cut(host: Host, outcome: Outcome) -> None:
 
 def machine_lost(host: Host, outcome: Outcome) -> None:
     """A worker's machine vanishes for good: its network is cut, and not restored while another worker retries."""
-    host.start_worker("1")
-    run_id = host.started("S01")
-    host.start_worker("2")
+    run_id = _started_beside_another_worker(host)
     at = time.time()
     connect_worker("1", up=False)
     try:
