@@ -135,7 +135,7 @@ def _ticks(database: Database, seconds: float) -> Figures:
         rows = connection.execute(SQL["sensor_ticks"], [seconds]).fetchall()
     for (body,) in rows:
         tick = orjson.loads(body)
-        name = re.sub(r"\W", "_", tick["instigator_name"])
+        name = re.sub(r"\W", "_", tick["job_name"])
         durations.setdefault(name, []).append(tick["end_timestamp"] - tick["timestamp"])
     return {
         f"tick_{name}_{kind}_ms": value
