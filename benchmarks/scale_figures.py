@@ -138,7 +138,7 @@ def _ticks(database: Database, seconds: float) -> Figures:
         name = re.sub(r"\W", "_", tick["job_name"])
         durations.setdefault(name, []).append(tick["end_timestamp"] - tick["timestamp"])
     return {
-        f"tick_{name}_{kind}_ms": value
+        f"tick_{name}_{kind}": value
         for name, sampled in durations.items()
         for kind, value in percentiles_ms(sampled).items()
         if kind in ("p50_ms", "max_ms")
