@@ -9,7 +9,7 @@ from pipelines.configuration.settings_file import CONFIG_FILE_VARIABLE, HOME_VAR
 from pipelines.errors import NoDataError
 from pipelines.log import Log
 from pipelines.settings import Settings
-from pipelines.storage.postgres.connection import CONNECT_TIMEOUT_SECONDS, Database
+from pipelines.storage.postgres.connection import CONNECT_TIMEOUT_SECONDS, Database, Role
 from pipelines.storage.postgres.embedded import EmbeddedServer
 from pipelines.storage.postgres.reading import ReadDatabase, noting, wal_position
 from pipelines.storage.postgres.schema import migrate, require_current
@@ -122,7 +122,8 @@ def scoring_databases(
 ) -> Iterator[tuple[Database, Database]]:
     """The database that scores are stored in, and the one that what is scored is read from.
 
-    With `store`, the latter has all that the former has now; otherwise they are the same, and only read.
+    With `store`, the latter has all that the former has now; otherwise they are the same, and only read. Raises
+    DatabaseError for a login that may not store: scoring takes minutes, so this comes first.
     """
     with ExitStack() as stack:
         if not store:
@@ -130,7 +131,10 @@ def scoring_databases(
             yield database, database
             return
         database = stack.enter_context(existing_database(settings, log))
-        yield database, read_database(settings, needed_from=database) or database
+        source = read_database(settings, needed_from=database) or database
+        with database.connect("score", Role.PIPELINE):
+            pass
+        yield database, source
 
 
 def dagster_database(settings: Settings, database: Database) -> Database:

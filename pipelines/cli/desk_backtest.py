@@ -56,7 +56,6 @@ def backtest(
     settings = reading_settings([symbol])
     from pipelines.domain.evaluation.desk_backtest import Assumptions
     from pipelines.evaluation import desk_runs
-    from pipelines.evaluation.score_runs import require_right_to_store
     from pipelines.storage.postgres.connection import Role
     from pipelines.storage.postgres.reading import read
 
@@ -64,8 +63,6 @@ def backtest(
     assumed = Assumptions(Decimal(shown), result_delay)
     since, until = (None if day is None else day.replace(tzinfo=UTC) for day in (start, stop))
     with scoring_databases(settings, console.log, store=store, needed_at=until) as (database, source):
-        if store:
-            require_right_to_store(database)
         inputs = read(
             source,
             "desk_backtest",

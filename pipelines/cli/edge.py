@@ -54,14 +54,11 @@ def edge(
         raise SettingsError("--store is for the scores of all stored quotes: leave out --series, --from and --to")
     settings = reading_settings([symbol])
     from pipelines.evaluation import edge_runs
-    from pipelines.evaluation.score_runs import require_right_to_store
     from pipelines.storage.postgres.connection import Role
     from pipelines.storage.postgres.reading import read
 
     since, until = (None if day is None else day.replace(tzinfo=UTC) for day in (start, stop))
     with scoring_databases(settings, console.log, store=store, needed_at=until) as (database, source):
-        if store:
-            require_right_to_store(database)
         inputs = read(
             source,
             "edge",

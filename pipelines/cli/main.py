@@ -257,8 +257,6 @@ def score(
 
     until = None if stop is None else stop.replace(tzinfo=UTC)
     with scoring_databases(settings, console.log, store=store, needed_at=until) as (database, source):
-        if store:
-            scoring.require_right_to_store(database)
         report = scoring.score_stored(
             source,
             symbol,

@@ -133,12 +133,6 @@ def score_stored(
     return score_symbol(history, symbol, models, config, plan, log)
 
 
-def require_right_to_store(database: Database) -> None:
-    """Raise DatabaseError for a login that may not store scores: scoring takes minutes, so this comes first."""
-    with database.connect("score", Role.PIPELINE):
-        pass
-
-
 def store_report(database: Database, report: ScoreReport) -> int:
     """Store a report in analytics.score_run and analytics.score, and return its number."""
     with database.connect("score", Role.PIPELINE) as connection:
