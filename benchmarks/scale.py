@@ -9,6 +9,7 @@ two cores.
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import orjson
 
 from benchmarks.price_files import add_prices_option, chosen_prices
 from benchmarks.results import machine
-from benchmarks.scale_figures import Figures, audit, backup, catalog, events, queries, system
+from benchmarks.scale_figures import Figures, audit, backup, catalog, events, published, queries, system
 from benchmarks.scale_home import ScaleHome, symbol_names
 from benchmarks.scale_live import live_refresh
 
@@ -92,13 +93,17 @@ def increment(home: ScaleHome, symbols: Sequence[str], sample: int) -> Figures:
     More than `sample` symbols are not all measured: a sample is, and its duration multiplied.
     """
     day, chosen = home.state()["day"], symbols[:sample]
+    began = datetime.now(UTC)
     used = home.increment(chosen, day)
     home.save({**home.state(), "day": day + 1})
+    with home.server() as database:
+        done = published(database, began)
     scale = len(symbols) / len(chosen)
     return {
         "increment_seconds": scale * used.seconds,
         "increment_cpu_seconds": scale * used.cpu_seconds,
         "increment_measured_symbols": len(chosen),
+        "increment_published_symbols": done,
     }
 
 

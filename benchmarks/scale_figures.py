@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import LiteralString
 from urllib.request import urlopen
 
@@ -86,6 +87,12 @@ def audit(home: ScaleHome, database: Database) -> Figures:
 def _audit_rows(database: Database) -> float:
     with database.connect("bench", None) as connection:
         return _value(connection, SQL["audit_figures"])
+
+
+def published(database: Database, since: datetime) -> int:
+    """Number of symbols of which a generation was published since a time (aware)."""
+    with database.connect("bench", None) as connection:
+        return int(connection.execute(SQL["published_since"], [since]).fetchall()[0][0])
 
 
 def events(database: Database) -> Figures:

@@ -45,3 +45,6 @@ FROM event_logs JOIN newest USING (run_id), built GROUP BY symbols
 SELECT tick_body FROM job_ticks
 WHERE status IN ('SUCCESS', 'SKIPPED') AND type = 'SENSOR'
     AND create_timestamp > now() AT TIME ZONE 'UTC' - make_interval(secs => %s)
+
+-- name: published_since
+SELECT count(DISTINCT symbol) FROM analytics.model_version WHERE published_at >= %s
