@@ -284,16 +284,13 @@ def load_settings(**overrides: Any) -> Settings:
     settings = check_settings(**overrides)
     if not isinstance(settings, Settings):
         raise SettingsError("; ".join(settings))
-    urls = (settings.database_url, settings.read_url, settings.workers.broker_url, settings.workers.result_url)
-    for secret in filter(None, (*urls, *settings.alerts.urls, *settings.exchange.urls.values())):
-        conceal(secret.get_secret_value())
     return settings
 
 
 def check_settings(**overrides: Any) -> Settings | list[str]:
     """The settings of this process, or every problem with them: where it is, and what is expected.
 
-    Raises SettingsError when the settings file cannot be read.
+    Messages hide the credentials of these settings from now on. Raises SettingsError when the file cannot be read.
     """
     named = os.environ.get(CONFIG_FILE_VARIABLE)
     if named and not config_file().is_file():
@@ -307,7 +304,12 @@ def check_settings(**overrides: Any) -> Settings | list[str]:
         return [*problems, invalid_toml(error)]
     except (ValueError, RecursionError) as error:  # deep TOML, or JSON in the environment
         return [*problems, f"settings cannot be read from {config_file()} or the environment: {error}"]
-    return problems or settings
+    if problems:
+        return problems
+    urls = (settings.database_url, settings.read_url, settings.workers.broker_url, settings.workers.result_url)
+    for secret in filter(None, (*urls, *settings.alerts.urls, *settings.exchange.urls.values())):
+        conceal(secret.get_secret_value())
+    return settings
 
 
 class CurrentSettings:

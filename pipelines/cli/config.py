@@ -8,7 +8,7 @@ import typer
 
 from pipelines.cli import console
 from pipelines.cli.arguments import Json
-from pipelines.configuration.settings_file import CONFIG_FILE_VARIABLE, config_file
+from pipelines.configuration.settings_file import CONFIG_FILE_VARIABLE, config_file, exposed_credentials
 from pipelines.errors import SettingsError
 from pipelines.protection.private_files import make_private
 from pipelines.settings import Settings, check_settings, load_settings
@@ -23,18 +23,23 @@ def check(
 ) -> None:
     """Check the settings file and the environment, and list every problem with its line or variable.
 
-    Exit code 1 when there is one. Examples: `strikecast config check`, `strikecast config check new.toml`
+    Warns of credentials that every user of the machine may read. Exit code 1 when there is a problem.
+
+    Examples: `strikecast config check`, `strikecast config check new.toml`
     """
     if file is not None:
         os.environ[CONFIG_FILE_VARIABLE] = str(file.absolute())
     found, path = check_settings(), config_file()
     problems = [] if isinstance(found, Settings) else found
+    warnings = [] if problems or (warning := exposed_credentials()) is None else [warning]
     if json:
-        console.print_json({"file": str(path), "file_exists": path.is_file(), "problems": problems})
+        checked = {"problems": problems, "warnings": warnings}
+        console.print_json({"file": str(path), "file_exists": path.is_file(), **checked})
     elif problems:
         console.print_lines(*problems)
     else:
-        console.print_lines(f"{path}: valid" if path.is_file() else f"{path} does not exist: the defaults apply")
+        valid = f"{path}: valid" if path.is_file() else f"{path} does not exist: the defaults apply"
+        console.print_lines(valid, *(f"warning: {one}" for one in warnings))
     if problems:
         raise typer.Exit(1)
 

@@ -12,6 +12,7 @@ from pipelines.cli import console
 from pipelines.cli.desk import print_desk
 from pipelines.cli.watch_market import market_screen
 from pipelines.configuration.fields import PREFIX
+from pipelines.configuration.settings_file import exposed_credentials
 from pipelines.domain.markets.board import MarketSource
 from pipelines.domain.models.strike_table import OPEN
 from pipelines.errors import ServerUnavailableError
@@ -41,6 +42,8 @@ NOT_TRADING = ("closed", "halted", "no event")
 
 def up(settings: Settings) -> None:
     """Run the system until interrupted. Raises AlreadyRunningError, SettingsError, ServerUnavailableError."""
+    if (warning := exposed_credentials()) is not None:
+        console.log(warning)
     with (
         exclusive(settings, console.log),
         prepared_system(settings, console.log),

@@ -8,6 +8,7 @@ from filelock import FileLock, Timeout
 
 from pipelines.cli import console
 from pipelines.cli.arguments import command_settings
+from pipelines.configuration.settings_file import exposed_credentials
 from pipelines.errors import AlreadyRunningError, SettingsError
 from pipelines.orchestration.queues import Queue
 from pipelines.service.dagster_home import require_workers_extra
@@ -34,6 +35,8 @@ def worker(
     """
     settings = command_settings()
     _require_extra(settings)
+    if (warning := exposed_credentials()) is not None:
+        console.log(warning)
     from pipelines.service.workers.identity import own_identity
     from pipelines.service.workers.start_checks import findings
     from pipelines.service.workers.worker import Worker, worker_name

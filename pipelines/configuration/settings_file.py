@@ -1,6 +1,7 @@
 """The settings file: where it is, its text, and the line of each of its keys."""
 
 import os
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ import platformdirs
 
 from pipelines.atomic_files import read_bounded
 from pipelines.errors import SettingsError
+from pipelines.protection.redaction import redact
 
 CONFIG_FILE_VARIABLE = "STRIKECAST_CONFIG"
 HOME_VARIABLE = "STRIKECAST_HOME"
@@ -48,6 +50,19 @@ def read_settings_file() -> str:
         return ""
     except (OSError, ValueError) as error:
         raise SettingsError(f"the settings file {path} cannot be read: {error}") from error
+
+
+def exposed_credentials() -> str | None:
+    """A warning that every user of the machine can read credentials in the settings file; None where none can.
+
+    A credential is what messages hide, which they know once the settings are loaded. Raises SettingsError as
+    `read_settings_file` does.
+    """
+    path, lines = config_file(), read_settings_file().split("\n")
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    if redact(text) == text or not path.stat().st_mode & stat.S_IROTH:
+        return None
+    return f"{path} holds credentials, and every user of this machine may read it: run `chmod o-r {path}`"
 
 
 def key_lines(text: str) -> dict[Key, int]:

@@ -33,6 +33,28 @@ def test_check_lists_every_problem_and_fails(file: Path) -> None:
     assert len(json.loads(run("check", "--json").stdout)["problems"]) == 2
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        'database_url = "postgresql://ann:s3cret@db.example.org/strikecast"',
+        '[alerts]\nurls = ["https://hooks.example.org/T0KEN"]',
+    ],
+)
+def test_check_warns_of_credentials_that_everybody_may_read(file: Path, line: str) -> None:
+    file.parent.mkdir()
+    file.write_text(f"{line}\n")
+    file.chmod(0o640)
+    assert run("check").stdout == f"{file}: valid\n"
+    file.chmod(0o644)
+    checked = run("check")
+    assert checked.exit_code == 0
+    expected = f"{file} holds credentials, and every user of this machine may read it: run `chmod o-r {file}`"
+    assert checked.stdout == f"{file}: valid\nwarning: {expected}\n"
+    assert json.loads(run("check", "--json").stdout)["warnings"] == [expected]
+    file.write_text("# " + line.replace("\n", "\n# "))
+    assert run("check").stdout == f"{file}: valid\n"
+
+
 def test_check_of_another_file_does_not_read_the_one_in_use(file: Path, tmp_path: Path) -> None:
     file.parent.mkdir()
     file.write_text("feeed = 1\n")
