@@ -9,9 +9,17 @@ from pipelines.configuration.settings_file import CONFIG_FILE_VARIABLE, HOME_VAR
 from pipelines.errors import NoDataError
 from pipelines.log import Log
 from pipelines.settings import Settings
+from pipelines.storage.live.health_queries import with_timeouts
 from pipelines.storage.postgres.connection import CONNECT_TIMEOUT_SECONDS, Database, Role
 from pipelines.storage.postgres.embedded import EmbeddedServer
-from pipelines.storage.postgres.reading import ReadDatabase, noting, wal_position
+from pipelines.storage.postgres.reading import (
+    ReadDatabase,
+    ReadReport,
+    database_id,
+    inspect_reading,
+    noting,
+    wal_position,
+)
 from pipelines.storage.postgres.schema import migrate, require_current
 
 DAGSTER_URL_VARIABLE = "STRIKECAST_DAGSTER_URL"
@@ -93,6 +101,20 @@ def read_database(settings: Settings, *, needed_from: Database | None = None) ->
         wait_seconds=settings.read_lag_seconds,
         needed=None if needed_from is None else wal_position(needed_from),
     )
+
+
+def inspect_replica(settings: Settings, primary: Database | None = None) -> ReadReport | None:
+    """The state of the database of `settings.read_url`, within seconds; None when that is unset.
+
+    With `primary`, whether it is a replica of that. Raises DatabaseError when the primary cannot be used.
+    """
+    if (source := read_database(settings)) is None:
+        return None
+    primary_id = None
+    if primary is not None:
+        with primary.connect("status", None) as connection:
+            primary_id = database_id(connection)
+    return inspect_reading(with_timeouts(source), primary_id)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pipelines.domain.monitoring.alerts import is_unknown, problems
 from pipelines.errors import DatabaseError
 from pipelines.monitoring.alert_delivery import alerts_lock, update_alerts
 from pipelines.monitoring.conditions import collect_facts
+from pipelines.monitoring.replica import replica_problems
 from pipelines.orchestration.jobs import live_refresh
 from pipelines.orchestration.run_reaper import (
     IN_PROGRESS,
@@ -167,8 +168,8 @@ def run_reaper(
     minimum_interval_seconds=CHECK_FACTS_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Alerts when a maintenance job failed or is late, a restore drill failed, a probability file is "
-    "stale, a clock is wrong, or partitions are missing; each problem is stored when it begins, worsens and ends, and "
-    "delivered by `strikecast up`.",
+    "stale, a clock is wrong, partitions are missing, or the replica cannot be read from; each problem is stored when "
+    "it begins, worsens and ends, and delivered by `strikecast up`.",
 )
 def watchdog(
     context: dg.SensorEvaluationContext, settings: SettingsResource, database: DatabaseResource
@@ -193,9 +194,10 @@ def _check(
     def log(text: str) -> None:
         context.log.warning(text)  # the first use of a sensor's log creates a file, so not at each tick
 
+    of_replica = replica_problems(settings, database)
     with alerts_lock(settings):
         now = datetime.now(UTC)
         facts = collect_facts(settings, database, context.instance, now)
-        found = [*problems(facts, settings.alerts, now), *untaken_problems(context.instance, now)]
+        found = [*problems(facts, settings.alerts, now), *untaken_problems(context.instance, now), *of_replica]
         lasting = update_alerts(settings, found, now, log, is_unknown=lambda key: is_unknown(key, facts))
     return "; ".join(one.message for one in lasting) or "no problems"

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.configuration.settings_file import config_file
-from pipelines.deployment import read_database
+from pipelines.deployment import inspect_replica, read_database
 from pipelines.domain.monitoring.audit.document import server_release
 from pipelines.live.probability_reader import read_view
 from pipelines.live.strike_table_reader import read_table, table_names
@@ -15,7 +15,6 @@ from pipelines.storage.live.sessions import latest_session, symbol_status
 from pipelines.storage.postgres.connection import Database, Role
 from pipelines.storage.postgres.embedded import embedded_wheel
 from pipelines.storage.postgres.locks import locks_are_restricted
-from pipelines.storage.postgres.reading import database_id, inspect_reading
 from pipelines.storage.postgres.schema import read_version
 
 
@@ -67,13 +66,8 @@ def read_status(settings: Settings, database: Database) -> dict[str, Any]:
 
 def replica_state(settings: Settings, database: Database | None = None) -> dict[str, Any]:
     """The state of `read_url` as `replica`, compared with the primary where that is known; nothing when it is unset."""
-    if (source := read_database(settings)) is None:
-        return {}
-    primary_id = None
-    if database is not None:
-        with database.connect("status", None) as connection:
-            primary_id = database_id(connection)
-    return {"replica": inspect_reading(source, primary_id).facts}
+    report = inspect_replica(settings, database)
+    return {} if report is None else {"replica": report.facts}
 
 
 def _server(settings: Settings, database: Database) -> dict[str, Any]:

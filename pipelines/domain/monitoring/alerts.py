@@ -63,6 +63,7 @@ class RunbookHeading(StrEnum):
     JOB = "A job failed or is late"
     TARGET = "A target of service is missed"
     SLOT = "A replication slot is not read"
+    REPLICA = "The replica cannot be read from"
     DESK = "The paper desk needs attention"
 
 

@@ -112,6 +112,17 @@ def test_a_lost_database_and_a_stale_file_are_problems(
     assert not problem_keys(instance) & {"database", "file BTC"}
 
 
+def test_a_replica_that_does_not_answer_is_a_problem_until_it_does(
+    in_system: System, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRIKECAST_READ_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    assert "replica" not in problem_keys(instance), "it may be over in a moment"
+    assert "replica" in problem_keys(instance)
+    assert "127.0.0.1:1/nothing" in lasting()["replica"]
+    monkeypatch.delenv("STRIKECAST_READ_URL")
+    assert "replica" not in problem_keys(instance)
+
+
 def test_a_failed_drill_is_a_problem(in_system: System, instance: dg.DagsterInstance) -> None:
     def drill() -> None:
         defs.resolve_job_def("restore_drill").execute_in_process(instance=instance, raise_on_error=False)
