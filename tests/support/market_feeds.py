@@ -27,7 +27,7 @@ NEXT_EVENT = "KXBTCD-26MAR2107"
 BTC = SeriesPlan("BTC", "KXBTCD", 250.0)
 ETH = SeriesPlan("ETH", "KXETHD", 20.0)
 #: Failures are waited for in real time.
-QUICK = RetryPolicy(stall_seconds=2.0, max_failures=3, open_seconds=1, max_wait_seconds=0.2)
+QUICK = RetryPolicy(stall_seconds=2.0, max_failures=3, pause_seconds=1, max_wait_seconds=0.2)
 
 
 class FastClock:

@@ -1,4 +1,4 @@
-"""Run the sources of a feed: each independently, with retries and a circuit breaker."""
+"""Run the sources of a feed: each independently, with retries and pauses."""
 
 from asyncio import timeout
 from collections.abc import Callable, Mapping, Sequence

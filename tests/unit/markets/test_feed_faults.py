@@ -65,7 +65,7 @@ def test_a_failure_is_shown_with_the_old_quotes_until_new_ones_arrive(fault: Any
 
 def test_a_late_answer_is_not_waited_for() -> None:
     server = MarketServer(events=[ladder()])
-    policy = PollPolicy(retry=RetryPolicy(stall_seconds=0.2, max_failures=9, open_seconds=1, max_wait_seconds=0.1))
+    policy = PollPolicy(retry=RetryPolicy(stall_seconds=0.2, max_failures=9, pause_seconds=1, max_wait_seconds=0.1))
 
     async def run() -> None:
         async with running(server, policy=policy) as feed:
@@ -87,7 +87,7 @@ def test_after_several_failures_the_exchange_is_left_alone_for_a_while() -> None
             server.fail("/markets", *[status(503)] * QUICK.max_failures)
             board = await feed.until_board(lambda board: "paused" in (board.failure or ""))
             assert board.failure is not None
-            assert board.failure.endswith(f"(paused for {QUICK.open_seconds} s after {QUICK.max_failures} failures)")
+            assert board.failure.endswith(f"(paused for {QUICK.pause_seconds} s after {QUICK.max_failures} failures)")
             await recovers(feed)
 
     asyncio.run(run())

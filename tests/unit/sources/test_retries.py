@@ -21,7 +21,7 @@ def logged(*answers: str | None, max_failures: int = 100) -> list[str]:
             raise MarketError(failure)
 
     async def run() -> None:
-        policy = RetryPolicy(max_failures=max_failures, open_seconds=0)
+        policy = RetryPolicy(max_failures=max_failures, pause_seconds=0)
         retrier = Retrier("quotes", MarketError, lines.append, policy, sleep=no_wait)
         for _ in range(answers.count(None)):
             await retrier.call(attempt)
