@@ -216,7 +216,7 @@ def standardised_fingerprint(
         metadata={
             **table,
             "generations": ", ".join(f"{name} {generation}" for name, generation in generations.items()),
-            "borrowed_from": update.borrowed_from or "none",
+            **({"borrowed_from": update.borrowed_from} if update.borrowed_from else {}),
             "base_rows_counted": update.rows_counted,
             "weeks": update.weeks,
             "n_eff_60_min": float(tables["standardised"].n_eff[0, -1]),
@@ -284,7 +284,6 @@ def _lookup_asset(name: str, source: str, models: Sequence[str], description: st
                 "cells_of_all_models": sum(report.cells for report in reports),
                 "bytes_on_disk": sum(report.bytes_on_disk for report in reports),
                 "sha256": reports[0].sha256,
-                "read_p95_ms": _p95_ms(seconds),
                 "build_seconds": round(time.perf_counter() - started, 3),
             },
             check_results=[*invariant_results(merge_results(checks)), _read_check(seconds)],
@@ -293,12 +292,8 @@ def _lookup_asset(name: str, source: str, models: Sequence[str], description: st
     return build
 
 
-def _p95_ms(seconds: Sequence[float]) -> float:
-    return round(float(np.percentile(seconds, 95)) * 1000, 3)
-
-
 def _read_check(seconds: Sequence[float]) -> dg.AssetCheckResult:
-    p95_ms = _p95_ms(seconds)
+    p95_ms = round(float(np.percentile(seconds, 95)) * 1000, 3)
     return warning_result("read_p95", p95_ms < LOOKUP_READ_SLO_MS, {"p95_ms": p95_ms, "reads": float(len(seconds))})
 
 

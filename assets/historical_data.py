@@ -160,8 +160,10 @@ def _ingest_files(
         skip_minutes=archived,
         log=context.log.info,
     )
-    counted = ("rows_read", "inserted", "corrected", "unchanged", "quarantined", "absent", "repeated", "archived")
-    counts = {name: getattr(report, name) for name in counted}
+    counts = {
+        name: getattr(report, name) for name in ("rows_read", "inserted", "corrected", "unchanged", "quarantined")
+    }
+    rare = {name: getattr(report, name) for name in ("absent", "repeated", "archived")}
     reasons = {f"quarantined_{reason}": count for reason, count in report.reasons.items()}
     understood = markdown_table(
         ("file", "format", "columns", "times", "time zone", "symbol", "bars", "first bar (UTC)", "last bar (UTC)"),
@@ -176,9 +178,10 @@ def _ingest_files(
     return {
         "files": ", ".join(report.files),
         **counts,
+        **{name: count for name, count in rare.items() if count},
         **reasons,
         "understood": understood,
-        "skipped_files": markdown_table(("file", "reason"), report.skipped),
+        **({"skipped_files": markdown_table(("file", "reason"), report.skipped)} if report.skipped else {}),
         "report": dg.MetadataValue.json(report.as_json()),
     }
 
@@ -294,7 +297,7 @@ def volatility(
         metadata={
             **table,
             "fit": update.fit or "none was due",
-            "borrowed_from": update.borrowed_from or "none",
+            **({"borrowed_from": update.borrowed_from} if update.borrowed_from else {}),
             "parameters_id": update.parameters_id,
             "days_written": update.days_written,
             **weekly_chart(

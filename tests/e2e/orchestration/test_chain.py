@@ -37,7 +37,7 @@ def published(system: System) -> int:
         ("price_gap", {"missing_minutes", "longest_gaps"}),
         ("momentum", {"profile", "rows_written"}),
         ("fingerprint", {"generation", "n_baseline_60_min", "baseline_chart", "momentum_chart", "compute_seconds"}),
-        ("lookup", {"generation", "cells", "bytes_on_disk", "sha256", "read_p95_ms"}),
+        ("lookup", {"generation", "cells", "bytes_on_disk", "sha256"}),
         ("active_generation", {"generation", "profile", "code_version"}),
     ],
 )
