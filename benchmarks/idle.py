@@ -2,10 +2,10 @@
 
 `strikecast up` with two symbols of replayed prices and its embedded server, one minute after both probability files
 exist: CPU time of all processes over the window, from /proc, with that of processes that ended in it, and their memory
-at its end. PSS counts shared memory once, so that it can be added up; RSS counts it in each process. What an idle system
-does is to wake up, and a virtual machine can make that several times as expensive on another day: the yardstick, in the
-same window, is this process, which wakes 100 times a second. The window avoids the minutes of hourly schedules and of the
-hand-over. About eight minutes, with `--home` of an earlier call four.
+at its end. PSS counts shared memory once, so that it can be added up; RSS counts it in each process. An idle system
+wakes up and sleeps again, which can cost several times as much where a virtual machine's host is busy: the yardstick,
+in the same window, is this process, which wakes 100 times a second. The window avoids the minutes of hourly schedules
+and of the hand-over. About eight minutes, with `--home` of an earlier call four.
 """
 
 import argparse
