@@ -9,7 +9,6 @@ from pipelines.configuration.settings_file import CONFIG_FILE_VARIABLE, HOME_VAR
 from pipelines.errors import NoDataError
 from pipelines.log import Log
 from pipelines.settings import Settings
-from pipelines.storage.live.health_queries import with_timeouts
 from pipelines.storage.postgres.connection import CONNECT_TIMEOUT_SECONDS, Database, Role
 from pipelines.storage.postgres.embedded import EmbeddedServer
 from pipelines.storage.postgres.reading import (
@@ -23,6 +22,8 @@ from pipelines.storage.postgres.reading import (
 from pipelines.storage.postgres.schema import migrate, require_current
 
 DAGSTER_URL_VARIABLE = "STRIKECAST_DAGSTER_URL"
+#: Longest statement that asks for the state of a replica.
+INSPECTION_SECONDS = 10
 
 
 def configured_database(settings: Settings) -> Database:
@@ -114,7 +115,7 @@ def inspect_replica(settings: Settings, primary: Database | None = None) -> Read
     if primary is not None:
         with primary.connect("status", None) as connection:
             primary_id = database_id(connection)
-    return inspect_reading(with_timeouts(source), primary_id)
+    return inspect_reading(replace(source, statement_timeout_seconds=INSPECTION_SECONDS), primary_id)
 
 
 @contextmanager

@@ -50,14 +50,15 @@ def test_answers_state_how_old_they_are(served: Served, path: str) -> None:
 
 
 def test_health_and_metrics_show_the_replica(served: Served, servers: tuple[EmbeddedServer, EmbeddedServer]) -> None:
+    # A busy machine may not answer within the second that a check may take.
+    wait_until(lambda: served.health()[1]["checks"]["replica"]["ok"], "a check in time")
     check = served.health()[1]["checks"]["replica"]
-    assert check["ok"] is True
     assert check["database"] == Database(servers[1].url()).describe()
     assert check["is_replica"] is True
-    metrics = served.client.get("/metrics").text
     label = f'{{database="{check["database"]}"}}'
-    assert f"strikecast_read_usable{label} 1.0" in metrics
-    assert f"strikecast_read_lag_seconds{label}" in metrics
+    usable = f"strikecast_read_usable{label} 1.0"
+    wait_until(lambda: usable in served.client.get("/metrics").text, "the gauge")
+    assert f"strikecast_read_lag_seconds{label}" in served.client.get("/metrics").text
 
 
 def test_a_replica_that_lags_too_far_is_refused_and_reported(
