@@ -6,9 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from server_folders import server_folder
 from waiting import wait_until
 
+from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.embedded import DATABASE, EmbeddedServer, postgres_bin_dir
+from pipelines.storage.postgres.schema import migrate
 
 
 @contextmanager
@@ -34,6 +37,18 @@ def streaming_replica(primary: EmbeddedServer, directory: Path, **settings: str)
     replica.adopt_files()
     with replica.running():
         yield replica
+
+
+@contextmanager
+def migrated_server_with_replica(**settings: str) -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
+    """A server with the schema, and its replica with settings of its own."""
+    with server_folder() as folder:
+        primary = EmbeddedServer(folder / "a")
+        with primary.running():
+            migrate(Database(primary.url()))
+            with streaming_replica(primary, folder / "b", **settings) as replica:
+                wait_for_replay(primary, replica)
+                yield primary, replica
 
 
 def execute(server: EmbeddedServer, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:

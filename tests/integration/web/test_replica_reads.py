@@ -7,13 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from page_server import Served, serving
 from past_answers import store_answer
-from replicas import execute, stopped_replay, streaming_replica, wait_for_replay
-from server_folders import server_folder
+from replicas import execute, migrated_server_with_replica, stopped_replay, wait_for_replay
 from waiting import wait_until
 
 from pipelines.storage.postgres.connection import Database
 from pipelines.storage.postgres.embedded import DATABASE, EmbeddedServer
-from pipelines.storage.postgres.schema import migrate
 
 AT = (datetime.now(UTC) - timedelta(days=1)).replace(minute=40, second=0, microsecond=0)
 PAST = f"/api/BTC/past?at={AT:%Y-%m-%dT%H:%M}Z"
@@ -21,14 +19,10 @@ PAST = f"/api/BTC/past?at={AT:%Y-%m-%dT%H:%M}Z"
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
-    with server_folder() as folder:
-        primary = EmbeddedServer(folder / "a")
-        with primary.running():
-            migrate(Database(primary.url()))
-            with streaming_replica(primary, folder / "b") as replica:
-                store_answer(Database(primary.url()), AT, closing_price=100.1)
-                wait_for_replay(primary, replica)
-                yield primary, replica
+    with migrated_server_with_replica() as (primary, replica):
+        store_answer(Database(primary.url()), AT, closing_price=100.1)
+        wait_for_replay(primary, replica)
+        yield primary, replica
 
 
 @pytest.fixture(scope="module")
