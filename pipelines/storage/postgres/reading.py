@@ -149,6 +149,8 @@ class ReadDatabase(Database):
                 self.report(state)
                 raise problem
             time.sleep(POLL_SECONDS)
+        if self.needed is not None:
+            state = read_state(connection)  # what was needed may have been replayed after the state was read
         self.report(state)
         if not state.caught_up and (state.lag_seconds is None or state.lag_seconds > self.max_lag_seconds):
             raise ReplicaLagError(
